@@ -1,0 +1,115 @@
+//! What was decided, and why.
+//!
+//! Each decision names what was done ([`Action`]), why ([`Reason`]), to whom, and
+//! the two numbers that settled it: what was measured and what it was held
+//! against. The names are what history and reports show.
+
+use wire::{Instant, Tile};
+
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vdoc])* $variant),* }
+
+        impl $name {
+            /// Every word of the vocabulary.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word for it in history and reports.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+        }
+
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+vocabulary!(
+    /// What was done.
+    //= requirements S7
+    Action {
+        /// Work was given a lease.
+        Place = "place",
+        /// Work was turned away; nothing changed.
+        Refuse = "refuse",
+        /// Work could not start yet and waits.
+        Queue = "queue",
+        /// Work moved to another place.
+        Migrate = "migrate",
+        /// A clock was lowered.
+        Throttle = "throttle",
+        /// A clock was raised again.
+        Release = "release",
+        /// A machine cut its own power.
+        Darken = "darken",
+        /// A lease ended at its term.
+        Expire = "expire",
+        /// Work was lost because nowhere could take it.
+        Lose = "lose",
+    }
+);
+
+vocabulary!(
+    /// Why it was done.
+    //= requirements S7
+    Reason {
+        /// The best score among the candidates.
+        BestScore = "best score",
+        /// No machine has the free capacity asked for.
+        NoCapacity = "no free capacity",
+        /// A layer outward has no headroom for the heat.
+        NoHeadroomOutward = "no heat headroom outward",
+        /// The place itself has no headroom for the heat.
+        NoHeadroomHere = "no heat headroom here",
+        /// A signal from outward asked for less heat.
+        Backpressure = "backpressure from outward",
+        /// A signal from outward gave heat back.
+        PressureEased = "outward pressure eased",
+        /// The machine's own temperature came near its limit.
+        NearLimit = "near its own limit",
+        /// The machine's own temperature fell well below its limit.
+        Cooled = "cooled down",
+        /// The machine passed the limit it must not pass.
+        OverLimit = "over its limit",
+        /// The machine it ran on went dark or failed.
+        HostLost = "its host was lost",
+        /// A hard failure of the machine.
+        Failure = "hard failure",
+        /// The lease ran to its end.
+        Term = "end of lease",
+        /// No machine of the fleet could ever hold it.
+        Impossible = "no machine could ever hold it",
+    }
+);
+
+/// One recorded decision.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    /// When, in the universe's coordinate time.
+    pub at: Instant,
+    /// What was done.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// Who decided or whom it befell.
+    pub subject: Tile,
+    /// The piece of work concerned; `u64::MAX` if none.
+    pub work: u64,
+    /// What was measured: a temperature in kelvin, a load as a fraction, a score.
+    pub found: f64,
+    /// What it was held against, in the same unit.
+    pub bound: f64,
+}
+
+impl Decision {
+    /// The value of [`Decision::work`] when a decision concerns no piece of work.
+    pub const NO_WORK: u64 = u64::MAX;
+}

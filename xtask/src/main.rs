@@ -1,0 +1,2 @@
+//! Made in the next commits.
+fn main() {}
