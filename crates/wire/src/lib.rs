@@ -15,7 +15,7 @@
 //! notion of *now*. There is no floating-point number in anything that orders
 //! events.
 //!
-//! Tour: [`holon`] the tree · [`time`] instants and durations · [`stamp`] what a
+//! Tour: [`holon`] the tree · [`grid`] neighbours · [`time`] instants and durations · [`stamp`] what a
 //! time means to somebody else · [`units`] physical quantities · [`codec`] bytes ·
 //! [`frame`] the envelope.
 #![no_std]
@@ -24,6 +24,7 @@ extern crate alloc;
 
 pub mod codec;
 pub mod frame;
+pub mod grid;
 pub mod holon;
 pub mod stamp;
 pub mod time;
@@ -31,6 +32,7 @@ pub mod units;
 
 pub use codec::{Decode, DecodeError, Encode, Reader};
 pub use frame::{Class, Frame, Version};
+pub use grid::Hexagons;
 pub use holon::{Cell, Fanout, Level, Path, Tile};
 pub use stamp::Stamp;
 pub use time::{Instant, Nanos};
