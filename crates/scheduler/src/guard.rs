@@ -1,0 +1,253 @@
+//! How does a tile keep itself from burning, asking nobody?
+//!
+//! Between *throttle* and *limit* temperature the guard lowers the tile's own
+//! budget in proportion, so a tile that loses its radiator slows down within one
+//! sensor period, hours before any signal could reach it. At the limit it cuts
+//! the power for good: neighbours see it dark, not flapping.
+//!
+//! The budget is a share of dynamic *power*; the clock is what is set. With
+//! voltage following frequency, P ∝ f·V² ∝ f³ (Weste & Harris, *CMOS VLSI
+//! Design*, 4th ed., § 5.2), so the clock for a budget is its cube root, or
+//! whatever root the tile's exponent says.
+
+use alloc::sync::Arc;
+use machine::Machine;
+use telemetry::{Action, Reason};
+use wire::Instant;
+
+/// What a guard holds its tile to; shared by all tiles of a kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Where the guard starts to lower the clock, in kelvin.
+    pub throttle_kelvin: f64,
+    /// What the tile must not pass, in kelvin.
+    pub limit_kelvin: f64,
+    /// The lowest clock it will set, as a share of full clock.
+    pub clock_min: f64,
+    /// x in P ∝ clockˣ.
+    pub clock_exponent: f64,
+    /// Without it the guard only cuts the power at the limit, as bare hardware does.
+    pub throttles: bool,
+}
+
+/// What happens to a guard.
+//= requirements K1
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input {
+    /// The tile's temperature sensor, in kelvin.
+    Sensed(f64),
+    /// The heat budget its cell allows, 0 to 1.
+    Budget(f64),
+}
+
+/// What a guard asks for.
+//= requirements K1
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effect {
+    /// Run at this share of full clock.
+    SetClock(f64),
+    /// Cut the power, for good.
+    Panic,
+    /// For the record: what was measured and what it was held against.
+    Decided(Action, Reason, f64, f64),
+}
+
+/// The part of a tile that keeps it below its limit.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    limits: Arc<Limits>,
+    /// The cell's budget and the tile's own, each 0 to 1.
+    allowed: f32,
+    own: f32,
+    clock: f32,
+    dark: bool,
+}
+
+/// A clock is not touched for less than this: half a percent of heat is below
+/// what a sensor resolves, and every change is work.
+const STEP_MIN: f32 = 0.005;
+/// Below the limit by this share of the band, own budget is zero: the last tenth
+/// of the band is there for the heat already stored.
+const RESERVE: f64 = 0.1;
+
+impl Guard {
+    /// A tile at full clock.
+    #[must_use]
+    pub const fn new(limits: Arc<Limits>) -> Self {
+        Self {
+            limits,
+            allowed: 1.0,
+            own: 1.0,
+            clock: 1.0,
+            dark: false,
+        }
+    }
+
+    /// Whether the tile cut its power.
+    #[must_use]
+    pub const fn is_dark(&self) -> bool {
+        self.dark
+    }
+
+    /// The clock last set, as a share of full clock.
+    #[must_use]
+    pub const fn clock(&self) -> f64 {
+        self.clock as f64
+    }
+
+    fn sensed(&mut self, kelvin: f64, out: &mut impl FnMut(Effect)) {
+        let Limits {
+            throttle_kelvin: start,
+            limit_kelvin: limit,
+            throttles,
+            ..
+        } = *self.limits;
+        if kelvin >= limit {
+            //= requirements K2
+            self.dark = true;
+            self.clock = 0.0;
+            out(Effect::Decided(
+                Action::Darken,
+                Reason::OverLimit,
+                kelvin,
+                limit,
+            ));
+            out(Effect::Panic);
+            return;
+        }
+        if !throttles {
+            return;
+        }
+        let band = (limit - start) * (1.0 - RESERVE);
+        let own = (1.0 - (kelvin - start) / band).clamp(0.0, 1.0) as f32;
+        // Entering and leaving the band are decisions; gliding within it is not.
+        match (self.own < 1.0, own < 1.0) {
+            (false, true) => {
+                out(Effect::Decided(
+                    Action::Throttle,
+                    Reason::NearLimit,
+                    kelvin,
+                    start,
+                ));
+            }
+            (true, false) => {
+                out(Effect::Decided(
+                    Action::Release,
+                    Reason::Cooled,
+                    kelvin,
+                    start,
+                ));
+            }
+            _ => {}
+        }
+        if (own - self.own).abs() >= STEP_MIN || own == 0.0 || own == 1.0 {
+            self.own = own;
+            self.set_clock(out);
+        }
+    }
+
+    fn set_clock(&mut self, out: &mut impl FnMut(Effect)) {
+        let budget = f64::from(self.allowed.min(self.own));
+        let root = match self.limits.clock_exponent {
+            1.0 => budget,
+            3.0 => libm::cbrt(budget),
+            x => libm::pow(budget, 1.0 / x),
+        };
+        let clock = root.clamp(self.limits.clock_min, 1.0);
+        if clock as f32 != self.clock {
+            self.clock = clock as f32;
+            out(Effect::SetClock(clock));
+        }
+    }
+}
+
+impl Machine for Guard {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn handle(&mut self, _: Instant, input: Input, out: &mut impl FnMut(Effect)) {
+        match input {
+            _ if self.dark => {}
+            Input::Sensed(kelvin) => self.sensed(kelvin, out),
+            Input::Budget(budget) => {
+                self.allowed = budget.clamp(0.0, 1.0) as f32;
+                self.set_clock(out);
+            }
+        }
+    }
+
+    fn wake(&mut self, _: Instant, _: &mut impl FnMut(Effect)) {}
+
+    /// A guard acts on readings alone.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    fn guard() -> Guard {
+        Guard::new(Arc::new(Limits {
+            throttle_kelvin: 390.0,
+            limit_kelvin: 400.0,
+            clock_min: 0.1,
+            clock_exponent: 3.0,
+            throttles: true,
+        }))
+    }
+
+    fn after(guard: &mut Guard, input: Input) -> Vec<Effect> {
+        let mut effects = vec![];
+        guard.handle(Instant::EPOCH, input, &mut |e| effects.push(e));
+        effects
+    }
+
+    #[test]
+    fn a_warm_tile_slows_and_a_cooled_one_recovers() {
+        let mut guard = guard();
+        assert_eq!(after(&mut guard, Input::Sensed(389.0)), []);
+        let slowed = after(&mut guard, Input::Sensed(394.5));
+        assert_eq!(
+            slowed[0],
+            Effect::Decided(Action::Throttle, Reason::NearLimit, 394.5, 390.0)
+        );
+        // Half the band left: half the heat, and the cube root of that in clock.
+        assert_eq!(slowed[1], Effect::SetClock(libm::cbrt(0.5)));
+        assert_eq!(
+            after(&mut guard, Input::Sensed(399.5)),
+            [Effect::SetClock(0.1)]
+        );
+        let cooled = after(&mut guard, Input::Sensed(380.0));
+        assert_eq!(cooled.last(), Some(&Effect::SetClock(1.0)));
+    }
+
+    //= requirements K2
+    #[test]
+    fn at_the_limit_the_power_is_cut_once_and_for_good() {
+        let mut guard = guard();
+        let cut = after(&mut guard, Input::Sensed(400.0));
+        assert_eq!(cut.last(), Some(&Effect::Panic));
+        assert_eq!(after(&mut guard, Input::Sensed(300.0)), []);
+        assert_eq!(after(&mut guard, Input::Budget(1.0)), []);
+        assert!(guard.is_dark());
+    }
+
+    #[test]
+    fn the_tighter_of_cell_and_tile_holds() {
+        let mut guard = guard();
+        assert_eq!(
+            after(&mut guard, Input::Budget(0.125)),
+            [Effect::SetClock(0.5)]
+        );
+        after(&mut guard, Input::Sensed(394.5));
+        assert!((guard.clock() - 0.5).abs() < 1e-6);
+        assert_eq!(
+            after(&mut guard, Input::Budget(1.0)),
+            [Effect::SetClock(libm::cbrt(0.5))]
+        );
+    }
+}

@@ -1,0 +1,384 @@
+//! How does a layer slow down for another layer it cannot see in time?
+//!
+//! A layer outward measures its thermal load and tells the layers inside it, in
+//! class A, what it measured and when. The news is old by the light time, and
+//! what is done about it shows only after the light time again: the loop has a
+//! dead time of two light times, hours between far shells.
+//!
+//! Each inner cell integrates what it hears. While the load reported lies above
+//! the setpoint (90 %) its budget falls, below it the budget rises, at a rate in
+//! proportion to the difference:
+//!
+//! ```text
+//!     d budget / dt = gain · (setpoint − load heard)
+//! ```
+//!
+//! With the load in proportion to the budget this is y′(t) = −k·y(t − τ), the
+//! simplest loop with a dead time, and its behaviour is known exactly (Hayes,
+//! *Roots of the transcendental equation associated with a certain
+//! difference-differential equation*, J. London Math. Soc., 1950): no overshoot
+//! for k·τ ≤ 1/e, decaying oscillation up to π/2, growing oscillation beyond. The
+//! gain is therefore *derived*: [`Thermos::DAMPING`] over the dead time, safely
+//! below 1/e. A gain set by hand exists so that a twin can show those boundaries.
+//!
+//! Silence is heat: a layer that is not heard from for several periods is taken
+//! to be too hot to speak.
+
+use alloc::vec::Vec;
+use machine::Machine;
+use telemetry::{Action, Reason};
+use wire::{Decode, DecodeError, Encode, Instant, Nanos, Reader};
+
+/// News of a layer's load, sent inward in class A.
+//= requirements H7
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Signal {
+    /// The layer that measured, counted outward from 0.
+    pub layer: u8,
+    /// Its thermal load: heat to reject over what it can reject at its limit.
+    pub load: f64,
+    /// When it was measured there. A reader sees how old the news is.
+    pub measured: Instant,
+}
+
+/// Resolution of a load on the wire: one billionth, below any sensor's.
+const LOAD_UNITS: f64 = 1e9;
+
+impl Encode for Signal {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.layer.encode(out);
+        // Saturates for a negative or NaN load, which no sensor measures.
+        ((self.load * LOAD_UNITS + 0.5) as u64).encode(out);
+        self.measured.0.encode(out);
+    }
+}
+
+impl Decode for Signal {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            layer: u8::decode(from)?,
+            load: u64::decode(from)? as f64 / LOAD_UNITS,
+            measured: Instant(u64::decode(from)?),
+        })
+    }
+}
+
+/// One layer outward, as the controller is told of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Link {
+    /// The layer outward.
+    pub layer: u8,
+    /// Light time to it, one way.
+    pub light_time: Nanos,
+    /// Per second; `None` derives it from the dead time.
+    pub gain: Option<f64>,
+}
+
+/// The controller's constants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The load above which inner layers slow down.
+    pub setpoint: f64,
+    /// The budget is never lowered below this.
+    pub budget_min: f64,
+    /// Time between two measurements of a layer.
+    pub period: Nanos,
+    /// Every layer outward of this one.
+    pub outward: Vec<Link>,
+}
+
+/// One loop: what was heard of a layer, and the budget integrated from it.
+#[derive(Clone, Debug, PartialEq)]
+struct Loop {
+    link: Link,
+    gain: f64,
+    budget: f64,
+    heard: Option<Signal>,
+    /// When silence becomes news.
+    patience: Instant,
+    /// Whether the budget is below one, so that edges are recorded once.
+    pressed: bool,
+}
+
+/// A cell's controller: the smallest budget any layer outward allows.
+#[derive(Clone, Debug)]
+pub struct Thermos {
+    setpoint: f64,
+    budget_min: f64,
+    period: Nanos,
+    loops: Vec<Loop>,
+}
+
+/// What a controller asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effect {
+    /// Every tile of the cell may spend this share of its dynamic power.
+    Budget(f64),
+    /// For the record: what was heard and what it was held against.
+    Decided(Action, Reason, f64, f64),
+}
+
+/// A layer is too hot to speak after this many periods of silence.
+const PERIODS_OF_PATIENCE: u64 = 4;
+
+impl Thermos {
+    /// Gain × dead time when the gain is derived. 1/e ≈ 0.368 is the most
+    /// without overshoot; a third less leaves room for sampling and for loads
+    /// that answer more than in proportion (leakage).
+    //= requirements H4
+    pub const DAMPING: f64 = 0.25;
+
+    /// Full budget, nothing heard yet.
+    #[must_use]
+    pub fn new(config: &Config, now: Instant) -> Self {
+        let loops = config.outward.iter().map(|&link| {
+            let dead_time = Self::dead_time(&link, config.period);
+            Loop {
+                link,
+                gain: link.gain.unwrap_or(Self::DAMPING / dead_time.as_secs_f64()),
+                budget: 1.0,
+                heard: None,
+                patience: now + dead_time + config.period * PERIODS_OF_PATIENCE,
+                pressed: false,
+            }
+        });
+        Self {
+            setpoint: config.setpoint,
+            budget_min: config.budget_min,
+            period: config.period,
+            loops: loops.collect(),
+        }
+    }
+
+    /// From a change of budget to news of what it did: out as heat, back as a
+    /// signal, and a period until it is measured.
+    #[must_use]
+    pub fn dead_time(link: &Link, period: Nanos) -> Nanos {
+        link.light_time * 2 + period
+    }
+
+    /// The share of dynamic power now allowed, 0 to 1.
+    #[must_use]
+    pub fn budget(&self) -> f64 {
+        self.loops.iter().map(|l| l.budget).fold(1.0, f64::min)
+    }
+
+    /// The last news of a layer, if any came.
+    #[must_use]
+    pub fn heard(&self, layer: u8) -> Option<Signal> {
+        self.loops.iter().find(|l| l.link.layer == layer)?.heard
+    }
+}
+
+impl Machine for Thermos {
+    type Input = Signal;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Instant, signal: Signal, out: &mut impl FnMut(Effect)) {
+        let before = self.budget();
+        let (period, setpoint, budget_min) = (self.period, self.setpoint, self.budget_min);
+        let Some(l) = self.loops.iter_mut().find(|l| l.link.layer == signal.layer) else {
+            return;
+        };
+        // News is integrated over the time it covers, once: late or repeated
+        // news of a time already covered changes nothing.
+        let covered = l
+            .heard
+            .map_or(period, |last| signal.measured.since(last.measured));
+        if covered == Nanos::ZERO {
+            return;
+        }
+        l.heard = Some(signal);
+        l.patience = now + period * PERIODS_OF_PATIENCE;
+        l.integrate(signal.load, covered, setpoint, budget_min, out);
+        self.announce(before, out);
+    }
+
+    fn wake(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        let before = self.budget();
+        let (period, setpoint, budget_min) = (self.period, self.setpoint, self.budget_min);
+        for l in self.loops.iter_mut().filter(|l| l.patience <= now) {
+            l.patience = now + period;
+            // As hot as its limit allows, until it says otherwise.
+            l.integrate(1.0, period, setpoint, budget_min, out);
+        }
+        self.announce(before, out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.loops.iter().map(|l| l.patience).min()
+    }
+}
+
+impl Thermos {
+    fn announce(&self, before: f64, out: &mut impl FnMut(Effect)) {
+        let now = self.budget();
+        if now != before {
+            out(Effect::Budget(now));
+        }
+    }
+}
+
+impl Loop {
+    //= requirements H3
+    fn integrate(
+        &mut self,
+        load: f64,
+        covered: Nanos,
+        setpoint: f64,
+        budget_min: f64,
+        out: &mut impl FnMut(Effect),
+    ) {
+        let change = self.gain * (setpoint - load) * covered.as_secs_f64();
+        self.budget = (self.budget + change).clamp(budget_min, 1.0);
+        let pressed = self.budget < 1.0;
+        if pressed != self.pressed {
+            self.pressed = pressed;
+            let (action, reason) = if pressed {
+                (Action::Throttle, Reason::Backpressure)
+            } else {
+                (Action::Release, Reason::PressureEased)
+            };
+            out(Effect::Decided(action, reason, load, setpoint));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::VecDeque;
+
+    const PERIOD: Nanos = Nanos::SECOND;
+
+    fn thermos(light_time: Nanos, gain: Option<f64>) -> Thermos {
+        let outward = alloc::vec![Link {
+            layer: 1,
+            light_time,
+            gain
+        }];
+        let config = Config {
+            setpoint: 0.9,
+            budget_min: 0.0,
+            period: PERIOD,
+            outward,
+        };
+        Thermos::new(&config, Instant::EPOCH)
+    }
+
+    /// Runs the loop against a layer whose load is `offered` × the budget one
+    /// dead time ago; gives the budgets over time.
+    fn respond(gain_times_delay: f64, offered: f64) -> Vec<f64> {
+        let dead_periods = 400;
+        let dead = PERIOD * dead_periods;
+        let gain = gain_times_delay / dead.as_secs_f64() / offered;
+        let mut thermos = thermos(dead / 2, Some(gain));
+        let mut past: VecDeque<f64> = (0..dead_periods).map(|_| 1.0).collect();
+        let mut budgets = Vec::new();
+        for step in 1..=40 * dead_periods {
+            let now = Instant::EPOCH + PERIOD * step;
+            past.push_back(thermos.budget());
+            let load = offered * past.pop_front().expect("always full");
+            thermos.handle(
+                now,
+                Signal {
+                    layer: 1,
+                    load,
+                    measured: now,
+                },
+                &mut |_| {},
+            );
+            budgets.push(thermos.budget());
+        }
+        budgets
+    }
+
+    fn overshoot(budgets: &[f64], settled: f64) -> f64 {
+        let lowest = budgets.iter().copied().fold(1.0, f64::min);
+        (settled - lowest) / (1.0 - settled)
+    }
+
+    //= requirements H4
+    #[test]
+    fn below_one_over_e_nothing_overshoots_and_above_it_something_does() {
+        let settled = 0.9 / 1.2;
+        assert!(overshoot(&respond(0.35, 1.2), settled) < 1e-9);
+        assert!(overshoot(&respond(0.42, 1.2), settled) > 1e-4);
+    }
+
+    #[test]
+    fn the_derived_gain_settles_at_the_setpoint_without_overshoot() {
+        let budgets = respond(Thermos::DAMPING, 1.2);
+        let settled = 0.9 / 1.2;
+        assert!((budgets.last().unwrap() - settled).abs() < 1e-3);
+        assert!(overshoot(&budgets, settled) < 1e-9);
+    }
+
+    #[test]
+    fn silence_is_heat() {
+        let mut thermos = thermos(Nanos::from_secs(10), None);
+        for _ in 0..1_000 {
+            let at = thermos.deadline().unwrap();
+            thermos.wake(at, &mut |_| {});
+        }
+        assert!(thermos.budget() < 0.01, "{}", thermos.budget());
+    }
+
+    #[test]
+    fn repeated_and_late_news_change_nothing() {
+        let mut thermos = thermos(Nanos::from_secs(10), None);
+        let at = |s| Instant::EPOCH + Nanos::from_secs(s);
+        let news = |s| Signal {
+            layer: 1,
+            load: 1.0,
+            measured: at(s),
+        };
+        thermos.handle(at(30), news(20), &mut |_| {});
+        let budget = thermos.budget();
+        assert!(budget < 1.0);
+        for repeated in [20, 19, 3] {
+            thermos.handle(at(31), news(repeated), &mut |_| {});
+        }
+        assert_eq!(thermos.budget(), budget);
+        // A layer that is not outward has no say.
+        thermos.handle(
+            at(32),
+            Signal {
+                layer: 9,
+                load: 5.0,
+                measured: at(31),
+            },
+            &mut |_| {},
+        );
+        assert_eq!(thermos.budget(), budget);
+    }
+
+    #[test]
+    fn pressure_is_recorded_once_when_it_comes_and_once_when_it_goes() {
+        let mut thermos = thermos(Nanos::from_secs(10), None);
+        let mut decided = Vec::new();
+        for (step, load) in [1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.1].into_iter().enumerate() {
+            let now = Instant::EPOCH + PERIOD * (step as u64 + 1);
+            thermos.handle(
+                now,
+                Signal {
+                    layer: 1,
+                    load,
+                    measured: now,
+                },
+                &mut |e| {
+                    if let Effect::Decided(action, reason, ..) = e {
+                        decided.push((action, reason));
+                    }
+                },
+            );
+        }
+        assert_eq!(
+            decided,
+            [
+                (Action::Throttle, Reason::Backpressure),
+                (Action::Release, Reason::PressureEased)
+            ]
+        );
+    }
+}

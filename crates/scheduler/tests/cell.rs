@@ -1,0 +1,256 @@
+//! A cell's scheduler through its public face.
+
+use std::sync::Arc;
+
+use machine::Machine;
+use scheduler::cell::{Config, Effect, Input};
+use scheduler::{CellScheduler, Outward, Signal, Work, thermos};
+use telemetry::{Action, Reason};
+use wire::{Instant, Nanos, Tile};
+
+fn config() -> Config {
+    Config {
+        first: Tile(1_000),
+        tiles: 10,
+        layer: 1,
+        layers: 3,
+        dynamic_watts: 900.0,
+        capacity_watts: 1_400.0,
+        throttle_kelvin: 390.0,
+        heat_aware: true,
+        load_quantile: 0.95,
+        queue_max: 2,
+        hops_max: 1,
+        migrate_below: 0.8,
+        thermos: thermos::Config {
+            setpoint: 0.9,
+            budget_min: 0.05,
+            period: Nanos::MINUTE,
+            outward: vec![thermos::Link {
+                layer: 2,
+                light_time: Nanos::HOUR,
+                gain: None,
+            }],
+        },
+        outward: vec![Outward {
+            layer: 2,
+            light_time: Nanos::HOUR,
+            load_per_watt: 0.0005,
+            assumed: 0.3,
+        }],
+    }
+}
+
+fn work(id: u64, shards: u32) -> Work {
+    Work {
+        id,
+        hot: false,
+        shards,
+        activity: 0.5,
+        priority: 0,
+        term: Nanos::HOUR,
+        hops: 0,
+    }
+}
+
+fn at(s: u64) -> Instant {
+    Instant::EPOCH + Nanos::from_secs(s)
+}
+
+struct Cell(CellScheduler);
+
+impl Cell {
+    fn new(config: Config) -> Self {
+        Self(CellScheduler::new(Arc::new(config), Instant::EPOCH))
+    }
+    fn give(&mut self, now: Instant, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.0.handle(now, input, &mut |e| effects.push(e));
+        effects
+    }
+    fn warm(&mut self, kelvin: impl Fn(u32) -> f64) {
+        for tile in 0..10 {
+            self.give(
+                at(0),
+                Input::Sensed {
+                    tile,
+                    kelvin: kelvin(tile),
+                    load: 0.5,
+                },
+            );
+        }
+    }
+}
+
+fn decisions(effects: &[Effect]) -> Vec<(Action, Reason)> {
+    let decided = |e: &Effect| match e {
+        Effect::Decided(d) => Some((d.action, d.reason)),
+        _ => None,
+    };
+    effects.iter().filter_map(decided).collect()
+}
+
+fn assigned(effects: &[Effect]) -> Vec<u32> {
+    let assigned = |e: &Effect| match e {
+        Effect::Assign { tile, .. } => Some(*tile),
+        _ => None,
+    };
+    effects.iter().filter_map(assigned).collect()
+}
+
+#[test]
+fn work_goes_to_the_coolest_tiles_and_says_so() {
+    let mut cell = Cell::new(config());
+    cell.warm(|tile| 380.0 - f64::from(tile));
+    let effects = cell.give(at(1), Input::Arrived(work(1, 3)));
+    assert_eq!(assigned(&effects), [9, 8, 7]);
+    assert_eq!(decisions(&effects), [(Action::Place, Reason::BestScore)]);
+    let Some(Effect::Decided(decision)) = effects.last() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((decision.subject, decision.found), (Tile(1_009), 371.0));
+}
+
+#[test]
+fn blind_to_heat_work_goes_to_the_first_tiles_with_room() {
+    let mut cell = Cell::new(Config {
+        heat_aware: false,
+        ..config()
+    });
+    cell.warm(|tile| 395.0 - f64::from(tile));
+    assert_eq!(
+        assigned(&cell.give(at(1), Input::Arrived(work(1, 3)))),
+        [0, 1, 2]
+    );
+}
+
+#[test]
+fn a_lost_tiles_work_moves_and_its_own_activity_is_not_counted_twice() {
+    let mut cell = Cell::new(config());
+    cell.warm(f64::from);
+    cell.give(at(1), Input::Arrived(work(1, 2)));
+    let moved = cell.give(at(2), Input::Lost { tile: 0 });
+    assert_eq!(decisions(&moved), [(Action::Migrate, Reason::HostLost)]);
+    assert_eq!(cell.0.busy(), 1.0);
+    assert_eq!(cell.0.leases().iter().next().unwrap().tiles.len(), 2);
+    assert_eq!(cell.give(at(3), Input::Lost { tile: 0 }), []);
+}
+
+//= requirements H6
+#[test]
+fn what_does_not_fit_is_passed_on_then_waits_then_is_refused() {
+    let mut cell = Cell::new(config());
+    cell.warm(|_| 395.0); // every tile too warm
+    let passed = cell.give(at(1), Input::Arrived(work(1, 1)));
+    assert_eq!(
+        decisions(&passed),
+        [(Action::Migrate, Reason::NoHeadroomHere)]
+    );
+    assert!(matches!(
+        passed.last(),
+        Some(Effect::Forward { inward: false, .. })
+    ));
+    let hot = cell.give(
+        at(1),
+        Input::Arrived(Work {
+            hot: true,
+            ..work(2, 1)
+        }),
+    );
+    assert!(matches!(
+        hot.last(),
+        Some(Effect::Forward { inward: true, .. })
+    ));
+    let travelled = |id| {
+        Input::Arrived(Work {
+            hops: 1,
+            ..work(id, 1)
+        })
+    };
+    for (id, action) in [(3, Action::Queue), (4, Action::Queue), (5, Action::Refuse)] {
+        assert_eq!(decisions(&cell.give(at(1), travelled(id)))[0].0, action);
+    }
+    cell.warm(|_| 300.0);
+    let started = cell.give(at(2), Input::Measure);
+    assert_eq!(decisions(&started), [(Action::Place, Reason::BestScore); 2]);
+}
+
+#[test]
+fn what_could_never_fit_is_refused_at_once() {
+    let mut cell = Cell::new(config());
+    let refused = cell.give(at(1), Input::Arrived(work(1, 11)));
+    assert_eq!(decisions(&refused), [(Action::Refuse, Reason::Impossible)]);
+}
+
+//= requirements S2
+#[test]
+fn an_expired_lease_frees_its_tiles() {
+    let mut cell = Cell::new(config());
+    cell.warm(f64::from);
+    cell.give(at(1), Input::Arrived(work(1, 3)));
+    let end = at(1) + Nanos::HOUR;
+    let mut effects = Vec::new();
+    cell.0.wake(end, &mut |e| effects.push(e));
+    assert!(decisions(&effects).contains(&(Action::Expire, Reason::Term)));
+    assert_eq!(cell.0.busy(), 0.0);
+    assert!(cell.0.leases().is_empty());
+}
+
+//= requirements H3
+#[test]
+fn under_pressure_from_outward_the_budget_falls_and_priority_work_moves_inward() {
+    let mut cell = Cell::new(config());
+    cell.warm(f64::from);
+    cell.give(
+        at(1),
+        Input::Arrived(Work {
+            priority: 3,
+            ..work(1, 2)
+        }),
+    );
+    let mut budgets = Vec::new();
+    for minute in 1..600 {
+        let now = Instant::EPOCH + Nanos::MINUTE * minute;
+        let hot = Signal {
+            layer: 2,
+            load: 1.3,
+            measured: now,
+        };
+        for effect in cell.give(now, Input::Heard(hot)) {
+            if let Effect::Budget(budget) = effect {
+                budgets.push(budget);
+            }
+        }
+    }
+    assert!(
+        budgets.is_sorted_by(|a, b| a > b) && cell.0.budget() < 0.8,
+        "{budgets:?}"
+    );
+    let effects = cell.give(Instant::EPOCH + Nanos::HOUR * 11, Input::Measure);
+    assert!(decisions(&effects).contains(&(Action::Migrate, Reason::Backpressure)));
+    let inward = |e: &Effect| matches!(e, Effect::Forward { inward: true, .. });
+    assert!(effects.iter().any(inward));
+}
+
+#[test]
+fn the_load_reported_is_that_of_the_worst_tiles() {
+    let mut cell = Cell::new(config());
+    for tile in 0..10 {
+        let load = if tile == 4 { 1.25 } else { 0.5 };
+        cell.give(
+            at(0),
+            Input::Sensed {
+                tile,
+                kelvin: 300.0,
+                load,
+            },
+        );
+    }
+    let effects = cell.give(at(1), Input::Measure);
+    let expected = Signal {
+        layer: 1,
+        load: 1.25,
+        measured: at(1),
+    };
+    assert_eq!(effects[0], Effect::Signal(expected));
+}
