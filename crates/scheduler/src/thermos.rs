@@ -81,6 +81,9 @@ pub struct Config {
     pub setpoint: f64,
     /// The budget is never lowered below this.
     pub budget_min: f64,
+    /// A change of budget smaller than this is kept back until it has grown:
+    /// every change makes each tile of the cell set its clock.
+    pub resolution: f64,
     /// Time between two measurements of a layer.
     pub period: Nanos,
     /// Every layer outward of this one.
@@ -105,6 +108,9 @@ struct Loop {
 pub struct Thermos {
     setpoint: f64,
     budget_min: f64,
+    resolution: f64,
+    /// The budget last passed on.
+    announced: f64,
     period: Nanos,
     loops: Vec<Loop>,
 }
@@ -145,6 +151,8 @@ impl Thermos {
         Self {
             setpoint: config.setpoint,
             budget_min: config.budget_min,
+            resolution: config.resolution,
+            announced: 1.0,
             period: config.period,
             loops: loops.collect(),
         }
@@ -175,7 +183,6 @@ impl Machine for Thermos {
     type Effect = Effect;
 
     fn handle(&mut self, now: Instant, signal: Signal, out: &mut impl FnMut(Effect)) {
-        let before = self.budget();
         let (period, setpoint, budget_min) = (self.period, self.setpoint, self.budget_min);
         let Some(l) = self.loops.iter_mut().find(|l| l.link.layer == signal.layer) else {
             return;
@@ -191,18 +198,17 @@ impl Machine for Thermos {
         l.heard = Some(signal);
         l.patience = now + period * PERIODS_OF_PATIENCE;
         l.integrate(signal.load, covered, setpoint, budget_min, out);
-        self.announce(before, out);
+        self.announce(out);
     }
 
     fn wake(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
-        let before = self.budget();
         let (period, setpoint, budget_min) = (self.period, self.setpoint, self.budget_min);
         for l in self.loops.iter_mut().filter(|l| l.patience <= now) {
             l.patience = now + period;
             // As hot as its limit allows, until it says otherwise.
             l.integrate(1.0, period, setpoint, budget_min, out);
         }
-        self.announce(before, out);
+        self.announce(out);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -211,9 +217,11 @@ impl Machine for Thermos {
 }
 
 impl Thermos {
-    fn announce(&self, before: f64, out: &mut impl FnMut(Effect)) {
+    fn announce(&mut self, out: &mut impl FnMut(Effect)) {
         let now = self.budget();
-        if now != before {
+        let at_an_end = now == 1.0 || now == self.budget_min;
+        if now != self.announced && (at_an_end || (now - self.announced).abs() >= self.resolution) {
+            self.announced = now;
             out(Effect::Budget(now));
         }
     }
@@ -260,6 +268,7 @@ mod tests {
         let config = Config {
             setpoint: 0.9,
             budget_min: 0.0,
+            resolution: 0.0,
             period: PERIOD,
             outward,
         };

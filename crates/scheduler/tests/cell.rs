@@ -25,6 +25,7 @@ fn config() -> Config {
         thermos: thermos::Config {
             setpoint: 0.9,
             budget_min: 0.05,
+            resolution: 0.0,
             period: Nanos::MINUTE,
             outward: vec![thermos::Link {
                 layer: 2,
