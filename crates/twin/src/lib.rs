@@ -9,6 +9,12 @@
 //! Deliberately absent: wall-clock time below the command line, rollback, a stack
 //! or a task for each node, and any event that happens because a thread was fast.
 //!
-//! Tour: [`engine`] events in order, on as many cores as there are.
+//! Tour: [`engine`] events in order, on as many cores as there are · [`universe`]
+//! the file that describes a world, and everything that can be wrong in it ·
+//! [`shells`] tiles around a star · [`record`] what is left of a run.
 
 pub mod engine;
+pub mod observer;
+pub mod record;
+pub mod shells;
+pub mod universe;

@@ -185,6 +185,10 @@ pub struct Heat {
     /// Tile-seconds spent below full clock.
     #[serde(deserialize_with = "null_is_nan")]
     pub throttled_tile_seconds: f64,
+    /// Work done: activity × clock, summed over tiles and time, in tile-seconds at
+    /// full activity and clock.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub work_tile_seconds: f64,
 }
 
 /// A kind of fault, and whether it came about.
@@ -298,6 +302,7 @@ impl Default for Heat {
             overshoot: f64::NAN,
             energy_error: f64::NAN,
             throttled_tile_seconds: f64::NAN,
+            work_tile_seconds: f64::NAN,
         }
     }
 }

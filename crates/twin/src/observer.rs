@@ -1,0 +1,38 @@
+//! Who watches a run?
+
+use std::ops::ControlFlow;
+
+use telemetry::Decision;
+use wire::Instant;
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Every event before this has fired.
+    pub now: Instant,
+    /// Where the run ends.
+    pub end: Instant,
+    /// Events fired.
+    pub events: u64,
+}
+
+/// Whoever is told what happens while a run goes on. Nothing it does but stopping
+/// reaches the run.
+pub trait Observer {
+    /// Called often; break to stop the run where it is.
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()>;
+
+    /// Something was decided in this cell, in the order of cells at each sample.
+    fn decision(&mut self, decision: &Decision, cell: u64);
+}
+
+/// Nobody watches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nobody;
+
+impl Observer for Nobody {
+    fn progress(&mut self, _: Progress) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+    fn decision(&mut self, _: &Decision, _: u64) {}
+}

@@ -1,0 +1,691 @@
+//! A run from its epoch to its end: windows, the exchange of heat, samples,
+//! invariants, and what is left to tell.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use membership::State;
+use physics::tiles::Flows;
+use telemetry::{Action, Reason, Sketch};
+use wire::{Hexagons, Instant, Level, Nanos};
+
+use super::cell::{Cell, Fate};
+use super::config::{Config, FaultKind};
+use super::faults;
+use crate::engine::{Engine, Outcome as EngineOutcome, World, history};
+use crate::observer::{Observer, Progress};
+use crate::record::series::Frame;
+use crate::record::summary::{self, Invariant, Kind, Quantiles, Violation};
+use crate::record::{Group, Holon, Layout, Map, Notable, Sample, Series, Summary};
+
+/// What a run is asked for besides its universe.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Chance of everything.
+    pub seed: u64,
+    /// Workers, this one included. The history does not depend on it.
+    pub threads: usize,
+}
+
+/// What a run leaves in memory.
+#[derive(Debug)]
+pub struct Outcome {
+    /// All but what only a host knows: wall time, memory, the command.
+    pub summary: Summary,
+    /// Charts and map.
+    pub series: Series,
+    /// Every cell of the innermost shell's first column, its budget at each
+    /// measurement: what a loop's step response is read from.
+    pub budgets: Vec<f64>,
+}
+
+/// Heat on its way from shell to shell.
+struct Sky {
+    /// Per shell, what each step so far radiated, in joules; and before the start.
+    emitted: Vec<Vec<f64>>,
+    before: Vec<f64>,
+    /// Per shell, whole steps of light time from the shell inside, and the rest.
+    lag: Vec<(usize, f64)>,
+    /// Steps for which the absorbed heat has been handed out.
+    provided: Vec<usize>,
+}
+
+/// Runs a universe to its end, or until the observer says stop.
+///
+/// # Errors
+/// The light time that is too short for the step of the heat model.
+pub fn run(
+    config: Config,
+    options: Options,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, Nanos> {
+    let lookahead = config.lookahead()?;
+    let config = Arc::new(config);
+    let mut injected = vec![0_u64; faults::kinds(&config).len()];
+    let cells = (0..config.cells()).map(|id| {
+        let plan = faults::plan(&config, options.seed, id);
+        plan.iter().for_each(|fault| injected[fault.kind] += 1);
+        Cell::new(&config, options.seed, id, plan)
+    });
+    let mut cells: Vec<Cell> = cells.collect();
+    cells[0].around.budgets = Some(Vec::new());
+    let starts: Vec<_> = cells.iter_mut().map(Cell::initial_events).collect();
+    let mut sky = Sky::new(&config, &cells);
+    let mut engine = Engine::new(cells, lookahead, options.threads);
+    for (cell, events) in starts.into_iter().enumerate() {
+        for (at, tile, payload) in events {
+            engine.schedule_initial(cell as u32, at, wire::Class::C, tile, payload);
+        }
+    }
+    sky.provide(&config, &mut engine.processes_mut().collect::<Vec<_>>());
+
+    let end = Instant::EPOCH + config.end;
+    let mut watch = Watch::new(&config);
+    let mut next = Instant::EPOCH + config.sample;
+    let mut stopped = false;
+    while engine.now() < end && !stopped {
+        let until = next.min(end);
+        let outcome = engine.run_until(until, &mut |world, progress| {
+            sky.exchange(&config, world);
+            observer.progress(Progress { now: progress.now, end, events: progress.events })
+        });
+        stopped = outcome == EngineOutcome::Interrupted;
+        next = until + config.sample;
+        watch.look(&config, &mut engine, observer);
+    }
+    Ok(watch.conclude(&config, options, &injected, &engine, !stopped))
+}
+
+impl Sky {
+    fn new(config: &Config, cells: &[Cell]) -> Self {
+        let shells = config.shells.len();
+        let per_shell = config.cells_per_shell() as usize;
+        let step = config.heat_step;
+        let lag = (0..shells).map(|shell| match shell {
+            0 => (0, 0.0),
+            _ => {
+                let light = config.light_time(shell - 1, shell);
+                ((light.0 / step.0) as usize, (light.0 % step.0) as f64 / step.0 as f64)
+            }
+        });
+        let before = cells.chunks(per_shell).map(|shell| {
+            let watts: f64 = shell.iter().map(|c| c.around.heat.tiles.radiating().0).sum();
+            watts * step.as_secs_f64()
+        });
+        Self {
+            emitted: vec![Vec::new(); shells],
+            before: before.collect(),
+            lag: lag.collect(),
+            provided: vec![0; shells],
+        }
+    }
+
+    /// What a shell radiated in a step, steps before the first included.
+    fn emitted(&self, shell: usize, step: Option<usize>) -> f64 {
+        step.map_or(self.before[shell], |step| self.emitted[shell][step])
+    }
+
+    /// Takes what cells radiated since the last barrier and hands out what will
+    /// arrive in the steps for which it is now known.
+    fn exchange(&mut self, config: &Config, world: &mut World<'_, Cell>) {
+        let mut cells: Vec<&mut Cell> = world.iter_mut().collect();
+        let steps = cells[0].around.heat.radiated.len();
+        if steps == 0 {
+            return;
+        }
+        for (shell, part) in cells.chunks(config.cells_per_shell() as usize).enumerate() {
+            for step in 0..steps {
+                // In the order of cells, whatever thread ran them.
+                let joules: f64 = part.iter().map(|c| c.around.heat.radiated[step].0).sum();
+                self.emitted[shell].push(joules);
+            }
+        }
+        cells.iter_mut().for_each(|c| c.around.heat.radiated.clear());
+        self.provide(config, &mut cells);
+    }
+
+    //= requirements H1
+    fn provide(&mut self, config: &Config, cells: &mut [&mut Cell]) {
+        let per_shell = config.cells_per_shell() as usize;
+        for shell in 1..config.shells.len() {
+            let (whole, part) = self.lag[shell];
+            let known = self.emitted[shell - 1].len() + whole;
+            for step in self.provided[shell]..known {
+                // Light of two steps arrives in one; each joule once.
+                let newer = self.emitted(shell - 1, step.checked_sub(whole));
+                let older = self.emitted(shell - 1, step.checked_sub(whole + 1));
+                let joules = config.shells[shell].coverage * ((1.0 - part) * newer + part * older);
+                let tiles = config.fanout.tiles_in(Level::Region) as f64;
+                let watts = joules / config.heat_step.as_secs_f64() / tiles;
+                for cell in &mut cells[shell * per_shell..(shell + 1) * per_shell] {
+                    cell.around.heat.incoming.push_back(watts);
+                }
+            }
+            self.provided[shell] = known.max(self.provided[shell]);
+        }
+    }
+}
+
+/// Everything noticed while a run goes on.
+struct Watch {
+    series: Series,
+    /// Mean budget per shell at each sample.
+    budgets: Vec<Vec<f64>>,
+    decided: BTreeMap<(Action, Reason), u64>,
+    runaway: Option<Violation>,
+    energy: Option<Violation>,
+    load_max: f64,
+    told_dark: Vec<bool>,
+    told_pressed: Vec<bool>,
+}
+
+impl Watch {
+    fn new(config: &Config) -> Self {
+        let groups = config.shells.iter().map(|shell| {
+            let tiles = config.fanout.tiles_in(Level::Region);
+            Group::new(shell.name.clone(), tiles, shell.limit.0 as f32, shell.throttle.0 as f32)
+        });
+        let shells = config.shells.len();
+        let mut series = Series::new(groups.collect(), Some(map(config)));
+        for fault in &config.faults {
+            let text = match &fault.kind {
+                FaultKind::Burst { share } => format!("{} of all tiles fail at once", percent(*share)),
+                FaultKind::Partition { share, lasts } => {
+                    format!("{} of cells fall apart in halves for {lasts}", percent(*share))
+                }
+                FaultKind::Radiators { shell, share, remaining } => format!(
+                    "{} of {} keep {} of their radiators",
+                    percent(*share),
+                    config.shells[*shell].name,
+                    percent(*remaining)
+                ),
+            };
+            series.notable(Notable { seconds: fault.at.as_secs_f64(), text });
+        }
+        Self {
+            series,
+            budgets: vec![Vec::new(); shells],
+            decided: BTreeMap::new(),
+            runaway: None,
+            energy: None,
+            load_max: f64::NAN,
+            told_dark: vec![false; shells],
+            told_pressed: vec![false; shells],
+        }
+    }
+
+    fn look(&mut self, config: &Config, engine: &mut Engine<Cell>, observer: &mut dyn Observer) {
+        let now = engine.now().as_secs_f64();
+        let per_shell = config.cells_per_shell() as usize;
+        let mut samples = Vec::new();
+        let mut flows = Flows::default();
+        let cells: Vec<&mut Cell> = engine.processes_mut().collect();
+        for (shell, part) in cells.chunks(per_shell).enumerate() {
+            let tiles = part.len() * config.grid.tiles() as usize;
+            let sample = sample(config, part);
+            self.budgets[shell].push(mean(part.iter().map(|c| c.scheduler().budget())));
+            self.load_max = self.load_max.max(f64::from(sample.load));
+            let dark: u64 = part.iter().map(|c| c.around.counts.dark).sum();
+            let bound = config.bounds.runaway_share;
+            let share = dark as f64 / tiles as f64;
+            if dark > 0 && !std::mem::replace(&mut self.told_dark[shell], true) {
+                let text = format!("first tile of {} goes dark", config.shells[shell].name);
+                self.series.notable(Notable { seconds: now, text });
+            }
+            if share > bound && self.runaway.is_none() {
+                let name = &config.shells[shell].name;
+                self.runaway = Some(Violation {
+                    seconds: now,
+                    subject: name.clone(),
+                    found: share,
+                    bound,
+                    unit: String::new(),
+                    text: format!("{dark} of {tiles} tiles of {name} were lost to heat"),
+                });
+            }
+            samples.push(sample);
+            flows += part.iter().map(|c| c.around.heat.flows).sum();
+        }
+        let error = energy_error(&flows);
+        if error > config.bounds.energy_error && self.energy.is_none() {
+            self.energy = Some(Violation {
+                seconds: now,
+                subject: config.name.clone(),
+                found: error,
+                bound: config.bounds.energy_error,
+                unit: String::new(),
+                text: "the books of heat do not balance".to_owned(),
+            });
+        }
+        for (id, cell) in cells.into_iter().enumerate() {
+            let shell = id / per_shell;
+            for decision in cell.around.decisions.drain(..) {
+                *self.decided.entry((decision.action, decision.reason)).or_default() += 1;
+                if decision.reason == Reason::Backpressure
+                    && !std::mem::replace(&mut self.told_pressed[shell], true)
+                {
+                    let text = format!("{} slows for the shells outside it", config.shells[shell].name);
+                    self.series.notable(Notable { seconds: decision.at.as_secs_f64(), text });
+                }
+                observer.decision(&decision, id as u64);
+            }
+        }
+        self.series.sample(now, &samples);
+        if self.series.wants_frame() {
+            self.series.frame(frame(config, now, engine));
+        }
+    }
+
+    fn conclude(
+        self,
+        config: &Config,
+        options: Options,
+        injected: &[u64],
+        engine: &Engine<Cell>,
+        complete: bool,
+    ) -> Outcome {
+        let cells: Vec<&Cell> = engine.processes().collect();
+        let kelvin_bits = |cell: &Cell, tile: usize| cell.around.tile_kelvin(tile).0.to_bits();
+        let histories = cells.iter().enumerate().flat_map(|(id, cell)| {
+            let first = id as u64 * u64::from(config.grid.tiles());
+            cell.around.histories.iter().enumerate().map(move |(tile, &hash)| {
+                let at = engine.now();
+                (first + tile as u64, history::fold(hash, at, 0, kelvin_bits(cell, tile)))
+            })
+        });
+        let history_hash = history::combine(histories);
+        let membership = config.membership.as_ref().map(|_| member_summary(engine.now(), &cells));
+        let locality = config.membership.as_ref().map(|_| locality(&cells));
+        let heat = self.heat_summary(config, &cells);
+        let budgets = cells[0].around.budgets.clone().unwrap_or_default();
+        let summary = Summary {
+            universe: config.name.clone(),
+            intent: config.intent.clone(),
+            kind: if cells.len() == 1 { Kind::Cell } else { Kind::Shells },
+            seed: options.seed,
+            threads: options.threads as u32,
+            tiles: config.fanout.tiles(),
+            simulated_seconds: engine.now().as_secs_f64(),
+            events: engine.events(),
+            history_hash,
+            complete,
+            invariants: self.invariants(config, &cells, membership.as_ref(), locality.as_ref()),
+            membership,
+            locality,
+            heat: Some(heat),
+            faults: fault_summary(config, injected, &cells),
+            decisions: (self.decided.iter())
+                .map(|(&(action, reason), &count)| summary::DecisionCount {
+                    action: action.name().to_owned(),
+                    reason: reason.name().to_owned(),
+                    count,
+                })
+                .collect(),
+            ..Summary::default()
+        };
+        Outcome { summary, series: self.series, budgets }
+    }
+
+    fn heat_summary(&self, config: &Config, cells: &[&Cell]) -> summary::Heat {
+        let flows: Flows = cells.iter().map(|c| c.around.heat.flows).sum();
+        let over = |c: &&Cell| c.around.heat.over_limit_max;
+        let per_shell = config.cells_per_shell() as usize;
+        let hottest = cells.iter().enumerate().map(|(id, c)| over(c) + config.shells[id / per_shell].limit.0);
+        summary::Heat {
+            max_kelvin: hottest.fold(f64::NAN, f64::max),
+            max_kelvin_over_limit: cells.iter().map(over).fold(f64::NAN, f64::max),
+            max_load: self.load_max,
+            tiles_lost: cells.iter().map(|c| c.around.counts.dark).sum(),
+            overshoot: self.budgets.iter().map(|b| swing_back(b)).fold(0.0, f64::max),
+            energy_error: energy_error(&flows),
+            throttled_tile_seconds: cells.iter().map(|c| c.around.heat.throttled_tile_seconds).sum(),
+            work_tile_seconds: cells.iter().map(|c| c.around.heat.work_done).sum(),
+        }
+    }
+
+    fn invariants(
+        &self,
+        config: &Config,
+        cells: &[&Cell],
+        membership: Option<&summary::Membership>,
+        locality: Option<&summary::Locality>,
+    ) -> Vec<Invariant> {
+        let mut all = Vec::new();
+        let mut must = |name: &str, first_violation: Option<Violation>| {
+            let held = first_violation.is_none();
+            all.push(Invariant { name: name.to_owned(), held, first_violation });
+        };
+        let per_shell = config.cells_per_shell() as usize;
+        let first_over = cells.iter().enumerate().filter_map(|(id, cell)| {
+            let (at, tile, kelvin) = cell.around.heat.over_limit_first?;
+            Some((at, id, tile, kelvin))
+        });
+        must("no_thermal_runaway", self.runaway.clone());
+        must(
+            "no_tile_above_limit",
+            first_over.min_by_key(|&(at, id, ..)| (at, id)).map(|(at, id, tile, kelvin)| {
+                let shell = &config.shells[id / per_shell];
+                Violation {
+                    seconds: at.as_secs_f64(),
+                    subject: tile_name(config, id, tile),
+                    found: kelvin,
+                    bound: shell.limit.0,
+                    unit: "K".to_owned(),
+                    text: format!("a tile of {} passed its limit and cut its power", shell.name),
+                }
+            }),
+        );
+        must("energy_conserved", self.energy.clone());
+        if config.thermos.enabled && config.shells.len() > 1 {
+            must("loop_damped", self.undamped(config));
+        }
+        if let (Some(membership), Some(locality)) = (membership, locality) {
+            let false_removal = cells.iter().enumerate().filter_map(|(id, cell)| {
+                let (at, observer, peer) = cell.around.counts.first_false_removal?;
+                Some((at, id, observer, peer))
+            });
+            must(
+                "no_false_removal",
+                false_removal.min_by_key(|&(at, id, ..)| (at, id)).map(|(at, id, observer, peer)| {
+                    let count = membership.false_removals as f64;
+                    let who = tile_name(config, id, observer);
+                    Violation {
+                        seconds: at.as_secs_f64(),
+                        subject: tile_name(config, id, peer),
+                        found: count,
+                        bound: 0.0,
+                        unit: "removals".to_owned(),
+                        text: format!("it lived and could be reached, and {who} removed it"),
+                    }
+                }),
+            );
+            let bound = config.bounds.detection_p99.as_secs_f64();
+            let p99 = membership.detection_seconds.p99;
+            let missed = membership.undetected > 0;
+            must(
+                "detection",
+                (missed || p99 >= bound).then(|| Violation {
+                    seconds: config.end.as_secs_f64(),
+                    subject: "failures".to_owned(),
+                    found: p99,
+                    bound,
+                    unit: "s".to_owned(),
+                    text: format!("p99 of detection; {} never detected", membership.undetected),
+                }),
+            );
+            must(
+                "locality",
+                (locality.cluster < config.bounds.locality).then(|| Violation {
+                    seconds: config.end.as_secs_f64(),
+                    subject: "clusters".to_owned(),
+                    found: locality.cluster,
+                    bound: config.bounds.locality,
+                    unit: String::new(),
+                    text: "share of messages that stayed within their cluster".to_owned(),
+                }),
+            );
+        }
+        all
+    }
+
+    /// The first shell whose budget swings back and forth without dying down.
+    //= requirements H4
+    fn undamped(&self, config: &Config) -> Option<Violation> {
+        self.budgets.iter().enumerate().find_map(|(shell, budgets)| {
+            let (at, swing) = sustained_oscillation(budgets)?;
+            Some(Violation {
+                seconds: (config.sample * (at as u64 + 1)).as_secs_f64(),
+                subject: config.shells[shell].name.clone(),
+                found: swing,
+                bound: SWING_MIN,
+                unit: String::new(),
+                text: "its heat budget swings back and forth without dying down".to_owned(),
+            })
+        })
+    }
+}
+
+/// A swing of the budget smaller than this is load coming and going.
+pub const SWING_MIN: f64 = 0.05;
+
+/// Alternating extrema of a series that differ by more than [`SWING_MIN`].
+fn extrema(series: &[f64]) -> Vec<(usize, f64)> {
+    let mut turns: Vec<(usize, f64)> = Vec::new();
+    let Some(&first) = series.first() else { return turns };
+    let (mut low, mut high) = ((0, first), (0, first));
+    let mut rising = None;
+    for (i, &value) in series.iter().enumerate() {
+        if value < low.1 {
+            low = (i, value);
+        }
+        if value > high.1 {
+            high = (i, value);
+        }
+        match rising {
+            Some(true) | None if value < high.1 - SWING_MIN => {
+                turns.push(high);
+                (rising, low) = (Some(false), (i, value));
+            }
+            Some(false) | None if value > low.1 + SWING_MIN => {
+                turns.push(low);
+                (rising, high) = (Some(true), (i, value));
+            }
+            _ => {}
+        }
+    }
+    match rising {
+        Some(true) => turns.push(high),
+        Some(false) => turns.push(low),
+        None => {}
+    }
+    turns
+}
+
+/// Three swings in a row none of which is much smaller than the one before, from
+/// where they begin; the budget must come down twice, because one dip and its
+/// recovery is what a fault looks like.
+fn sustained_oscillation(series: &[f64]) -> Option<(usize, f64)> {
+    let turns = extrema(series);
+    let swings: Vec<f64> = turns.windows(2).map(|w| (w[0].1 - w[1].1).abs()).collect();
+    let at = swings.windows(4).position(|s| s.windows(2).all(|w| w[1] >= 0.8 * w[0]))?;
+    Some((turns[at].0, swings[at + 3]))
+}
+
+/// How far the budget came back up after its lowest point only to fall again: the
+/// second fall, in units of the first.
+fn swing_back(series: &[f64]) -> f64 {
+    let turns = extrema(series);
+    let falls: Vec<f64> =
+        turns.windows(2).filter(|w| w[1].1 < w[0].1).map(|w| w[0].1 - w[1].1).collect();
+    match falls[..] {
+        [first, second, ..] => second / first,
+        _ => 0.0,
+    }
+}
+
+fn energy_error(flows: &Flows) -> f64 {
+    (flows.imbalance() / (flows.supplied + flows.absorbed)).abs()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0_u64), |(s, n), v| (s + v, n + 1));
+    sum / count as f64
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 1e4).round() / 100.0)
+}
+
+fn tile_name(config: &Config, cell: usize, tile: u32) -> String {
+    let number = wire::Tile(cell as u64 * u64::from(config.grid.tiles()) + u64::from(tile));
+    config.fanout.path(number).map_or_else(String::new, |path| format!("tile {path}"))
+}
+
+fn map(config: &Config) -> Map {
+    let cells = config.cells();
+    if cells == 1 {
+        let grid: Hexagons = config.grid;
+        let tiles = (0..grid.tiles()).map(|tile| Holon {
+            name: String::new(),
+            group: 0,
+            x: (tile % grid.columns()) as f32,
+            y: (tile / grid.columns()) as f32,
+        });
+        return Map::new(Layout::Hexagons, tiles.collect());
+    }
+    let per_shell = config.cells_per_shell();
+    let holons = (0..cells).map(|cell| Holon {
+        name: String::new(),
+        group: cell / per_shell,
+        x: (cell % per_shell) as f32 / per_shell as f32,
+        y: 0.0,
+    });
+    Map::new(Layout::Rings, holons.collect())
+}
+
+fn frame(config: &Config, seconds: f64, engine: &Engine<Cell>) -> Frame {
+    let tiles = config.grid.tiles() as usize;
+    let (kelvin, dark) = if config.cells() == 1 {
+        let cell = engine.processes().next().expect("there is one cell");
+        let up = |tile: usize| cell.around.fates[tile] == Fate::Up;
+        let kelvin = |t| if up(t) { cell.around.tile_kelvin(t).0 as f32 } else { f32::NAN };
+        let dark = |tile| if up(tile) { 0.0 } else { 1.0 };
+        ((0..tiles).map(kelvin).collect(), (0..tiles).map(dark).collect())
+    } else {
+        let looks = engine.processes().map(|cell| {
+            let (_, max, up) = cell.around.kelvins();
+            (max as f32, 1.0 - up as f32 / tiles as f32)
+        });
+        looks.unzip()
+    };
+    Frame { seconds, kelvin, dark }
+}
+
+fn sample(config: &Config, cells: &[&mut Cell]) -> Sample {
+    let tiles = cells.len() as f64 * f64::from(config.grid.tiles());
+    let (mut sum, mut max, mut up, mut clocks) = (0.0, f64::NAN, 0_u64, 0.0);
+    for cell in cells {
+        let (cell_sum, cell_max, cell_up) = cell.around.kelvins();
+        sum += cell_sum;
+        max = max.max(cell_max);
+        up += u64::from(cell_up);
+        let heat = &cell.around.heat;
+        clocks += (heat.clock.iter().zip(&heat.tiles.powered))
+            .map(|(&clock, &powered)| f64::from(clock) * powered)
+            .sum::<f64>();
+    }
+    Sample {
+        kelvin_mean: (sum / up as f64) as f32,
+        kelvin_max: max as f32,
+        load: mean(cells.iter().map(|c| c.around.load)) as f32,
+        clock: (clocks / up as f64) as f32,
+        utilisation: (cells.iter().map(|c| c.scheduler().busy()).sum::<f64>() / tiles) as f32,
+        dark: (tiles - up as f64) as f32,
+        waiting: cells.iter().map(|c| c.scheduler().waiting() as f64).sum::<f64>() as f32,
+        ..Sample::UNKNOWN
+    }
+}
+
+/// Failures younger than this at the end of a run had no time to be detected.
+const DETECTION_GRACE: Nanos = Nanos::from_secs(15);
+
+fn member_summary(end: Instant, cells: &[&Cell]) -> summary::Membership {
+    let mut detection = Sketch::new();
+    let mut totals = summary::Membership::default();
+    let mut footprint = 0_u64;
+    let mut members = 0_u64;
+    for cell in cells.iter().filter(|c| c.nodes().iter().any(|n| n.member().is_some())) {
+        let counts = &cell.around.counts;
+        detection.merge(&counts.detection);
+        totals.false_suspicions += counts.false_suspicions;
+        totals.false_removals += counts.false_removals;
+        totals.messages += counts.messages;
+        let old_enough = |died: Instant| end.since(died) >= DETECTION_GRACE;
+        let dead: Vec<bool> = (cell.around.fates.iter())
+            .map(|fate| match fate {
+                Fate::Up => false,
+                Fate::Dark(at) | Fate::Failed(at) => old_enough(*at),
+            })
+            .collect();
+        let expected = dead.iter().filter(|&&d| d).count() as u64;
+        totals.failures += expected;
+        for member in cell.nodes().iter().filter_map(|n| n.member()) {
+            let gone = member.exceptions().filter(|(peer, state, _)| {
+                dead[usize::from(peer.0)] && matches!(state, State::Removed | State::Left)
+            });
+            totals.undetected += expected - gone.count() as u64;
+        }
+        for node in cell.nodes() {
+            footprint += node.footprint() as u64;
+            members += u64::from(node.member().is_some());
+        }
+    }
+    totals.detection_seconds = Quantiles::of(&detection, 1e-9);
+    totals.bytes_per_tile = footprint as f64 / members as f64;
+    totals
+}
+
+/// Where messages of the cells that run every protocol went.
+//= requirements U2
+fn locality(cells: &[&Cell]) -> summary::Locality {
+    let mut by_level = [0_u64; 5];
+    for cell in cells.iter().filter(|c| c.nodes().iter().any(|n| n.member().is_some())) {
+        by_level[Level::Cell as usize] += cell.around.counts.messages;
+        for (level, count) in cell.around.counts.letters.iter().enumerate() {
+            by_level[level] += count;
+        }
+    }
+    let total: u64 = by_level.iter().sum();
+    let within = |level: Level| {
+        by_level[..=level as usize].iter().sum::<u64>() as f64 / total as f64
+    };
+    summary::Locality {
+        cell: within(Level::Cell),
+        cluster: within(Level::Cluster),
+        region: within(Level::Region),
+        system: within(Level::System),
+    }
+}
+
+fn fault_summary(config: &Config, injected: &[u64], cells: &[&Cell]) -> Vec<summary::Fault> {
+    let kinds = faults::kinds(config).into_iter().enumerate().map(|(kind, name)| summary::Fault {
+        kind: name.to_owned(),
+        injected: injected[kind],
+        fired: cells.iter().map(|c| c.around.counts.fired[kind]).sum(),
+    });
+    let counted = |kind: &str, fired: u64| summary::Fault { kind: kind.to_owned(), injected: fired, fired };
+    let lost_on_links = cells.iter().map(|c| c.around.counts.lost_on_links).sum();
+    let lost_in_flight = cells.iter().map(|c| c.around.counts.lost_in_flight).sum();
+    kinds
+        .chain((config.links.loss > 0.0).then(|| counted("message loss", lost_on_links)))
+        .chain([counted("messages in flight", lost_in_flight)])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn damped(periods: f64, decay: f64) -> Vec<f64> {
+        let wave = |i: i32| {
+            let t = f64::from(i) / 20.0;
+            0.5 + 0.4 * (-decay * t).exp() * (core::f64::consts::TAU * t).cos()
+        };
+        (0..(periods * 20.0) as i32).map(wave).collect()
+    }
+
+    #[test]
+    fn an_oscillation_that_lasts_is_told_from_one_that_dies_down() {
+        assert!(sustained_oscillation(&damped(5.0, 0.0)).is_some());
+        assert!(sustained_oscillation(&damped(5.0, -0.1)).is_some());
+        assert_eq!(sustained_oscillation(&damped(5.0, 0.8)), None);
+    }
+
+    #[test]
+    fn a_dip_and_its_recovery_is_no_oscillation() {
+        let dip: Vec<f64> = (0..100).map(|i| if (30..60).contains(&i) { 0.4 } else { 1.0 }).collect();
+        assert_eq!(sustained_oscillation(&dip), None);
+        assert_eq!(swing_back(&dip), 0.0);
+    }
+}
