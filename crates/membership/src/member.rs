@@ -1,0 +1,777 @@
+//! One member: the protocol itself.
+
+use alloc::sync::Arc;
+use core::hash::{Hash, Hasher};
+
+use machine::{Machine, Persist, Persisted, Stream};
+use wire::codec::decode_all;
+use wire::{DecodeError, Encode, Instant, Reader};
+
+use crate::claim::{Claim, INCARNATION_MAX, State};
+use crate::config::Config;
+use crate::event::{Effect, Input, Reason, Why};
+use crate::health::Health;
+use crate::message::{Kind, Message, Peer, SEATS, Update, Updates, read_incarnation};
+use crate::news::News;
+use crate::roster::Roster;
+use crate::schedule;
+use crate::suspicion::Suspicions;
+
+/// One tile's view of its cell.
+#[derive(Clone, Debug)]
+pub struct Member {
+    config: Arc<Config>,
+    stream: Stream,
+    roster: Roster,
+    suspicions: Suspicions,
+    news: News,
+    probe: Option<Probe>,
+    /// When to probe next, once no probe is under way.
+    next_turn: Instant,
+    /// When to gossip next; [`Instant::END`] while there is no news.
+    next_gossip: Instant,
+    /// The incarnation it speaks as.
+    incarnation: u32,
+    /// A higher one, on its way to the disk.
+    pending: Option<u32>,
+    /// Probes sent in this life.
+    probes: u32,
+    me: Peer,
+    health: Health,
+    presence: Presence,
+}
+
+/// Whether a member takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Presence {
+    /// It has an incarnation to make durable before it may speak.
+    Arriving,
+    /// It waits for the disk.
+    Waiting,
+    Present,
+    /// It has said goodbye.
+    Gone,
+}
+
+/// The probe under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Probe {
+    number: u64,
+    /// When relays are asked; afterwards, when it is over.
+    due: Instant,
+    over: Instant,
+    /// The target's incarnation when the probe began.
+    incarnation: u32,
+    target: Peer,
+    relays: [Peer; RELAYS_MAX],
+    asked: u8,
+    /// Bit i: relay i was heard.
+    heard: u8,
+    direct: bool,
+}
+
+const RELAYS_MAX: usize = 8;
+
+/// An answer this many probes late is late; beyond that it is stale.
+const LATE_PROBES: u32 = 8;
+
+/// The incarnation for a member that starts again, out of the bytes of its last
+/// durable [`Persist`]: one above. A member that never wrote any starts at 0.
+///
+/// # Errors
+/// If the bytes are not those of a membership `Persist`.
+//= spec 3
+pub fn incarnation_after(persisted: &[u8]) -> Result<u32, DecodeError> {
+    let mut reader = Reader::new(persisted);
+    read_incarnation(&mut reader)?;
+    let last: u32 = decode_all(persisted)?;
+    Ok(last.saturating_add(1).min(INCARNATION_MAX))
+}
+
+impl Member {
+    /// A member as it starts. An incarnation of 0 is a tile in service for the
+    /// first time: every roster already holds it alive, so it just begins. Any
+    /// other is a tile that starts again; it makes the incarnation durable
+    /// before its first word.
+    ///
+    /// # Panics
+    /// If the configuration contradicts itself, the peer is not in the lattice,
+    /// or the incarnation exceeds [`INCARNATION_MAX`].
+    #[must_use]
+    pub fn new(
+        config: Arc<Config>,
+        me: Peer,
+        incarnation: u32,
+        stream: Stream,
+        now: Instant,
+    ) -> Self {
+        config.assert_sound();
+        assert!(
+            u32::from(me.0) < config.tiles(),
+            "{me:?} is not in the lattice"
+        );
+        assert!(incarnation <= INCARNATION_MAX);
+        let first_life = incarnation == 0;
+        Self {
+            next_turn: if first_life {
+                schedule::turn_after(&config, me, now)
+            } else {
+                now
+            },
+            config,
+            stream,
+            roster: Roster::default(),
+            suspicions: Suspicions::new(),
+            news: News::default(),
+            probe: None,
+            next_gossip: Instant::END,
+            incarnation,
+            pending: None,
+            probes: 0,
+            me,
+            health: Health::default(),
+            presence: if first_life {
+                Presence::Present
+            } else {
+                Presence::Arriving
+            },
+        }
+    }
+
+    /// What a peer is held to be.
+    #[must_use]
+    pub fn state(&self, peer: Peer) -> State {
+        self.roster.claim(peer).state()
+    }
+
+    /// Whether a peer is held to be there. The suspect are not: work and routes
+    /// go round them until they have objected.
+    //= requirements M2
+    #[must_use]
+    pub fn is_alive(&self, peer: Peer) -> bool {
+        self.state(peer) == State::Alive
+    }
+
+    /// Every peer held to be anything but alive at incarnation 0, with its
+    /// state and incarnation, in order of their number.
+    pub fn exceptions(&self) -> impl Iterator<Item = (Peer, State, u32)> + '_ {
+        let claims = self.roster.iter();
+        claims.map(|(peer, claim)| (peer, claim.state(), claim.incarnation()))
+    }
+
+    /// How ill this member believes itself to be, from 0 (well) to 8.
+    #[must_use]
+    pub const fn local_health(&self) -> u8 {
+        self.health.score()
+    }
+
+    /// The six around it, whatever their state.
+    #[must_use]
+    pub fn neighbours(&self) -> [Peer; 6] {
+        self.config.neighbours(self.me)
+    }
+
+    /// Its own number.
+    #[must_use]
+    pub const fn me(&self) -> Peer {
+        self.me
+    }
+
+    /// The incarnation it speaks as.
+    #[must_use]
+    pub const fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// Equal for two members that hold the same of everybody.
+    #[must_use]
+    pub const fn digest(&self) -> u32 {
+        self.roster.digest()
+    }
+
+    /// Bytes it takes, heap included; the shared [`Config`] is not.
+    #[must_use]
+    pub const fn footprint(&self) -> usize {
+        size_of::<Self>() + self.roster.heap() + self.suspicions.heap() + self.news.heap()
+    }
+}
+
+impl Machine for Member {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Instant, input: Input, out: &mut impl FnMut(Effect)) {
+        self.notice_lateness(now);
+        match input {
+            Input::Received(message) if self.presence == Presence::Present => {
+                self.receive(now, &message, out);
+            }
+            // Deaf before its first word and after its last.
+            Input::Received(_) => {}
+            Input::Persisted(Persisted { token }) => self.persisted(now, token, out),
+            Input::Leave => self.leave(out),
+        }
+    }
+
+    fn wake(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        match self.presence {
+            Presence::Arriving => {
+                self.presence = Presence::Waiting;
+                persist(self.incarnation, out);
+            }
+            Presence::Waiting | Presence::Gone => {}
+            Presence::Present => {
+                self.notice_lateness(now);
+                self.remove_the_expired(now, out);
+                self.pursue_the_probe(now, out);
+                if self.probe.is_none() && self.next_turn <= now {
+                    self.take_turn(now, out);
+                }
+                if self.next_gossip <= now {
+                    self.gossip(now, out);
+                }
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.presence {
+            Presence::Arriving => Some(self.next_turn),
+            Presence::Waiting | Presence::Gone => None,
+            Presence::Present => {
+                let turn = self
+                    .probe
+                    .as_ref()
+                    .map_or(self.next_turn, |probe| probe.due);
+                Some(turn.min(self.next_gossip).min(self.suspicions.next()))
+            }
+        }
+    }
+}
+
+/// Hearing.
+impl Member {
+    fn receive(&mut self, now: Instant, message: &Message, out: &mut impl FnMut(Effect)) {
+        let from = message.from;
+        if let Some(reason) = self.refusal(message) {
+            return out(Effect::Rejected { from, reason });
+        }
+        let mut corrections = Updates::NONE;
+        let own_word = Update {
+            peer: from,
+            accuser: from,
+            claim: Claim::new(State::Alive, message.incarnation),
+        };
+        self.hear(now, own_word, from, &mut corrections, out);
+        for &update in message.updates.as_slice() {
+            self.hear(now, update, from, &mut corrections, out);
+        }
+        let number = message.number;
+        let differ = message.digest != self.roster.digest();
+        match message.kind {
+            Kind::Ping => self.send(from, Kind::Ack, number, corrections, differ, out),
+            Kind::PingReq { target } => {
+                let ping = Kind::RelayPing { origin: from };
+                self.send(target, ping, number, Updates::NONE, false, out);
+                let relaying = Kind::Relaying { target };
+                self.send(from, relaying, number, corrections, differ, out);
+            }
+            Kind::RelayPing { origin } => {
+                let ack = Kind::RelayAck { origin };
+                self.send(from, ack, number, corrections, differ, out);
+            }
+            Kind::RelayAck { origin } => {
+                let ack = Kind::ForwardedAck { target: from };
+                self.send(origin, ack, number, Updates::NONE, false, out);
+            }
+            Kind::Ack => self.answered(from, number),
+            Kind::ForwardedAck { target } => self.answered(target, number),
+            Kind::Relaying { .. } => self.relay_heard(from, number),
+            Kind::Gossip if corrections == Updates::NONE => {}
+            Kind::Gossip => self.send(from, Kind::Gossip, 0, corrections, false, out),
+        }
+    }
+
+    //= requirements M1
+    //= spec 13
+    fn refusal(&self, message: &Message) -> Option<Reason> {
+        if message.cell != self.config.cell {
+            return Some(Reason::WrongCell);
+        }
+        if message.to != self.me {
+            return Some(Reason::NotForMe);
+        }
+        if self.config.authenticate && !message.is_proven(&self.config.key) {
+            return Some(Reason::Forged);
+        }
+        let tiles = self.config.tiles();
+        if message.from == self.me || message.named().any(|peer| u32::from(peer.0) >= tiles) {
+            return Some(Reason::Nobody);
+        }
+        let answers = matches!(
+            message.kind,
+            Kind::Ack | Kind::ForwardedAck { .. } | Kind::Relaying { .. }
+        );
+        (answers && self.is_stale(message.number)).then_some(Reason::Stale)
+    }
+
+    fn is_stale(&self, number: u64) -> bool {
+        let age = self.probes.wrapping_sub(number as u32);
+        age > LATE_PROBES || (number >> 32) as u32 > self.incarnation
+    }
+
+    /// Takes one claim into account. What it contradicts, and loses to, is
+    /// noted for whoever still believes it.
+    //= spec 1
+    //= spec 12
+    fn hear(
+        &mut self,
+        now: Instant,
+        heard: Update,
+        by: Peer,
+        corrections: &mut Updates,
+        out: &mut impl FnMut(Effect),
+    ) {
+        let Update {
+            peer,
+            accuser,
+            claim,
+        } = heard;
+        if peer == self.me {
+            if claim.incarnation() < self.incarnation {
+                corrections.push(self.update(peer));
+            } else {
+                self.defend(claim, out);
+            }
+            return;
+        }
+        let held = self.roster.claim(peer);
+        if claim > held {
+            let why = if by == peer {
+                Why::OwnWord
+            } else {
+                Why::Told { by }
+            };
+            self.adopt(now, heard, why, out);
+        } else if claim < held {
+            corrections.push(self.update(peer));
+        } else if claim.is_suspicion() && self.suspicions.confirm(peer, accuser, &self.config) {
+            self.announce(now, peer);
+        }
+    }
+
+    fn adopt(&mut self, now: Instant, update: Update, why: Why, out: &mut impl FnMut(Effect)) {
+        let Update {
+            peer,
+            accuser,
+            claim,
+        } = update;
+        self.roster.raise(peer, claim);
+        self.suspicions.end(peer, &self.config);
+        if claim.is_suspicion() {
+            let mine_to_check = accuser != self.me && self.neighbours().contains(&peer);
+            self.suspicions
+                .start(now, peer, accuser, !mine_to_check, &self.config);
+            if mine_to_check {
+                // Out of turn, though not all six at once.
+                let soon = now + self.stream.span(self.config.ack_timeout / 2);
+                self.next_turn = self.next_turn.min(soon);
+            }
+        }
+        self.announce(now, peer);
+        out(Effect::Changed {
+            peer,
+            state: claim.state(),
+            incarnation: claim.incarnation(),
+            why,
+        });
+    }
+
+    /// Answers a claim about itself that cannot stand, by rising above it. The
+    /// new incarnation is spoken of only once it is durable; otherwise a crash
+    /// could lead to two lives under one number.
+    //= spec 3
+    //= spec 10
+    fn defend(&mut self, claim: Claim, out: &mut impl FnMut(Effect)) {
+        let above = (claim.incarnation() + 1).min(INCARNATION_MAX);
+        let alive = Claim::new(State::Alive, self.incarnation);
+        if claim <= alive || above <= self.pending.unwrap_or(self.incarnation) {
+            return;
+        }
+        self.health.worsen(1);
+        self.pending = Some(above);
+        persist(above, out);
+    }
+
+    fn persisted(&mut self, now: Instant, token: u64, out: &mut impl FnMut(Effect)) {
+        let durable = |incarnation: u32| u64::from(incarnation) <= token;
+        match (self.presence, self.pending) {
+            (Presence::Waiting, _) if durable(self.incarnation) => {
+                self.presence = Presence::Present;
+                self.next_turn = schedule::turn_after(&self.config, self.me, now);
+            }
+            (Presence::Present, Some(pending)) if durable(pending) => {
+                self.pending = None;
+                self.incarnation = pending;
+            }
+            _ => return,
+        }
+        let claim = Claim::new(State::Alive, self.incarnation);
+        self.roster.raise(self.me, claim);
+        self.announce(now, self.me);
+        self.next_gossip = now;
+        out(Effect::Changed {
+            peer: self.me,
+            state: State::Alive,
+            incarnation: self.incarnation,
+            why: Why::OwnWord,
+        });
+    }
+
+    fn answered(&mut self, target: Peer, number: u64) {
+        if self
+            .probe
+            .take_if(|probe| probe.number == number && probe.target == target)
+            .is_some()
+        {
+            self.health.improve();
+        }
+    }
+
+    fn relay_heard(&mut self, relay: Peer, number: u64) {
+        if let Some(probe) = self.probe.as_mut().filter(|probe| probe.number == number) {
+            let asked = &probe.relays[..usize::from(probe.asked)];
+            if let Some(at) = asked.iter().position(|&peer| peer == relay) {
+                probe.heard |= 1 << at;
+            }
+        }
+    }
+}
+
+/// Acting.
+impl Member {
+    /// Whoever slept through its own deadline has not seen what the others
+    /// answered meanwhile: it accuses nobody and grants every suspect the time
+    /// it was away.
+    //= spec 8
+    fn notice_lateness(&mut self, now: Instant) {
+        if self.presence != Presence::Present {
+            return;
+        }
+        let due = self.deadline().expect("a present member has a next turn");
+        let late = now.since(due);
+        if late <= self.config.ack_timeout {
+            return;
+        }
+        self.health.worsen(1);
+        self.suspicions.postpone(late, &self.config);
+        self.probe = None;
+        self.next_turn = schedule::turn_after(&self.config, self.me, now);
+        if !self.news.is_empty() {
+            self.next_gossip = now;
+        }
+    }
+
+    //= spec 9
+    fn remove_the_expired(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        while let Some(suspicion) = self.suspicions.expired(now, &self.config) {
+            let (peer, confirmations) = (suspicion.peer(), suspicion.confirmations());
+            let removal = Update {
+                peer,
+                accuser: self.me,
+                claim: self.roster.claim(peer).but(State::Removed),
+            };
+            self.adopt(now, removal, Why::Expired { confirmations }, out);
+        }
+    }
+
+    //= spec 5
+    fn take_turn(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        self.next_turn = schedule::turn_after(&self.config, self.me, now);
+        let scheduled = schedule::target(&self.config, self.me, now);
+        let target = match self.suspicions.unsettled() {
+            Some(neighbour) => Some(neighbour),
+            None if self.state(scheduled).is_present() => Some(scheduled),
+            None => self.somebody(&[]),
+        };
+        //= spec 14
+        if self.state(scheduled) == State::Removed {
+            let often = target.is_none();
+            if often || self.stream.below(self.config.knock_one_in.into()) == 0 {
+                let number = self.next_number();
+                self.send(scheduled, Kind::Ping, number, Updates::NONE, false, out);
+            }
+        }
+        let Some(target) = target else { return };
+        let number = self.next_number();
+        self.probe = Some(Probe {
+            number,
+            due: now + self.config.ack_timeout * self.health.factor(),
+            over: now + self.config.window * self.health.factor(),
+            incarnation: self.roster.claim(target).incarnation(),
+            target,
+            relays: [Peer(0); RELAYS_MAX],
+            asked: 0,
+            heard: 0,
+            direct: true,
+        });
+        self.send(target, Kind::Ping, number, Updates::NONE, false, out);
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.probes = self.probes.wrapping_add(1);
+        u64::from(self.incarnation) << 32 | u64::from(self.probes)
+    }
+
+    fn pursue_the_probe(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        let Some(probe) = self.probe.as_ref().filter(|probe| probe.due <= now) else {
+            return;
+        };
+        if probe.direct && now < probe.over {
+            self.ask_relays(out);
+        } else {
+            self.give_up(now, out);
+        }
+    }
+
+    //= spec 6
+    fn ask_relays(&mut self, out: &mut impl FnMut(Effect)) {
+        let Some(mut probe) = self.probe.take() else {
+            return;
+        };
+        let request = Kind::PingReq {
+            target: probe.target,
+        };
+        let mut others = [probe.target; RELAYS_MAX + 1];
+        for _ in 0..self.config.relays {
+            let asked = usize::from(probe.asked);
+            let Some(relay) = self.somebody(&others[..=asked]) else {
+                break;
+            };
+            self.send(relay, request, probe.number, Updates::NONE, false, out);
+            others[asked + 1] = relay;
+            probe.relays[asked] = relay;
+            probe.asked += 1;
+        }
+        probe.direct = false;
+        probe.due = probe.over;
+        self.probe = Some(probe);
+    }
+
+    /// The target answered by no way. Whether it is the target's fault, the
+    /// relays tell: a member none of them heard is itself cut off.
+    //= spec 7
+    //= spec 8
+    fn give_up(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        let Some(probe) = self.probe.take() else {
+            return;
+        };
+        let heard = probe.heard.count_ones() as u8;
+        self.health.worsen(probe.asked - heard);
+        let cut_off = heard == 0 && probe.asked > 0;
+        let held = self.roster.claim(probe.target);
+        if cut_off || held.incarnation() != probe.incarnation {
+            return;
+        }
+        match held.state() {
+            State::Alive => self.accuse(now, probe.target, held, out),
+            State::Suspect => {
+                if self.suspicions.confirm(probe.target, self.me, &self.config) {
+                    self.announce(now, probe.target);
+                }
+            }
+            State::Removed | State::Left => {}
+        }
+    }
+
+    /// Raises a suspicion, and tells at once those whom it concerns: the
+    /// suspect, so that it can object, and those around it, so that they look.
+    //= spec 7
+    fn accuse(&mut self, now: Instant, target: Peer, held: Claim, out: &mut impl FnMut(Effect)) {
+        let suspicion = Update {
+            peer: target,
+            accuser: self.me,
+            claim: held.but(State::Suspect),
+        };
+        self.adopt(now, suspicion, Why::Unanswered, out);
+        let around = self.config.neighbours(target);
+        for peer in core::iter::once(target).chain(around) {
+            if peer != self.me && self.state(peer).is_present() {
+                let mut about = Updates::NONE;
+                about.push(suspicion);
+                self.send(peer, Kind::Gossip, 0, about, false, out);
+            }
+        }
+        // What was told to these seven does not count as spread.
+        self.announce(now, target);
+    }
+
+    fn announce(&mut self, now: Instant, peer: Peer) {
+        self.news.add(peer);
+        if self.next_gossip == Instant::END {
+            // Soon, but not in step with everybody who heard it with us.
+            self.next_gossip = now + self.stream.span(self.config.gossip_interval / 2);
+        }
+    }
+
+    //= spec 11
+    fn gossip(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        let crowded = self.news.len() > SEATS;
+        let fanout = u16::from(self.config.gossip_fanout) * (1 + u16::from(crowded));
+        for _ in 0..fanout {
+            if self.news.is_empty() {
+                break;
+            }
+            let Some(peer) = self.somebody(&[]) else {
+                break;
+            };
+            self.send(peer, Kind::Gossip, 0, Updates::NONE, false, out);
+        }
+        if self.news.is_empty() {
+            self.next_gossip = Instant::END;
+            self.roster.release();
+        } else {
+            self.next_gossip = now + self.config.gossip_interval;
+        }
+    }
+
+    /// Tells the six around and as many at random, so that the word is out
+    /// unless all twelve are lost.
+    //= spec 15
+    fn leave(&mut self, out: &mut impl FnMut(Effect)) {
+        if self.presence == Presence::Present {
+            let mut farewell = Updates::NONE;
+            farewell.push(Update {
+                peer: self.me,
+                accuser: self.me,
+                claim: Claim::new(State::Left, self.incarnation),
+            });
+            let around = self.neighbours();
+            for peer in around {
+                self.send(peer, Kind::Gossip, 0, farewell, false, out);
+            }
+            for _ in around {
+                if let Some(peer) = self.somebody(&around) {
+                    self.send(peer, Kind::Gossip, 0, farewell, false, out);
+                }
+            }
+        }
+        self.presence = Presence::Gone;
+    }
+
+    /// Somebody present, at random, but for these.
+    fn somebody(&mut self, but: &[Peer]) -> Option<Peer> {
+        let tiles = self.config.tiles();
+        let will_do = |peer: Peer, roster: &Roster| {
+            peer != self.me && !but.contains(&peer) && roster.claim(peer).state().is_present()
+        };
+        // In all but a ruined cell one of a few draws will do.
+        for _ in 0..8 {
+            let peer = Peer(self.stream.below(tiles.into()) as u16);
+            if will_do(peer, &self.roster) {
+                return Some(peer);
+            }
+        }
+        let start = self.stream.below(tiles.into()) as u32;
+        let round = (start..tiles).chain(0..start).map(|tile| Peer(tile as u16));
+        round.into_iter().find(|&peer| will_do(peer, &self.roster))
+    }
+
+    /// What this member would tell of a peer.
+    fn update(&self, peer: Peer) -> Update {
+        let claim = if peer == self.me {
+            Claim::new(State::Alive, self.incarnation)
+        } else {
+            self.roster.claim(peer)
+        };
+        let accusers = self.suspicions.get(peer).map_or(&[][..], |s| s.accusers());
+        Update {
+            peer,
+            accuser: accusers.first().copied().unwrap_or_default(),
+            claim,
+        }
+    }
+
+    /// Sends a message and fills its seats: corrections first, then what is held
+    /// of the recipient if it should object, then news, then suspicions, whose
+    /// refutation this member may have missed, and if the rosters differ as much
+    /// of its own as there is room for.
+    //= spec 12
+    fn send(
+        &mut self,
+        to: Peer,
+        kind: Kind,
+        number: u64,
+        corrections: Updates,
+        differ: bool,
+        out: &mut impl FnMut(Effect),
+    ) {
+        let parties = (self.me, to);
+        let view = (self.incarnation, self.roster.digest());
+        let mut message = Message::unsealed(self.config.cell, parties, kind, number, view);
+        message.updates = corrections;
+        if self.roster.len() > 0 {
+            self.fill(&mut message.updates, to, differ);
+        }
+        if self.config.authenticate {
+            message = message.sealed(&self.config.key);
+        }
+        out(Effect::Send { to, message });
+    }
+
+    fn fill(&mut self, seats: &mut Updates, to: Peer, differ: bool) {
+        if self.state(to) != State::Alive {
+            seats.push(self.update(to));
+        }
+        let mut news = core::mem::take(&mut self.news);
+        news.tell(self.config.tellings(), |peer, told| {
+            if seats.is_full() {
+                return false;
+            }
+            let mut update = self.update(peer);
+            if let Some(suspicion) = self.suspicions.get(peer) {
+                // Each telling names another accuser, so that all become known.
+                let accusers = suspicion.accusers();
+                update.accuser = accusers[usize::from(told) % accusers.len()];
+            }
+            seats.push(update);
+            true
+        });
+        self.news = news;
+        for peer in self.suspicions.peers() {
+            seats.push(self.update(peer));
+        }
+        if differ {
+            let start = self.stream.below(self.roster.len() as u64) as usize;
+            for (peer, _) in self.roster.iter_from(start) {
+                if seats.is_full() {
+                    break;
+                }
+                seats.push(self.update(peer));
+            }
+        }
+    }
+}
+
+fn persist(incarnation: u32, out: &mut impl FnMut(Effect)) {
+    out(Effect::Persist(Persist {
+        token: incarnation.into(),
+        bytes: incarnation.to_bytes(),
+    }));
+}
+
+/// Two members with equal hashes go on alike, given the same configuration.
+impl Hash for Member {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.stream.clone().next_u64().hash(state);
+        self.roster.hash(state);
+        self.suspicions.hash(state);
+        self.news.hash(state);
+        self.probe.hash(state);
+        (self.next_turn, self.next_gossip).hash(state);
+        (self.incarnation, self.pending, self.probes).hash(state);
+        (self.me, self.health, self.presence).hash(state);
+    }
+}
+
+const _: () = assert!(size_of::<Member>() <= 256);

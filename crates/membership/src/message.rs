@@ -1,0 +1,403 @@
+//! What members say to each other.
+//!
+//! One shape for everything: who to whom, what for ([`Kind`]), the speaker's own
+//! incarnation, a digest of its roster, up to 16 claims about others, and a tag.
+//! It has a fixed size and owns no heap, so that a million members may each have
+//! one in flight; its one spelling in bytes is at most [`Message::BYTES_MAX`].
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use trust::{Key, Tag};
+use wire::{Cell, Decode, DecodeError, Encode, Reader};
+
+use crate::claim::{Claim, INCARNATION_MAX};
+
+/// A member's number in its cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Peer(pub u16);
+
+/// What a message is for.
+//= spec 4
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Are you there?
+    Ping,
+    /// I am.
+    Ack,
+    /// I cannot reach the target, can you?
+    PingReq {
+        /// Who does not answer.
+        target: Peer,
+    },
+    /// I heard your request and passed it on. Says nothing of the target, but
+    /// tells the asker that it is itself heard.
+    Relaying {
+        /// The target of the request.
+        target: Peer,
+    },
+    /// Are you there? The origin asks.
+    RelayPing {
+        /// On whose behalf.
+        origin: Peer,
+    },
+    /// I am; tell the origin.
+    RelayAck {
+        /// Whom to tell.
+        origin: Peer,
+    },
+    /// The target is there.
+    ForwardedAck {
+        /// Who answered.
+        target: Peer,
+    },
+    /// Listen.
+    Gossip,
+}
+
+/// A claim on its way. Eight bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Update {
+    /// Whom it is about.
+    pub peer: Peer,
+    /// Of a suspicion, who found the peer silent; zero otherwise.
+    pub accuser: Peer,
+    /// What is claimed.
+    pub claim: Claim,
+}
+
+const _: () = assert!(size_of::<Update>() == 8);
+
+/// How many claims ride in one message: sixteen keep it below 300 bytes, and a
+/// burst of 50 deaths fits into four.
+pub const SEATS: usize = 16;
+
+/// Up to [`SEATS`] claims, at most one about each peer, the rest zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Updates {
+    taken: u8,
+    seats: [Update; SEATS],
+}
+
+impl Updates {
+    /// None.
+    pub const NONE: Self = Self {
+        taken: 0,
+        seats: [Update {
+            peer: Peer(0),
+            accuser: Peer(0),
+            claim: Claim::INITIAL,
+        }; SEATS],
+    };
+
+    /// The claims.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Update] {
+        &self.seats[..usize::from(self.taken)]
+    }
+
+    /// Whether no seat is left.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.taken as usize == SEATS
+    }
+
+    /// Whether there is a claim about this peer.
+    #[must_use]
+    pub fn mentions(&self, peer: Peer) -> bool {
+        self.as_slice().iter().any(|update| update.peer == peer)
+    }
+
+    /// Seats a claim unless its peer has a seat or none is left.
+    pub fn push(&mut self, update: Update) -> bool {
+        if self.is_full() || self.mentions(update.peer) {
+            return false;
+        }
+        self.seats[usize::from(self.taken)] = update;
+        self.taken += 1;
+        true
+    }
+}
+
+impl fmt::Debug for Updates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_slice().fmt(f)
+    }
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Message {
+    /// The cell both belong to.
+    pub cell: Cell,
+    /// Who speaks.
+    pub from: Peer,
+    /// To whom.
+    pub to: Peer,
+    /// What for.
+    pub kind: Kind,
+    /// Which probe it belongs to: the prober's incarnation in the upper half,
+    /// its count of probes in the lower. No member ever uses a number twice,
+    /// because no two of its lives share an incarnation. Zero in gossip.
+    pub number: u64,
+    /// The speaker's incarnation.
+    pub incarnation: u32,
+    /// The digest of the speaker's roster.
+    pub digest: u32,
+    /// What it has to tell.
+    pub updates: Updates,
+    /// Over all the rest.
+    pub tag: Tag,
+}
+
+const UPDATE_BYTES_MAX: usize = 3 + 5 + 3;
+const BODY_BYTES_MAX: usize = 10 + 3 + 3 + (1 + 3) + 10 + 5 + 5 + 1 + SEATS * UPDATE_BYTES_MAX;
+const NO_TAG: Tag = Tag::from_bytes([0; Tag::BYTES]);
+
+impl Message {
+    /// The longest encoding.
+    pub const BYTES_MAX: usize = BODY_BYTES_MAX + Tag::BYTES;
+
+    /// The length of its encoding.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.body().len + Tag::BYTES
+    }
+
+    /// The same message with the tag that proves it.
+    #[must_use]
+    pub fn sealed(mut self, key: &Key) -> Self {
+        self.tag = key.tag(self.body().as_slice());
+        self
+    }
+
+    /// Whether its tag proves it.
+    #[must_use]
+    pub fn is_proven(&self, key: &Key) -> bool {
+        key.verify(self.body().as_slice(), &self.tag)
+    }
+
+    pub(crate) const fn unsealed(
+        cell: Cell,
+        (from, to): (Peer, Peer),
+        kind: Kind,
+        number: u64,
+        (incarnation, digest): (u32, u32),
+    ) -> Self {
+        Self {
+            cell,
+            from,
+            to,
+            kind,
+            number,
+            incarnation,
+            digest,
+            updates: Updates::NONE,
+            tag: NO_TAG,
+        }
+    }
+
+    /// Every peer it names, itself included.
+    pub(crate) fn named(&self) -> impl Iterator<Item = Peer> + '_ {
+        let party = self.kind.code().1.unwrap_or(self.from);
+        let updates = self.updates.as_slice().iter();
+        [self.from, self.to, party]
+            .into_iter()
+            .chain(updates.flat_map(|update| [update.peer, update.accuser]))
+    }
+
+    /// Everything but the tag, on the stack: an idle member allocates nothing,
+    /// not even to prove itself.
+    fn body(&self) -> Body {
+        let mut body = Body::new();
+        body.number(self.cell.0);
+        body.number(self.from.0.into());
+        body.number(self.to.0.into());
+        let (code, party) = self.kind.code();
+        body.number(code.into());
+        if let Some(party) = party {
+            body.number(party.0.into());
+        }
+        body.number(self.number);
+        body.number(self.incarnation.into());
+        body.number(self.digest.into());
+        body.number(self.updates.taken.into());
+        for update in self.updates.as_slice() {
+            body.number(update.peer.0.into());
+            body.number(update.claim.to_bits().into());
+            if update.claim.is_suspicion() {
+                body.number(update.accuser.0.into());
+            }
+        }
+        body
+    }
+}
+
+impl Kind {
+    const fn code(self) -> (u8, Option<Peer>) {
+        match self {
+            Self::Ping => (0, None),
+            Self::Ack => (1, None),
+            Self::PingReq { target } => (2, Some(target)),
+            Self::Relaying { target } => (3, Some(target)),
+            Self::RelayPing { origin } => (4, Some(origin)),
+            Self::RelayAck { origin } => (5, Some(origin)),
+            Self::ForwardedAck { target } => (6, Some(target)),
+            Self::Gossip => (7, None),
+        }
+    }
+}
+
+/// Bytes being written on the stack, in the canonical spelling of
+/// [`wire::codec`] (a property test holds the two together).
+struct Body {
+    bytes: [u8; BODY_BYTES_MAX],
+    len: usize,
+}
+
+impl Body {
+    const fn new() -> Self {
+        Self {
+            bytes: [0; BODY_BYTES_MAX],
+            len: 0,
+        }
+    }
+
+    fn number(&mut self, mut rest: u64) {
+        while rest >= 0x80 {
+            self.bytes[self.len] = rest as u8 | 0x80;
+            self.len += 1;
+            rest >>= 7;
+        }
+        self.bytes[self.len] = rest as u8;
+        self.len += 1;
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Encode for Message {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.body().as_slice());
+        out.extend_from_slice(self.tag.as_bytes());
+    }
+}
+
+impl Decode for Message {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let cell = Cell(u64::decode(from)?);
+        let sender = Peer::decode(from)?;
+        let to = Peer::decode(from)?;
+        let kind = Kind::decode(from)?;
+        let number = u64::decode(from)?;
+        let incarnation = read_incarnation(from)?;
+        let digest = u32::decode(from)?;
+        let at = from.position();
+        let count = u64::decode(from)?;
+        if count > SEATS as u64 {
+            return Err(DecodeError::Invalid {
+                at,
+                what: "count of updates",
+                found: count,
+            });
+        }
+        let mut updates = Updates::NONE;
+        for _ in 0..count {
+            let at = from.position();
+            let update = Update::decode(from)?;
+            if !updates.push(update) {
+                return Err(DecodeError::Invalid {
+                    at,
+                    what: "second claim about one peer",
+                    found: update.peer.0.into(),
+                });
+            }
+        }
+        let mut tag = [0; Tag::BYTES];
+        tag.copy_from_slice(from.bytes(Tag::BYTES)?);
+        Ok(Self {
+            cell,
+            from: sender,
+            to,
+            kind,
+            number,
+            incarnation,
+            digest,
+            updates,
+            tag: Tag::from_bytes(tag),
+        })
+    }
+}
+
+impl Decode for Peer {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        u16::decode(from).map(Self)
+    }
+}
+
+impl Decode for Kind {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = from.position();
+        Ok(match u64::decode(from)? {
+            0 => Self::Ping,
+            1 => Self::Ack,
+            2 => Self::PingReq {
+                target: Peer::decode(from)?,
+            },
+            3 => Self::Relaying {
+                target: Peer::decode(from)?,
+            },
+            4 => Self::RelayPing {
+                origin: Peer::decode(from)?,
+            },
+            5 => Self::RelayAck {
+                origin: Peer::decode(from)?,
+            },
+            6 => Self::ForwardedAck {
+                target: Peer::decode(from)?,
+            },
+            7 => Self::Gossip,
+            found => {
+                return Err(DecodeError::Invalid {
+                    at,
+                    what: "kind of membership message",
+                    found,
+                });
+            }
+        })
+    }
+}
+
+impl Decode for Update {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let peer = Peer::decode(from)?;
+        let claim = Claim::from_bits(u32::decode(from)?);
+        let accuser = if claim.is_suspicion() {
+            Peer::decode(from)?
+        } else {
+            Peer(0)
+        };
+        Ok(Self {
+            peer,
+            accuser,
+            claim,
+        })
+    }
+}
+
+/// Reads an incarnation, which leaves two bits of its word to the state.
+pub(crate) fn read_incarnation(from: &mut Reader<'_>) -> Result<u32, DecodeError> {
+    let at = from.position();
+    let incarnation = u32::decode(from)?;
+    if incarnation > INCARNATION_MAX {
+        return Err(DecodeError::Invalid {
+            at,
+            what: "incarnation",
+            found: incarnation.into(),
+        });
+    }
+    Ok(incarnation)
+}

@@ -1,0 +1,131 @@
+//! What is there to tell, and how often has it been told?
+//!
+//! A queue of peers about whom something was learned, least told first. Only
+//! the peer is queued; what is told about it is whatever the roster holds when a
+//! message leaves, so a refutation overtakes the suspicion it answers and old
+//! news is never told. Each piece is told λ·log n times, which reaches all but
+//! a fraction n^−λ of the cell (Das, Gupta, Motivala: *SWIM*, DSN 2002, § 4.1);
+//! the digests find the rest.
+
+use alloc::vec::Vec;
+
+use crate::message::Peer;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Item {
+    peer: Peer,
+    told: u8,
+}
+
+//= spec 11
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct News {
+    /// Sorted by `told`.
+    queue: Vec<Item>,
+}
+
+impl News {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Something new about this peer: begin telling it afresh.
+    pub(crate) fn add(&mut self, peer: Peer) {
+        match self.queue.iter().position(|item| item.peer == peer) {
+            Some(at) => {
+                self.queue[at].told = 0;
+                self.queue[..=at].rotate_right(1);
+            }
+            None => self.queue.insert(0, Item { peer, told: 0 }),
+        }
+    }
+
+    /// Offers peers, least told first, with how often each was told, until
+    /// `take` declines. Those taken were told once more, and are dropped when
+    /// that was the last time.
+    pub(crate) fn tell(&mut self, tellings: u8, mut take: impl FnMut(Peer, u8) -> bool) {
+        let taken = self
+            .queue
+            .iter()
+            .take_while(|item| take(item.peer, item.told))
+            .count();
+        for item in &mut self.queue[..taken] {
+            item.told += 1;
+        }
+        // From the last taken: behind it everything is in order already.
+        for at in (0..taken).rev() {
+            let told = self.queue[at].told;
+            let behind = &self.queue[at + 1..];
+            let passed = behind.partition_point(|item| item.told <= told);
+            self.queue[at..=at + passed].rotate_left(1);
+        }
+        let left = self.queue.partition_point(|item| item.told < tellings);
+        self.queue.truncate(left);
+        if self.queue.is_empty() {
+            self.queue = Vec::new();
+        }
+    }
+
+    pub(crate) const fn heap(&self) -> usize {
+        self.queue.capacity() * size_of::<Item>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(news: &mut News, seats: usize) -> Vec<u16> {
+        let mut seated = Vec::new();
+        news.tell(3, |peer, _| {
+            let room = seated.len() < seats;
+            if room {
+                seated.push(peer.0);
+            }
+            room
+        });
+        seated
+    }
+
+    //= spec 11
+    #[test]
+    fn the_least_told_goes_first_and_each_is_told_thrice() {
+        let mut news = News::default();
+        for peer in [1, 2, 3] {
+            news.add(Peer(peer));
+        }
+        let mut counts = [0; 5];
+        let mut rounds = Vec::new();
+        while !news.is_empty() {
+            if rounds.len() == 2 {
+                news.add(Peer(4));
+            }
+            let seated = told(&mut news, 2);
+            for &peer in &seated {
+                counts[usize::from(peer)] += 1;
+            }
+            rounds.push(seated);
+        }
+        assert_eq!(counts, [0, 3, 3, 3, 3]);
+        assert!(rounds[2].contains(&4), "new news waits for old: {rounds:?}");
+        assert_eq!(news.heap(), 0);
+    }
+
+    #[test]
+    fn fresh_news_of_a_peer_starts_over() {
+        let mut news = News::default();
+        news.add(Peer(1));
+        told(&mut news, 1);
+        told(&mut news, 1);
+        news.add(Peer(1));
+        assert_eq!(news.len(), 1);
+        for _ in 0..3 {
+            assert_eq!(told(&mut news, 1), [1]);
+        }
+        assert!(news.is_empty());
+    }
+}

@@ -1,0 +1,199 @@
+//! How long may a silent member object?
+//!
+//! Every member that hears of a suspicion runs its own clock for it, and removes
+//! the suspect by itself when it runs out. Alone, an accuser may be mistaken or
+//! ill, so the clock starts at the maximum; each further accuser shortens it
+//! towards the minimum on a logarithmic curve, so that the first confirmation
+//! counts most (Lifeguard: Dadgar, Phillips, Currey, *Local Health Awareness for
+//! More Accurate Failure Detection*, DSN 2018, § IV-B).
+
+use alloc::vec::Vec;
+use wire::{Instant, Nanos};
+
+use crate::config::Config;
+use crate::message::Peer;
+
+/// The most confirmations that can be asked for.
+pub(crate) const CONFIRMATIONS_MAX: usize = 4;
+
+/// log₂(1 + confirmations) in 1,024ths; integers, so that every machine
+/// computes the same deadline.
+const LOG2: [u64; CONFIRMATIONS_MAX + 1] = [0, 1024, 1623, 2048, 2378];
+
+/// A suspicion under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Suspicion {
+    since: Instant,
+    peer: Peer,
+    accusers: [Peer; CONFIRMATIONS_MAX + 1],
+    count: u8,
+    /// Set when this member has taken its own look at the suspect, or is not
+    /// one of those who should.
+    settled: bool,
+}
+
+impl Suspicion {
+    pub(crate) fn accusers(&self) -> &[Peer] {
+        &self.accusers[..usize::from(self.count)]
+    }
+
+    pub(crate) const fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    pub(crate) const fn confirmations(&self) -> u8 {
+        self.count - 1
+    }
+
+    //= spec 9
+    fn deadline(&self, config: &Config) -> Instant {
+        let enough = LOG2[usize::from(config.confirmations)];
+        let reached = LOG2[usize::from(self.confirmations())].min(enough);
+        let range = config.suspicion_max.0 - config.suspicion_min.0;
+        let cut = u128::from(range) * u128::from(reached) / u128::from(enough);
+        self.since + Nanos(config.suspicion_max.0 - cut as u64)
+    }
+}
+
+/// The suspicions a member is timing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Suspicions {
+    running: Vec<Suspicion>,
+    /// The earliest deadline, or [`Instant::END`].
+    next: Instant,
+}
+
+impl Suspicions {
+    pub(crate) const fn new() -> Self {
+        Self {
+            running: Vec::new(),
+            next: Instant::END,
+        }
+    }
+
+    pub(crate) const fn next(&self) -> Instant {
+        self.next
+    }
+
+    pub(crate) fn get(&self, peer: Peer) -> Option<&Suspicion> {
+        self.running.iter().find(|s| s.peer == peer)
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = Peer> + '_ {
+        self.running.iter().map(|s| s.peer)
+    }
+
+    pub(crate) fn start(
+        &mut self,
+        now: Instant,
+        peer: Peer,
+        accuser: Peer,
+        settled: bool,
+        config: &Config,
+    ) {
+        assert!(self.get(peer).is_none(), "{peer:?} is suspected already");
+        let mut accusers = [Peer(0); CONFIRMATIONS_MAX + 1];
+        accusers[0] = accuser;
+        self.running.push(Suspicion {
+            since: now,
+            peer,
+            accusers,
+            count: 1,
+            settled,
+        });
+        self.reckon(config);
+    }
+
+    /// Counts another accuser; whether it was new and mattered.
+    pub(crate) fn confirm(&mut self, peer: Peer, accuser: Peer, config: &Config) -> bool {
+        let Some(suspicion) = self.running.iter_mut().find(|s| s.peer == peer) else {
+            return false;
+        };
+        let enough = suspicion.confirmations() >= config.confirmations;
+        if enough || suspicion.accusers().contains(&accuser) {
+            return false;
+        }
+        suspicion.accusers[usize::from(suspicion.count)] = accuser;
+        suspicion.count += 1;
+        self.reckon(config);
+        true
+    }
+
+    /// Ends a suspicion, if there is one.
+    pub(crate) fn end(&mut self, peer: Peer, config: &Config) {
+        if let Some(at) = self.running.iter().position(|s| s.peer == peer) {
+            self.running.remove(at);
+            if self.running.is_empty() {
+                self.running = Vec::new();
+            }
+            self.reckon(config);
+        }
+    }
+
+    /// One whose clock has run out.
+    pub(crate) fn expired(&self, now: Instant, config: &Config) -> Option<&Suspicion> {
+        if self.next > now {
+            return None;
+        }
+        self.running.iter().find(|s| s.deadline(config) <= now)
+    }
+
+    /// A suspect this member ought to look at itself; each is given out once.
+    pub(crate) fn unsettled(&mut self) -> Option<Peer> {
+        let suspicion = self.running.iter_mut().find(|s| !s.settled)?;
+        suspicion.settled = true;
+        Some(suspicion.peer)
+    }
+
+    /// Grants every suspect the time this member was not itself.
+    pub(crate) fn postpone(&mut self, by: Nanos, config: &Config) {
+        for suspicion in &mut self.running {
+            suspicion.since += by;
+        }
+        self.reckon(config);
+    }
+
+    pub(crate) const fn heap(&self) -> usize {
+        self.running.capacity() * size_of::<Suspicion>()
+    }
+
+    fn reckon(&mut self, config: &Config) {
+        let deadlines = self.running.iter().map(|s| s.deadline(config));
+        self.next = deadlines.min().unwrap_or(Instant::END);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trust::Key;
+    use wire::{Cell, Hexagons};
+
+    //= spec 9
+    #[test]
+    fn each_accuser_shortens_the_clock_and_a_repeated_one_does_not() {
+        let config = Config::new(Cell(0), Hexagons::of(9).unwrap(), &Key::new([0; 32]));
+        let mut suspicions = Suspicions::new();
+        let at = |ms| Instant::EPOCH + Nanos::from_millis(ms);
+        suspicions.start(at(0), Peer(3), Peer(1), true, &config);
+        assert_eq!(suspicions.next(), at(4_000));
+        assert!(!suspicions.confirm(Peer(3), Peer(1), &config));
+        assert!(suspicions.confirm(Peer(3), Peer(2), &config));
+        assert!((at(2_700)..at(2_800)).contains(&suspicions.next()));
+        assert!(suspicions.confirm(Peer(3), Peer(4), &config));
+        assert_eq!(suspicions.next(), at(2_000));
+        assert!(!suspicions.confirm(Peer(3), Peer(5), &config), "enough");
+        assert!(suspicions.expired(at(1_999), &config).is_none());
+        assert_eq!(
+            suspicions
+                .expired(at(2_000), &config)
+                .unwrap()
+                .confirmations(),
+            2
+        );
+        suspicions.postpone(Nanos::SECOND, &config);
+        assert_eq!(suspicions.next(), at(3_000));
+        suspicions.end(Peer(3), &config);
+        assert_eq!((suspicions.next(), suspicions.heap()), (Instant::END, 0));
+    }
+}
