@@ -48,7 +48,7 @@ use crate::exp::exp;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::iter::Sum;
-use core::ops::{Add, AddAssign};
+use core::ops::{Add, AddAssign, Range};
 use wire::{
     Hexagons, Joules, JoulesPerKelvin, Kelvin, Seconds, SquareMetres, Watts, WattsPerKelvin,
 };
@@ -351,34 +351,43 @@ impl Tiles {
     /// One step of the method, or `None` and no change if it may be `refused` and should be.
     fn attempt(&mut self, h: f64, refusable: bool, scratch: &mut Scratch) -> Option<Flows> {
         let tiles = self.kelvin.len();
-        let whole = tiles - tiles % LANES;
         let pace = Pace::of(&self.model, self.absorbed, h);
+        let blocks = || {
+            (0..tiles)
+                .step_by(BLOCK)
+                .map(|at| at..tiles.min(at + BLOCK))
+        };
+        let mut block = Block::default();
         let mut sums = Sums::default();
 
         uneven(&self.kelvin, &self.lattice, &mut scratch.uneven);
-        for at in (0..whole).step_by(LANES) {
-            predict::<LANES>(&pace, self, scratch, at, &mut sums);
-        }
-        for at in whole..tiles {
-            predict::<1>(&pace, self, scratch, at, &mut sums);
+        for range in blocks() {
+            predict(&pace, self, scratch, range.clone(), &mut block);
+            let n = range.len();
+            scratch.predicted[range.clone()].copy_from_slice(&block.kelvin[..n]);
+            scratch.slope[range.clone()].copy_from_slice(&block.slope[..n]);
+            scratch.damping[range].copy_from_slice(&block.damping[..n]);
+            add(&block.supplied[..n], &mut sums.supplied);
+            sums.take(&block, n);
         }
         if refusable && sums.strained() {
             return None;
         }
 
         uneven(&scratch.predicted, &self.lattice, &mut scratch.uneven);
-        for at in (0..whole).step_by(LANES) {
-            correct::<LANES>(&pace, self, scratch, at, &mut sums);
-        }
-        for at in whole..tiles {
-            correct::<1>(&pace, self, scratch, at, &mut sums);
+        for range in blocks() {
+            correct(&pace, self, scratch, range.clone(), &mut block);
+            let n = range.len();
+            scratch.uneven[range].copy_from_slice(&block.kelvin[..n]);
+            add(&block.changed[..n], &mut sums.changed);
+            sums.take(&block, n);
         }
         if refusable && sums.strained() {
             return None;
         }
         self.kelvin.copy_from_slice(&scratch.uneven);
 
-        // Rates summed are per kelvin of heat capacity.
+        // Rates summed are per kelvin of heat capacity, except the watts.
         let capacity = self.model.heat_capacity.0;
         let leaked = 0.5 * h * capacity * total(&sums.leaked);
         Some(Flows {
@@ -407,9 +416,12 @@ const FLOOR: f64 = 20.0;
 /// A step is halved sixteen times at most: 300 s becomes 5 ms.
 const FINEST: f64 = 1.0 / 65_536.0;
 
-/// Tiles done side by side: two SSE2 registers, or one of AVX2. Sums are kept per
-/// lane, so that their order is the same whatever the registers are.
+/// Sums are kept in this many lanes, so that a compiler may use registers of up to
+/// four numbers and the order of additions is the same whatever it uses.
 const LANES: usize = 4;
+/// Tiles whose results are kept on the stack between computing and summing: plain
+/// loops over arrays that nothing else can point to are what compilers vectorise.
+const BLOCK: usize = 64;
 
 fn fourth(x: f64) -> f64 {
     let squared = x * x;
@@ -464,21 +476,76 @@ impl Pace {
     }
 }
 
-/// What the inner loops add up, per lane.
+/// What the inner loops work out for a block of tiles.
+struct Block {
+    /// Temperature after the stage, K.
+    kelvin: [f64; BLOCK],
+    slope: [f64; BLOCK],
+    damping: [f64; BLOCK],
+    supplied: [f64; BLOCK],
+    leaked: [f64; BLOCK],
+    radiated: [f64; BLOCK],
+    changed: [f64; BLOCK],
+    /// By how much a tile exceeds what one piece of a step may do, K.
+    strain: [f64; BLOCK],
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        let none = [0.0; BLOCK];
+        Self {
+            kelvin: none,
+            slope: none,
+            damping: none,
+            supplied: none,
+            leaked: none,
+            radiated: none,
+            changed: none,
+            strain: none,
+        }
+    }
+}
+
+/// The blocks' sums, per lane.
 #[derive(Default)]
 struct Sums {
     supplied: [f64; LANES],
     leaked: [f64; LANES],
     radiated: [f64; LANES],
     changed: [f64; LANES],
-    /// By how much the worst tile exceeds what one piece of a step may do, K.
+    /// The worst tile's.
     strain: [f64; LANES],
 }
 
 impl Sums {
+    /// What both stages report.
+    fn take(&mut self, block: &Block, n: usize) {
+        add(&block.leaked[..n], &mut self.leaked);
+        add(&block.radiated[..n], &mut self.radiated);
+        for chunk in block.strain[..n].chunks(LANES) {
+            for (worst, over) in self.strain.iter_mut().zip(chunk) {
+                *worst = if *over > *worst { *over } else { *worst };
+            }
+        }
+    }
+
     fn strained(&self) -> bool {
         self.strain.iter().any(|over| *over > 0.0)
     }
+}
+
+fn add(column: &[f64], lanes: &mut [f64; LANES]) {
+    let mut sums = *lanes;
+    let mut chunks = column.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for l in 0..LANES {
+            sums[l] += chunk[l];
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(chunks.remainder()) {
+        *sum += x;
+    }
+    *lanes = sums;
 }
 
 impl Scratch {
@@ -494,104 +561,73 @@ impl Scratch {
     }
 }
 
-#[inline(always)]
-fn lanes<const N: usize>(column: &[f64], at: usize) -> &[f64; N] {
-    column[at..].first_chunk().expect("within the cell")
-}
-
-#[inline(always)]
-fn lanes_mut<const N: usize>(column: &mut [f64], at: usize) -> &mut [f64; N] {
-    column[at..].first_chunk_mut().expect("within the cell")
-}
-
-/// First stage: k₁ and T + h k₁ of `N` tiles.
-#[inline(always)]
-fn predict<const N: usize>(
-    pace: &Pace,
-    tiles: &Tiles,
-    scratch: &mut Scratch,
-    at: usize,
-    sums: &mut Sums,
-) {
-    let kelvin = lanes::<N>(&tiles.kelvin, at);
-    let watts = lanes::<N>(&tiles.watts, at);
-    let share = lanes::<N>(&tiles.radiator_share, at);
-    let powered = lanes::<N>(&tiles.powered, at);
-    let uneven = lanes::<N>(&scratch.uneven, at);
-    let predicted = lanes_mut::<N>(&mut scratch.predicted, at);
-    let slope = lanes_mut::<N>(&mut scratch.slope, at);
-    let damping = lanes_mut::<N>(&mut scratch.damping, at);
-    for l in 0..N {
-        let t = kelvin[l];
+/// First stage: k₁ and T + h k₁ of a block. Not inlined, so that the compiler
+/// still knows the block to be apart from everything read.
+#[inline(never)]
+fn predict(pace: &Pace, tiles: &Tiles, scratch: &Scratch, at: Range<usize>, out: &mut Block) {
+    let n = at.len().min(BLOCK);
+    let kelvin = &tiles.kelvin[at.clone()][..n];
+    let watts = &tiles.watts[at.clone()][..n];
+    let share = &tiles.radiator_share[at.clone()][..n];
+    let powered = &tiles.powered[at.clone()][..n];
+    let uneven = &scratch.uneven[at][..n];
+    for i in 0..n {
+        let t = kelvin[i];
         let t2 = t * t;
-        let supplied = powered[l] * watts[l];
-        let leaked = powered[l] * pace.leaking(t);
-        let radiated = pace.radiance * share[l] * (t2 * t2 - pace.sky4);
+        let supplied = powered[i] * watts[i];
+        let leaked = powered[i] * pace.leaking(t);
+        let radiated = pace.radiance * share[i] * (t2 * t2 - pace.sky4);
         let f = (supplied * pace.per_watt + leaked)
             + (pace.absorbed - radiated)
-            + pace.conductance * uneven[l];
-        damping[l] = 1.0 / (1.0 + pace.implicit * share[l] * (t2 * t));
-        slope[l] = damping[l] * f;
-        let change = pace.h * slope[l];
-        predicted[l] = t + change;
-        sums.supplied[l] += supplied;
-        sums.leaked[l] += leaked;
-        sums.radiated[l] += radiated;
-        let over = change.abs() - CHANGE_MAX * (t + FLOOR);
-        sums.strain[l] = if over > sums.strain[l] {
-            over
-        } else {
-            sums.strain[l]
-        };
+            + pace.conductance * uneven[i];
+        let damping = 1.0 / (1.0 + pace.implicit * share[i] * (t2 * t));
+        let slope = damping * f;
+        let change = pace.h * slope;
+        out.damping[i] = damping;
+        out.slope[i] = slope;
+        out.kelvin[i] = t + change;
+        out.supplied[i] = supplied;
+        out.leaked[i] = leaked;
+        out.radiated[i] = radiated;
+        out.strain[i] = change.abs() - CHANGE_MAX * (t + FLOOR);
     }
 }
 
-/// Second stage: k₂ and the new temperature of `N` tiles, left where the
-/// unevenness was.
-#[inline(always)]
-fn correct<const N: usize>(
-    pace: &Pace,
-    tiles: &Tiles,
-    scratch: &mut Scratch,
-    at: usize,
-    sums: &mut Sums,
-) {
-    let kelvin = lanes::<N>(&tiles.kelvin, at);
-    let watts = lanes::<N>(&tiles.watts, at);
-    let share = lanes::<N>(&tiles.radiator_share, at);
-    let powered = lanes::<N>(&tiles.powered, at);
-    let predicted = lanes::<N>(&scratch.predicted, at);
-    let slope = lanes::<N>(&scratch.slope, at);
-    let damping = lanes::<N>(&scratch.damping, at);
-    let uneven = lanes_mut::<N>(&mut scratch.uneven, at);
-    for l in 0..N {
-        let t = kelvin[l];
-        let (p, k1) = (predicted[l], slope[l]);
+/// Second stage: k₂ and the new temperature of a block.
+#[inline(never)]
+fn correct(pace: &Pace, tiles: &Tiles, scratch: &Scratch, at: Range<usize>, out: &mut Block) {
+    let n = at.len().min(BLOCK);
+    let kelvin = &tiles.kelvin[at.clone()][..n];
+    let watts = &tiles.watts[at.clone()][..n];
+    let share = &tiles.radiator_share[at.clone()][..n];
+    let powered = &tiles.powered[at.clone()][..n];
+    let predicted = &scratch.predicted[at.clone()][..n];
+    let slope = &scratch.slope[at.clone()][..n];
+    let damping = &scratch.damping[at.clone()][..n];
+    let uneven = &scratch.uneven[at][..n];
+    for i in 0..n {
+        let (t, p, k1) = (kelvin[i], predicted[i], slope[i]);
         let p2 = p * p;
-        let leaked = powered[l] * pace.leaking(p);
-        let radiated = pace.radiance * share[l] * (p2 * p2 - pace.sky4);
-        let f = (powered[l] * watts[l] * pace.per_watt + leaked)
+        let leaked = powered[i] * pace.leaking(p);
+        let radiated = pace.radiance * share[i] * (p2 * p2 - pace.sky4);
+        let f = (powered[i] * watts[i] * pace.per_watt + leaked)
             + (pace.absorbed - radiated)
-            + pace.conductance * uneven[l];
-        let both = k1 + damping[l] * (f - 2.0 * k1);
+            + pace.conductance * uneven[i];
+        let both = k1 + damping[i] * (f - 2.0 * k1);
         let change = 0.5 * pace.h * both;
         let next = p + change;
-        uneven[l] = next;
-        sums.leaked[l] += leaked;
-        sums.radiated[l] += radiated + pace.implicit * share[l] * (t * t * t) * both;
-        sums.changed[l] += next - t;
-        let over = change.abs() - ERROR_MAX * (t + FLOOR);
-        sums.strain[l] = if over > sums.strain[l] {
-            over
-        } else {
-            sums.strain[l]
-        };
+        out.kelvin[i] = next;
+        out.leaked[i] = leaked;
+        out.radiated[i] = radiated + pace.implicit * share[i] * (t * t * t) * both;
+        out.changed[i] = next - t;
+        out.strain[i] = change.abs() - ERROR_MAX * (t + FLOOR);
     }
 }
 
 /// Σ (T_j − T) over each tile's six neighbours, as [`Hexagons::neighbours`] has
 /// them, by whole rows: same, above and below, of which the last two are also
 /// needed shifted by one.
+#[inline(never)]
 fn uneven(kelvin: &[f64], lattice: &Hexagons, out: &mut [f64]) {
     let (columns, rows) = (lattice.columns() as usize, lattice.rows() as usize);
     let (last, inner) = (columns - 1, columns - 2);
