@@ -19,7 +19,7 @@ extern crate alloc;
 use alloc::boxed::Box;
 
 use machine::{Machine, Persist, Persisted};
-use membership::{Member, Message, Peer, Rejection, State};
+use membership::{Member, Message, Peer, State};
 use scheduler::{Guard, guard};
 use telemetry::{Action, Reason};
 use wire::{Class, Instant};
@@ -63,7 +63,7 @@ pub enum Effect {
         state: State,
     },
     /// A message was refused, by this reason; nothing changed.
-    Rejected(Rejection),
+    Rejected(membership::event::Reason),
     /// For the record: what was measured and what it was held against.
     Decided(Action, Reason, f64, f64),
 }
@@ -107,7 +107,7 @@ impl Node {
         self.member = None;
     }
 
-    fn guard(&mut self, now: Instant, input: guard::Input, out: &mut impl FnMut(Effect)) {
+    fn tell_guard(&mut self, now: Instant, input: guard::Input, out: &mut impl FnMut(Effect)) {
         let member = &mut self.member;
         self.guard.handle(now, input, &mut |effect| match effect {
             guard::Effect::SetClock(clock) => out(Effect::SetClock(clock)),
@@ -131,7 +131,7 @@ fn route(effect: membership::Effect, out: &mut impl FnMut(Effect)) {
         }
         membership::Effect::Persist(persist) => out(Effect::Persist(persist)),
         membership::Effect::Changed { peer, state, .. } => out(Effect::Changed { peer, state }),
-        membership::Effect::Rejected(why) => out(Effect::Rejected(why)),
+        membership::Effect::Rejected { reason, .. } => out(Effect::Rejected(reason)),
     }
 }
 
@@ -141,8 +141,8 @@ impl Machine for Node {
 
     fn handle(&mut self, now: Instant, input: Input, out: &mut impl FnMut(Effect)) {
         let to_member = match input {
-            Input::Sensed(kelvin) => return self.guard(now, guard::Input::Sensed(kelvin), out),
-            Input::Budget(budget) => return self.guard(now, guard::Input::Budget(budget), out),
+            Input::Sensed(kelvin) => return self.tell_guard(now, guard::Input::Sensed(kelvin), out),
+            Input::Budget(budget) => return self.tell_guard(now, guard::Input::Budget(budget), out),
             Input::Received(message) => membership::Input::Received(message),
             Input::Persisted(done) => membership::Input::Persisted(done),
         };

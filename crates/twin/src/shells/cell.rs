@@ -220,9 +220,7 @@ impl Cell {
         let runs_membership =
             |m: &super::config::Membership| id % config.cells_per_shell() < m.cells_per_shell;
         let protocol = config.membership.as_ref().filter(|m| runs_membership(m)).map(|m| {
-            let mut protocol = m.protocol.clone();
-            protocol.cell = cell_name(id);
-            protocol.key = Key::new(seed_key(seed)).derive("membership", u64::from(id));
+            let protocol = m.protocol(cell_name(id), config.grid, &Key::new(seed_key(seed)));
             Arc::new(protocol)
         });
         let node = |tile: u32| {
@@ -233,7 +231,7 @@ impl Cell {
             });
             Node::new(Guard::new(Arc::clone(&limits)), member)
         };
-        let mut heat = Tiles::new(place.model, config.grid, place.initial);
+        let mut heat = Tiles::new(place.model, &config.grid, place.initial);
         heat.watts.fill(place.model.idle.0);
         let works_here = |(_, w): &(usize, &WorkStream)| w.shells.contains(&shell);
         let sources = config.work.iter().enumerate().filter(works_here).map(|(stream, _)| Source {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use physics::tiles::TileModel;
 use scheduler::admission::Outward;
 use scheduler::{cell, guard, thermos};
-use wire::{Fanout, Hexagons, Kelvin, Level, Metres, Nanos, Tile, Watts};
+use trust::Key;
+use wire::{Cell, Fanout, Hexagons, Kelvin, Level, Metres, Nanos, Tile, Watts};
 
 /// A universe of concentric shells, one region of the holon tree each.
 #[derive(Clone, Debug)]
@@ -88,13 +89,40 @@ pub struct Thermos {
     pub load_quantile: f64,
 }
 
-/// Where membership runs and how.
+/// Where membership runs and how; see [`membership::Config`].
 #[derive(Clone, Debug)]
 pub struct Membership {
     /// The first so many cells of every shell run it.
     pub cells_per_shell: u32,
-    /// The protocol's own constants, less cell and key.
-    pub protocol: membership::Config,
+    /// Whether messages carry tags.
+    pub authenticate: bool,
+    /// Each member probes one other this often.
+    pub period: Nanos,
+    /// How long a direct answer may take.
+    pub ack_timeout: Nanos,
+    /// How long an answer by any way may take.
+    pub window: Nanos,
+    /// The shortest suspicion.
+    pub suspicion_min: Nanos,
+    /// The longest suspicion.
+    pub suspicion_max: Nanos,
+    /// While there is news it is told this often.
+    pub gossip_interval: Nanos,
+}
+
+impl Membership {
+    /// What the members of one cell agree on.
+    pub(super) fn protocol(&self, cell: Cell, grid: Hexagons, fleet: &Key) -> membership::Config {
+        let mut config = membership::Config::new(cell, grid, fleet);
+        config.authenticate = self.authenticate;
+        config.period = self.period;
+        config.ack_timeout = self.ack_timeout;
+        config.window = self.window;
+        config.suspicion_min = self.suspicion_min;
+        config.suspicion_max = self.suspicion_max;
+        config.gossip_interval = self.gossip_interval;
+        config
+    }
 }
 
 /// Links between tiles of a cell.

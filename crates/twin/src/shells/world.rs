@@ -2,7 +2,6 @@
 //! invariants, and what is left to tell.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use membership::State;
@@ -17,7 +16,7 @@ use crate::engine::{Engine, Outcome as EngineOutcome, World, history};
 use crate::observer::{Observer, Progress};
 use crate::record::series::Frame;
 use crate::record::summary::{self, Invariant, Kind, Quantiles, Violation};
-use crate::record::{Group, Holon, Layout, Map, Notable, Sample, Series, Summary};
+use crate::record::{Group, Holon, Layout, Map, Sample, Series, Summary};
 
 /// What a run is asked for besides its universe.
 #[derive(Clone, Copy, Debug)]
@@ -201,7 +200,7 @@ impl Watch {
                     percent(*remaining)
                 ),
             };
-            series.notable(Notable { seconds: fault.at.as_secs_f64(), text });
+            series.note(fault.at.as_secs_f64(), text);
         }
         Self {
             series,
@@ -231,7 +230,7 @@ impl Watch {
             let share = dark as f64 / tiles as f64;
             if dark > 0 && !std::mem::replace(&mut self.told_dark[shell], true) {
                 let text = format!("first tile of {} goes dark", config.shells[shell].name);
-                self.series.notable(Notable { seconds: now, text });
+                self.series.note(now, text);
             }
             if share > bound && self.runaway.is_none() {
                 let name = &config.shells[shell].name;
@@ -266,14 +265,16 @@ impl Watch {
                     && !std::mem::replace(&mut self.told_pressed[shell], true)
                 {
                     let text = format!("{} slows for the shells outside it", config.shells[shell].name);
-                    self.series.notable(Notable { seconds: decision.at.as_secs_f64(), text });
+                    self.series.note(decision.at.as_secs_f64(), text);
                 }
                 observer.decision(&decision, id as u64);
             }
         }
-        self.series.sample(now, &samples);
-        if self.series.wants_frame() {
-            self.series.frame(frame(config, now, engine));
+        self.series.push(now, &samples);
+        if let Some(map) = self.series.map_mut()
+            && map.wants()
+        {
+            map.push(frame(config, now, engine));
         }
     }
 
