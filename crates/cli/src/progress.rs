@@ -50,7 +50,7 @@ impl Display {
             Look::Nothing
         } else if io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("[{bar:30}] {msg}");
+            let style = ProgressStyle::with_template("[{bar:20}] {msg}");
             bar.set_style(style.expect("the template is right").progress_chars("=> "));
             Look::Bar(bar)
         } else {

@@ -33,7 +33,7 @@ pub(crate) fn find(asked: &str) -> Result<Universe> {
     if asked.ends_with(".toml") || asked.contains(std::path::MAIN_SEPARATOR) {
         bail!("there is no file {asked}");
     }
-    let local = Path::new(FOLDER).join(asked).with_extension("toml");
+    let local = Path::new(FOLDER).join(format!("{asked}.toml"));
     if local.is_file() {
         return open(&local);
     }
