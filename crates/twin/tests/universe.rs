@@ -403,6 +403,36 @@ fn a_schema_refuses_for_its_own_reason() {
 }
 
 #[test]
+fn one_mistake_is_one_problem() {
+    let schema = |root: &Table<'_>| {
+        // Read twice, refused on top, and with required keys below what is no table.
+        let _ = root.count("tiles", "How many.").required();
+        let tiles = root.count("tiles", "How many.").required();
+        root.refuse("tiles", "there must be more");
+        let heat = root.table("heat", "How warm.");
+        let _ = heat.power("idle", "Asleep.").required();
+        let _ = heat
+            .table("body", "What warms.")
+            .area("skin", "Its skin.")
+            .required();
+        heat.refuse("idle", "it must be less");
+        tiles
+    };
+    check_with(
+        "tiles = \"many\"\nheat = \"much\"\n",
+        &[],
+        schema,
+        "x.toml:1: tiles: found \"many\", expected a whole number, such as 1000
+1 | tiles = \"many\"
+  |         ^^^^^^
+x.toml:2: heat: found \"much\", expected a table, [heat]
+2 | heat = \"much\"
+  |        ^^^^^^
+",
+    );
+}
+
+#[test]
 fn what_is_not_toml_names_its_line() {
     check(
         "intent = \"x\n[time]\n",

@@ -695,6 +695,7 @@ impl<T: Scalar> Range<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::num;
     use proptest::prelude::*;
 
     fn read<T: Scalar>(text: &str, dimension: Dimension) -> Option<T> {
@@ -828,13 +829,10 @@ mod tests {
     proptest! {
         #[test]
         fn writing_and_reading_back_changes_nothing(
-            value in prop_oneof![any::<f64>(), -1e6..1e6_f64],
+            value in prop_oneof![num::f64::NORMAL | num::f64::SUBNORMAL | num::f64::ZERO, -1e6..1e6_f64],
             at in 0..Dimension::ALL.len(),
         ) {
-            prop_assume!(value.is_finite());
             let dimension = Dimension::ALL[at];
-            // Time, data and counts are whole and have their own test below.
-            prop_assume!(dimension.table()[0].names != ["ns"]);
             prop_assert_eq!(read::<f64>(&value.write(dimension), dimension), Some(value));
         }
 
