@@ -89,8 +89,9 @@ pub(crate) struct Settled {
     pub(crate) universe: String,
 
     /// Where all chance comes from; the same seed gives the same history
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
+    /// [default: the universe's own]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 
     /// How many threads work; never changes the result [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

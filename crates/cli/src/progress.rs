@@ -4,18 +4,8 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant as Wall};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use twin::observer::Progress;
 use wire::Instant;
-
-/// What a rehearsal tells about itself while it runs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
-    /// Where its time stands.
-    pub(crate) now: Instant,
-    /// Where its time ends.
-    pub(crate) end: Instant,
-    /// How many events it has handled.
-    pub(crate) events: u64,
-}
 
 /// Shows it on standard error.
 #[derive(Debug)]
@@ -129,7 +119,7 @@ fn describe(progress: Progress, elapsed: Duration) -> String {
 }
 
 /// Three digits and a letter: `1.23 M`.
-fn thousands(n: f64) -> String {
+pub(crate) fn thousands(n: f64) -> String {
     let (n, letter) = match n {
         n if n >= 1e9 => (n / 1e9, " G"),
         n if n >= 1e6 => (n / 1e6, " M"),

@@ -81,7 +81,10 @@ impl Node {
     /// A running node.
     #[must_use]
     pub fn new(guard: Guard, member: Option<Member>) -> Self {
-        Self { guard, member: member.map(Box::new) }
+        Self {
+            guard,
+            member: member.map(Box::new),
+        }
     }
 
     /// Its guard.
@@ -127,7 +130,11 @@ fn route(effect: membership::Effect, out: &mut impl FnMut(Effect)) {
     match effect {
         // Accusations and proofs of life are safety traffic.
         membership::Effect::Send { to, message } => {
-            out(Effect::Send { to, class: Class::A, message });
+            out(Effect::Send {
+                to,
+                class: Class::A,
+                message,
+            });
         }
         membership::Effect::Persist(persist) => out(Effect::Persist(persist)),
         membership::Effect::Changed { peer, state, .. } => out(Effect::Changed { peer, state }),
@@ -141,8 +148,12 @@ impl Machine for Node {
 
     fn handle(&mut self, now: Instant, input: Input, out: &mut impl FnMut(Effect)) {
         let to_member = match input {
-            Input::Sensed(kelvin) => return self.tell_guard(now, guard::Input::Sensed(kelvin), out),
-            Input::Budget(budget) => return self.tell_guard(now, guard::Input::Budget(budget), out),
+            Input::Sensed(kelvin) => {
+                return self.tell_guard(now, guard::Input::Sensed(kelvin), out);
+            }
+            Input::Budget(budget) => {
+                return self.tell_guard(now, guard::Input::Budget(budget), out);
+            }
             Input::Received(message) => membership::Input::Received(message),
             Input::Persisted(done) => membership::Input::Persisted(done),
         };

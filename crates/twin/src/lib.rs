@@ -16,5 +16,6 @@
 pub mod engine;
 pub mod observer;
 pub mod record;
+pub mod rehearsal;
 pub mod shells;
 pub mod universe;

@@ -94,7 +94,10 @@ struct Slots<T> {
 
 impl<T> Slots<T> {
     const fn new() -> Self {
-        Self { items: Vec::new(), free: Vec::new() }
+        Self {
+            items: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     fn put(&mut self, item: T) -> u64 {
@@ -108,7 +111,9 @@ impl<T> Slots<T> {
 
     fn take(&mut self, slot: u64) -> T {
         self.free.push(slot as u32);
-        self.items[slot as usize].take().expect("each event is fired once")
+        self.items[slot as usize]
+            .take()
+            .expect("each event is fired once")
     }
 }
 
@@ -219,10 +224,14 @@ impl Cell {
         let first = u64::from(id) * u64::from(tiles);
         let runs_membership =
             |m: &super::config::Membership| id % config.cells_per_shell() < m.cells_per_shell;
-        let protocol = config.membership.as_ref().filter(|m| runs_membership(m)).map(|m| {
-            let protocol = m.protocol(cell_name(id), config.grid, &Key::new(seed_key(seed)));
-            Arc::new(protocol)
-        });
+        let protocol = config
+            .membership
+            .as_ref()
+            .filter(|m| runs_membership(m))
+            .map(|m| {
+                let protocol = m.protocol(cell_name(id), config.grid, &Key::new(seed_key(seed)));
+                Arc::new(protocol)
+            });
         let node = |tile: u32| {
             let member = protocol.as_ref().map(|protocol| {
                 let stream = Stream::new(seed, Tile(first + u64::from(tile)), Purpose::Membership);
@@ -234,15 +243,20 @@ impl Cell {
         let mut heat = Tiles::new(place.model, &config.grid, place.initial);
         heat.watts.fill(place.model.idle.0);
         let works_here = |(_, w): &(usize, &WorkStream)| w.shells.contains(&shell);
-        let sources = config.work.iter().enumerate().filter(works_here).map(|(stream, _)| Source {
-            stream,
-            // Owners beyond all tiles, one per cell and stream.
-            chance: Stream::new(
-                seed,
-                Tile(u64::MAX - (u64::from(id) << 8) - stream as u64),
-                Purpose::Work,
-            ),
-        });
+        let sources = config
+            .work
+            .iter()
+            .enumerate()
+            .filter(works_here)
+            .map(|(stream, _)| Source {
+                stream,
+                // Owners beyond all tiles, one per cell and stream.
+                chance: Stream::new(
+                    seed,
+                    Tile(u64::MAX - (u64::from(id) << 8) - stream as u64),
+                    Purpose::Work,
+                ),
+            });
         let kinds = super::faults::kinds(config).len();
         let around = Surroundings {
             id,
@@ -271,7 +285,10 @@ impl Cell {
             works: 0,
             faults,
             partitions: Vec::new(),
-            counts: Counts { fired: vec![0; kinds], ..Counts::default() },
+            counts: Counts {
+                fired: vec![0; kinds],
+                ..Counts::default()
+            },
             decisions: Vec::new(),
             load: 0.0,
             budgets: None,
@@ -289,7 +306,11 @@ impl Cell {
         let config = Arc::clone(&self.around.config);
         let mut events = vec![
             (Instant::EPOCH + config.heat_step, 0, Kind::Heat.with(0)),
-            (Instant::EPOCH + config.thermos.period, 0, Kind::Measure.with(0)),
+            (
+                Instant::EPOCH + config.thermos.period,
+                0,
+                Kind::Measure.with(0),
+            ),
         ];
         for (i, fault) in self.around.faults.iter().enumerate() {
             events.push((fault.at, 0, Kind::Fault.with(i as u64)));
@@ -346,7 +367,8 @@ impl Cell {
         let now = schedule.now();
         let mut budget = None;
         let around = &mut self.around;
-        self.scheduler.handle(now, input, &mut |e| around.obey(e, &mut budget, schedule));
+        self.scheduler
+            .handle(now, input, &mut |e| around.obey(e, &mut budget, schedule));
         self.pass_on(budget, schedule);
         self.rearm_scheduler(schedule);
     }
@@ -389,7 +411,9 @@ impl Cell {
             }
             if around.fates[tile] == Fate::Up {
                 let tile = tile as u32;
-                node.handle(now, Input::Sensed(kelvin), &mut |e| around.take(tile, e, schedule));
+                node.handle(now, Input::Sensed(kelvin), &mut |e| {
+                    around.take(tile, e, schedule)
+                });
             }
         }
         schedule.local(now + step, Class::C, 0, Kind::Heat.with(0));
@@ -412,7 +436,11 @@ impl Cell {
                 let heat = tiles.watts[tile] + leakage + tiles.absorbed.0;
                 let load = heat / (capacity * tiles.radiator_share[tile].max(1e-3));
                 let kelvin = tiles.kelvin[tile];
-                let sensed = scheduling::Input::Sensed { tile: tile as u32, kelvin, load };
+                let sensed = scheduling::Input::Sensed {
+                    tile: tile as u32,
+                    kelvin,
+                    load,
+                };
                 // Storing a reading has no effect; see the scheduler's own tests.
                 self.scheduler.handle(now, sensed, &mut |_| {});
             }
@@ -467,14 +495,28 @@ impl Surroundings {
         match effect {
             Effect::Send { to, class, message } => {
                 self.counts.messages += 1;
-                let Links { delay_min, delay_max, loss, .. } = self.config.links;
+                let Links {
+                    delay_min,
+                    delay_max,
+                    loss,
+                    ..
+                } = self.config.links;
                 if self.links.chance(loss) {
                     self.counts.lost_on_links += 1;
                     return;
                 }
                 let delay = delay_min + self.links.span(delay_max.saturating_sub(delay_min));
-                let slot = self.under_way.put(Flight { sent: now, from: tile, message });
-                schedule.local(now + delay, class, u32::from(to.0), Kind::Deliver.with(slot));
+                let slot = self.under_way.put(Flight {
+                    sent: now,
+                    from: tile,
+                    message,
+                });
+                schedule.local(
+                    now + delay,
+                    class,
+                    u32::from(to.0),
+                    Kind::Deliver.with(slot),
+                );
             }
             Effect::Changed { peer, state } => self.believed(tile, u32::from(peer.0), state, now),
             Effect::SetClock(clock) => {
@@ -492,7 +534,15 @@ impl Surroundings {
             Effect::Decided(action, reason, found, bound) => {
                 let subject = Tile(self.first() + u64::from(tile));
                 let work = Decision::NO_WORK;
-                self.decisions.push(Decision { at: now, action, reason, subject, work, found, bound });
+                self.decisions.push(Decision {
+                    at: now,
+                    action,
+                    reason,
+                    subject,
+                    work,
+                    found,
+                    bound,
+                });
             }
             Effect::Rejected(_) => self.counts.rejected += 1,
         }
@@ -518,7 +568,11 @@ impl Surroundings {
                 }
             }
             scheduling::Effect::Forward { inward, work } => {
-                let shell = if inward { self.shell - 1 } else { self.shell + 1 };
+                let shell = if inward {
+                    self.shell - 1
+                } else {
+                    self.shell + 1
+                };
                 self.send(shell, Class::D, Letter::Work(work), schedule);
             }
             scheduling::Effect::Decided(decision) => self.decisions.push(decision),
@@ -526,7 +580,13 @@ impl Surroundings {
     }
 
     /// To the facing cell of another shell, at the speed of light.
-    fn send(&mut self, shell: usize, class: Class, letter: Letter, schedule: &mut Schedule<'_, Letter>) {
+    fn send(
+        &mut self,
+        shell: usize,
+        class: Class,
+        letter: Letter,
+        schedule: &mut Schedule<'_, Letter>,
+    ) {
         let cells = self.config.cells_per_shell();
         let to = shell as u32 * cells + self.id % cells;
         let tile = |cell: u32| Tile(u64::from(cell) * u64::from(self.config.grid.tiles()));
@@ -568,7 +628,11 @@ impl Surroundings {
         heat.radiated.push(flows.radiated);
         heat.flows += flows;
         let (mut throttled, mut done) = (0.0, 0.0);
-        let speeds = heat.clock.iter().zip(&heat.activity).zip(&heat.tiles.powered);
+        let speeds = heat
+            .clock
+            .iter()
+            .zip(&heat.activity)
+            .zip(&heat.tiles.powered);
         for ((&clock, &activity), &powered) in speeds {
             throttled += f64::from(u8::from(clock < 1.0)) * powered;
             done += f64::from(clock * activity) * powered;
@@ -594,7 +658,9 @@ impl Surroundings {
             }
             (State::Removed, None) if !self.lately_cut_between(observer, peer, now) => {
                 self.counts.false_removals += 1;
-                self.counts.first_false_removal.get_or_insert((now, observer, peer));
+                self.counts
+                    .first_false_removal
+                    .get_or_insert((now, observer, peer));
             }
             _ => {}
         }
@@ -604,7 +670,10 @@ impl Surroundings {
     fn cut_between(&self, a: u32, b: u32, from: Instant, to: Instant) -> bool {
         let half = self.config.grid.tiles() / 2;
         (a < half) != (b < half)
-            && self.partitions.iter().any(|&(start, end)| from < end && to >= start)
+            && self
+                .partitions
+                .iter()
+                .any(|&(start, end)| from < end && to >= start)
     }
 
     fn lately_cut_between(&self, a: u32, b: u32, now: Instant) -> bool {
@@ -617,7 +686,11 @@ impl Surroundings {
         let work = &self.config.work[*stream];
         if work.constant {
             // Once, at the start.
-            return if self.works == 0 { Instant::EPOCH } else { Instant::END };
+            return if self.works == 0 {
+                Instant::EPOCH
+            } else {
+                Instant::END
+            };
         }
         let shard_seconds = f64::from(work.shards) * work.term.as_secs_f64();
         let tiles = f64::from(self.config.grid.tiles());
@@ -630,7 +703,11 @@ impl Surroundings {
             let gap = -libm::log(1.0 - chance.unit()) / (per_second * peak);
             at += Nanos::from_secs_f64(gap).max(Nanos(1));
             let factor = work.burst.as_ref().map_or(1.0, |b| {
-                if at.0 % b.every.0 < b.lasts.0 { b.factor } else { 1.0 }
+                if at.0 % b.every.0 < b.lasts.0 {
+                    b.factor
+                } else {
+                    1.0
+                }
             });
             if chance.chance(factor / peak) || at >= Instant::EPOCH + self.config.end {
                 return at;
@@ -705,7 +782,11 @@ impl Process for Cell {
             Kind::Deliver => self.deliver(tile, handle, schedule),
             Kind::Durable => {
                 if self.around.fates[tile as usize] == Fate::Up {
-                    self.tell_node(tile, Input::Persisted(Persisted { token: handle }), schedule);
+                    self.tell_node(
+                        tile,
+                        Input::Persisted(Persisted { token: handle }),
+                        schedule,
+                    );
                 }
             }
             Kind::Heat => self.heat(schedule),
@@ -717,7 +798,8 @@ impl Process for Cell {
                 }
                 self.around.scheduler_armed = Instant::END;
                 let (mut budget, around) = (None, &mut self.around);
-                self.scheduler.wake(event.at, &mut |e| around.obey(e, &mut budget, schedule));
+                self.scheduler
+                    .wake(event.at, &mut |e| around.obey(e, &mut budget, schedule));
                 self.pass_on(budget, schedule);
                 self.rearm_scheduler(schedule);
             }

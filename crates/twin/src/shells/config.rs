@@ -256,7 +256,9 @@ impl Config {
     /// The shortest light time between any two shells; `None` if there is one.
     #[must_use]
     pub fn light_time_min(&self) -> Option<Nanos> {
-        (1..self.shells.len()).map(|outer| self.light_time(outer - 1, outer)).min()
+        (1..self.shells.len())
+            .map(|outer| self.light_time(outer - 1, outer))
+            .min()
     }
 
     /// Width of the engine's windows. Heat radiated in one window must be known
@@ -287,12 +289,21 @@ impl Config {
     /// dissipates one watt more.
     #[must_use]
     pub fn load_per_watt(&self, inner: usize, outer: usize) -> f64 {
-        let absorbed: f64 = self.shells[inner + 1..=outer].iter().map(|s| s.coverage).product();
+        let absorbed: f64 = self.shells[inner + 1..=outer]
+            .iter()
+            .map(|s| s.coverage)
+            .product();
         absorbed / self.capacity(outer).0
     }
 
     pub(super) fn guard(&self, shell: usize) -> Arc<guard::Limits> {
-        let Shell { model, limit, throttle, clock_min, .. } = &self.shells[shell];
+        let Shell {
+            model,
+            limit,
+            throttle,
+            clock_min,
+            ..
+        } = &self.shells[shell];
         Arc::new(guard::Limits {
             throttle_kelvin: throttle.0,
             limit_kelvin: limit.0,

@@ -28,7 +28,9 @@ pub(super) enum Blow {
 /// The kinds of fault a run counts: the universe's, in order, then wear.
 pub(super) fn kinds(config: &Config) -> Vec<&'static str> {
     let listed = config.faults.iter().map(|f| f.kind.name());
-    listed.chain((config.failures_per_second > 0.0).then_some("failures")).collect()
+    listed
+        .chain((config.failures_per_second > 0.0).then_some("failures"))
+        .collect()
 }
 
 /// Everything that will go wrong in one cell, in order of time.
@@ -48,7 +50,11 @@ pub(super) fn plan(config: &Config, seed: u64, cell: u32) -> Vec<CellFault> {
     for (kind, fault) in config.faults.iter().enumerate() {
         if let (true, FaultKind::Partition { lasts, .. }) = (partitions[kind], &fault.kind) {
             let at = Instant::EPOCH + fault.at;
-            plan.push(CellFault { at, blow: Blow::Partition { until: at + *lasts }, kind });
+            plan.push(CellFault {
+                at,
+                blow: Blow::Partition { until: at + *lasts },
+                kind,
+            });
         }
     }
     for tile in 0..tiles {
@@ -59,19 +65,29 @@ pub(super) fn plan(config: &Config, seed: u64, cell: u32) -> Vec<CellFault> {
             let drawn = stream.unit();
             let blow = match fault.kind {
                 FaultKind::Burst { share } if drawn < share => Blow::Kill { tile },
-                FaultKind::Radiators { shell: s, share, remaining } if s == shell && drawn < share => {
-                    Blow::Radiator { tile, remaining }
-                }
+                FaultKind::Radiators {
+                    shell: s,
+                    share,
+                    remaining,
+                } if s == shell && drawn < share => Blow::Radiator { tile, remaining },
                 _ => continue,
             };
-            plan.push(CellFault { at: Instant::EPOCH + fault.at, blow, kind });
+            plan.push(CellFault {
+                at: Instant::EPOCH + fault.at,
+                blow,
+                kind,
+            });
         }
         if config.failures_per_second > 0.0 {
             // Exponential lifetime: constant hazard, as the requirement states a rate.
             let life = -libm::log(1.0 - stream.unit()) / config.failures_per_second;
             let at = Instant::EPOCH + Nanos::from_secs_f64(life);
             if at < Instant::EPOCH + config.end {
-                plan.push(CellFault { at, blow: Blow::Kill { tile }, kind: config.faults.len() });
+                plan.push(CellFault {
+                    at,
+                    blow: Blow::Kill { tile },
+                    kind: config.faults.len(),
+                });
             }
         }
     }

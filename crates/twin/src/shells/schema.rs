@@ -14,34 +14,55 @@ const TILES_MAX: u64 = 20_000_000;
 /// Reads everything but the name, the intent and the kind.
 #[must_use]
 pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
-    let time = root.table("time", "How long the run lasts and how often it is looked at.");
+    let time = root.table(
+        "time",
+        "How long the run lasts and how often it is looked at.",
+    );
     let end = (time.time("end", "When the run ends."))
         .range(Nanos::SECOND..=Nanos::DAY * 3_660)
         .required();
     let sample = time
-        .time("sample", "Time between two samples of charts and invariants.")
+        .time(
+            "sample",
+            "Time between two samples of charts and invariants.",
+        )
         .range(Nanos::MILLISECOND..=Nanos::DAY * 30)
         .or(end / 200);
     let shells: Vec<Shell> = root
-        .tables("shell", 1..=64, "One shell around the star, innermost first.")
+        .tables(
+            "shell",
+            1..=64,
+            "One shell around the star, innermost first.",
+        )
         .iter()
         .map(shell)
         .collect();
     for pair in 1..shells.len() {
         if shells[pair].distance <= shells[pair - 1].distance {
-            root.refuse("shell", "each shell must lie farther out than the one before");
+            root.refuse(
+                "shell",
+                "each shell must lie farther out than the one before",
+            );
         }
     }
     let (fanout, grid) = holons(root, shells.len());
     let heat = root.table("heat", "The heat model.");
     let heat_step = heat
-        .time("step", "Step of the heat model; results must not depend on it.")
+        .time(
+            "step",
+            "Step of the heat model; results must not depend on it.",
+        )
         .range(Nanos::MILLISECOND..=Nanos::HOUR * 6)
         .or(Nanos::MINUTE);
     let config = Config {
         name,
         intent,
-        seed: root.count("seed", "Chance of everything, unless --seed says otherwise.").or(1),
+        seed: root
+            .count(
+                "seed",
+                "Chance of everything, unless --seed says otherwise.",
+            )
+            .or(1),
         end,
         sample,
         fanout,
@@ -79,7 +100,10 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
 fn holons(root: &Table<'_>, shells: usize) -> (Fanout, Hexagons) {
     let holons = root.table("holons", "The tree of holons; each shell is a region.");
     let tiles = holons
-        .count("tiles_per_cell", "Tiles in a cell; its sides must be at least 3 long.")
+        .count(
+            "tiles_per_cell",
+            "Tiles in a cell; its sides must be at least 3 long.",
+        )
         .range(9..=65_535)
         .or(1_000);
     let cells = (holons.count("cells_per_cluster", "Cells in a cluster."))
@@ -90,49 +114,87 @@ fn holons(root: &Table<'_>, shells: usize) -> (Fanout, Hexagons) {
         .or(1);
     let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let grid = Hexagons::of(small(tiles)).unwrap_or_else(|| {
-        holons.refuse("tiles_per_cell", format!("{tiles} tiles form no lattice with sides of 3 or more"));
+        holons.refuse(
+            "tiles_per_cell",
+            format!("{tiles} tiles form no lattice with sides of 3 or more"),
+        );
         Hexagons::of(9).expect("three by three")
     });
-    let fanout = Fanout::new(small(tiles), small(cells), small(clusters), small(shells.max(1) as u64))
-        .filter(|fanout| fanout.tiles() <= TILES_MAX)
-        .unwrap_or_else(|| {
-            holons.refuse("cells_per_cluster", format!("more than {TILES_MAX} tiles in all"));
-            Fanout::new(small(tiles), 1, 1, small(shells.max(1) as u64)).expect("small")
-        });
+    let fanout = Fanout::new(
+        small(tiles),
+        small(cells),
+        small(clusters),
+        small(shells.max(1) as u64),
+    )
+    .filter(|fanout| fanout.tiles() <= TILES_MAX)
+    .unwrap_or_else(|| {
+        holons.refuse(
+            "cells_per_cluster",
+            format!("more than {TILES_MAX} tiles in all"),
+        );
+        Fanout::new(small(tiles), 1, 1, small(shells.max(1) as u64)).expect("small")
+    });
     (fanout, grid)
 }
 
 fn shell(table: &Table<'_>) -> Shell {
     let temperature = Kelvin(3.0)..=Kelvin(2_000.0);
-    let limit = (table.temperature("limit", "What a tile must not pass; there it cuts its power."))
-        .range(temperature.clone())
-        .required();
+    let limit = (table.temperature(
+        "limit",
+        "What a tile must not pass; there it cuts its power.",
+    ))
+    .range(temperature.clone())
+    .required();
     let throttle = table
         .temperature("throttle", "Where a tile starts to slow down by itself.")
         .range(temperature.clone())
         .or(limit * 0.975);
     if throttle >= limit {
-        table.refuse("throttle", format!("{throttle} is not below the limit, {limit}"));
+        table.refuse(
+            "throttle",
+            format!("{throttle} is not below the limit, {limit}"),
+        );
     }
     let power = Watts(0.0)..=Watts(1e9);
-    let leakage = table.table("leakage", "Power that leaks, growing exponentially with temperature.");
+    let leakage = table.table(
+        "leakage",
+        "Power that leaks, growing exponentially with temperature.",
+    );
     let model = TileModel {
         heat_capacity: table
             .heat_capacity("heat_capacity", "Energy that warms a tile by one kelvin.")
             .positive()
             .required(),
-        radiator: table.area("radiator", "Radiating area of a tile.").positive().required(),
-        emissivity: table.fraction("emissivity", "Of the radiator.").range(0.01..=1.0).or(0.9),
-        idle: table.power("idle", "Drawn at rest.").range(power.clone()).required(),
-        dynamic: (table.power("dynamic", "Drawn on top of that at full clock and activity."))
+        radiator: table
+            .area("radiator", "Radiating area of a tile.")
+            .positive()
+            .required(),
+        emissivity: table
+            .fraction("emissivity", "Of the radiator.")
+            .range(0.01..=1.0)
+            .or(0.9),
+        idle: table
+            .power("idle", "Drawn at rest.")
             .range(power.clone())
             .required(),
+        dynamic: (table.power(
+            "dynamic",
+            "Drawn on top of that at full clock and activity.",
+        ))
+        .range(power.clone())
+        .required(),
         clock_exponent: table
-            .number("clock_exponent", "x in dynamic power ∝ clock^x; 3 where voltage follows frequency.")
+            .number(
+                "clock_exponent",
+                "x in dynamic power ∝ clock^x; 3 where voltage follows frequency.",
+            )
             .range(1.0..=4.0)
             .or(3.0),
         leakage: Leakage {
-            at_reference: leakage.power("power", "At the reference temperature.").range(power.clone()).or(Watts(0.0)),
+            at_reference: leakage
+                .power("power", "At the reference temperature.")
+                .range(power.clone())
+                .or(Watts(0.0)),
             reference: (leakage.temperature("reference", "Where `power` was measured."))
                 .range(temperature.clone())
                 .or(Kelvin(300.0)),
@@ -142,12 +204,19 @@ fn shell(table: &Table<'_>) -> Shell {
                 .or(Kelvin(30.0)),
         },
         neighbour_conductance: table
-            .conductance("neighbour_conductance", "Heat to each of the six neighbours per kelvin.")
+            .conductance(
+                "neighbour_conductance",
+                "Heat to each of the six neighbours per kelvin.",
+            )
             .or(wire::WattsPerKelvin(0.0)),
-        sky: table.temperature("sky", "What the radiator sees.").or(physics::constants::SKY),
+        sky: table
+            .temperature("sky", "What the radiator sees.")
+            .or(physics::constants::SKY),
     };
     Shell {
-        name: table.text("name", "What it is called in reports.").required(),
+        name: table
+            .text("name", "What it is called in reports.")
+            .required(),
         distance: table
             .length("distance", "From the star.")
             .range(Metres(1e6)..=Metres::from_au(100_000.0))
@@ -159,11 +228,20 @@ fn shell(table: &Table<'_>) -> Shell {
             .range(temperature)
             .or(throttle * 0.9),
         coverage: table
-            .fraction("coverage", "Share of what the shell inside radiates that this one absorbs.")
+            .fraction(
+                "coverage",
+                "Share of what the shell inside radiates that this one absorbs.",
+            )
             .range(0.0..=1.0)
             .or(0.0),
-        sunlight: table.power("sunlight", "Heat each tile takes up from the star.").range(power).or(Watts(0.0)),
-        clock_min: table.fraction("clock_min", "The lowest clock a tile can be set to.").range(0.0..=1.0).or(0.1),
+        sunlight: table
+            .power("sunlight", "Heat each tile takes up from the star.")
+            .range(power)
+            .or(Watts(0.0)),
+        clock_min: table
+            .fraction("clock_min", "The lowest clock a tile can be set to.")
+            .range(0.0..=1.0)
+            .or(0.1),
     }
 }
 
@@ -171,15 +249,24 @@ fn thermos(root: &Table<'_>) -> Thermos {
     let table = root.table("thermos", "The backpressure loop between shells.");
     Thermos {
         enabled: table
-            .flag("enabled", "Without it tiles only cut their power at the limit.")
+            .flag(
+                "enabled",
+                "Without it tiles only cut their power at the limit.",
+            )
             .or(true),
         gain: table
-            .rate("gain", "Of the loop; derived from the light time if absent.")
+            .rate(
+                "gain",
+                "Of the loop; derived from the light time if absent.",
+            )
             .range(PerSecond(0.0)..=PerSecond(1e3))
             .optional()
             .map(|rate| rate.0),
         setpoint: table
-            .fraction("setpoint", "The load above which the shells inside slow down.")
+            .fraction(
+                "setpoint",
+                "The load above which the shells inside slow down.",
+            )
             .range(0.1..=1.0)
             .or(0.9),
         period: table
@@ -191,15 +278,24 @@ fn thermos(root: &Table<'_>) -> Thermos {
             .range(0.0..=1.0)
             .or(0.02),
         resolution: table
-            .fraction("resolution", "A smaller change of budget is kept back until it has grown.")
+            .fraction(
+                "resolution",
+                "A smaller change of budget is kept back until it has grown.",
+            )
             .range(0.0..=0.5)
             .or(0.005),
         migrate_below: table
-            .fraction("migrate_below", "Priority work moves inward below this budget.")
+            .fraction(
+                "migrate_below",
+                "Priority work moves inward below this budget.",
+            )
             .range(0.0..=1.0)
             .or(0.7),
         load_quantile: table
-            .fraction("load_quantile", "The quantile of its tiles' loads that a cell reports.")
+            .fraction(
+                "load_quantile",
+                "The quantile of its tiles' loads that a cell reports.",
+            )
             .range(0.0..=1.0)
             .or(0.95),
     }
@@ -214,10 +310,15 @@ fn membership(table: &Table<'_>) -> Membership {
     let part = |of_a_second: u64| period * of_a_second / 1_000;
     Membership {
         cells_per_shell: table
-            .count("cells_per_shell", "So many cells of each shell run it; all if absent.")
+            .count(
+                "cells_per_shell",
+                "So many cells of each shell run it; all if absent.",
+            )
             .range(1..=u64::from(u32::MAX))
             .or(u64::from(u32::MAX)) as u32,
-        authenticate: table.flag("authenticate", "Whether messages carry tags.").or(true),
+        authenticate: table
+            .flag("authenticate", "Whether messages carry tags.")
+            .or(true),
         period,
         ack_timeout: table
             .time("ack_timeout", "How long a direct answer may take.")
@@ -236,7 +337,10 @@ fn membership(table: &Table<'_>) -> Membership {
             .range(short.clone())
             .or(period * 4),
         gossip_interval: table
-            .time("gossip_interval", "While there is news it is told this often.")
+            .time(
+                "gossip_interval",
+                "While there is news it is told this often.",
+            )
             .range(short)
             .or(part(250)),
     }
@@ -254,7 +358,10 @@ fn links(root: &Table<'_>) -> Links {
             .time("delay_max", "The longest one-way delay.")
             .range(delay_min..=Nanos::MINUTE)
             .or(delay_min * 10),
-        loss: table.fraction("loss", "Chance that a message is lost.").range(0.0..=0.9).or(0.0),
+        loss: table
+            .fraction("loss", "Chance that a message is lost.")
+            .range(0.0..=0.9)
+            .or(0.0),
         persist: table
             .time("persist", "Until a write is durable.")
             .range(Nanos::ZERO..=Nanos::MINUTE)
@@ -275,7 +382,10 @@ fn work(root: &Table<'_>, shells: usize) -> Vec<WorkStream> {
     let read = |table: &Table<'_>| {
         let all: Vec<u64> = (1..=shells as u64).collect();
         let listed = table
-            .count("shells", "The shells in which it arrives, counted outward from 1; all if absent.")
+            .count(
+                "shells",
+                "The shells in which it arrives, counted outward from 1; all if absent.",
+            )
             .range(1..=shells.max(1) as u64)
             .list(0..=64);
         let listed = if listed.is_empty() { all } else { listed };
@@ -286,7 +396,10 @@ fn work(root: &Table<'_>, shells: usize) -> Vec<WorkStream> {
                 .required();
             Burst {
                 every,
-                lasts: table.time("lasts", "How long each lasts.").range(Nanos::SECOND..=every).required(),
+                lasts: table
+                    .time("lasts", "How long each lasts.")
+                    .range(Nanos::SECOND..=every)
+                    .required(),
                 factor: table
                     .number("factor", "By how much more work arrives meanwhile.")
                     .range(0.0..=100.0)
@@ -294,23 +407,40 @@ fn work(root: &Table<'_>, shells: usize) -> Vec<WorkStream> {
             }
         });
         WorkStream {
-            hot: table.choice("kind", &[("hot", true), ("cold", false)], "Hot and fast, or cold and deep.").required(),
+            hot: table
+                .choice(
+                    "kind",
+                    &[("hot", true), ("cold", false)],
+                    "Hot and fast, or cold and deep.",
+                )
+                .required(),
             shells: listed.into_iter().map(|shell| shell as usize - 1).collect(),
             utilisation: table
-                .fraction("utilisation", "Share of those shells' tiles it keeps busy on average.")
+                .fraction(
+                    "utilisation",
+                    "Share of those shells' tiles it keeps busy on average.",
+                )
                 .range(0.0..=4.0)
                 .or(0.5),
             shards: table
                 .count("shards", "Tiles each piece takes at once, on average.")
                 .range(1..=65_535)
                 .or(100) as u32,
-            activity: table.fraction("activity", "Share of each tile's compute it uses.").range(0.0..=1.0).or(1.0),
+            activity: table
+                .fraction("activity", "Share of each tile's compute it uses.")
+                .range(0.0..=1.0)
+                .or(1.0),
             term: (table.time("term", "How long a piece runs, on average."))
                 .range(Nanos::SECOND..=Nanos::DAY * 3_660)
                 .or(Nanos::HOUR * 12),
-            priority: table.count("priority", "Higher moves inward first; 0 never does.").range(0..=9).or(0) as u8,
+            priority: table
+                .count("priority", "Higher moves inward first; 0 never does.")
+                .range(0..=9)
+                .or(0) as u8,
             burst,
-            constant: table.flag("constant", "All of it arrives at the start, once.").or(false),
+            constant: table
+                .flag("constant", "All of it arrives at the start, once.")
+                .or(false),
         }
     };
     streams.iter().map(read).collect()
@@ -324,18 +454,29 @@ enum Blow {
 }
 
 fn faults(root: &Table<'_>, shells: usize, end: Nanos) -> Vec<Fault> {
-    let kinds = [("burst", Blow::Burst), ("partition", Blow::Partition), ("radiators", Blow::Radiators)];
+    let kinds = [
+        ("burst", Blow::Burst),
+        ("partition", Blow::Partition),
+        ("radiators", Blow::Radiators),
+    ];
     let read = |table: &Table<'_>| {
-        let at = (table.time("at", "When it happens.")).range(Nanos::ZERO..=end.max(Nanos(1))).required();
+        let at = (table.time("at", "When it happens."))
+            .range(Nanos::ZERO..=end.max(Nanos(1)))
+            .required();
         let share = table
-            .fraction("share", "Share of tiles (burst: of all; radiators: of the shell) or of cells (partition).")
+            .fraction(
+                "share",
+                "Share of tiles (burst: of all; radiators: of the shell) or of cells (partition).",
+            )
             .range(0.0..=1.0)
             .required();
         let kind = match table.choice("kind", &kinds, "What goes wrong.").required() {
             Blow::Burst => FaultKind::Burst { share },
             Blow::Partition => FaultKind::Partition {
                 share,
-                lasts: (table.time("lasts", "For how long.")).range(Nanos::MILLISECOND..=Nanos::DAY * 366).required(),
+                lasts: (table.time("lasts", "For how long."))
+                    .range(Nanos::MILLISECOND..=Nanos::DAY * 366)
+                    .required(),
             },
             Blow::Radiators => FaultKind::Radiators {
                 shell: shell_number(table, shells),
@@ -348,23 +489,38 @@ fn faults(root: &Table<'_>, shells: usize, end: Nanos) -> Vec<Fault> {
         };
         Fault { at, kind }
     };
-    root.tables("fault", 0..=1_000, "Something that goes wrong.").iter().map(read).collect()
+    root.tables("fault", 0..=1_000, "Something that goes wrong.")
+        .iter()
+        .map(read)
+        .collect()
 }
 
 fn bounds(root: &Table<'_>) -> Bounds {
     let table = root.table("bounds", "What must hold for the run to be good.");
     Bounds {
         runaway_share: table
-            .fraction("runaway_share", "Heat may cost at most this share of a shell's tiles.")
+            .fraction(
+                "runaway_share",
+                "Heat may cost at most this share of a shell's tiles.",
+            )
             .or(0.01),
         detection_p99: table
-            .time("detection_p99", "99 of 100 cell-mates know of a failure within this.")
+            .time(
+                "detection_p99",
+                "99 of 100 cell-mates know of a failure within this.",
+            )
             .or(Nanos::from_secs(10)),
         locality: table
-            .fraction("locality", "Share of messages that stay inside their cluster.")
+            .fraction(
+                "locality",
+                "Share of messages that stay inside their cluster.",
+            )
             .or(0.9999),
         energy_error: table
-            .fraction("energy_error", "Energy that may go missing, of what came in.")
+            .fraction(
+                "energy_error",
+                "Energy that may go missing, of what came in.",
+            )
             .or(1e-6),
     }
 }

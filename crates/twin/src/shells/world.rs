@@ -52,14 +52,13 @@ struct Sky {
 
 /// Runs a universe to its end, or until the observer says stop.
 ///
-/// # Errors
-/// The light time that is too short for the step of the heat model.
-pub fn run(
-    config: Config,
-    options: Options,
-    observer: &mut dyn Observer,
-) -> Result<Outcome, Nanos> {
-    let lookahead = config.lookahead()?;
+/// # Panics
+/// If the heat model's step is too long for the light time between two shells;
+/// the schema refuses such a universe.
+pub fn run(config: Config, options: Options, observer: &mut dyn Observer) -> Outcome {
+    let lookahead = config
+        .lookahead()
+        .expect("checked when the universe was read");
     let config = Arc::new(config);
     let mut injected = vec![0_u64; faults::kinds(&config).len()];
     let cells = (0..config.cells()).map(|id| {
@@ -87,13 +86,17 @@ pub fn run(
         let until = next.min(end);
         let outcome = engine.run_until(until, &mut |world, progress| {
             sky.exchange(&config, world);
-            observer.progress(Progress { now: progress.now, end, events: progress.events })
+            observer.progress(Progress {
+                now: progress.now,
+                end,
+                events: progress.events,
+            })
         });
         stopped = outcome == EngineOutcome::Interrupted;
         next = until + config.sample;
         watch.look(&config, &mut engine, observer);
     }
-    Ok(watch.conclude(&config, options, &injected, &engine, !stopped))
+    watch.conclude(&config, options, &injected, &engine, !stopped)
 }
 
 impl Sky {
@@ -105,11 +108,17 @@ impl Sky {
             0 => (0, 0.0),
             _ => {
                 let light = config.light_time(shell - 1, shell);
-                ((light.0 / step.0) as usize, (light.0 % step.0) as f64 / step.0 as f64)
+                (
+                    (light.0 / step.0) as usize,
+                    (light.0 % step.0) as f64 / step.0 as f64,
+                )
             }
         });
         let before = cells.chunks(per_shell).map(|shell| {
-            let watts: f64 = shell.iter().map(|c| c.around.heat.tiles.radiating().0).sum();
+            let watts: f64 = shell
+                .iter()
+                .map(|c| c.around.heat.tiles.radiating().0)
+                .sum();
             watts * step.as_secs_f64()
         });
         Self {
@@ -140,7 +149,9 @@ impl Sky {
                 self.emitted[shell].push(joules);
             }
         }
-        cells.iter_mut().for_each(|c| c.around.heat.radiated.clear());
+        cells
+            .iter_mut()
+            .for_each(|c| c.around.heat.radiated.clear());
         self.provide(config, &mut cells);
     }
 
@@ -183,17 +194,31 @@ impl Watch {
     fn new(config: &Config) -> Self {
         let groups = config.shells.iter().map(|shell| {
             let tiles = config.fanout.tiles_in(Level::Region);
-            Group::new(shell.name.clone(), tiles, shell.limit.0 as f32, shell.throttle.0 as f32)
+            Group::new(
+                shell.name.clone(),
+                tiles,
+                shell.limit.0 as f32,
+                shell.throttle.0 as f32,
+            )
         });
         let shells = config.shells.len();
         let mut series = Series::new(groups.collect(), Some(map(config)));
         for fault in &config.faults {
             let text = match &fault.kind {
-                FaultKind::Burst { share } => format!("{} of all tiles fail at once", percent(*share)),
-                FaultKind::Partition { share, lasts } => {
-                    format!("{} of cells fall apart in halves for {lasts}", percent(*share))
+                FaultKind::Burst { share } => {
+                    format!("{} of all tiles fail at once", percent(*share))
                 }
-                FaultKind::Radiators { shell, share, remaining } => format!(
+                FaultKind::Partition { share, lasts } => {
+                    format!(
+                        "{} of cells fall apart in halves for {lasts}",
+                        percent(*share)
+                    )
+                }
+                FaultKind::Radiators {
+                    shell,
+                    share,
+                    remaining,
+                } => format!(
                     "{} of {} keep {} of their radiators",
                     percent(*share),
                     config.shells[*shell].name,
@@ -260,11 +285,17 @@ impl Watch {
         for (id, cell) in cells.into_iter().enumerate() {
             let shell = id / per_shell;
             for decision in cell.around.decisions.drain(..) {
-                *self.decided.entry((decision.action, decision.reason)).or_default() += 1;
+                *self
+                    .decided
+                    .entry((decision.action, decision.reason))
+                    .or_default() += 1;
                 if decision.reason == Reason::Backpressure
                     && !std::mem::replace(&mut self.told_pressed[shell], true)
                 {
-                    let text = format!("{} slows for the shells outside it", config.shells[shell].name);
+                    let text = format!(
+                        "{} slows for the shells outside it",
+                        config.shells[shell].name
+                    );
                     self.series.note(decision.at.as_secs_f64(), text);
                 }
                 observer.decision(&decision, id as u64);
@@ -290,20 +321,34 @@ impl Watch {
         let kelvin_bits = |cell: &Cell, tile: usize| cell.around.tile_kelvin(tile).0.to_bits();
         let histories = cells.iter().enumerate().flat_map(|(id, cell)| {
             let first = id as u64 * u64::from(config.grid.tiles());
-            cell.around.histories.iter().enumerate().map(move |(tile, &hash)| {
-                let at = engine.now();
-                (first + tile as u64, history::fold(hash, at, 0, kelvin_bits(cell, tile)))
-            })
+            cell.around
+                .histories
+                .iter()
+                .enumerate()
+                .map(move |(tile, &hash)| {
+                    let at = engine.now();
+                    (
+                        first + tile as u64,
+                        history::fold(hash, at, 0, kelvin_bits(cell, tile)),
+                    )
+                })
         });
         let history_hash = history::combine(histories);
-        let membership = config.membership.as_ref().map(|_| member_summary(engine.now(), &cells));
+        let membership = config
+            .membership
+            .as_ref()
+            .map(|_| member_summary(engine.now(), &cells));
         let locality = config.membership.as_ref().map(|_| locality(&cells));
         let heat = self.heat_summary(config, &cells);
         let budgets = cells[0].around.budgets.clone().unwrap_or_default();
         let summary = Summary {
             universe: config.name.clone(),
             intent: config.intent.clone(),
-            kind: if cells.len() == 1 { Kind::Cell } else { Kind::Shells },
+            kind: if cells.len() == 1 {
+                Kind::Cell
+            } else {
+                Kind::Shells
+            },
             seed: options.seed,
             threads: options.threads as u32,
             tiles: config.fanout.tiles(),
@@ -325,22 +370,36 @@ impl Watch {
                 .collect(),
             ..Summary::default()
         };
-        Outcome { summary, series: self.series, budgets }
+        Outcome {
+            summary,
+            series: self.series,
+            budgets,
+        }
     }
 
     fn heat_summary(&self, config: &Config, cells: &[&Cell]) -> summary::Heat {
         let flows: Flows = cells.iter().map(|c| c.around.heat.flows).sum();
         let over = |c: &&Cell| c.around.heat.over_limit_max;
         let per_shell = config.cells_per_shell() as usize;
-        let hottest = cells.iter().enumerate().map(|(id, c)| over(c) + config.shells[id / per_shell].limit.0);
+        let hottest = cells
+            .iter()
+            .enumerate()
+            .map(|(id, c)| over(c) + config.shells[id / per_shell].limit.0);
         summary::Heat {
             max_kelvin: hottest.fold(f64::NAN, f64::max),
             max_kelvin_over_limit: cells.iter().map(over).fold(f64::NAN, f64::max),
             max_load: self.load_max,
             tiles_lost: cells.iter().map(|c| c.around.counts.dark).sum(),
-            overshoot: self.budgets.iter().map(|b| swing_back(b)).fold(0.0, f64::max),
+            overshoot: self
+                .budgets
+                .iter()
+                .map(|b| swing_back(b))
+                .fold(0.0, f64::max),
             energy_error: energy_error(&flows),
-            throttled_tile_seconds: cells.iter().map(|c| c.around.heat.throttled_tile_seconds).sum(),
+            throttled_tile_seconds: cells
+                .iter()
+                .map(|c| c.around.heat.throttled_tile_seconds)
+                .sum(),
             work_tile_seconds: cells.iter().map(|c| c.around.heat.work_done).sum(),
         }
     }
@@ -355,7 +414,11 @@ impl Watch {
         let mut all = Vec::new();
         let mut must = |name: &str, first_violation: Option<Violation>| {
             let held = first_violation.is_none();
-            all.push(Invariant { name: name.to_owned(), held, first_violation });
+            all.push(Invariant {
+                name: name.to_owned(),
+                held,
+                first_violation,
+            });
         };
         let per_shell = config.cells_per_shell() as usize;
         let first_over = cells.iter().enumerate().filter_map(|(id, cell)| {
@@ -365,17 +428,22 @@ impl Watch {
         must("no_thermal_runaway", self.runaway.clone());
         must(
             "no_tile_above_limit",
-            first_over.min_by_key(|&(at, id, ..)| (at, id)).map(|(at, id, tile, kelvin)| {
-                let shell = &config.shells[id / per_shell];
-                Violation {
-                    seconds: at.as_secs_f64(),
-                    subject: tile_name(config, id, tile),
-                    found: kelvin,
-                    bound: shell.limit.0,
-                    unit: "K".to_owned(),
-                    text: format!("a tile of {} passed its limit and cut its power", shell.name),
-                }
-            }),
+            first_over
+                .min_by_key(|&(at, id, ..)| (at, id))
+                .map(|(at, id, tile, kelvin)| {
+                    let shell = &config.shells[id / per_shell];
+                    Violation {
+                        seconds: at.as_secs_f64(),
+                        subject: tile_name(config, id, tile),
+                        found: kelvin,
+                        bound: shell.limit.0,
+                        unit: "K".to_owned(),
+                        text: format!(
+                            "a tile of {} passed its limit and cut its power",
+                            shell.name
+                        ),
+                    }
+                }),
         );
         must("energy_conserved", self.energy.clone());
         if config.thermos.enabled && config.shells.len() > 1 {
@@ -388,18 +456,20 @@ impl Watch {
             });
             must(
                 "no_false_removal",
-                false_removal.min_by_key(|&(at, id, ..)| (at, id)).map(|(at, id, observer, peer)| {
-                    let count = membership.false_removals as f64;
-                    let who = tile_name(config, id, observer);
-                    Violation {
-                        seconds: at.as_secs_f64(),
-                        subject: tile_name(config, id, peer),
-                        found: count,
-                        bound: 0.0,
-                        unit: "removals".to_owned(),
-                        text: format!("it lived and could be reached, and {who} removed it"),
-                    }
-                }),
+                false_removal.min_by_key(|&(at, id, ..)| (at, id)).map(
+                    |(at, id, observer, peer)| {
+                        let count = membership.false_removals as f64;
+                        let who = tile_name(config, id, observer);
+                        Violation {
+                            seconds: at.as_secs_f64(),
+                            subject: tile_name(config, id, peer),
+                            found: count,
+                            bound: 0.0,
+                            unit: "removals".to_owned(),
+                            text: format!("it lived and could be reached, and {who} removed it"),
+                        }
+                    },
+                ),
             );
             let bound = config.bounds.detection_p99.as_secs_f64();
             let p99 = membership.detection_seconds.p99;
@@ -433,17 +503,20 @@ impl Watch {
     /// The first shell whose budget swings back and forth without dying down.
     //= requirements H4
     fn undamped(&self, config: &Config) -> Option<Violation> {
-        self.budgets.iter().enumerate().find_map(|(shell, budgets)| {
-            let (at, swing) = sustained_oscillation(budgets)?;
-            Some(Violation {
-                seconds: (config.sample * (at as u64 + 1)).as_secs_f64(),
-                subject: config.shells[shell].name.clone(),
-                found: swing,
-                bound: SWING_MIN,
-                unit: String::new(),
-                text: "its heat budget swings back and forth without dying down".to_owned(),
+        self.budgets
+            .iter()
+            .enumerate()
+            .find_map(|(shell, budgets)| {
+                let (at, swing) = sustained_oscillation(budgets)?;
+                Some(Violation {
+                    seconds: (config.sample * (at as u64 + 1)).as_secs_f64(),
+                    subject: config.shells[shell].name.clone(),
+                    found: swing,
+                    bound: SWING_MIN,
+                    unit: String::new(),
+                    text: "its heat budget swings back and forth without dying down".to_owned(),
+                })
             })
-        })
     }
 }
 
@@ -453,7 +526,9 @@ pub const SWING_MIN: f64 = 0.05;
 /// Alternating extrema of a series that differ by more than [`SWING_MIN`].
 fn extrema(series: &[f64]) -> Vec<(usize, f64)> {
     let mut turns: Vec<(usize, f64)> = Vec::new();
-    let Some(&first) = series.first() else { return turns };
+    let Some(&first) = series.first() else {
+        return turns;
+    };
     let (mut low, mut high) = ((0, first), (0, first));
     let mut rising = None;
     for (i, &value) in series.iter().enumerate() {
@@ -489,7 +564,9 @@ fn extrema(series: &[f64]) -> Vec<(usize, f64)> {
 fn sustained_oscillation(series: &[f64]) -> Option<(usize, f64)> {
     let turns = extrema(series);
     let swings: Vec<f64> = turns.windows(2).map(|w| (w[0].1 - w[1].1).abs()).collect();
-    let at = swings.windows(4).position(|s| s.windows(2).all(|w| w[1] >= 0.8 * w[0]))?;
+    let at = swings
+        .windows(4)
+        .position(|s| s.windows(2).all(|w| w[1] >= 0.8 * w[0]))?;
     Some((turns[at].0, swings[at + 3]))
 }
 
@@ -497,8 +574,11 @@ fn sustained_oscillation(series: &[f64]) -> Option<(usize, f64)> {
 /// second fall, in units of the first.
 fn swing_back(series: &[f64]) -> f64 {
     let turns = extrema(series);
-    let falls: Vec<f64> =
-        turns.windows(2).filter(|w| w[1].1 < w[0].1).map(|w| w[0].1 - w[1].1).collect();
+    let falls: Vec<f64> = turns
+        .windows(2)
+        .filter(|w| w[1].1 < w[0].1)
+        .map(|w| w[0].1 - w[1].1)
+        .collect();
     match falls[..] {
         [first, second, ..] => second / first,
         _ => 0.0,
@@ -520,7 +600,10 @@ fn percent(share: f64) -> String {
 
 fn tile_name(config: &Config, cell: usize, tile: u32) -> String {
     let number = wire::Tile(cell as u64 * u64::from(config.grid.tiles()) + u64::from(tile));
-    config.fanout.path(number).map_or_else(String::new, |path| format!("tile {path}"))
+    config
+        .fanout
+        .path(number)
+        .map_or_else(String::new, |path| format!("tile {path}"))
 }
 
 fn map(config: &Config) -> Map {
@@ -550,9 +633,18 @@ fn frame(config: &Config, seconds: f64, engine: &Engine<Cell>) -> Frame {
     let (kelvin, dark) = if config.cells() == 1 {
         let cell = engine.processes().next().expect("there is one cell");
         let up = |tile: usize| cell.around.fates[tile] == Fate::Up;
-        let kelvin = |t| if up(t) { cell.around.tile_kelvin(t).0 as f32 } else { f32::NAN };
+        let kelvin = |t| {
+            if up(t) {
+                cell.around.tile_kelvin(t).0 as f32
+            } else {
+                f32::NAN
+            }
+        };
         let dark = |tile| if up(tile) { 0.0 } else { 1.0 };
-        ((0..tiles).map(kelvin).collect(), (0..tiles).map(dark).collect())
+        (
+            (0..tiles).map(kelvin).collect(),
+            (0..tiles).map(dark).collect(),
+        )
     } else {
         let looks = engine.processes().map(|cell| {
             let (_, max, up) = cell.around.kelvins();
@@ -560,7 +652,11 @@ fn frame(config: &Config, seconds: f64, engine: &Engine<Cell>) -> Frame {
         });
         looks.unzip()
     };
-    Frame { seconds, kelvin, dark }
+    Frame {
+        seconds,
+        kelvin,
+        dark,
+    }
 }
 
 fn sample(config: &Config, cells: &[&mut Cell]) -> Sample {
@@ -583,7 +679,10 @@ fn sample(config: &Config, cells: &[&mut Cell]) -> Sample {
         clock: (clocks / up as f64) as f32,
         utilisation: (cells.iter().map(|c| c.scheduler().busy()).sum::<f64>() / tiles) as f32,
         dark: (tiles - up as f64) as f32,
-        waiting: cells.iter().map(|c| c.scheduler().waiting() as f64).sum::<f64>() as f32,
+        waiting: cells
+            .iter()
+            .map(|c| c.scheduler().waiting() as f64)
+            .sum::<f64>() as f32,
         ..Sample::UNKNOWN
     }
 }
@@ -596,7 +695,10 @@ fn member_summary(end: Instant, cells: &[&Cell]) -> summary::Membership {
     let mut totals = summary::Membership::default();
     let mut footprint = 0_u64;
     let mut members = 0_u64;
-    for cell in cells.iter().filter(|c| c.nodes().iter().any(|n| n.member().is_some())) {
+    for cell in cells
+        .iter()
+        .filter(|c| c.nodes().iter().any(|n| n.member().is_some()))
+    {
         let counts = &cell.around.counts;
         detection.merge(&counts.detection);
         totals.false_suspicions += counts.false_suspicions;
@@ -631,16 +733,18 @@ fn member_summary(end: Instant, cells: &[&Cell]) -> summary::Membership {
 //= requirements U2
 fn locality(cells: &[&Cell]) -> summary::Locality {
     let mut by_level = [0_u64; 5];
-    for cell in cells.iter().filter(|c| c.nodes().iter().any(|n| n.member().is_some())) {
+    for cell in cells
+        .iter()
+        .filter(|c| c.nodes().iter().any(|n| n.member().is_some()))
+    {
         by_level[Level::Cell as usize] += cell.around.counts.messages;
         for (level, count) in cell.around.counts.letters.iter().enumerate() {
             by_level[level] += count;
         }
     }
     let total: u64 = by_level.iter().sum();
-    let within = |level: Level| {
-        by_level[..=level as usize].iter().sum::<u64>() as f64 / total as f64
-    };
+    let within =
+        |level: Level| by_level[..=level as usize].iter().sum::<u64>() as f64 / total as f64;
     summary::Locality {
         cell: within(Level::Cell),
         cluster: within(Level::Cluster),
@@ -650,12 +754,19 @@ fn locality(cells: &[&Cell]) -> summary::Locality {
 }
 
 fn fault_summary(config: &Config, injected: &[u64], cells: &[&Cell]) -> Vec<summary::Fault> {
-    let kinds = faults::kinds(config).into_iter().enumerate().map(|(kind, name)| summary::Fault {
-        kind: name.to_owned(),
-        injected: injected[kind],
-        fired: cells.iter().map(|c| c.around.counts.fired[kind]).sum(),
-    });
-    let counted = |kind: &str, fired: u64| summary::Fault { kind: kind.to_owned(), injected: fired, fired };
+    let kinds = faults::kinds(config)
+        .into_iter()
+        .enumerate()
+        .map(|(kind, name)| summary::Fault {
+            kind: name.to_owned(),
+            injected: injected[kind],
+            fired: cells.iter().map(|c| c.around.counts.fired[kind]).sum(),
+        });
+    let counted = |kind: &str, fired: u64| summary::Fault {
+        kind: kind.to_owned(),
+        injected: fired,
+        fired,
+    };
     let lost_on_links = cells.iter().map(|c| c.around.counts.lost_on_links).sum();
     let lost_in_flight = cells.iter().map(|c| c.around.counts.lost_in_flight).sum();
     kinds
@@ -685,7 +796,9 @@ mod tests {
 
     #[test]
     fn a_dip_and_its_recovery_is_no_oscillation() {
-        let dip: Vec<f64> = (0..100).map(|i| if (30..60).contains(&i) { 0.4 } else { 1.0 }).collect();
+        let dip: Vec<f64> = (0..100)
+            .map(|i| if (30..60).contains(&i) { 0.4 } else { 1.0 })
+            .collect();
         assert_eq!(sustained_oscillation(&dip), None);
         assert_eq!(swing_back(&dip), 0.0);
     }

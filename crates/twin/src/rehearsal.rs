@@ -1,0 +1,221 @@
+//! From a universe file to a run: the schema's root, and what a host measures.
+
+use std::path::{Path, PathBuf};
+
+use crate::observer::{Observer, Progress};
+use crate::record::{History, RecordError, RunDirectory, Summary};
+use crate::shells::{self, world};
+use crate::universe::{Document, Problems, Table};
+use std::ops::ControlFlow;
+use telemetry::Decision;
+
+/// What a universe file describes.
+#[derive(Clone, Debug)]
+pub enum Universe {
+    /// Shells of tiles around a star.
+    Shells(Box<shells::Config>),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Shells,
+}
+
+impl Universe {
+    /// Reads a universe, every key of it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once, each with its line.
+    pub fn read(document: &Document) -> Result<Self, Problems> {
+        document.read(Self::schema)
+    }
+
+    /// The schema, for [`crate::universe::Reference::of`].
+    pub fn schema(root: &Table<'_>) -> Self {
+        let name = root.text("name", "What the universe is called.").required();
+        let intent = root
+            .text("intent", "What it is for, in a sentence.")
+            .required();
+        let kind = root
+            .choice("kind", &[("shells", Kind::Shells)], "What it describes.")
+            .required();
+        match kind {
+            Kind::Shells => Self::Shells(Box::new(shells::schema::read(root, name, intent))),
+        }
+    }
+
+    /// The name in its file.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Shells(config) => &config.name,
+        }
+    }
+
+    /// The seed in its file.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        match self {
+            Self::Shells(config) => config.seed,
+        }
+    }
+}
+
+/// What a run is asked for besides its universe.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Chance of everything.
+    pub seed: u64,
+    /// Workers.
+    pub threads: usize,
+    /// Where the run directory goes; a new one in `runs` if absent.
+    pub out: Option<PathBuf>,
+    /// What was changed, as it was written.
+    pub overrides: Vec<String>,
+    /// The one command that repeats the run.
+    pub command: String,
+}
+
+/// Why a run left nothing behind.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub summary: Summary,
+    /// Where it lies.
+    pub directory: PathBuf,
+}
+
+/// Runs a universe and records it.
+///
+/// # Errors
+/// If the run cannot be recorded; nothing is left behind then.
+pub fn run(
+    universe: Universe,
+    request: &Request,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Finished, RunError> {
+    let directory = match &request.out {
+        Some(path) => RunDirectory::begin_at(path)?,
+        None => RunDirectory::begin(Path::new("runs"), universe.name(), request.seed)?,
+    };
+    let mut scribe = Scribe {
+        history: directory.history()?,
+        failed: None,
+        progress,
+    };
+    let before = Host::now();
+    let (mut summary, series) = match universe {
+        Universe::Shells(config) => {
+            let options = world::Options {
+                seed: request.seed,
+                threads: request.threads,
+            };
+            let outcome = world::run(*config, options, &mut scribe);
+            (outcome.summary, outcome.series)
+        }
+    };
+    if let Some(error) = scribe.failed {
+        return Err(error.into());
+    }
+    before.measure(&mut summary);
+    summary.overrides.clone_from(&request.overrides);
+    summary.command.clone_from(&request.command);
+    let mut history = scribe.history;
+    for notable in series.notables() {
+        history.event(notable.seconds, "notable", None, &notable.text)?;
+    }
+    let directory = directory.finish(history, &summary, &series)?;
+    Ok(Finished { summary, directory })
+}
+
+/// Writes decisions down as they come. A full disk stops the run.
+struct Scribe<'a> {
+    history: History,
+    failed: Option<RecordError>,
+    progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
+}
+
+impl Observer for Scribe<'_> {
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        if self.failed.is_some() {
+            return ControlFlow::Break(());
+        }
+        (self.progress)(progress)
+    }
+
+    fn decision(&mut self, decision: &Decision, cell: u64) {
+        if self.failed.is_none() {
+            self.failed = self.history.decision(decision, Some(cell), 1, "").err();
+        }
+    }
+}
+
+/// What only the host of a run can know: how long it took and how much it held.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    wall: std::time::Instant,
+    cpu_seconds: f64,
+}
+
+impl Host {
+    /// The moment before a run.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the cost of a run is a question for the wall clock"
+    )]
+    pub fn now() -> Self {
+        Self {
+            wall: std::time::Instant::now(),
+            cpu_seconds: cpu_seconds(),
+        }
+    }
+
+    /// Fills in what the run since then cost.
+    pub fn measure(&self, summary: &mut Summary) {
+        let after = Self::now();
+        summary.wall_seconds = after.wall.duration_since(self.wall).as_secs_f64();
+        summary.events_per_second = summary.events as f64 / summary.wall_seconds;
+        summary.peak_rss_bytes = peak_rss_bytes();
+        // All processor time of the run, engine and heat model included, was
+        // spent on so many tile-seconds: an upper bound of what the protocols
+        // would cost a tile whose core is like this host's.
+        //= requirements U5
+        let tile_seconds = summary.tiles as f64 * summary.simulated_seconds;
+        let spent = (after.cpu_seconds - self.cpu_seconds) / tile_seconds;
+        summary.os_overhead_fraction = spent.is_finite().then_some(spent);
+    }
+}
+
+/// Processor time of this process so far; NaN where the system does not tell.
+fn cpu_seconds() -> f64 {
+    // Fields 14 and 15 of proc(5), in clock ticks of 1/100 s; the name in field 2
+    // may hold spaces, so counting starts behind its closing bracket.
+    let ticks = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let user: f64 = fields.next()?.parse().ok()?;
+        let system: f64 = fields.next()?.parse().ok()?;
+        Some(user + system)
+    };
+    ticks().map_or(f64::NAN, |ticks| ticks / 100.0)
+}
+
+/// The most memory this process ever held; 0 where the system does not tell.
+#[must_use]
+pub fn peak_rss_bytes() -> u64 {
+    let peak = || {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    peak().unwrap_or(0) * 1024
+}
