@@ -45,7 +45,7 @@
 //! Tour: [`claim`] what may be claimed and which of two holds · [`message`] how it
 //! is said · [`event`] what comes in and goes out · [`config`] what a cell agrees on ·
 //! `roster` beliefs by exception · [`schedule`] whose turn it is · `suspicion` the clock
-//! and its confirmations · `health` is it me? · `news` what to tell next ·
+//! and its confirmations · `health` is it me? · `exile` when to come back · `news` what to tell next ·
 //! [`member`] the machine.
 #![no_std]
 
@@ -54,6 +54,7 @@ extern crate alloc;
 pub mod claim;
 pub mod config;
 pub mod event;
+mod exile;
 mod health;
 pub mod member;
 pub mod message;
@@ -66,4 +67,4 @@ pub use claim::{Claim, INCARNATION_MAX, State};
 pub use config::Config;
 pub use event::{Effect, Input, Reason, Why};
 pub use member::{Member, incarnation_after};
-pub use message::{Kind, Message, Peer, Update, Updates};
+pub use message::{Content, Kind, Message, Peer, Update, Updates};

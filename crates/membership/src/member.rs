@@ -10,10 +10,13 @@ use wire::{DecodeError, Encode, Instant, Reader};
 use crate::claim::{Claim, INCARNATION_MAX, State};
 use crate::config::Config;
 use crate::event::{Effect, Input, Reason, Why};
+use crate::exile::Exile;
 use crate::health::Health;
-use crate::message::{Kind, Message, Peer, SEATS, Update, Updates, read_incarnation};
+use crate::message::{
+    Content, Kind, Message, Peer, SEATS, SECTIONS, Update, Updates, read_incarnation,
+};
 use crate::news::News;
-use crate::roster::Roster;
+use crate::roster::{self, Roster};
 use crate::schedule;
 use crate::suspicion::Suspicions;
 
@@ -39,6 +42,9 @@ pub struct Member {
     me: Peer,
     health: Health,
     presence: Presence,
+    exile: Exile,
+    /// Whether the last message heard came from a roster unlike its own.
+    doubt: bool,
 }
 
 /// Whether a member takes part.
@@ -69,6 +75,11 @@ struct Probe {
     heard: u8,
     direct: bool,
 }
+
+const _: () = assert!(SECTIONS == u16::BITS as usize);
+
+/// No section.
+const NOTHING: u16 = 0;
 
 const RELAYS_MAX: usize = 8;
 
@@ -130,6 +141,8 @@ impl Member {
             probes: 0,
             me,
             health: Health::default(),
+            exile: Exile::new(incarnation),
+            doubt: false,
             presence: if first_life {
                 Presence::Present
             } else {
@@ -263,16 +276,17 @@ impl Member {
             claim: Claim::new(State::Alive, message.incarnation),
         };
         self.hear(now, own_word, from, &mut corrections, out);
-        for &update in message.updates.as_slice() {
+        for &update in message.claims() {
             self.hear(now, update, from, &mut corrections, out);
         }
         let number = message.number;
-        let differ = message.digest != self.roster.digest();
+        let differ = self.differences(message);
+        self.doubt = differ != 0;
         match message.kind {
             Kind::Ping => self.send(from, Kind::Ack, number, corrections, differ, out),
             Kind::PingReq { target } => {
                 let ping = Kind::RelayPing { origin: from };
-                self.send(target, ping, number, Updates::NONE, false, out);
+                self.send(target, ping, number, Updates::NONE, NOTHING, out);
                 let relaying = Kind::Relaying { target };
                 self.send(from, relaying, number, corrections, differ, out);
             }
@@ -282,13 +296,13 @@ impl Member {
             }
             Kind::RelayAck { origin } => {
                 let ack = Kind::ForwardedAck { target: from };
-                self.send(origin, ack, number, Updates::NONE, false, out);
+                self.send(origin, ack, number, Updates::NONE, NOTHING, out);
             }
             Kind::Ack => self.answered(from, number),
             Kind::ForwardedAck { target } => self.answered(target, number),
             Kind::Relaying { .. } => self.relay_heard(from, number),
             Kind::Gossip if corrections == Updates::NONE => {}
-            Kind::Gossip => self.send(from, Kind::Gossip, 0, corrections, false, out),
+            Kind::Gossip => self.send(from, Kind::Gossip, 0, corrections, NOTHING, out),
         }
     }
 
@@ -313,6 +327,21 @@ impl Member {
             Kind::Ack | Kind::ForwardedAck { .. } | Kind::Relaying { .. }
         );
         (answers && self.is_stale(message.number)).then_some(Reason::Stale)
+    }
+
+    /// In which sections the sender's roster differs from this one, one bit
+    /// each; all of them if it did not say.
+    fn differences(&self, message: &Message) -> u16 {
+        if message.digest == self.roster.digest() {
+            return NOTHING;
+        }
+        let Content::Sections(theirs) = &message.content else {
+            return u16::MAX;
+        };
+        let ours = self.roster.sections();
+        (0..SECTIONS).fold(NOTHING, |bits, at| {
+            bits | u16::from(theirs[at] != ours[at]) << at
+        })
     }
 
     fn is_stale(&self, number: u64) -> bool {
@@ -340,10 +369,8 @@ impl Member {
         if peer == self.me {
             if claim.incarnation() < self.incarnation {
                 corrections.push(self.update(peer));
-            } else {
-                self.defend(claim, out);
             }
-            return;
+            return self.defend(now, claim, out);
         }
         let held = self.roster.claim(peer);
         if claim > held {
@@ -392,10 +419,18 @@ impl Member {
     /// could lead to two lives under one number.
     //= spec 3
     //= spec 10
-    fn defend(&mut self, claim: Claim, out: &mut impl FnMut(Effect)) {
+    //= spec 16
+    fn defend(&mut self, now: Instant, claim: Claim, out: &mut impl FnMut(Effect)) {
+        if claim.state() == State::Removed {
+            let longest = self.config.suspicion_max;
+            self.exile.note(now, claim.incarnation(), longest);
+        }
         let above = (claim.incarnation() + 1).min(INCARNATION_MAX);
         let alive = Claim::new(State::Alive, self.incarnation);
         if claim <= alive || above <= self.pending.unwrap_or(self.incarnation) {
+            return;
+        }
+        if !self.exile.is_over(now, self.config.suspicion_max) {
             return;
         }
         self.health.worsen(1);
@@ -499,7 +534,7 @@ impl Member {
             let often = target.is_none();
             if often || self.stream.below(self.config.knock_one_in.into()) == 0 {
                 let number = self.next_number();
-                self.send(scheduled, Kind::Ping, number, Updates::NONE, false, out);
+                self.send(scheduled, Kind::Ping, number, Updates::NONE, NOTHING, out);
             }
         }
         let Some(target) = target else { return };
@@ -515,7 +550,7 @@ impl Member {
             heard: 0,
             direct: true,
         });
-        self.send(target, Kind::Ping, number, Updates::NONE, false, out);
+        self.send(target, Kind::Ping, number, Updates::NONE, NOTHING, out);
     }
 
     fn next_number(&mut self) -> u64 {
@@ -548,7 +583,7 @@ impl Member {
             let Some(relay) = self.somebody(&others[..=asked]) else {
                 break;
             };
-            self.send(relay, request, probe.number, Updates::NONE, false, out);
+            self.send(relay, request, probe.number, Updates::NONE, NOTHING, out);
             others[asked + 1] = relay;
             probe.relays[asked] = relay;
             probe.asked += 1;
@@ -599,7 +634,7 @@ impl Member {
             if peer != self.me && self.state(peer).is_present() {
                 let mut about = Updates::NONE;
                 about.push(suspicion);
-                self.send(peer, Kind::Gossip, 0, about, false, out);
+                self.send(peer, Kind::Gossip, 0, about, NOTHING, out);
             }
         }
         // What was told to these seven does not count as spread.
@@ -625,7 +660,7 @@ impl Member {
             let Some(peer) = self.somebody(&[]) else {
                 break;
             };
-            self.send(peer, Kind::Gossip, 0, Updates::NONE, false, out);
+            self.send(peer, Kind::Gossip, 0, Updates::NONE, NOTHING, out);
         }
         if self.news.is_empty() {
             self.next_gossip = Instant::END;
@@ -648,11 +683,11 @@ impl Member {
             });
             let around = self.neighbours();
             for peer in around {
-                self.send(peer, Kind::Gossip, 0, farewell, false, out);
+                self.send(peer, Kind::Gossip, 0, farewell, NOTHING, out);
             }
             for _ in around {
                 if let Some(peer) = self.somebody(&around) {
-                    self.send(peer, Kind::Gossip, 0, farewell, false, out);
+                    self.send(peer, Kind::Gossip, 0, farewell, NOTHING, out);
                 }
             }
         }
@@ -694,8 +729,9 @@ impl Member {
 
     /// Sends a message and fills its seats: corrections first, then what is held
     /// of the recipient if it should object, then news, then suspicions, whose
-    /// refutation this member may have missed, and if the rosters differ as much
-    /// of its own as there is room for.
+    /// refutation this member may have missed, and of the sections in which the
+    /// rosters differ as much as there is room for. A ping that would go empty
+    /// from a member in doubt carries the digests of its sections instead.
     //= spec 12
     fn send(
         &mut self,
@@ -703,23 +739,29 @@ impl Member {
         kind: Kind,
         number: u64,
         corrections: Updates,
-        differ: bool,
+        differ: u16,
         out: &mut impl FnMut(Effect),
     ) {
         let parties = (self.me, to);
         let view = (self.incarnation, self.roster.digest());
         let mut message = Message::unsealed(self.config.cell, parties, kind, number, view);
-        message.updates = corrections;
+        let mut seats = corrections;
         if self.roster.len() > 0 {
-            self.fill(&mut message.updates, to, differ);
+            self.fill(&mut seats, to, differ);
         }
+        let in_doubt = kind == Kind::Ping && self.doubt && seats == Updates::NONE;
+        message.content = if in_doubt {
+            Content::Sections(self.roster.sections())
+        } else {
+            Content::Claims(seats)
+        };
         if self.config.authenticate {
             message = message.sealed(&self.config.key);
         }
         out(Effect::Send { to, message });
     }
 
-    fn fill(&mut self, seats: &mut Updates, to: Peer, differ: bool) {
+    fn fill(&mut self, seats: &mut Updates, to: Peer, differ: u16) {
         if self.state(to) != State::Alive {
             seats.push(self.update(to));
         }
@@ -741,13 +783,15 @@ impl Member {
         for peer in self.suspicions.peers() {
             seats.push(self.update(peer));
         }
-        if differ {
+        if differ != NOTHING {
             let start = self.stream.below(self.roster.len() as u64) as usize;
             for (peer, _) in self.roster.iter_from(start) {
                 if seats.is_full() {
                     break;
                 }
-                seats.push(self.update(peer));
+                if differ >> roster::section(peer) & 1 == 1 {
+                    seats.push(self.update(peer));
+                }
             }
         }
     }
@@ -771,6 +815,7 @@ impl Hash for Member {
         (self.next_turn, self.next_gossip).hash(state);
         (self.incarnation, self.pending, self.probes).hash(state);
         (self.me, self.health, self.presence).hash(state);
+        (self.exile, self.doubt).hash(state);
     }
 }
 

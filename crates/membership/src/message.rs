@@ -1,7 +1,8 @@
 //! What members say to each other.
 //!
 //! One shape for everything: who to whom, what for ([`Kind`]), the speaker's own
-//! incarnation, a digest of its roster, up to 16 claims about others, and a tag.
+//! incarnation, a digest of its roster, up to 16 claims about others or the digests
+//! of 16 sections of its roster, and a tag.
 //! It has a fixed size and owns no heap, so that a million members may each have
 //! one in flight; its one spelling in bytes is at most [`Message::BYTES_MAX`].
 
@@ -126,6 +127,22 @@ impl fmt::Debug for Updates {
     }
 }
 
+/// A digest of each sixteenth of a roster.
+pub type Sections = [u32; SECTIONS];
+
+/// Into how many sections a roster is divided to find where two differ.
+pub const SECTIONS: usize = 16;
+
+/// What fills a message.
+//= spec 12
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// Claims about others.
+    Claims(Updates),
+    /// Nothing new, but a doubt whether the recipient holds the same.
+    Sections(Sections),
+}
+
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
@@ -146,13 +163,15 @@ pub struct Message {
     /// The digest of the speaker's roster.
     pub digest: u32,
     /// What it has to tell.
-    pub updates: Updates,
+    pub content: Content,
     /// Over all the rest.
     pub tag: Tag,
 }
 
 const UPDATE_BYTES_MAX: usize = 3 + 5 + 3;
 const BODY_BYTES_MAX: usize = 10 + 3 + 3 + (1 + 3) + 10 + 5 + 5 + 1 + SEATS * UPDATE_BYTES_MAX;
+/// In place of a count of claims.
+const SECTIONS_FOLLOW: u64 = SEATS as u64 + 1;
 const NO_TAG: Tag = Tag::from_bytes([0; Tag::BYTES]);
 
 impl Message {
@@ -193,15 +212,24 @@ impl Message {
             number,
             incarnation,
             digest,
-            updates: Updates::NONE,
+            content: Content::Claims(Updates::NONE),
             tag: NO_TAG,
+        }
+    }
+
+    /// The claims about others in it.
+    #[must_use]
+    pub fn claims(&self) -> &[Update] {
+        match &self.content {
+            Content::Claims(updates) => updates.as_slice(),
+            Content::Sections(_) => &[],
         }
     }
 
     /// Every peer it names, itself included.
     pub(crate) fn named(&self) -> impl Iterator<Item = Peer> + '_ {
         let party = self.kind.code().1.unwrap_or(self.from);
-        let updates = self.updates.as_slice().iter();
+        let updates = self.claims().iter();
         [self.from, self.to, party]
             .into_iter()
             .chain(updates.flat_map(|update| [update.peer, update.accuser]))
@@ -222,12 +250,22 @@ impl Message {
         body.number(self.number);
         body.number(self.incarnation.into());
         body.number(self.digest.into());
-        body.number(self.updates.taken.into());
-        for update in self.updates.as_slice() {
-            body.number(update.peer.0.into());
-            body.number(update.claim.to_bits().into());
-            if update.claim.is_suspicion() {
-                body.number(update.accuser.0.into());
+        match &self.content {
+            Content::Claims(updates) => {
+                body.number(updates.taken.into());
+                for update in updates.as_slice() {
+                    body.number(update.peer.0.into());
+                    body.number(update.claim.to_bits().into());
+                    if update.claim.is_suspicion() {
+                        body.number(update.accuser.0.into());
+                    }
+                }
+            }
+            Content::Sections(sections) => {
+                body.number(SECTIONS_FOLLOW);
+                for &section in sections {
+                    body.number(section.into());
+                }
             }
         }
         body
@@ -295,27 +333,7 @@ impl Decode for Message {
         let number = u64::decode(from)?;
         let incarnation = read_incarnation(from)?;
         let digest = u32::decode(from)?;
-        let at = from.position();
-        let count = u64::decode(from)?;
-        if count > SEATS as u64 {
-            return Err(DecodeError::Invalid {
-                at,
-                what: "count of updates",
-                found: count,
-            });
-        }
-        let mut updates = Updates::NONE;
-        for _ in 0..count {
-            let at = from.position();
-            let update = Update::decode(from)?;
-            if !updates.push(update) {
-                return Err(DecodeError::Invalid {
-                    at,
-                    what: "second claim about one peer",
-                    found: update.peer.0.into(),
-                });
-            }
-        }
+        let content = Content::decode(from)?;
         let mut tag = [0; Tag::BYTES];
         tag.copy_from_slice(from.bytes(Tag::BYTES)?);
         Ok(Self {
@@ -326,7 +344,7 @@ impl Decode for Message {
             number,
             incarnation,
             digest,
-            updates,
+            content,
             tag: Tag::from_bytes(tag),
         })
     }
@@ -368,6 +386,40 @@ impl Decode for Kind {
                 });
             }
         })
+    }
+}
+
+impl Decode for Content {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = from.position();
+        let count = u64::decode(from)?;
+        if count == SECTIONS_FOLLOW {
+            let mut sections = [0; SECTIONS];
+            for section in &mut sections {
+                *section = u32::decode(from)?;
+            }
+            return Ok(Self::Sections(sections));
+        }
+        if count > SEATS as u64 {
+            return Err(DecodeError::Invalid {
+                at,
+                what: "count of updates",
+                found: count,
+            });
+        }
+        let mut updates = Updates::NONE;
+        for _ in 0..count {
+            let at = from.position();
+            let update = Update::decode(from)?;
+            if !updates.push(update) {
+                return Err(DecodeError::Invalid {
+                    at,
+                    what: "second claim about one peer",
+                    found: update.peer.0.into(),
+                });
+            }
+        }
+        Ok(Self::Claims(updates))
     }
 }
 

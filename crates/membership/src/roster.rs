@@ -12,7 +12,7 @@
 use alloc::vec::Vec;
 
 use crate::claim::Claim;
-use crate::message::Peer;
+use crate::message::{Peer, SECTIONS, Sections};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Exception {
@@ -58,6 +58,16 @@ impl Roster {
         self.digest
     }
 
+    /// The digest of each section, for finding where two rosters differ.
+    pub(crate) fn sections(&self) -> Sections {
+        let mut sections = [0_u32; SECTIONS];
+        for &Exception { peer, claim } in &self.exceptions {
+            let section = &mut sections[section(peer)];
+            *section = section.wrapping_add(fingerprint(peer, claim));
+        }
+        sections
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.exceptions.len()
     }
@@ -84,6 +94,11 @@ impl Roster {
     fn find(&self, peer: Peer) -> Result<usize, usize> {
         self.exceptions.binary_search_by_key(&peer, |e| e.peer)
     }
+}
+
+/// Neighbours fail together, so they belong to different sections.
+pub(crate) const fn section(peer: Peer) -> usize {
+    peer.0 as usize % SECTIONS
 }
 
 /// Thirty-two well-mixed bits: two rosters that differ look alike once in four

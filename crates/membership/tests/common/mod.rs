@@ -31,6 +31,19 @@ pub fn config(tiles: u32) -> Config {
     config
 }
 
+/// So many different peers of a cell, by a stream of its own.
+pub fn some(tiles: u32, count: usize, seed: u64) -> Vec<Peer> {
+    let mut chance = Stream::new(seed, Tile(0), Purpose::Faults);
+    let mut chosen: Vec<Peer> = Vec::new();
+    while chosen.len() < count {
+        let peer = Peer(chance.below(tiles.into()) as u16);
+        if !chosen.contains(&peer) {
+            chosen.push(peer);
+        }
+    }
+    chosen
+}
+
 /// Things due at instants, in order of time, then of coming.
 pub struct Agenda<T> {
     heap: BinaryHeap<Reverse<(Instant, u64, u32)>>,
@@ -113,6 +126,15 @@ enum Event {
     Durable(Peer, u64),
 }
 
+impl Event {
+    const fn of(&self) -> Peer {
+        match self {
+            Self::Arrive(message) => message.to,
+            Self::Wake(peer) | Self::Durable(peer, _) => *peer,
+        }
+    }
+}
+
 /// A belief that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
@@ -136,6 +158,8 @@ pub struct World {
     pub bytes: u64,
     /// Each member's clock runs ahead of the world's by this much.
     pub skew: Vec<Nanos>,
+    /// Until when each member is not scheduled: its messages and wakes wait.
+    pub asleep: Vec<Instant>,
     disk_delay: Nanos,
     /// What each disk holds.
     disk: Vec<Option<Vec<u8>>>,
@@ -164,6 +188,7 @@ impl World {
             sent: 0,
             bytes: 0,
             skew: (0..u64::from(tiles)).map(skew).collect(),
+            asleep: vec![Instant::EPOCH; tiles as usize],
             disk_delay: Nanos::from_millis(5),
             disk: vec![None; tiles as usize],
             writing: vec![Vec::new(); tiles as usize],
@@ -224,6 +249,15 @@ impl World {
         while let Some((at, event)) = self.agenda.next_until(until) {
             assert!(at >= self.now);
             self.now = at;
+            let asleep = self.asleep[usize::from(event.of().0)];
+            if asleep > at {
+                if matches!(event, Event::Wake(_)) {
+                    let armed = &mut self.armed[usize::from(event.of().0)];
+                    *armed = if *armed == at { asleep } else { *armed };
+                }
+                self.agenda.add(asleep, event);
+                continue;
+            }
             match event {
                 Event::Arrive(message) => self.give(message.to, Input::Received(message)),
                 Event::Wake(peer) => {
@@ -392,6 +426,10 @@ pub struct Delays {
 impl Delays {
     pub fn missing(&self) -> usize {
         self.observers - self.delays.len()
+    }
+
+    pub fn sorted(&self) -> &[Nanos] {
+        &self.delays
     }
 
     pub fn quantile(&self, q: f64) -> Nanos {
