@@ -198,7 +198,6 @@ const TABLES: [Table; 4] = [
 const INDEXES: &str = "
     CREATE INDEX decisions_by_work ON decisions (work, seconds) WHERE work IS NOT NULL;
     CREATE INDEX decisions_by_subject ON decisions (subject, seconds);
-    CREATE INDEX decisions_by_action ON decisions (action, reason, seconds);
     CREATE INDEX events_by_kind ON events (kind, seconds);
     CREATE INDEX events_by_subject ON events (subject, seconds);
     CREATE INDEX samples_by_metric ON samples (metric, group_name, seconds);
@@ -217,6 +216,7 @@ impl History {
             .and_then(|connection| {
                 connection.execute_batch(
                     "PRAGMA page_size = 8192;
+                     PRAGMA cache_size = -65536;
                      PRAGMA journal_mode = OFF;
                      PRAGMA synchronous = OFF;
                      PRAGMA locking_mode = EXCLUSIVE;",
