@@ -127,6 +127,14 @@
     return low > 0 && t - seconds[low - 1] < seconds[low] - t ? low - 1 : low;
   }
 
+  // Calls back when a node's width changes. A strut is observed rather than the
+  // node: drawing changes the node's height, and would be called for it again.
+  function onWidth(node, then) {
+    const strut = el("div", { "aria-hidden": "true" });
+    node.append(strut);
+    new ResizeObserver(then).observe(strut);
+  }
+
   // Tooltip
 
   const tip = el("div", { id: "tip", hidden: true, role: "status" });
@@ -244,7 +252,7 @@
       const { chart, node } = plot;
       const width = Math.max(240, node.clientWidth || node.parentNode.clientWidth), height = chart.height + 24;
       const slim = width < 560;
-      const left = 46, right = width - (slim ? 10 : 92), top = chart.temperature ? 20 : 8, bottom = height - 22;
+      const left = 46, right = width - (slim || all().length < 2 ? 14 : 92), top = chart.temperature ? 20 : 8, bottom = height - 22;
       const place = (t) => left + (t - from) / (to - from) * (right - left);
       Object.assign(plot, { left, right, place, time: (x) => from + (x - left) / (right - left) * (to - from) });
       const lines = [];
@@ -288,17 +296,19 @@
         parts.push(svg("line", { class: "rule", x1: left, x2: right, y1: y, y2: y, stroke: rule.colour }));
         if (rule.label) parts.push(svg("text", { x: left + 6, y: y - 4, style: `fill:${rule.colour}` }, rule.label));
       }
-      const badges = [];
-      let lastX = -100;
+      const badges = [], told = [];
       marks().forEach((mark, i) => {
         if (mark.seconds < from || mark.seconds > to) return;
         const x = place(mark.seconds);
         parts.push(svg("line", { class: "mark", x1: x, x2: x, y1: top - 4, y2: bottom }));
-        if (plot === plots[0] && x - lastX > 19) {
-          badges.push(svg("g", { class: "badge" }, svg("circle", { cx: x, cy: 9, r: 8 }), svg("text", { x, y: 12.5 }, String(i + 1))));
-          lastX = x;
-        }
+        const beside = told.find((b) => Math.abs(b.x - x) < 30);
+        if (beside) beside.last = i + 1; else told.push({ x, first: i + 1, last: i + 1 });
       });
+      // Marks too close for a badge each share one.
+      for (const { x, first, last } of plot === plots[0] ? told : []) {
+        const text = first === last ? `${first}` : `${first}–${last}`, half = Math.max(8, 3.2 * text.length + 3);
+        badges.push(svg("g", { class: "badge" }, svg("rect", { x: x - half, y: 1, width: 2 * half, height: 16, rx: 8 }), svg("text", { x, y: 12.5 }, text)));
+      }
       const ends = [];
       for (const line of lines) {
         const faded = emphasised && emphasised !== line.s.name;
@@ -332,14 +342,14 @@
     }
 
     function limits() {
-      const with_ = visible().filter((s) => known(s.limit));
-      if (!with_.length) return [];
+      const limited = visible().filter((s) => known(s.limit));
+      if (!limited.length) return [];
       if (scale === "limit") return [{ value: 0, label: "limit", colour: "var(--limit)" }];
-      const same = with_.every((s) => Math.abs(s.limit - with_[0].limit) < 0.01);
-      if (!same) return with_.map((s) => ({ value: shown(s.limit, s), colour: s.colour, label: "" }));
-      const rules = [{ value: shown(with_[0].limit, with_[0]), label: "limit", colour: "var(--limit)" }];
-      if (with_.every((s) => known(s.throttle) && Math.abs(s.throttle - with_[0].throttle) < 0.01)) {
-        rules.push({ value: shown(with_[0].throttle, with_[0]), label: "throttles by itself", colour: "var(--mark)" });
+      const same = limited.every((s) => Math.abs(s.limit - limited[0].limit) < 0.01);
+      if (!same) return limited.map((s) => ({ value: shown(s.limit, s), colour: s.colour, label: "" }));
+      const rules = [{ value: shown(limited[0].limit, limited[0]), label: "limit", colour: "var(--limit)" }];
+      if (limited.every((s) => known(s.throttle) && Math.abs(s.throttle - limited[0].throttle) < 0.01)) {
+        rules.push({ value: shown(limited[0].throttle, limited[0]), label: "throttles by itself", colour: "var(--mark)" });
       }
       return rules;
     }
@@ -368,7 +378,7 @@
           const i = nearest(s.seconds, t);
           return el("tr", {}, el("td", {}, el("i", { style: `background:${s.colour}` }), s.name), keys.map(([chart, key]) => {
             const v = s.columns[key] ? s.columns[key][i] : null;
-            const over = chart.temperature ? v > s.limit : key === "load" && v > 1;
+            const over = chart.temperature ? known(s.limit) && v > s.limit : key === "load" && v > 1;
             return el("td", { class: known(v) && over ? "over" : null }, say(chart, v, s));
           }));
         })), close.map((m) => el("div", { class: "what" }, m.text)));
@@ -384,7 +394,7 @@
     }
     function redraw() { drawLegend(); draw(); }
     redraw();
-    new ResizeObserver(() => draw()).observe(host);
+    onWidth(host, draw);
     return { now: (t) => { now = t; showNow(); }, redraw };
   }
 
@@ -476,12 +486,12 @@
         height = Math.min(width, 620);
         layRings(width, height);
       } else if (map.layout === "rows") {
-        const columns = Math.max(...map.x) + 1, rows = Math.max(...map.y) + 1;
+        const columns = max(map.x) + 1, rows = max(map.y) + 1;
         const w = (width - 8) / columns, h = Math.max(12, Math.min(44, w * 1.7));
         height = rows * (h + 9) + 8;
         for (let i = 0; i < n; i += 1) shapes[i] = { x: 4 + map.x[i] * w, y: 4 + map.y[i] * (h + 9), w: w - Math.min(3, w * 0.15), h };
       } else {
-        const rows = Math.max(...map.y) + 1, columns = Math.max(...map.x) + 1;
+        const rows = max(map.y) + 1, columns = max(map.x) + 1;
         const r = (width - 8) / (Math.sqrt(3) * (columns + 0.5));
         height = r * (1.5 * rows + 0.5) + 8;
         for (let i = 0; i < n; i += 1) {
@@ -500,7 +510,7 @@
 
     function layRings(width, height) {
       const outer = Math.min(width, height) / 2 - 4, inner = outer * 0.17, many = groups.length;
-      const labels = many <= 8 ? 15 : 3, band = (outer - inner) / many - labels;
+      const pitch = (outer - inner) / many, labels = Math.min(15, 0.38 * pitch), band = pitch - labels;
       for (let g = 0; g < many; g += 1) {
         const cells = [];
         for (let i = 0; i < n; i += 1) if (map.groups[i] === g) cells.push(i);
@@ -527,8 +537,8 @@
         glow.addColorStop(0, "#fffbe8"); glow.addColorStop(0.25, "#ffe9a8"); glow.addColorStop(0.55, "#f6a83344"); glow.addColorStop(1, "#f6a83300");
         c.fillStyle = glow;
         c.beginPath(); c.arc(x, y, inner * 0.85, 0, 7); c.fill();
-        if (labels > 10) {
-          c.font = "11px system-ui, sans-serif"; c.textAlign = "center"; c.textBaseline = "middle"; c.fillStyle = "#aab6d3";
+        if (labels >= 9) {
+          c.font = labels < 12 ? "9.5px system-ui, sans-serif" : "11px system-ui, sans-serif"; c.textAlign = "center"; c.textBaseline = "middle"; c.fillStyle = "#aab6d3";
           groups.forEach((g, i) => c.fillText(g.name, x, y - (inner + (i + 1) * band + i * labels + labels / 2 - 0.5)));
         }
       }
@@ -628,11 +638,11 @@
       if (i < 0) { hideTip(); return; }
       const k = frame.kelvin[i], gone = frame.dark[i] / 255;
       showTip(event.clientX, event.clientY, el("b", {}, name(i)), el("div", {}, groups[map.groups[i]].name),
-        el("div", { class: known(k) && k > limit[i] ? "over" : null }, known(k) ? `${degrees(k)}, ${versus(k, i)}` : "dark"),
+        el("div", { class: known(limit[i]) && k > limit[i] ? "over" : null }, known(k) ? `${degrees(k)}, ${versus(k, i)}` : "dark"),
         known(k) && gone > 0 && el("div", {}, `${percent(gone, gone < 0.01 ? 2 : 0)} dark`));
     });
     canvas.addEventListener("pointerleave", hideTip);
-    new ResizeObserver(() => { lay(); paint(); }).observe(host);
+    onWidth(host, () => { lay(); paint(); });
     lay();
     show(hottestFrame, true);
     return { seek: (t) => show(nearest(frames.map((f) => f.seconds), t)), seconds: () => frame.seconds };
@@ -721,14 +731,15 @@
         ["Messages", said(count(m.messages))], ["Memory per tile", known(m.bytes_per_tile) ? said(bytes(m.bytes_per_tile)) : "–"]]));
   }
 
-  function locality(l) {
+  function locality(l, kind) {
     if (!l) return null;
+    const names = kind === "site" ? { cell: "rack", cluster: "row", region: "site", system: "federation" } : {};
     // On a linear bar 99.99 % and 99 % look alike: each step here is ten times fewer that leave.
     const nines = (share) => share >= 1 ? 1 : Math.min(1, -Math.log10(1 - share) / 7);
     return card("Locality", ["cell", "cluster", "region", "system"].filter((k) => known(l[k])).map((k) =>
-      measure(`In ${k}`, nines(l[k]), l[k] >= 1 ? "100 %" : `${Math.min(99.9999, Math.floor(l[k] * 1e6) / 1e4)} %`, 4 / 7)),
+      measure(`In ${names[k] || k}`, nines(l[k]), l[k] >= 1 ? "100 %" : `${Math.min(99.9999, Math.floor(l[k] * 1e6) / 1e4)} %`, 4 / 7)),
     el("p", { class: "under" }, "Messages that stay within the holon they start in. Each seventh of a bar is ten times fewer that leave; the mark is 99.99 %.",
-      known(l.cell) && l.cell < 1 ? ` One message in ${Math.round(1 / (1 - l.cell)).toLocaleString("en")} leaves its cell.` : ""));
+      known(l.cell) && l.cell < 1 ? ` One message in ${Math.round(1 / (1 - l.cell)).toLocaleString("en")} leaves its ${names.cell || "cell"}.` : ""));
   }
 
   function heatPanel(s) {
@@ -824,15 +835,18 @@
       main.append(el("h2", {}, "Over time"), el("p", { class: "quiet" }, "No samples were taken."));
     }
     const command = repeat(s.command);
+    command.append(el("p", { class: "under hash" }, "Repeated, it must end in history hash ", el("code", {}, s.history_hash), "."));
     if (s.overrides.length) command.append(el("p", { class: "under" }, "Changed from the universe file: ", s.overrides.join(", ")));
     stack.append(command);
 
     const panels = el("div", { class: "panels" }), columns = [el("div", { class: "stack" }), el("div", { class: "stack" })];
+    panels.append(...columns);
     stack.append(panels);
-    const left = [decisions(s.decisions), locality(s.locality), sitePanel(s)], right = [faults(s.faults), heatPanel(s), membership(s.membership)];
-    columns[0].append(...left.filter(Boolean));
-    columns[1].append(...right.filter(Boolean));
-    panels.append(...columns.filter((c) => c.children.length));
+    for (const part of [decisions(s.decisions), faults(s.faults), sitePanel(s), heatPanel(s), membership(s.membership), locality(s.locality, s.kind)]) {
+      // Each below the shorter column.
+      if (part) columns.reduce((a, b) => b.offsetHeight < a.offsetHeight ? b : a).append(part);
+    }
+    for (const column of columns) if (!column.children.length) column.remove();
     const ask = card("Ask further", el("p", { class: "under", style: "margin:0" }, "Every decision, event and sample is in history.db beside this page; the file describes itself in its table schema."),
       el("pre", {}, "sqlite3 history.db \"SELECT round(seconds) AS t, action, reason, subject, found, bound\n  FROM decisions WHERE action = 'refuse' ORDER BY seconds LIMIT 20\""));
     ask.classList.add("wide");
@@ -911,7 +925,7 @@
     main.append(node, el("p", { class: "under" }, `Overshoot begins at ${versus(found.overshoot_begins, theory.overshoot_begins)}. Swings grow from ${versus(found.instability_begins, theory.instability_begins)} on.`));
     stack.append(main, repeat(sweep.command));
     const rows = points.slice().sort((a, b) => a.gain_times_delay - b.gain_times_delay);
-    stack.append(card("Runs", el("table", { class: "rows" },
+    stack.append(card("Runs", el("table", { class: "rows slender" },
       el("tr", {}, el("th", { class: "n" }, sweep.parameter), el("th", { class: "n" }, "Gain × delay"), el("th", { class: "n" }, "Overshoot"), el("th", {}, "Swings")),
       rows.map((p) => el("tr", {}, el("td", { class: "n" }, plain(p.value, 4)), el("td", { class: "n" }, plain(p.gain_times_delay, 4)), el("td", { class: "n" }, percent(p.overshoot)),
         el("td", { class: p.stable ? "yes" : "no" }, p.stable ? "die out" : "grow"))))));
@@ -959,7 +973,7 @@
       node.replaceChildren(...parts);
     }
     draw();
-    new ResizeObserver(draw).observe(main);
+    onWidth(main, draw);
   }
 
   ({ run: runPage, comparison: comparisonPage, sweep: sweepPage })[data.page]();

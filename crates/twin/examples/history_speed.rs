@@ -7,7 +7,9 @@ use twin::record::{History, Summary};
 use wire::{Instant, Tile};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let rows: u64 = std::env::args().nth(1).map_or(Ok(3_000_000), |n| n.parse())?;
+    let rows: u64 = std::env::args()
+        .nth(1)
+        .map_or(Ok(3_000_000), |n| n.parse())?;
     let place = tempfile::tempdir_in(".")?;
     let path = place.path().join("history.db");
     let began = std::time::Instant::now();
