@@ -610,8 +610,8 @@
         if (frame.dark[i]) gone += 1;
       }
       hot.replaceChildren(...(hottest < 0 ? ["Nothing is alive."] : [
-        judged ? "Closest to its limit: " : "Hottest: ", el("b", {}, name(hottest)), `, ${degrees(frame.kelvin[hottest])}`,
-        judged ? ` (${versus(frame.kelvin[hottest], hottest)})` : "", "."]),
+        !judged ? "Hottest: " : offset(frame.kelvin[hottest], hottest) > 0 ? "Furthest over its limit: " : "Closest to its limit: ", el("b", {}, name(hottest)), `, ${degrees(frame.kelvin[hottest])}`,
+        judged ? ` (${versus(frame.kelvin[hottest], hottest).replace(" its limit", "")})` : "", "."]),
       gone ? ` ${gone.toLocaleString("en")} ${HOLON}${gone > 1 ? "s" : ""} ${map.layout === "hexagons" ? (gone > 1 ? "are" : "is") + " dark" : "with dark " + (kind === "site" ? "devices" : "tiles")}.` : "");
       paint();
       if (!silent) moved(frame.seconds);
