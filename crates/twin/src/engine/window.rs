@@ -139,6 +139,11 @@ impl<P: Process> Engine<P> {
         self.chunks[chunk].schedule(lane, at, class, target, payload);
     }
 
+    /// [`Engine::run_until`] with nobody watching.
+    pub fn run(&mut self, until: Instant) -> Outcome {
+        self.run_until(until, &mut |_, _| ControlFlow::Continue(()))
+    }
+
     /// Fires every event before `until`, and none at or after it. Between windows
     /// `at_barrier` sees all processes and may change them.
     ///
