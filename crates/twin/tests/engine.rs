@@ -24,7 +24,7 @@ struct Gossip {
     history: u64,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 struct Rumour {
     about: u64,
     target: u32,
@@ -263,6 +263,21 @@ proptest! {
         engine.run(until);
         prop_assert_eq!(engine.now(), until);
         prop_assert_eq!(account(&engine), one_heap(seed, cells, until));
+    }
+
+    /// Not the histories alone: processes themselves are alike to the last
+    /// handle, though which worker a message came from differs.
+    #[test]
+    fn the_number_of_threads_leaves_no_trace(seed: u64, chunk in 1_usize..5) {
+        let kept = |chunk, threads| {
+            let mut engine = gossip(seed, 20, chunk, threads);
+            engine.run(Instant(2_050));
+            let kept = engine.processes().map(|cell| (cell.next_handle, cell.heard.clone()));
+            kept.collect::<Vec<_>>()
+        };
+        let expected = kept(32, 1);
+        prop_assert_eq!(&kept(chunk, 2), &expected);
+        prop_assert_eq!(&kept(chunk, 3), &expected);
     }
 
     /// Stopping to look, cloning and throwing the original away changes nothing.
