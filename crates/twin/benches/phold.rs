@@ -345,7 +345,8 @@ fn page(options: &Options, rows: &[Row<'_>]) -> String {
          *Per core* is events for each second of processor time over all threads. *Bytes per LP* is the growth of \
          resident memory at its peak. The *binary heap* is the same model on one `std` heap, in global order. All \
          runners of a model end with the same history, which the benchmark asserts.\n\n\
-         ROSS, on machines of this size, is reported at 0.1–0.2 M events/s for 10⁶ logical processes.\n\n\
+         The figure to leave ten times behind is that of ROSS at 10⁶ logical processes, in the order of 0.1–0.2 M events/s \
+         on two cores; it was not run here.\n\n\
          | model | runner | events | wall s | M events/s | median | M events/s per core | × binary heap | bytes per LP | history |\n\
          |---|---|--:|--:|--:|--:|--:|--:|--:|---|\n",
         machine(),
