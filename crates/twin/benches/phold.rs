@@ -387,16 +387,24 @@ fn page(options: &Options, rows: &[Row<'_>]) -> String {
 fn json(options: &Options, rows: &[Row<'_>]) -> String {
     let rows = rows.iter().map(|&(&(variant, runner), figures)| {
         let first = figures[0];
+        // Processor time is counted in hundredths of a second: a small model may
+        // have used none, and JSON has no infinity.
+        let per_core = best(figures, Figures::rate_per_core);
+        let per_core = if per_core.is_finite() {
+            format!("{per_core:.0}")
+        } else {
+            "null".to_owned()
+        };
         let memory = figures.iter().map(|f| f.bytes_per_lp).fold(0.0, f64::max);
         format!(
             "{{\"model\":\"{}\",\"threads\":{runner},\"events\":{},\"events_per_s\":{:.0},\
-             \"events_per_s_median\":{:.0},\"events_per_s_per_core\":{:.0},\"bytes_per_lp\":{memory:.1},\
+             \"events_per_s_median\":{:.0},\"events_per_s_per_core\":{},\"bytes_per_lp\":{memory:.1},\
              \"history\":\"{:032x}\"}}",
             VARIANTS[variant].name,
             first.events,
             best(figures, Figures::rate),
             median(figures, Figures::rate),
-            best(figures, Figures::rate_per_core),
+            per_core,
             first.history,
         )
     });
