@@ -2,17 +2,14 @@
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::ControlFlow;
+use std::sync::{Arc, Barrier};
+use std::thread::{self, ThreadId};
 
 use machine::{Purpose, Stream};
 use proptest::prelude::*;
 use twin::engine::phold::{self, Model, Reach};
 use twin::engine::{Engine, Event, Outcome, Process, Schedule, history, key};
 use wire::{Class, Instant, Nanos, Tile};
-
-/// Runs on, and looks at nothing.
-fn quietly<P: Process>(engine: &mut Engine<P>, until: Instant) -> Outcome {
-    engine.run_until(until, &mut |_, _| ControlFlow::Continue(()))
-}
 
 const LOOKAHEAD: Nanos = Nanos(100);
 
@@ -29,7 +26,7 @@ struct Gossip {
     history: u64,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 struct Rumour {
     about: u64,
     target: u32,
@@ -265,9 +262,24 @@ proptest! {
     ) {
         let until = Instant(until);
         let mut engine = gossip(seed, cells, chunk, threads);
-        quietly(&mut engine, until);
+        engine.run(until);
         prop_assert_eq!(engine.now(), until);
         prop_assert_eq!(account(&engine), one_heap(seed, cells, until));
+    }
+
+    /// Not the histories alone: processes themselves are alike to the last
+    /// handle, though which worker a message came from differs.
+    #[test]
+    fn the_number_of_threads_leaves_no_trace(seed: u64, chunk in 1_usize..5) {
+        let kept = |chunk, threads| {
+            let mut engine = gossip(seed, 20, chunk, threads);
+            engine.run(Instant(2_050));
+            let kept = engine.processes().map(|cell| (cell.next_handle, cell.heard.clone()));
+            kept.collect::<Vec<_>>()
+        };
+        let expected = kept(32, 1);
+        prop_assert_eq!(&kept(chunk, 2), &expected);
+        prop_assert_eq!(&kept(chunk, 3), &expected);
     }
 
     /// Stopping to look, cloning and throwing the original away changes nothing.
@@ -281,14 +293,14 @@ proptest! {
         let mut engine = gossip(seed, 12, 2, threads);
         for stop in stops {
             let stop = Instant(stop).max(engine.now());
-            quietly(&mut engine, stop);
+            engine.run(stop);
             prop_assert_eq!(engine.now(), stop);
             let fork = engine.clone();
             // The original runs ahead: it must share nothing with the fork.
-            quietly(&mut engine, until);
+            engine.run(until);
             engine = fork;
         }
-        quietly(&mut engine, until);
+        engine.run(until);
         prop_assert_eq!(account(&engine), one_heap(seed, 12, until));
     }
 }
@@ -317,11 +329,13 @@ fn phold_has_one_history() {
             seed: 7,
         };
         let until = Instant::EPOCH + Nanos::from_secs(20);
-        let expected = phold::reference(model, until);
+        let mut reference = phold::Reference::new(model);
+        reference.run_until(until);
+        let expected = (reference.events(), reference.history());
         assert!(expected.0 > 20_000, "{}", expected.0);
         for (threads, chunk) in [(1, 1), (1, 24), (2, 1), (2, 4), (3, 2), (3, 8), (2, 4)] {
             let mut engine = model.engine_with_chunks_of(chunk, phold::LOOKAHEAD, threads);
-            assert_eq!(quietly(&mut engine, until), Outcome::Reached);
+            assert_eq!(engine.run(until), Outcome::Reached);
             let found = (engine.events(), model.history(engine.processes()));
             assert_eq!(
                 found, expected,
@@ -380,7 +394,7 @@ fn what_happens_at_once_happens_by_class_then_in_order_of_scheduling() {
     {
         engine.schedule_initial(0, Instant(50), class, target as u32, 0);
     }
-    quietly(&mut engine, Instant(51));
+    engine.run(Instant(51));
     let order = engine.processes().next().map(|notes| {
         notes
             .fired
@@ -398,7 +412,7 @@ fn a_stop_lies_before_the_events_of_its_instant() {
         engine.schedule_initial(0, Instant(at), Class::C, n as u32, 0);
     }
     let mut fired_until = |until| {
-        let outcome = quietly(&mut engine, Instant(until));
+        let outcome = engine.run(Instant(until));
         assert_eq!(engine.now(), Instant(until));
         (outcome, engine.events())
     };
@@ -417,7 +431,7 @@ fn a_message_may_arrive_exactly_when_the_next_window_begins() {
         // Sent on the first and on the last instant of a window.
         engine.schedule_initial(0, Instant(100), Class::C, 7, 1);
         engine.schedule_initial(2, Instant(199), Class::C, 8, 1);
-        assert_eq!(quietly(&mut engine, Instant(1000)), Outcome::Exhausted);
+        assert_eq!(engine.run(Instant(1000)), Outcome::Exhausted);
         let receiver = engine.processes().nth(1).expect("three processes");
         assert_eq!(receiver.fired, [(200, 7), (299, 8)]);
         assert_eq!(receiver.windows, [300]);
@@ -432,22 +446,49 @@ fn a_delay_shorter_than_the_lookahead_is_found_out() {
             engine.schedule_initial(0, Instant(100), Class::C, 0, 2);
             // Enough to do for a second worker.
             engine.schedule_initial(1, Instant(100), Class::C, 0, 0);
-            quietly(&mut engine, Instant(1000));
+            engine.run(Instant(1000));
         });
         assert!(violation.is_err(), "{threads} threads");
     }
 }
 
+/// Two of these can only be run by two threads at once.
+struct Meeting {
+    met: Arc<Barrier>,
+    coordinator: ThreadId,
+    coordinator_fails: bool,
+}
+
+impl Process for Meeting {
+    type Message = ();
+
+    fn fire(&mut self, _: Event, _: &mut Schedule<'_, ()>) {
+        self.met.wait();
+        let coordinates = thread::current().id() == self.coordinator;
+        assert_ne!(coordinates, self.coordinator_fails, "on purpose");
+    }
+
+    fn receive(&mut self, _: Instant, (): ()) -> (u32, u64) {
+        (0, 0)
+    }
+}
+
 #[test]
-fn a_panic_on_any_worker_ends_the_run_instead_of_hanging_it() {
-    for culprit in 0..3 {
+fn a_panic_on_any_thread_ends_the_run_instead_of_hanging_it() {
+    for coordinator_fails in [false, true] {
         let crash = std::panic::catch_unwind(|| {
-            let mut engine = notes(3);
-            for process in 0..3 {
-                let payload = if process == culprit { 2 } else { 0 };
-                engine.schedule_initial(process, Instant(100), Class::C, 0, payload);
+            let met = Arc::new(Barrier::new(2));
+            let meeting = || Meeting {
+                met: met.clone(),
+                coordinator: thread::current().id(),
+                coordinator_fails,
+            };
+            let both = vec![meeting(), meeting()];
+            let mut engine = Engine::with_chunks_of(1, both, LOOKAHEAD, 2);
+            for process in 0..2 {
+                engine.schedule_initial(process, Instant(100), Class::C, 0, 0);
             }
-            quietly(&mut engine, Instant(1000));
+            engine.run(Instant(1000));
         });
         assert!(crash.is_err());
     }
@@ -504,7 +545,7 @@ fn whoever_watches_may_act_and_may_stop() {
             fired.collect::<Vec<_>>(),
             [vec![(0, 0)], vec![(450, 9)], vec![(100, 4)]]
         );
-        assert_eq!(quietly(&mut engine, Instant(9_000)), Outcome::Exhausted);
+        assert_eq!(engine.run(Instant(9_000)), Outcome::Exhausted);
         assert_eq!(engine.events(), 4);
     }
 }

@@ -8,7 +8,7 @@
 //! all times, and every one moves.
 //!
 //! The twin's processes hold a thousand logical processes each, as they hold a
-//! thousand tiles. [`reference`] runs the same model on one binary heap: it is
+//! thousand tiles. [`Reference`] runs the same model on one binary heap: it is
 //! what the engine is measured against, and what it must agree with.
 
 use std::cmp::Reverse;
@@ -17,7 +17,7 @@ use std::collections::BinaryHeap;
 use machine::{Purpose, Stream};
 use wire::{Class, Instant, Nanos, Tile};
 
-use super::{Engine, Event, Process, Schedule, history, key};
+use super::{Engine, Event, Process, Schedule, anticipate, history, key};
 
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -197,51 +197,84 @@ impl Process for Cell {
         }
     }
 
+    fn anticipate(&self, events: usize) {
+        anticipate(&self.members, events, |member| member.history);
+    }
+
     #[inline]
     fn receive(&mut self, _at: Instant, message: Hop) -> (u32, u64) {
         (message.target, message.hops.into())
     }
 }
 
-/// The same model on one binary heap, event by event in global order: events
-/// fired and history.
+/// The same model on one binary heap, event by event in global order.
 ///
 /// Shares no code with the engine but the making of keys.
-#[must_use]
-pub fn reference(model: Model, until: Instant) -> (u64, u128) {
-    let mut cells = model.cells().collect::<Vec<_>>();
-    let mut sequences = vec![0_u64; cells.len()];
-    // (time and key, target and hops): 32 bytes, as the engine's entries.
-    let mut heap = BinaryHeap::<Reverse<(u64, u64, u32, u32)>>::new();
-    for cell in 0..model.cells {
-        for (member, at) in (0..).zip(model.first_events(cell)) {
-            let sequence = &mut sequences[cell as usize];
-            let target = cell * model.members + member;
-            heap.push(Reverse((at.0, key(Class::C, cell, *sequence), target, 0)));
-            *sequence += 1;
+pub struct Reference {
+    model: Model,
+    cells: Vec<Cell>,
+    sequences: Vec<u64>,
+    heap: BinaryHeap<Reverse<Pending>>,
+    events: u64,
+}
+
+/// Time, key, target in the whole model, hops: 24 bytes.
+type Pending = (u64, u64, u32, u32);
+
+impl Reference {
+    /// One event scheduled in each logical process.
+    #[must_use]
+    pub fn new(model: Model) -> Self {
+        let mut reference = Self {
+            model,
+            cells: model.cells().collect(),
+            sequences: vec![0; model.cells as usize],
+            heap: BinaryHeap::with_capacity(model.population() as usize),
+            events: 0,
+        };
+        for cell in 0..model.cells {
+            for (member, at) in (0..).zip(model.first_events(cell)) {
+                reference.push(cell, at, cell * model.members + member, 0);
+            }
+        }
+        reference
+    }
+
+    fn push(&mut self, source: u32, at: Instant, target: u32, hops: u32) {
+        let sequence = &mut self.sequences[source as usize];
+        let key = key(Class::C, source, *sequence);
+        *sequence += 1;
+        self.heap.push(Reverse((at.0, key, target, hops)));
+    }
+
+    /// Fires every event before `until`.
+    pub fn run_until(&mut self, until: Instant) {
+        while let Some(&Reverse((at, key, target, hops))) = self.heap.peek()
+            && at < until.0
+        {
+            self.events += 1;
+            self.heap.pop();
+            let members = self.model.members;
+            let cell = target / members;
+            let (next, to) = self.cells[cell as usize].step(Event {
+                at: Instant(at),
+                key,
+                target: target % members,
+                payload: hops.into(),
+            });
+            self.push(cell, next, to, hops + 1);
         }
     }
-    let mut events = 0;
-    while let Some(&Reverse((at, event_key, target, hops))) = heap.peek()
-        && at < until.0
-    {
-        events += 1;
-        heap.pop();
-        let cell = target / model.members;
-        let (next, to) = cells[cell as usize].step(Event {
-            at: Instant(at),
-            key: event_key,
-            target: target % model.members,
-            payload: hops.into(),
-        });
-        let sequence = &mut sequences[cell as usize];
-        heap.push(Reverse((
-            next.0,
-            key(Class::C, cell, *sequence),
-            to,
-            hops + 1,
-        )));
-        *sequence += 1;
+
+    /// Events fired.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.events
     }
-    (events, model.history(&cells))
+
+    /// The history of all logical processes.
+    #[must_use]
+    pub fn history(&self) -> u128 {
+        self.model.history(&self.cells)
+    }
 }
