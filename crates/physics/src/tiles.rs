@@ -744,6 +744,21 @@ mod tests {
     }
 
     #[test]
+    fn a_tile_with_nothing_to_do_takes_the_temperature_of_its_sky() {
+        let model = TileModel {
+            sky: Kelvin(250.0),
+            ..BARE
+        };
+        for start in [100.0, 400.0] {
+            let mut tiles = cell(model, 9, start);
+            tiles.watts.fill(0.0);
+            run(&mut tiles, 600.0, 500);
+            assert_close(tiles.kelvin[0], 250.0, 1e-9, "rest");
+            assert!(tiles.radiating().0.abs() < 1e-3);
+        }
+    }
+
+    #[test]
     fn a_leaking_tile_rests_where_the_balance_says() {
         for load in [20.0, 200.0, 450.0, 600.0] {
             let mut tiles = cell(STANDARD, 9, 250.0);
@@ -984,6 +999,22 @@ mod tests {
             );
             assert!(tiles.kelvin[0].is_finite());
         }
+    }
+
+    #[test]
+    fn leakage_ends_at_its_ceiling_in_the_law_and_in_the_loop() {
+        let law = &STANDARD.leakage;
+        let most = law.at(law.ceiling());
+        assert_close(
+            most.0,
+            60.0 * libm::exp(E_FOLDS_MAX),
+            1e-9,
+            "at the ceiling",
+        );
+        assert_eq!(law.at(Kelvin(2_000.0)), most);
+        let mut tiles = cell(STANDARD, 9, 700.0);
+        let leaked = tiles.step(Seconds(1e-3)).leaked;
+        assert_close(leaked.0, 9.0 * most.0 * 1e-3, 1e-9, "in the loop");
     }
 
     #[test]
