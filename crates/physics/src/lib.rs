@@ -40,10 +40,10 @@ pub mod shells;
 pub mod site;
 pub mod tiles;
 
-//Xpub use devices::Device;
+pub use devices::Device;
 pub use light::light_time;
 pub use orbit::Orbit;
 pub use runaway::{Fold, fold, steady_state};
-//Xpub use shells::{DelayLine, Shell, Shells};
-//Xpub use site::Site;
+pub use shells::{DelayLine, Shell, Shells};
+pub use site::Site;
 pub use tiles::{Leakage, TileModel, Tiles, landauer, power};
