@@ -60,6 +60,8 @@ pub struct Guard {
     allowed: f32,
     own: f32,
     clock: f32,
+    /// Whether it was recorded as throttled.
+    slowed: bool,
     dark: bool,
 }
 
@@ -69,6 +71,9 @@ const STEP_MIN: f32 = 0.005;
 /// Below the limit by this share of the band, own budget is zero: the last tenth
 /// of the band is there for the heat already stored.
 const RESERVE: f64 = 0.1;
+/// A tile counts as cooled when it is below the band by this share of it. The
+/// clock glides; only the record needs an edge that noise does not cross twice.
+const HYSTERESIS: f64 = 0.25;
 
 impl Guard {
     /// A tile at full clock.
@@ -79,6 +84,7 @@ impl Guard {
             allowed: 1.0,
             own: 1.0,
             clock: 1.0,
+            slowed: false,
             dark: false,
         }
     }
@@ -121,26 +127,25 @@ impl Guard {
         let band = (limit - start) * (1.0 - RESERVE);
         let own = (1.0 - (kelvin - start) / band).clamp(0.0, 1.0) as f32;
         // Entering and leaving the band are decisions; gliding within it is not.
-        match (self.own < 1.0, own < 1.0) {
-            (false, true) => {
-                out(Effect::Decided(
-                    Action::Throttle,
-                    Reason::NearLimit,
-                    kelvin,
-                    start,
-                ));
-            }
-            (true, false) => {
-                out(Effect::Decided(
-                    Action::Release,
-                    Reason::Cooled,
-                    kelvin,
-                    start,
-                ));
-            }
-            _ => {}
+        if !self.slowed && own < 1.0 {
+            self.slowed = true;
+            out(Effect::Decided(
+                Action::Throttle,
+                Reason::NearLimit,
+                kelvin,
+                start,
+            ));
+        } else if self.slowed && kelvin < start - HYSTERESIS * band {
+            self.slowed = false;
+            out(Effect::Decided(
+                Action::Release,
+                Reason::Cooled,
+                kelvin,
+                start,
+            ));
         }
-        if (own - self.own).abs() >= STEP_MIN || own == 0.0 || own == 1.0 {
+        let at_an_end = own == 0.0 || own == 1.0;
+        if own != self.own && (at_an_end || (own - self.own).abs() >= STEP_MIN) {
             self.own = own;
             self.set_clock(out);
         }

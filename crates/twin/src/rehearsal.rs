@@ -108,6 +108,7 @@ pub fn run(
     };
     let mut scribe = Scribe {
         history: directory.history()?,
+        batch: Vec::new(),
         failed: None,
         progress,
     };
@@ -122,6 +123,7 @@ pub fn run(
             (outcome.summary, outcome.series)
         }
     };
+    scribe.flush();
     if let Some(error) = scribe.failed {
         return Err(error.into());
     }
@@ -139,6 +141,7 @@ pub fn run(
 /// Writes decisions down as they come. A full disk stops the run.
 struct Scribe<'a> {
     history: History,
+    batch: Vec<(Decision, u64)>,
     failed: Option<RecordError>,
     progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
@@ -152,9 +155,41 @@ impl Observer for Scribe<'_> {
     }
 
     fn decision(&mut self, decision: &Decision, cell: u64) {
-        if self.failed.is_none() {
-            self.failed = self.history.decision(decision, Some(cell), 1, "").err();
+        let alike = self.batch.first().is_some_and(|(first, in_cell)| {
+            let same = |d: &Decision| (d.at, d.action, d.reason, d.work);
+            *in_cell == cell && decision.work == Decision::NO_WORK && same(first) == same(decision)
+        });
+        if !alike {
+            self.flush();
         }
+        self.batch.push((*decision, cell));
+    }
+}
+
+impl Scribe<'_> {
+    /// Tiles of a cell that decide the same at the same instant share a row, which
+    /// lists them with what each measured.
+    fn flush(&mut self) {
+        let Some((first, cell)) = self.batch.first() else {
+            return;
+        };
+        let detail = if self.batch.len() == 1 {
+            String::new()
+        } else {
+            let tiles = self
+                .batch
+                .iter()
+                .map(|(d, _)| format!("{}:{:.2}", d.subject.0, d.found));
+            format!("tile:found {}", tiles.collect::<Vec<_>>().join(" "))
+        };
+        if self.failed.is_none() {
+            let count = self.batch.len() as u64;
+            self.failed = self
+                .history
+                .decision(first, Some(*cell), count, &detail)
+                .err();
+        }
+        self.batch.clear();
     }
 }
 

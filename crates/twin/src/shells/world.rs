@@ -302,9 +302,7 @@ impl Watch {
             }
         }
         self.series.push(now, &samples);
-        if let Some(map) = self.series.map_mut()
-            && map.wants()
-        {
+        if let Some(map) = self.series.map_mut() {
             map.push(frame(config, now, engine));
         }
     }
@@ -390,10 +388,8 @@ impl Watch {
             max_kelvin_over_limit: cells.iter().map(over).fold(f64::NAN, f64::max),
             max_load: self.load_max,
             tiles_lost: cells.iter().map(|c| c.around.counts.dark).sum(),
-            overshoot: self
-                .budgets
-                .iter()
-                .map(|b| swing_back(b))
+            overshoot: (self.budgets.iter().enumerate())
+                .map(|(shell, b)| swing_back(b, period_max(config, shell)))
                 .fold(0.0, f64::max),
             energy_error: energy_error(&flows),
             throttled_tile_seconds: cells
@@ -507,7 +503,7 @@ impl Watch {
             .iter()
             .enumerate()
             .find_map(|(shell, budgets)| {
-                let (at, swing) = sustained_oscillation(budgets)?;
+                let (at, swing) = sustained_oscillation(budgets, period_max(config, shell))?;
                 Some(Violation {
                     seconds: (config.sample * (at as u64 + 1)).as_secs_f64(),
                     subject: config.shells[shell].name.clone(),
@@ -558,31 +554,43 @@ fn extrema(series: &[f64]) -> Vec<(usize, f64)> {
     turns
 }
 
-/// Three swings in a row none of which is much smaller than the one before, from
-/// where they begin; the budget must come down twice, because one dip and its
-/// recovery is what a fault looks like.
-fn sustained_oscillation(series: &[f64]) -> Option<(usize, f64)> {
-    let turns = extrema(series);
-    let swings: Vec<f64> = turns.windows(2).map(|w| (w[0].1 - w[1].1).abs()).collect();
-    let at = swings
-        .windows(4)
-        .position(|s| s.windows(2).all(|w| w[1] >= 0.8 * w[0]))?;
-    Some((turns[at].0, swings[at + 3]))
+/// The longest a loop of this shell takes to swing once, in samples.
+fn period_max(config: &Config, shell: usize) -> usize {
+    let outermost = config.shells.len() - 1;
+    let dead_time = config.light_time(shell, outermost) * 2 + config.thermos.period;
+    (dead_time.0 * 5).div_ceil(config.sample.0) as usize
 }
 
-/// How far the budget came back up after its lowest point only to fall again: the
-/// second fall, in units of the first.
-fn swing_back(series: &[f64]) -> f64 {
+/// Four swings in a row none of which is much smaller than the one before, from
+/// where they begin, each as fast as the loop itself could swing; the budget must come down twice, because one dip and its
+/// recovery is what a fault looks like.
+fn sustained_oscillation(series: &[f64], within: usize) -> Option<(usize, f64)> {
     let turns = extrema(series);
-    let falls: Vec<f64> = turns
-        .windows(2)
+    let lasting = |turns: &[(usize, f64)]| {
+        let swings: Vec<f64> = (turns.windows(2))
+            .map(|w| (w[0].1 - w[1].1).abs())
+            .collect();
+        // Two whole periods.
+        turns[4].0 - turns[0].0 <= 2 * within && swings.windows(2).all(|w| w[1] >= 0.8 * w[0])
+    };
+    let found = turns.windows(5).find(|turns| lasting(turns))?;
+    Some((found[0].0, (found[3].1 - found[4].1).abs()))
+}
+
+/// How far the budget came back up after a fall only to fall again: the second
+/// fall, in units of the first, the largest of all. A loop that swings by itself
+/// does so within four to five dead times (at the edge of stability the period is
+/// four, Hayes 1950); what comes later is the load's own coming and going.
+fn swing_back(series: &[f64], within: usize) -> f64 {
+    let turns = extrema(series);
+    let falls: Vec<(usize, f64)> = (turns.windows(2))
         .filter(|w| w[1].1 < w[0].1)
-        .map(|w| w[0].1 - w[1].1)
+        .map(|w| (w[1].0, w[0].1 - w[1].1))
         .collect();
-    match falls[..] {
-        [first, second, ..] => second / first,
-        _ => 0.0,
-    }
+    (falls.windows(2))
+        .filter(|pair| pair[1].0 - pair[0].0 <= within)
+        .map(|pair| pair[1].1 / pair[0].1)
+        .fold(0.0, f64::max)
 }
 
 fn energy_error(flows: &Flows) -> f64 {
@@ -789,9 +797,9 @@ mod tests {
 
     #[test]
     fn an_oscillation_that_lasts_is_told_from_one_that_dies_down() {
-        assert!(sustained_oscillation(&damped(5.0, 0.0)).is_some());
-        assert!(sustained_oscillation(&damped(5.0, -0.1)).is_some());
-        assert_eq!(sustained_oscillation(&damped(5.0, 0.8)), None);
+        assert!(sustained_oscillation(&damped(5.0, 0.0), 20).is_some());
+        assert!(sustained_oscillation(&damped(5.0, -0.1), 20).is_some());
+        assert_eq!(sustained_oscillation(&damped(5.0, 0.8), 20), None);
     }
 
     #[test]
@@ -799,7 +807,7 @@ mod tests {
         let dip: Vec<f64> = (0..100)
             .map(|i| if (30..60).contains(&i) { 0.4 } else { 1.0 })
             .collect();
-        assert_eq!(sustained_oscillation(&dip), None);
-        assert_eq!(swing_back(&dip), 0.0);
+        assert_eq!(sustained_oscillation(&dip, 20), None);
+        assert_eq!(swing_back(&dip, 100), 0.0);
     }
 }
