@@ -588,6 +588,17 @@ impl Member {
             probe.relays[asked] = relay;
             probe.asked += 1;
         }
+        if probe.asked == 0 {
+            // The two are alone: a second try must do for the relays.
+            self.send(
+                probe.target,
+                Kind::Ping,
+                probe.number,
+                Updates::NONE,
+                NOTHING,
+                out,
+            );
+        }
         probe.direct = false;
         probe.due = probe.over;
         self.probe = Some(probe);

@@ -334,14 +334,21 @@ impl World {
             .collect()
     }
 
-    /// Whether all living members hold the same of everybody, and hold exactly the living alive.
+    /// Whether all living members hold the same of everybody, the living alive and
+    /// the dead removed.
     pub fn agrees_with_the_truth(&self) -> Result<(), String> {
         let digest = self.living().next().map(Member::digest);
         for member in self.living() {
             for peer in self.peers() {
                 let alive = self.members[usize::from(peer.0)].is_some();
-                if member.is_alive(peer) != alive {
-                    let (me, state) = (member.me(), member.state(peer));
+                let state = member.state(peer);
+                let agrees = if alive {
+                    state == State::Alive
+                } else {
+                    !state.is_present()
+                };
+                if !agrees {
+                    let me = member.me();
                     return Err(format!(
                         "{me:?} holds {peer:?} {state}, truly alive: {alive}"
                     ));
