@@ -55,7 +55,7 @@ pub(crate) enum Rehearsal {
     /// Rehearse a universe once.
     #[command(after_help = EXIT_CODES)]
     Run(Run),
-    /// Rehearse a universe once for each value in a range; every combination if there are several.
+    /// Rehearse a universe once for each value of one key, and find where its behaviour changes.
     #[command(after_help = EXIT_CODES)]
     Sweep(SweepRun),
 }
@@ -126,6 +126,20 @@ pub(crate) struct Universes {
 pub(crate) enum Setting {
     One(Override),
     Range(Sweep),
+}
+
+impl std::fmt::Display for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(one) => one.fmt(f),
+            Self::Range(range) => {
+                let Sweep { path, unit, values } = range;
+                let (first, last) = (values.first(), values.last());
+                let (first, last) = (first.copied().unwrap_or(0.0), last.copied().unwrap_or(0.0));
+                write!(f, "{path}={first}{unit}..{last}{unit}:{}", values.len())
+            }
+        }
+    }
 }
 
 impl FromStr for Setting {

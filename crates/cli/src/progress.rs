@@ -13,6 +13,8 @@ pub(crate) struct Display {
     look: Look,
     started: Wall,
     shown: Wall,
+    /// Put before each line: which run of several.
+    which: String,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,7 @@ impl Look {
 }
 
 impl Display {
-    pub(crate) fn new(quiet: bool) -> Self {
+    pub(crate) fn new(quiet: bool, which: &str) -> Self {
         let look = if quiet {
             Look::Nothing
         } else if io::stderr().is_terminal() {
@@ -51,6 +53,11 @@ impl Display {
             look,
             started,
             shown: started,
+            which: if which.is_empty() {
+                String::new()
+            } else {
+                format!("{which}: ")
+            },
         }
     }
 
@@ -62,6 +69,7 @@ impl Display {
         }
         self.shown = now;
         let line = describe(progress, now.duration_since(self.started));
+        let line = format!("{}{line}", self.which);
         match &self.look {
             Look::Bar(bar) => {
                 bar.set_length(progress.end.0);

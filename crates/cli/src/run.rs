@@ -4,12 +4,18 @@
 //! every universe of a sweep is read before any of them runs.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
+use telemetry::Decision;
+use twin::observer::{Observer, Progress};
+use twin::record::report::{self, Boundaries, SweepPoint};
+use twin::record::{self, RunDirectory};
 use twin::rehearsal::{self, Finished, Request, Universe};
+use twin::shells::step_response::{OVERSHOOT_MIN, THEORY};
 use twin::universe::{Document, Override, Sweep};
 
 use crate::arguments::{Run, Setting, Settled, SweepRun};
@@ -65,22 +71,229 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
 
 pub(crate) fn sweep(asked: &SweepRun) -> Result<ExitCode> {
     let universe = universes::find(&asked.settled.universe)?;
-    let combinations = combinations(&asked.settings)?;
-    let prepared = combinations
-        .iter()
-        .map(|settings| prepare(&universe, settings))
-        .collect::<Result<Vec<_>>>()?;
+    let (range, fixed) = one_range(&asked.settings)?;
+    let with = |setting: Override| {
+        let mut settings = fixed.clone();
+        settings.push(setting);
+        let prepared = prepare(&universe, &settings);
+        prepared.map(|prepared| (prepared, settings))
+    };
+    // Every value is read before any of them runs.
+    let prepared = (range.settings()).map(with).collect::<Result<Vec<_>>>()?;
+    let directory = match &asked.settled.out {
+        Some(path) => RunDirectory::begin_at(path)?,
+        None => RunDirectory::begin(
+            Path::new("runs"),
+            &format!("{}-sweep", prepared[0].0.name()),
+            asked.settled.seed.unwrap_or(prepared[0].0.seed()),
+        )?,
+    };
     let stop = watch_for_interrupt()?;
-    let mut worst = Outcome::Held;
-    for (prepared, settings) in prepared.into_iter().zip(&combinations) {
-        let finished = rehearse(prepared, &asked.settled, settings, &stop)?;
-        match Outcome::of(&finished) {
-            Outcome::Held => {}
-            Outcome::Broken => worst = Outcome::Broken,
-            Outcome::Interrupted => return Ok(Outcome::Interrupted.into()),
+    let mut runs = Runs {
+        asked,
+        stop: &stop,
+        points: Vec::new(),
+        intent: String::new(),
+        name: String::new(),
+    };
+    let total = prepared.len();
+    for (number, ((universe, settings), &value)) in
+        prepared.into_iter().zip(&range.values).enumerate()
+    {
+        if !runs.run(
+            universe,
+            &settings,
+            value,
+            &format!("{} of {total}", number + 1),
+        ) {
+            return Ok(Outcome::Interrupted.into());
         }
     }
-    Ok(worst.into())
+    // Between two values of which only one shows a thing lies its edge.
+    let edges: [fn(&SweepPoint) -> bool; 2] =
+        [|p| !p.stable || p.overshoot > OVERSHOOT_MIN, |p| !p.stable];
+    for shows in edges {
+        for _ in 0..BISECTIONS {
+            let Some((below, above)) = runs.bracket(shows) else {
+                break;
+            };
+            let value = f64::midpoint(below.value, above.value);
+            let setting = format!("{}={value}{}", range.path, range.unit).parse()?;
+            let (universe, settings) = with(setting)?;
+            if !runs.run(universe, &settings, value, "refining an edge") {
+                return Ok(Outcome::Interrupted.into());
+            }
+        }
+    }
+    let edge = |shows| {
+        let (below, above) = runs.bracket(shows)?;
+        let edge = f64::midpoint(below.gain_times_delay, above.gain_times_delay);
+        edge.is_finite().then_some(edge)
+    };
+    let boundaries = Boundaries {
+        overshoot_begins: edge(edges[0]),
+        instability_begins: edge(edges[1]),
+    };
+    let sweep = record::Sweep {
+        universe: runs.name.clone(),
+        intent: runs.intent.clone(),
+        command: sweep_command(asked),
+        parameter: range.path.clone(),
+        points: runs.points.clone(),
+        boundaries,
+    };
+    let json = format!("{:#}\n", serde_json::to_value(&sweep)?);
+    directory.write("sweep.json", &json)?;
+    directory.write("report.html", &report::sweep_page(&sweep))?;
+    let directory = directory.keep()?;
+    if asked.settled.json {
+        crate::print(&json)?;
+    } else {
+        crate::print(&tell_sweep(&sweep, &directory))?;
+    }
+    let held = sweep.points.iter().all(|point| point.held);
+    Ok(if held { Outcome::Held } else { Outcome::Broken }.into())
+}
+
+/// Halvings of the interval an edge lies in: 64 times finer than the steps.
+const BISECTIONS: usize = 6;
+
+/// The runs of a sweep so far.
+struct Runs<'a> {
+    asked: &'a SweepRun,
+    stop: &'a AtomicBool,
+    /// In order of value.
+    points: Vec<SweepPoint>,
+    name: String,
+    intent: String,
+}
+
+impl Runs<'_> {
+    /// Runs one value; false if Ctrl-C came first.
+    fn run(&mut self, universe: Universe, settings: &[Override], value: f64, which: &str) -> bool {
+        let asked = &self.asked.settled;
+        let request = request(&universe, asked, settings);
+        let mut watcher = Watcher {
+            display: Display::new(asked.quiet, which),
+            stop: self.stop,
+        };
+        let outcome = rehearsal::simulate(universe, &request, &mut watcher);
+        watcher.display.finish();
+        let summary = outcome.summary;
+        let response = outcome.step_response;
+        let point = SweepPoint {
+            value,
+            gain_times_delay: response.map_or(f64::NAN, |r| r.gain_times_delay),
+            overshoot: response.map_or(0.0, |r| r.overshoot),
+            stable: response.is_none_or(|r| r.stable),
+            held: summary.held(),
+            tiles_lost: summary.heat.as_ref().map_or(0, |heat| heat.tiles_lost),
+        };
+        let at = self.points.partition_point(|p| p.value < value);
+        self.points.insert(at, point);
+        (self.name, self.intent) = (summary.universe, summary.intent);
+        summary.complete
+    }
+
+    /// Two neighbouring values of which only the larger shows a thing.
+    fn bracket(&self, shows: fn(&SweepPoint) -> bool) -> Option<(SweepPoint, SweepPoint)> {
+        let first = self.points.iter().position(shows)?;
+        Some((self.points[first.checked_sub(1)?], self.points[first]))
+    }
+}
+
+struct Watcher<'a> {
+    display: Display,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for Watcher<'_> {
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        self.display.update(progress);
+        if self.stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+    fn decision(&mut self, _: &Decision, _: u64) {}
+}
+
+fn sweep_command(asked: &SweepRun) -> String {
+    let mut command = format!("cosmos twin sweep {}", asked.settled.universe);
+    for setting in &asked.settings {
+        command.push_str(&format!(" --set '{setting}'"));
+    }
+    command
+}
+
+fn tell_sweep(sweep: &record::Sweep, directory: &Path) -> String {
+    let mut text = format!(
+        "{:>14}  {:>12}  {:>10}  {:>7}  {:>6}\n",
+        sweep.parameter, "gain × delay", "overshoot", "stable", "lost"
+    );
+    for point in &sweep.points {
+        text.push_str(&format!(
+            "{:>14}  {:>12}  {:>10}  {:>7}  {:>6}\n",
+            digits(point.value),
+            digits(point.gain_times_delay),
+            if point.stable {
+                digits(point.overshoot)
+            } else {
+                "-".to_owned()
+            },
+            if point.stable { "yes" } else { "no" },
+            point.tiles_lost,
+        ));
+    }
+    let (overshoot, instability) = THEORY;
+    for (what, found, theory) in [
+        (
+            "overshoot begins",
+            sweep.boundaries.overshoot_begins,
+            overshoot,
+        ),
+        (
+            "instability begins",
+            sweep.boundaries.instability_begins,
+            instability,
+        ),
+    ] {
+        match found {
+            Some(found) => text.push_str(&format!(
+                "{what} at gain × delay {found:.4}; theory {theory:.4} ({:+.1} %)\n",
+                (found / theory - 1.0) * 100.0
+            )),
+            None => text.push_str(&format!("{what}: not within these values\n")),
+        }
+    }
+    text.push_str(&format!(
+        "report: {}\n",
+        directory.join("report.html").display()
+    ));
+    text
+}
+
+/// The one range of a sweep, and what is set besides.
+fn one_range(settings: &[Setting]) -> Result<(&Sweep, Vec<Override>)> {
+    let mut ranges = settings.iter().filter_map(|setting| match setting {
+        Setting::Range(range) => Some(range),
+        Setting::One(_) => None,
+    });
+    let fixed = settings.iter().filter_map(|setting| match setting {
+        Setting::One(one) => Some(one.clone()),
+        Setting::Range(_) => None,
+    });
+    match (ranges.next(), ranges.next()) {
+        (Some(range), None) => Ok((range, fixed.collect())),
+        (None, _) => {
+            bail!("nothing to sweep: no --set is a range, such as thermos.gain=0.1/h..2/h:20")
+        }
+        (Some(_), Some(second)) => bail!(
+            "two ranges: a sweep varies one key, and {} is a second",
+            second.path
+        ),
+    }
 }
 
 /// Reads a universe with settings in place; nothing runs yet.
@@ -96,17 +309,8 @@ fn rehearse(
     settings: &[Override],
     stop: &AtomicBool,
 ) -> Result<Finished> {
-    let seed = asked.seed.unwrap_or(universe.seed());
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let overrides: Vec<String> = settings.iter().map(ToString::to_string).collect();
-    let request = Request {
-        seed,
-        threads: asked.threads.map_or_else(cores, usize::from),
-        out: asked.out.clone(),
-        command: command(asked, &overrides, seed),
-        overrides,
-    };
-    let mut display = Display::new(asked.quiet);
+    let request = request(&universe, asked, settings);
+    let mut display = Display::new(asked.quiet, "");
     let finished = rehearsal::run(universe, &request, &mut |progress| {
         display.update(progress);
         if stop.load(Ordering::Relaxed) {
@@ -117,6 +321,19 @@ fn rehearse(
     });
     display.finish();
     Ok(finished?)
+}
+
+fn request(universe: &Universe, asked: &Settled, settings: &[Override]) -> Request {
+    let seed = asked.seed.unwrap_or(universe.seed());
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let overrides: Vec<String> = settings.iter().map(ToString::to_string).collect();
+    Request {
+        seed,
+        threads: asked.threads.map_or_else(cores, usize::from),
+        out: asked.out.clone(),
+        command: command(asked, &overrides, seed),
+        overrides,
+    }
 }
 
 /// The one command that repeats a run.
@@ -196,41 +413,6 @@ fn digits(value: f64) -> String {
     }
 }
 
-/// Every combination of the ranges' values, in the order of the flags, the last
-/// one turning fastest.
-fn combinations(settings: &[Setting]) -> Result<Vec<Vec<Override>>> {
-    if !settings
-        .iter()
-        .any(|setting| matches!(setting, Setting::Range(_)))
-    {
-        bail!("nothing to sweep: no --set is a range, such as thermos.gain=0.1/h..2/h:20");
-    }
-    let mut all = vec![Vec::new()];
-    for setting in settings {
-        let values: Vec<_> = match setting {
-            Setting::One(one) => vec![one.clone()],
-            Setting::Range(range) => range.settings().collect(),
-        };
-        if all.len() * values.len() > Sweep::STEPS_MAX {
-            bail!(
-                "these ranges make more than {} combinations",
-                Sweep::STEPS_MAX
-            );
-        }
-        all = all
-            .iter()
-            .flat_map(|before| {
-                values.iter().map(|value| {
-                    let mut with = before.clone();
-                    with.push(value.clone());
-                    with
-                })
-            })
-            .collect();
-    }
-    Ok(all)
-}
-
 /// Set by the first Ctrl-C, so that a rehearsal ends in order and keeps what it
 /// has; the second one ends the process at once.
 fn watch_for_interrupt() -> Result<Arc<AtomicBool>> {
@@ -250,44 +432,33 @@ fn watch_for_interrupt() -> Result<Arc<AtomicBool>> {
 mod tests {
     use super::*;
 
-    fn all(settings: &[&str]) -> Result<Vec<String>> {
+    fn swept(settings: &[&str]) -> Result<String> {
         let settings: Vec<Setting> = settings.iter().map(|text| text.parse().unwrap()).collect();
-        let all = combinations(&settings)?;
-        Ok(all
-            .iter()
-            .map(|one| {
-                one.iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            })
-            .collect())
+        one_range(&settings).map(|(range, fixed)| format!("{} {}", range.path, fixed.len()))
     }
 
     #[test]
-    fn several_ranges_give_every_combination() {
+    fn a_sweep_varies_exactly_one_key() {
+        assert_eq!(swept(&["a=1..2:2", "c=x"]).unwrap(), "a 1");
         assert_eq!(
-            all(&["a=1..2:2", "c=x", "b=1 K..3 K:3"]).unwrap(),
-            [
-                "a=1 c=x b=1 K",
-                "a=1 c=x b=2 K",
-                "a=1 c=x b=3 K",
-                "a=2 c=x b=1 K",
-                "a=2 c=x b=2 K",
-                "a=2 c=x b=3 K"
-            ]
-        );
-    }
-
-    #[test]
-    fn no_range_and_too_many_are_refused() {
-        assert_eq!(
-            all(&["c=x"]).unwrap_err().to_string(),
+            swept(&["c=x"]).unwrap_err().to_string(),
             "nothing to sweep: no --set is a range, such as thermos.gain=0.1/h..2/h:20"
         );
         assert_eq!(
-            all(&["a=1..2:200", "b=1..2:200"]).unwrap_err().to_string(),
-            "these ranges make more than 10000 combinations"
+            swept(&["a=1..2:2", "b=1..2:2"]).unwrap_err().to_string(),
+            "two ranges: a sweep varies one key, and b is a second"
         );
+    }
+
+    #[test]
+    fn numbers_are_told_with_six_digits() {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.0, "1"),
+            (0.367_879_44, "0.367879"),
+            (123_456.789, "123457"),
+        ] {
+            assert_eq!(digits(value), text);
+        }
     }
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::observer::{Observer, Progress};
-use crate::record::{History, RecordError, RunDirectory, Summary};
+use crate::record::{History, RecordError, RunDirectory, Series, Summary};
+use crate::shells::step_response::StepResponse;
 use crate::shells::{self, world};
 use crate::universe::{Document, Problems, Table};
 use std::ops::ControlFlow;
@@ -93,6 +94,17 @@ pub struct Finished {
     pub directory: PathBuf,
 }
 
+/// What a run leaves in memory.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How it ended, and what it cost this host.
+    pub summary: Summary,
+    /// Charts and map.
+    pub series: Series,
+    /// What the backpressure loop did, if there is one and it had to act.
+    pub step_response: Option<StepResponse>,
+}
+
 /// Runs a universe and records it.
 ///
 /// # Errors
@@ -112,30 +124,46 @@ pub fn run(
         failed: None,
         progress,
     };
-    let before = Host::now();
-    let (mut summary, series) = match universe {
-        Universe::Shells(config) => {
-            let options = world::Options {
-                seed: request.seed,
-                threads: request.threads,
-            };
-            let outcome = world::run(*config, options, &mut scribe);
-            (outcome.summary, outcome.series)
-        }
-    };
+    let Outcome {
+        summary, series, ..
+    } = simulate(universe, request, &mut scribe);
     scribe.flush();
     if let Some(error) = scribe.failed {
         return Err(error.into());
     }
-    before.measure(&mut summary);
-    summary.overrides.clone_from(&request.overrides);
-    summary.command.clone_from(&request.command);
     let mut history = scribe.history;
     for notable in series.notables() {
         history.event(notable.seconds, "notable", None, &notable.text)?;
     }
     let directory = directory.finish(history, &summary, &series)?;
     Ok(Finished { summary, directory })
+}
+
+/// Runs a universe and keeps what is left of it in memory.
+pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observer) -> Outcome {
+    let before = Host::now();
+    let mut outcome = match universe {
+        Universe::Shells(config) => {
+            let options = world::Options {
+                seed: request.seed,
+                threads: request.threads,
+            };
+            let world::Outcome {
+                summary,
+                series,
+                step_response,
+            } = world::run(*config, options, observer);
+            Outcome {
+                summary,
+                series,
+                step_response,
+            }
+        }
+    };
+    before.measure(&mut outcome.summary);
+    outcome.summary.overrides.clone_from(&request.overrides);
+    outcome.summary.command.clone_from(&request.command);
+    outcome
 }
 
 /// Writes decisions down as they come. A full disk stops the run.

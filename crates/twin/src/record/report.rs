@@ -60,6 +60,10 @@ pub struct SweepPoint {
     pub overshoot: f64,
     /// Whether the swings die out.
     pub stable: bool,
+    /// Whether every invariant held.
+    pub held: bool,
+    /// Tiles lost to heat.
+    pub tiles_lost: u64,
 }
 
 /// Where behaviour changes, measured, as gain times delay.

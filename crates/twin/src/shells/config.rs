@@ -73,6 +73,9 @@ pub struct Shell {
 pub struct Thermos {
     /// Without it: no admission by heat, no throttling, only the cut-off at the limit.
     pub enabled: bool,
+    /// Whether work is admitted by the headroom of the shells outside; without
+    /// it the loop alone keeps them cool.
+    pub admission: bool,
     /// Per second; derived from the delay if absent.
     pub gain: Option<f64>,
     /// The load above which the layers inside slow down.
@@ -344,6 +347,7 @@ impl Config {
                     .collect(),
             },
             outward: outward
+                .filter(|_| self.thermos.admission)
                 .map(|outer| Outward {
                     layer: outer as u8,
                     light_time: self.light_time(shell, outer),

@@ -20,12 +20,14 @@
 //! over the next.
 //!
 //! Tour: [`config`] a universe in numbers ·
-//! `cell` the engine's process · [`schema`] read from a file · `faults` what goes wrong where · [`world`] a run.
+//! `cell` the engine's process · [`schema`] read from a file · `faults` what goes wrong where · [`world`] a run ·
+//! [`step_response`] the edges of the backpressure loop.
 
 mod cell;
 pub mod config;
 mod faults;
 pub mod schema;
+pub mod step_response;
 pub mod world;
 
 pub use config::Config;

@@ -254,6 +254,12 @@ fn thermos(root: &Table<'_>) -> Thermos {
                 "Without it tiles only cut their power at the limit.",
             )
             .or(true),
+        admission: table
+            .flag(
+                "admission",
+                "Whether work is refused that the shells outside have no headroom for.",
+            )
+            .or(true),
         gain: table
             .rate(
                 "gain",

@@ -12,6 +12,7 @@ use wire::{Hexagons, Instant, Level, Nanos};
 use super::cell::{Cell, Fate};
 use super::config::{Config, FaultKind};
 use super::faults;
+use super::step_response::StepResponse;
 use crate::engine::{Engine, Outcome as EngineOutcome, World, history};
 use crate::observer::{Observer, Progress};
 use crate::record::series::Frame;
@@ -34,9 +35,8 @@ pub struct Outcome {
     pub summary: Summary,
     /// Charts and map.
     pub series: Series,
-    /// Every cell of the innermost shell's first column, its budget at each
-    /// measurement: what a loop's step response is read from.
-    pub budgets: Vec<f64>,
+    /// What the innermost loop did, if it ever had to act.
+    pub step_response: Option<StepResponse>,
 }
 
 /// Heat on its way from shell to shell.
@@ -338,7 +338,9 @@ impl Watch {
             .map(|_| member_summary(engine.now(), &cells));
         let locality = config.membership.as_ref().map(|_| locality(&cells));
         let heat = self.heat_summary(config, &cells);
-        let budgets = cells[0].around.budgets.clone().unwrap_or_default();
+        let budgets = cells[0].around.budgets.as_deref().unwrap_or_default();
+        let busy = cells[0].scheduler().busy() / f64::from(config.grid.tiles());
+        let step_response = StepResponse::of(config, budgets, busy);
         let summary = Summary {
             universe: config.name.clone(),
             intent: config.intent.clone(),
@@ -371,7 +373,7 @@ impl Watch {
         Outcome {
             summary,
             series: self.series,
-            budgets,
+            step_response,
         }
     }
 
