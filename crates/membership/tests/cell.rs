@@ -4,8 +4,9 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use common::{World, config, some};
+use common::{Delays, World, config, some};
 use machine::{Purpose, Stream};
 use membership::{Peer, State};
 use wire::{Nanos, Tile};
@@ -45,30 +46,44 @@ fn ends_in_peace(world: &mut World, within: Nanos) {
 fn a_burst_that_kills_five_per_cent_is_known_within_eight_seconds() {
     for seed in 0..4 {
         let mut world = lossy(TILES, seed);
-        world.run(Nanos::from_secs(20));
-        let quiet = world.sent as f64 / 20.0 / f64::from(TILES);
-        let died = world.now;
-        let victims = some(TILES, 50, seed);
-        for &victim in &victims {
-            world.kill(victim);
-        }
-        world.run(Nanos::from_secs(20));
-        let delays = world.removal_delays(&victims, died);
-        println!("seed {seed}: {delays}; {quiet:.2} messages per tile and second before");
+        let delays = burst(&mut world, seed);
+        println!("seed {seed}: {delays}");
         assert_eq!(delays.missing(), 0);
         assert!(delays.quantile(0.99) < Nanos::from_secs(8), "{delays}");
         assert!(delays.quantile(1.0) < Nanos::from_secs(10), "{delays}");
-        assert!(quiet < 2.5, "{quiet} messages per tile and second");
-        assert_eq!(world.removals_but(&victims), []);
+        // Without the neighbours' confirmations it would be 3.7 s and more.
+        assert!(delays.quantile(0.5) < Nanos::from_millis(3_600), "{delays}");
         ends_in_peace(&mut world, Nanos::MINUTE);
     }
+}
+
+fn burst(world: &mut World, seed: u64) -> Delays {
+    world.run(Nanos::from_secs(20));
+    let quiet = world.sent as f64 / 20.0 / f64::from(TILES);
+    assert!(quiet < 2.5, "{quiet} messages per tile and second");
+    let died = world.now;
+    let victims = some(TILES, 50, seed);
+    for &victim in &victims {
+        world.kill(victim);
+    }
+    world.run(Nanos::from_secs(20));
+    assert_eq!(world.removals_but(&victims).first(), None);
+    world.removal_delays(&victims, died)
 }
 
 /// Nothing but speed depends on a shared clock.
 //= requirements M1
 #[test]
 fn a_burst_is_known_within_ten_seconds_even_if_no_two_clocks_agree() {
-    for seed in 0..4 {
+    let delays = bursts_without_a_clock(0..4);
+    println!("{delays}");
+    assert_eq!(delays.missing(), 0);
+    assert!(delays.quantile(0.99) < Nanos::from_secs(10), "{delays}");
+}
+
+fn bursts_without_a_clock(seeds: Range<u64>) -> Delays {
+    let mut all = Delays::default();
+    for seed in seeds {
         let mut chance = Stream::new(seed, Tile(9), Purpose::Faults);
         let mut world = World::skewed(config(TILES), seed, |_| chance.span(Nanos::DAY));
         world.links.loss = 0.01;
@@ -79,11 +94,34 @@ fn a_burst_is_known_within_ten_seconds_even_if_no_two_clocks_agree() {
             world.kill(victim);
         }
         world.run(Nanos::from_secs(30));
-        let delays = world.removal_delays(&victims, died);
-        println!("seed {seed}: {delays}");
-        assert_eq!(delays.missing(), 0);
-        assert!(delays.quantile(0.99) < Nanos::from_secs(10), "{delays}");
-        assert_eq!(world.removals_but(&victims), []);
+        assert_eq!(world.removals_but(&victims).first(), None);
+        all.add(world.removal_delays(&victims, died));
+    }
+    all
+}
+
+/// The same at length, for the numbers people quote:
+/// `cargo test --release -p membership --test cell -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement of some minutes, not a test"]
+fn how_fast_and_how_rarely_wrong() {
+    println!("no shared clock: {}", bursts_without_a_clock(0..40));
+    let mut all = Delays::default();
+    for seed in 0..40 {
+        all.add(burst(&mut lossy(TILES, seed), seed));
+    }
+    println!("shared clock: {all}");
+    for (loss, span) in [(0.01, Nanos::HOUR), (0.10, Nanos::MINUTE * 20)] {
+        let mut world = lossy(TILES, 8);
+        world.links.loss = loss;
+        world.run(span);
+        let (suspicions, removals) = (world.suspicions_but(&[]), world.removals_but(&[]));
+        let tile_seconds = f64::from(TILES) * span.as_secs_f64();
+        println!(
+            "loss {loss}: {} suspicions, {} removals of the living in {tile_seconds:e} tile-seconds",
+            suspicions.len(),
+            removals.len()
+        );
     }
 }
 

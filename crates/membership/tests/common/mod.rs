@@ -294,7 +294,7 @@ impl World {
         hasher.finish()
     }
 
-    /// How far apart in time the first `pairs` of a victim and a survivor are from a death.
+    /// From a death to its victims' first removal by each survivor.
     pub fn removal_delays(&self, victims: &[Peer], since: Instant) -> Delays {
         let mut removed = BTreeMap::new();
         for change in &self.changes {
@@ -425,12 +425,19 @@ impl World {
 }
 
 /// How long each pair of a victim and a survivor took, and how many pairs there are.
+#[derive(Default)]
 pub struct Delays {
     delays: Vec<Nanos>,
     observers: usize,
 }
 
 impl Delays {
+    pub fn add(&mut self, more: Self) {
+        self.delays.extend(more.delays);
+        self.delays.sort();
+        self.observers += more.observers;
+    }
+
     pub fn missing(&self) -> usize {
         self.observers - self.delays.len()
     }
