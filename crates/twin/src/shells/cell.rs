@@ -622,7 +622,10 @@ impl Surroundings {
 
     fn heat_up(&mut self, config: &Config, dt: Seconds) {
         let heat = &mut self.heat;
-        let from_inside = heat.incoming.pop_front().unwrap_or(0.0);
+        let from_inside = match self.shell {
+            0 => 0.0,
+            _ => (heat.incoming.pop_front()).expect("light is slower than the engine's windows"),
+        };
         heat.tiles.absorbed = config.shells[self.shell].sunlight + Watts(from_inside);
         let flows = SCRATCH.with_borrow_mut(|scratch| heat.tiles.step_in(dt, scratch));
         heat.radiated.push(flows.radiated);

@@ -289,14 +289,11 @@ impl Config {
     }
 
     /// By how much an outer shell's load rises when every tile of an inner one
-    /// dissipates one watt more.
+    /// dissipates one watt more: what the shells between let through of it, and
+    /// what they absorb of it and radiate again, is all of it.
     #[must_use]
-    pub fn load_per_watt(&self, inner: usize, outer: usize) -> f64 {
-        let absorbed: f64 = self.shells[inner + 1..=outer]
-            .iter()
-            .map(|s| s.coverage)
-            .product();
-        absorbed / self.capacity(outer).0
+    pub fn load_per_watt(&self, outer: usize) -> f64 {
+        self.shells[outer].coverage / self.capacity(outer).0
     }
 
     pub(super) fn guard(&self, shell: usize) -> Arc<guard::Limits> {
@@ -351,7 +348,7 @@ impl Config {
                 .map(|outer| Outward {
                     layer: outer as u8,
                     light_time: self.light_time(shell, outer),
-                    load_per_watt: self.load_per_watt(shell, outer),
+                    load_per_watt: self.load_per_watt(outer),
                     assumed: 0.5,
                 })
                 .collect(),

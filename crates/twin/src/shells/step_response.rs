@@ -37,7 +37,7 @@ impl StepResponse {
         let derived = scheduler::Thermos::DAMPING / dead_time.as_secs_f64();
         let gain = config.thermos.gain.unwrap_or(derived);
         // Load outside per unit of budget inside.
-        let plant = config.load_per_watt(0, 1) * config.shells[0].model.dynamic.0 * busy;
+        let plant = config.load_per_watt(1) * config.shells[0].model.dynamic.0 * busy;
         let lowest = budgets.iter().copied().fold(1.0, f64::min);
         let last = *budgets.last()?;
         let quarter = budgets.len() / 4;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use membership::State;
+use physics::shells::Shells;
 use physics::tiles::Flows;
 use telemetry::{Action, Reason, Sketch};
-use wire::{Hexagons, Instant, Level, Nanos};
+use wire::{Hexagons, Instant, Joules, Level, Nanos, Seconds, Watts};
 
 use super::cell::{Cell, Fate};
 use super::config::{Config, FaultKind};
@@ -39,17 +40,6 @@ pub struct Outcome {
     pub step_response: Option<StepResponse>,
 }
 
-/// Heat on its way from shell to shell.
-struct Sky {
-    /// Per shell, what each step so far radiated, in joules; and before the start.
-    emitted: Vec<Vec<f64>>,
-    before: Vec<f64>,
-    /// Per shell, whole steps of light time from the shell inside, and the rest.
-    lag: Vec<(usize, f64)>,
-    /// Steps for which the absorbed heat has been handed out.
-    provided: Vec<usize>,
-}
-
 /// Runs a universe to its end, or until the observer says stop.
 ///
 /// # Panics
@@ -69,14 +59,13 @@ pub fn run(config: Config, options: Options, observer: &mut dyn Observer) -> Out
     let mut cells: Vec<Cell> = cells.collect();
     cells[0].around.budgets = Some(Vec::new());
     let starts: Vec<_> = cells.iter_mut().map(Cell::initial_events).collect();
-    let mut sky = Sky::new(&config, &cells);
+    let mut sky = Sky::over(&config, &mut cells);
     let mut engine = Engine::new(cells, lookahead, options.threads);
     for (cell, events) in starts.into_iter().enumerate() {
         for (at, tile, payload) in events {
             engine.schedule_initial(cell as u32, at, wire::Class::C, tile, payload);
         }
     }
-    sky.provide(&config, &mut engine.processes_mut().collect::<Vec<_>>());
 
     let end = Instant::EPOCH + config.end;
     let mut watch = Watch::new(&config);
@@ -99,82 +88,71 @@ pub fn run(config: Config, options: Options, observer: &mut dyn Observer) -> Out
     watch.conclude(&config, options, &injected, &engine, !stopped)
 }
 
-impl Sky {
-    fn new(config: &Config, cells: &[Cell]) -> Self {
-        let shells = config.shells.len();
-        let per_shell = config.cells_per_shell() as usize;
-        let step = config.heat_step;
-        let lag = (0..shells).map(|shell| match shell {
-            0 => (0, 0.0),
-            _ => {
-                let light = config.light_time(shell - 1, shell);
-                (
-                    (light.0 / step.0) as usize,
-                    (light.0 % step.0) as f64 / step.0 as f64,
-                )
-            }
-        });
-        let before = cells.chunks(per_shell).map(|shell| {
-            let watts: f64 = shell
-                .iter()
-                .map(|c| c.around.heat.tiles.radiating().0)
-                .sum();
-            watts * step.as_secs_f64()
-        });
-        Self {
-            emitted: vec![Vec::new(); shells],
-            before: before.collect(),
-            lag: lag.collect(),
-            provided: vec![0; shells],
-        }
-    }
+/// Heat on its way from shell to shell.
+struct Sky {
+    shells: Shells,
+}
 
-    /// What a shell radiated in a step, steps before the first included.
-    fn emitted(&self, shell: usize, step: Option<usize>) -> f64 {
-        step.map_or(self.before[shell], |step| self.emitted[shell][step])
+impl Sky {
+    /// The sky over cells about to begin, who are told what is already on its way.
+    fn over(config: &Config, cells: &mut [Cell]) -> Self {
+        let per_shell = config.cells_per_shell() as usize;
+        let shells = config
+            .shells
+            .iter()
+            .enumerate()
+            .map(|(i, shell)| physics::shells::Shell {
+                light_time: if i == 0 {
+                    Nanos::ZERO
+                } else {
+                    config.light_time(i - 1, i)
+                },
+                share: shell.coverage,
+                before: (cells[i * per_shell..(i + 1) * per_shell].iter())
+                    .map(|c| c.around.heat.tiles.radiating())
+                    .sum(),
+            });
+        let shells = Shells::new(&shells.collect::<Vec<_>>(), config.heat_step);
+        for (i, part) in cells.chunks_mut(per_shell).enumerate().skip(1) {
+            for watts in shells.known(i) {
+                let each = per_tile(config, watts);
+                part.iter_mut()
+                    .for_each(|c| c.around.heat.incoming.push_back(each));
+            }
+        }
+        Self { shells }
     }
 
     /// Takes what cells radiated since the last barrier and hands out what will
     /// arrive in the steps for which it is now known.
     fn exchange(&mut self, config: &Config, world: &mut World<'_, Cell>) {
         let mut cells: Vec<&mut Cell> = world.iter_mut().collect();
+        let per_shell = config.cells_per_shell() as usize;
         let steps = cells[0].around.heat.radiated.len();
-        if steps == 0 {
-            return;
-        }
-        for (shell, part) in cells.chunks(config.cells_per_shell() as usize).enumerate() {
-            for step in 0..steps {
-                // In the order of cells, whatever thread ran them.
-                let joules: f64 = part.iter().map(|c| c.around.heat.radiated[step].0).sum();
-                self.emitted[shell].push(joules);
+        let mut absorbed = vec![Watts::ZERO; config.shells.len()];
+        for step in 0..steps {
+            // In the order of cells, whatever thread ran them.
+            let emitted = cells.chunks(per_shell).map(|part| {
+                let joules: Joules = part.iter().map(|c| c.around.heat.radiated[step]).sum();
+                joules / Seconds::from(config.heat_step)
+            });
+            let emitted: Vec<Watts> = emitted.collect();
+            self.shells.step(&emitted, &mut absorbed);
+            for (part, &watts) in cells.chunks_mut(per_shell).zip(&absorbed).skip(1) {
+                let each = per_tile(config, watts);
+                part.iter_mut()
+                    .for_each(|c| c.around.heat.incoming.push_back(each));
             }
         }
         cells
             .iter_mut()
             .for_each(|c| c.around.heat.radiated.clear());
-        self.provide(config, &mut cells);
     }
+}
 
-    //= requirements H1
-    fn provide(&mut self, config: &Config, cells: &mut [&mut Cell]) {
-        let per_shell = config.cells_per_shell() as usize;
-        for shell in 1..config.shells.len() {
-            let (whole, part) = self.lag[shell];
-            let known = self.emitted[shell - 1].len() + whole;
-            for step in self.provided[shell]..known {
-                // Light of two steps arrives in one; each joule once.
-                let newer = self.emitted(shell - 1, step.checked_sub(whole));
-                let older = self.emitted(shell - 1, step.checked_sub(whole + 1));
-                let joules = config.shells[shell].coverage * ((1.0 - part) * newer + part * older);
-                let tiles = config.fanout.tiles_in(Level::Region) as f64;
-                let watts = joules / config.heat_step.as_secs_f64() / tiles;
-                for cell in &mut cells[shell * per_shell..(shell + 1) * per_shell] {
-                    cell.around.heat.incoming.push_back(watts);
-                }
-            }
-            self.provided[shell] = known.max(self.provided[shell]);
-        }
-    }
+/// A shell's heat falls evenly on its tiles.
+fn per_tile(config: &Config, watts: Watts) -> f64 {
+    watts.0 / config.fanout.tiles_in(Level::Region) as f64
 }
 
 /// Everything noticed while a run goes on.
