@@ -1,0 +1,511 @@
+//! How hot does a GPU site get?
+//!
+//! On the ground heat leaves through a coolant. A device's junction sits above its
+//! coolant by the power times a thermal resistance, and gets there with a time
+//! constant of half a minute; the coolant of a loop carries the heat of hundreds of
+//! devices to a plant that can reject so many watts and no more. Per device and loop:
+//!
+//! ```text
+//! C dT/dt   = P − (T − T_c)/R
+//! C_c dT_c/dt = Σ (T − T_c)/R − rejected          rejected ≤ capacity
+//! ```
+//!
+//! While the plant keeps up it holds the coolant at its setpoint, or as near as the
+//! outside allows (wet-bulb temperature plus the tower's approach). When it cannot, the
+//! coolant warms and takes every device on the loop with it; nobody's own power need have changed.
+//!
+//! # The method
+//!
+//! The devices' equation is linear, so it is solved exactly for a coolant that moves
+//! in a straight line during the step. The heat they then give is A + B ΔT_c,
+//! with A and B summed over a loop, which makes the loop's own balance an equation
+//! for the one unknown ΔT_c; because B is negative it can always be solved. Exact
+//! while the coolant is held, of second order while it moves, stable for any step.
+//!
+//! Deliberately absent: throttling and switching off. Firmware and schedulers do that, and a world
+//! plays them by setting watts; [`Site::condition`] says when they would.
+
+use crate::devices::Device;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::iter::Sum;
+use core::ops::{Add, AddAssign};
+use wire::{Joules, JoulesPerKelvin, Kelvin, Seconds, Watts};
+
+/// A cooling loop and the plant that rejects its heat.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loop {
+    /// Supply temperature that the plant aims for.
+    pub setpoint: Kelvin,
+    /// Most heat that the plant can reject; zero when it has failed.
+    pub capacity: Watts,
+    /// Heat capacity of the coolant in the loop.
+    pub coolant: JoulesPerKelvin,
+    /// Outside air or, for a cooling tower, its wet-bulb temperature.
+    pub outside: Kelvin,
+    /// How far above `outside` the plant's best is, K.
+    pub approach: Kelvin,
+    /// Warmest supply that the equipment accepts; see [`Site::inlet_excess`].
+    pub inlet_max: Kelvin,
+}
+
+impl Loop {
+    /// A facility loop to start from, by capacity: water at 25 °C, accepted up to 32 °C (ASHRAE TC 9.9
+    /// class W32), wet bulb 18 °C and a tower that comes within 4 K of it. The coolant's mass is chosen: 10 litres
+    /// a kilowatt of 4,186 J/(kg K), which warms by 1.4 K a minute when the plant fails at full load.
+    #[must_use]
+    pub fn of(capacity: Watts) -> Self {
+        Self {
+            setpoint: Kelvin::from_celsius(25.0),
+            capacity,
+            coolant: JoulesPerKelvin(capacity.0 / 1000.0 * 10.0 * 4_186.0),
+            outside: Kelvin::from_celsius(18.0),
+            approach: Kelvin(4.0),
+            inlet_max: Kelvin::from_celsius(32.0),
+        }
+    }
+
+    /// Coldest the plant makes the coolant: the setpoint, or what the outside allows.
+    #[must_use]
+    pub fn target(&self) -> Kelvin {
+        self.setpoint.max(self.outside + self.approach)
+    }
+}
+
+/// How a device is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    /// Below its throttling temperature.
+    Cool,
+    /// At or above it: its firmware lowers the clock.
+    Throttling,
+    /// At or above its shutdown temperature: its firmware switches it off.
+    Shutdown,
+}
+
+/// Something was placed in what does not exist. Nothing was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misplaced {
+    /// What was placed: "device", "node" or "rack".
+    pub what: &'static str,
+    /// Which of them.
+    pub index: usize,
+    /// The container it names.
+    pub into: u32,
+    /// How many containers there are.
+    pub of: usize,
+}
+
+impl fmt::Display for Misplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} is placed in number {}, but there are only {}; nothing was built",
+            self.what, self.index, self.into, self.of
+        )
+    }
+}
+
+impl core::error::Error for Misplaced {}
+
+fn check(what: &'static str, into: &[u32], of: usize) -> Result<(), Misplaced> {
+    match into.iter().position(|&into| into as usize >= of) {
+        None => Ok(()),
+        Some(index) => Err(Misplaced {
+            what,
+            index,
+            into: into[index],
+            of,
+        }),
+    }
+}
+
+/// Where a site's heat went during a step, or over several.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Flows {
+    /// Electrical energy.
+    pub supplied: Joules,
+    /// Heat that the plants rejected.
+    pub rejected: Joules,
+    /// Heat by which devices and coolant are richer.
+    pub stored: Joules,
+}
+
+impl Flows {
+    /// What the books fail to explain: supplied − rejected − stored.
+    #[must_use]
+    pub fn imbalance(&self) -> Joules {
+        self.supplied - self.rejected - self.stored
+    }
+}
+
+impl AddAssign for Flows {
+    fn add_assign(&mut self, other: Self) {
+        self.supplied += other.supplied;
+        self.rejected += other.rejected;
+        self.stored += other.stored;
+    }
+}
+
+impl Add for Flows {
+    type Output = Self;
+    fn add(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}
+
+impl Sum for Flows {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}
+
+//= requirements H1
+/// The heat of a site: devices on cooling loops.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    loops: Vec<Loop>,
+    /// Coolant temperature of each loop, K.
+    supply: Vec<f64>,
+    /// Mean power rejected by each loop during the last step, W.
+    rejected: Vec<f64>,
+    /// Mean power each loop was given during the last step, W.
+    given: Vec<f64>,
+    devices: Vec<Device>,
+    cooled_by: Vec<u32>,
+    kelvin: Vec<f64>,
+    watts: Vec<f64>,
+    /// How far each loop's coolant moved during the last step, K.
+    moved: Vec<f64>,
+    /// Step length that `pace` was worked out for.
+    paced_for: Seconds,
+    pace: Vec<Pace>,
+    /// −B of each loop, J/K.
+    yielding: Vec<f64>,
+}
+
+/// A device's numbers for a step of a given length h, with τ = RC.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Pace {
+    /// R, K/W.
+    resistance: f64,
+    /// C, J/K.
+    capacity: f64,
+    /// 1 − e^(−h/τ): how far towards rest it gets.
+    gain: f64,
+    /// τ (1 − e^(−h/τ)) / R: heat withheld per kelvin of distance from rest, J/K.
+    withheld: f64,
+    /// 1 − gain τ/h: how far it follows a coolant moving steadily during the step.
+    follow: f64,
+}
+
+impl Site {
+    /// Idle devices at rest on loops at their targets. `cooled_by[i]` is the loop of `devices[i]`.
+    ///
+    /// # Errors
+    /// If a device names a loop that is not there.
+    ///
+    /// # Panics
+    /// If the two slices differ in length, or a loop or device has no heat capacity.
+    pub fn new(loops: &[Loop], devices: &[&Device], cooled_by: &[u32]) -> Result<Self, Misplaced> {
+        assert_eq!(devices.len(), cooled_by.len(), "one loop per device");
+        check("device", cooled_by, loops.len())?;
+        for part in loops {
+            assert!(
+                part.coolant.0 > 0.0 && part.capacity.0 >= 0.0,
+                "not a loop that can exist: {part:?}"
+            );
+        }
+        for device in devices {
+            assert!(
+                device.heat_capacity.0 > 0.0 && device.resistance.0 > 0.0,
+                "not a device that can exist: {device:?}"
+            );
+        }
+        let supply: Vec<_> = loops.iter().map(|part| part.target().0).collect();
+        let rest = |(device, by): (&&Device, &u32)| {
+            supply[*by as usize] + (device.resistance * device.idle).0
+        };
+        Ok(Self {
+            kelvin: devices.iter().zip(cooled_by).map(rest).collect(),
+            watts: devices.iter().map(|device| device.idle.0).collect(),
+            devices: devices.iter().map(|device| **device).collect(),
+            cooled_by: cooled_by.to_vec(),
+            rejected: vec![0.0; loops.len()],
+            given: vec![0.0; loops.len()],
+            moved: vec![0.0; loops.len()],
+            yielding: vec![0.0; loops.len()],
+            loops: loops.to_vec(),
+            supply,
+            paced_for: Seconds::ZERO,
+            pace: Vec::new(),
+        })
+    }
+
+    /// Sets what a device draws from now on.
+    pub fn set_watts(&mut self, device: usize, watts: Watts) {
+        self.watts[device] = watts.0;
+    }
+
+    /// What every device draws, W, in the order they were given.
+    #[must_use]
+    pub fn watts(&self) -> &[f64] {
+        &self.watts
+    }
+
+    /// [`Site::watts`] to be written to.
+    pub fn watts_mut(&mut self) -> &mut [f64] {
+        &mut self.watts
+    }
+
+    /// Junction temperatures, K, in the order the devices were given.
+    #[must_use]
+    pub fn kelvin(&self) -> &[f64] {
+        &self.kelvin
+    }
+
+    /// What a device is.
+    #[must_use]
+    pub fn device(&self, device: usize) -> &Device {
+        &self.devices[device]
+    }
+
+    /// The loop that cools a device.
+    #[must_use]
+    pub fn cooled_by(&self, device: usize) -> usize {
+        self.cooled_by[device] as usize
+    }
+
+    /// How a device is doing.
+    #[must_use]
+    pub fn condition(&self, device: usize) -> Condition {
+        let (is, kelvin) = (&self.devices[device], Kelvin(self.kelvin[device]));
+        if kelvin >= is.shutdown {
+            Condition::Shutdown
+        } else if kelvin >= is.throttle {
+            Condition::Throttling
+        } else {
+            Condition::Cool
+        }
+    }
+
+    /// The loops as they are now.
+    #[must_use]
+    pub fn loops(&self) -> &[Loop] {
+        &self.loops
+    }
+
+    /// Sets how much a loop's plant can reject from now on; zero for one that has failed.
+    pub fn set_capacity(&mut self, of: usize, capacity: Watts) {
+        self.loops[of].capacity = capacity.max(Watts::ZERO);
+    }
+
+    /// Sets the weather a loop's plant has to work with.
+    pub fn set_outside(&mut self, of: usize, outside: Kelvin) {
+        self.loops[of].outside = outside;
+    }
+
+    /// Temperature of the coolant a loop supplies.
+    #[must_use]
+    pub fn supply(&self, of: usize) -> Kelvin {
+        Kelvin(self.supply[of])
+    }
+
+    /// Mean heat a loop took from its devices during the last step.
+    #[must_use]
+    pub fn load(&self, of: usize) -> Watts {
+        Watts(self.given[of])
+    }
+
+    /// Mean heat a loop's plant rejected during the last step.
+    #[must_use]
+    pub fn rejected(&self, of: usize) -> Watts {
+        Watts(self.rejected[of])
+    }
+
+    /// How far a loop's supply is above what its equipment accepts; negative while it is below.
+    #[must_use]
+    pub fn inlet_excess(&self, of: usize) -> Kelvin {
+        self.supply(of) - self.loops[of].inlet_max
+    }
+
+    /// Heat held above absolute zero by devices and coolant.
+    #[must_use]
+    pub fn heat(&self) -> Joules {
+        let devices = self.devices.iter().zip(&self.kelvin);
+        let loops = self.loops.iter().zip(&self.supply);
+        devices
+            .map(|(device, t)| device.heat_capacity * Kelvin(*t))
+            .sum::<Joules>()
+            + loops.map(|(part, t)| part.coolant * Kelvin(*t)).sum()
+    }
+
+    /// Lets `dt` pass with power, capacity and weather held constant.
+    ///
+    /// # Panics
+    /// If `dt` is negative.
+    pub fn step(&mut self, dt: Seconds) -> Flows {
+        assert!(dt.0 >= 0.0, "time runs forwards, not {dt}");
+        if dt.0 == 0.0 {
+            return Flows::default();
+        }
+        if self.paced_for != dt {
+            self.set_pace(dt);
+        }
+        let h = dt.0;
+        let (mut supplied, mut stored) = (0.0, 0.0);
+
+        // Devices, as if the coolant stood still; `given` collects A.
+        self.given.fill(0.0);
+        let bodies = self.kelvin.iter_mut().zip(&self.watts).zip(&self.pace);
+        for (((t, watts), pace), by) in bodies.zip(&self.cooled_by) {
+            let by = *by as usize;
+            let away = self.supply[by] + watts * pace.resistance - *t;
+            let change = pace.gain * away;
+            *t += change;
+            supplied += watts * h;
+            stored += pace.capacity * change;
+            self.given[by] += watts * h - pace.withheld * away;
+        }
+
+        // Loops: C_c ΔT_c = A + B ΔT_c − rejected.
+        let mut rejected = 0.0;
+        for (i, part) in self.loops.iter().enumerate() {
+            let (most, target) = (part.capacity.0 * h, part.target().0);
+            let hold = target - self.supply[i];
+            let to_hold = self.given[i] - (part.coolant.0 + self.yielding[i]) * hold;
+            let rejects = to_hold.clamp(0.0, most);
+            let warming = if rejects == to_hold {
+                hold
+            } else {
+                (self.given[i] - rejects) / (part.coolant.0 + self.yielding[i])
+            };
+            self.supply[i] += warming;
+            self.given[i] = (self.given[i] - self.yielding[i] * warming) / h;
+            self.rejected[i] = rejects / h;
+            rejected += rejects;
+            stored += part.coolant.0 * warming;
+            self.moved[i] = warming;
+        }
+
+        // Devices again: what the coolant's movement adds.
+        for ((t, pace), by) in self.kelvin.iter_mut().zip(&self.pace).zip(&self.cooled_by) {
+            let change = pace.follow * self.moved[*by as usize];
+            *t += change;
+            stored += pace.capacity * change;
+        }
+        Flows {
+            supplied: Joules(supplied),
+            rejected: Joules(rejected),
+            stored: Joules(stored),
+        }
+    }
+
+    fn set_pace(&mut self, dt: Seconds) {
+        let pace = |device: &Device| {
+            let (r, c) = (device.resistance.0, device.heat_capacity.0);
+            let tau = r * c;
+            let gain = -libm::expm1(-dt.0 / tau);
+            Pace {
+                resistance: r,
+                capacity: c,
+                gain,
+                withheld: tau * gain / r,
+                follow: 1.0 - gain * tau / dt.0,
+            }
+        };
+        self.pace = self.devices.iter().map(pace).collect();
+        self.yielding.fill(0.0);
+        for (pace, by) in self.pace.iter().zip(&self.cooled_by) {
+            self.yielding[*by as usize] += pace.capacity * pace.follow;
+        }
+        self.paced_for = dt;
+    }
+}
+
+/// Which device sits in which node, rack and row, and what a rack's feed can carry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    node_of: Vec<u32>,
+    rack_of: Vec<u32>,
+    row_of: Vec<u32>,
+    rows: usize,
+    /// Most power each rack's feed carries.
+    pub rack_limit: Vec<Watts>,
+}
+
+/// What every level of a site draws.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Draw {
+    /// Each node.
+    pub nodes: Vec<Watts>,
+    /// Each rack.
+    pub racks: Vec<Watts>,
+    /// Each row.
+    pub rows: Vec<Watts>,
+    /// The whole site.
+    pub site: Watts,
+}
+
+impl Layout {
+    /// `node_of[device]`, `rack_of[node]`, `row_of[rack]`, `rack_limit[rack]`. A node's own processors are devices too.
+    ///
+    /// # Errors
+    /// If a device or node is placed in what is not there.
+    ///
+    /// # Panics
+    /// Unless there is one limit per rack.
+    pub fn new(
+        node_of: &[u32],
+        rack_of: &[u32],
+        row_of: &[u32],
+        rack_limit: &[Watts],
+    ) -> Result<Self, Misplaced> {
+        check("device", node_of, rack_of.len())?;
+        check("node", rack_of, row_of.len())?;
+        assert_eq!(row_of.len(), rack_limit.len(), "one limit per rack");
+        Ok(Self {
+            node_of: node_of.to_vec(),
+            rack_of: rack_of.to_vec(),
+            row_of: row_of.to_vec(),
+            rows: row_of.iter().max().map_or(0, |last| *last as usize + 1),
+            rack_limit: rack_limit.to_vec(),
+        })
+    }
+
+    /// Adds up what devices draw (see [`Site::watts`]) level by level.
+    #[must_use]
+    pub fn draw(&self, watts: &[f64]) -> Draw {
+        let sum = |parts: &[Watts], into: &[u32], of: usize| {
+            let mut sums = vec![Watts::ZERO; of];
+            for (part, into) in parts.iter().zip(into) {
+                sums[*into as usize] += *part;
+            }
+            sums
+        };
+        let devices: Vec<_> = watts.iter().copied().map(Watts).collect();
+        let nodes = sum(&devices, &self.node_of, self.rack_of.len());
+        let racks = sum(&nodes, &self.rack_of, self.row_of.len());
+        let rows = sum(&racks, &self.row_of, self.rows);
+        Draw {
+            site: rows.iter().copied().sum(),
+            nodes,
+            racks,
+            rows,
+        }
+    }
+
+    /// Racks that draw more than their feed carries, and by how much.
+    pub fn overdrawn(&self, draw: &Draw) -> impl Iterator<Item = (usize, Watts)> {
+        let excess = draw
+            .racks
+            .iter()
+            .zip(&self.rack_limit)
+            .map(|(is, most)| *is - *most);
+        excess
+            .enumerate()
+            .filter(|(_, excess)| *excess > Watts::ZERO)
+    }
+}
