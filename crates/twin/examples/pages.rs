@@ -1,0 +1,64 @@
+//! Writes every page of the twin from invented data, to look at them:
+//! `cargo run -p twin --example pages -- target/pages`
+
+use std::path::PathBuf;
+
+use twin::record::report::{Boundaries, SweepPoint, comparison_page, run_page, sweep_page};
+use twin::record::{Comparison, Sweep};
+
+#[path = "../tests/record/sample.rs"]
+mod sample;
+
+fn main() -> std::io::Result<()> {
+    let to = PathBuf::from(std::env::args().nth(1).expect("a directory to write to"));
+    std::fs::create_dir_all(&to)?;
+    let (with, without) = (sample::shells(true), sample::shells(false));
+    for (name, (summary, series)) in [
+        ("shells", &with),
+        ("runaway", &without),
+        ("site", &sample::site()),
+        ("cell", &sample::cell()),
+    ] {
+        std::fs::write(
+            to.join(name).with_extension("html"),
+            run_page(summary, series),
+        )?;
+    }
+    let comparison = Comparison {
+        title: "five shells: Thermos on or off".to_owned(),
+        intent: "The same load, faults and seed, with and without backpressure.".to_owned(),
+        command: "cosmos twin compare universes/five-shells.toml --set thermos.enabled=false"
+            .to_owned(),
+        runs: vec![
+            ("Thermos".to_owned(), &with.0, &with.1),
+            ("without".to_owned(), &without.0, &without.1),
+        ],
+    };
+    std::fs::write(to.join("comparison.html"), comparison_page(&comparison))?;
+    let points = (1..=40).map(|i| {
+        let x = f64::from(i) * 0.05;
+        SweepPoint {
+            value: x / 0.5,
+            gain_times_delay: x,
+            overshoot: if x < 0.38 {
+                0.0
+            } else {
+                (x - 0.37).powf(1.6) * 0.9
+            },
+            stable: x < 1.56,
+        }
+    });
+    let sweep = Sweep {
+        universe: "thermal loop under light delay".to_owned(),
+        intent: "How strong may backpressure be before the loop swings, and before it breaks?"
+            .to_owned(),
+        command: "cosmos twin sweep universes/loop.toml thermos.gain 0.1..4.0/40".to_owned(),
+        parameter: "thermos.gain".to_owned(),
+        points: points.collect(),
+        boundaries: Boundaries {
+            overshoot_begins: Some(0.38),
+            instability_begins: Some(1.56),
+        },
+    };
+    std::fs::write(to.join("sweep.html"), sweep_page(&sweep))
+}

@@ -1,0 +1,206 @@
+//! When does a run exist?
+//!
+//! All at once. A run is built in a hidden sibling of the place it will have, on the
+//! same file system, and renamed when it is whole. A request that fails, or a
+//! program that panics, leaves nothing behind; one killed outright leaves a sibling
+//! whose name begins with a dot.
+//!
+//! A run is never written over another: the name is claimed by making an empty
+//! directory, which fails if there is one, and the rename replaces that.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::report;
+use super::{History, RecordError, Series, Summary};
+
+/// A run on its way to disk. Dropped, it takes everything with it.
+#[derive(Debug)]
+pub struct RunDirectory {
+    /// Declared before `made`, so dropped before it: its parent empties first.
+    building: TempDir,
+    place: Place,
+    /// Held to be dropped: undoes the making of the parent.
+    made: Option<MadeParents>,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// `mercury-seed7`, or `mercury-seed7-2` and so on if that is taken.
+    Free(PathBuf),
+    /// As the user said.
+    Exactly(PathBuf),
+}
+
+impl RunDirectory {
+    /// Begins a run that will be `<root>/<universe>-seed<seed>`, with `-2`, `-3`, …
+    /// behind it if there are such runs already. Makes `root` if it is missing.
+    pub fn begin(root: &Path, universe: &str, seed: u64) -> Result<Self, RecordError> {
+        let name = format!("{}-seed{seed}", file_name(universe));
+        Self::build(root, Place::Free(root.join(name)))
+    }
+
+    /// Begins a run that will be exactly here; refused if something is.
+    pub fn begin_at(path: &Path) -> Result<Self, RecordError> {
+        // Asked now as well as at the end, since a run can take hours.
+        if path.symlink_metadata().is_ok() {
+            let path = path.to_owned();
+            return Err(RecordError::Exists { path });
+        }
+        let parent = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        Self::build(parent, Place::Exactly(path.to_owned()))
+    }
+
+    fn build(parent: &Path, place: Place) -> Result<Self, RecordError> {
+        let made = MadeParents::make(parent).map_err(file("create", parent))?;
+        let (Place::Free(path) | Place::Exactly(path)) = &place;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut builder = tempfile::Builder::new();
+        let prefix = format!(".{name}.");
+        builder.prefix(&prefix);
+        // A private mode is for secrets; a run is as readable as any other output.
+        #[cfg(unix)]
+        let umasked = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        #[cfg(unix)]
+        builder.permissions(umasked);
+        let building = builder
+            .tempdir_in(parent)
+            .map_err(file("create a directory in", parent))?;
+        Ok(Self {
+            building,
+            place,
+            made,
+        })
+    }
+
+    /// Where a file of the run lies while it is built.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.building.path().join(name)
+    }
+
+    /// Begins `history.db`.
+    pub fn history(&self) -> Result<History, RecordError> {
+        History::create(&self.path("history.db"))
+    }
+
+    /// Writes one file of the run.
+    pub fn write(&self, name: &str, text: &str) -> Result<(), RecordError> {
+        let path = self.path(name);
+        fs::write(&path, text).map_err(file("write", &path))
+    }
+
+    /// Writes all three files and gives the run its name, which it returns. A run that
+    /// was stopped says so in its summary and is kept the same way.
+    pub fn finish(
+        self,
+        mut history: History,
+        summary: &Summary,
+        series: &Series,
+    ) -> Result<PathBuf, RecordError> {
+        history.series(series)?;
+        history.finish(summary)?;
+        self.write("summary.json", &summary.to_json())?;
+        self.write("report.html", &report::run_page(summary, series))?;
+        self.keep()
+    }
+
+    /// Gives what was written so far its name, which it returns.
+    pub fn keep(mut self) -> Result<PathBuf, RecordError> {
+        let parts = fs::read_dir(self.building.path());
+        for part in parts.map_err(file("read", self.building.path()))? {
+            let path = part.map_err(file("read", self.building.path()))?.path();
+            // Before the rename, so that no crash can show a whole directory of empty files.
+            fs::File::open(&path)
+                .and_then(|part| part.sync_all())
+                .map_err(file("write", &path))?;
+        }
+        let path = self.claim()?;
+        if let Err(source) = fs::rename(self.building.path(), &path) {
+            let _ = fs::remove_dir(&path);
+            return Err(file("rename the finished run to", &path)(source));
+        }
+        self.building.disable_cleanup(true);
+        self.made = None;
+        Ok(path)
+    }
+
+    /// Makes an empty directory that nobody else has.
+    fn claim(&self) -> Result<PathBuf, RecordError> {
+        let mut number = 1_u64;
+        loop {
+            let path = match &self.place {
+                Place::Free(path) if number > 1 => {
+                    let mut name = path.clone().into_os_string();
+                    name.push(format!("-{number}"));
+                    PathBuf::from(name)
+                }
+                Place::Free(path) | Place::Exactly(path) => path.clone(),
+            };
+            match (fs::create_dir(&path), &self.place) {
+                (Ok(()), _) => return Ok(path),
+                (Err(e), Place::Free(_)) if e.kind() == ErrorKind::AlreadyExists => number += 1,
+                (Err(e), Place::Exactly(_)) if e.kind() == ErrorKind::AlreadyExists => {
+                    return Err(RecordError::Exists { path });
+                }
+                (Err(source), _) => return Err(file("create", &path)(source)),
+            }
+        }
+    }
+}
+
+/// Directories made on the way to a run. Dropped, it removes those still empty.
+#[derive(Debug)]
+struct MadeParents(Vec<PathBuf>);
+
+impl MadeParents {
+    /// Makes what is missing of `path`; `None` if nothing is.
+    fn make(path: &Path) -> io::Result<Option<Self>> {
+        let missing = path
+            .ancestors()
+            .take_while(|p| *p != Path::new("") && !p.exists());
+        let made = Self(missing.map(Path::to_owned).collect());
+        fs::create_dir_all(path)?;
+        Ok((!made.0.is_empty()).then_some(made))
+    }
+}
+
+impl Drop for MadeParents {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // Innermost first; one that is not empty has become somebody's.
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
+
+fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecordError {
+    let path = path.to_owned();
+    move |source| RecordError::File {
+        doing,
+        path,
+        source,
+    }
+}
+
+/// A universe's name as part of a file name: letters, digits, `-`, `_` and inner dots.
+fn file_name(universe: &str) -> String {
+    let safe = |c: char| match c {
+        c if c.is_alphanumeric() => c,
+        '-' | '_' | '.' => c,
+        _ => '-',
+    };
+    // At most 48 × 4 bytes: with seed, number and the sibling's suffix still within the
+    // 255 a file name may have.
+    let name: String = universe.chars().map(safe).take(48).collect();
+    match name.trim_matches(['.', '-']) {
+        "" => "universe".to_owned(),
+        name => name.to_owned(),
+    }
+}

@@ -1,0 +1,436 @@
+//! Why did that happen?
+//!
+//! `history.db`, an SQLite file for whoever asks, with any tool that speaks SQL:
+//!
+//! ```sql
+//! SELECT round(seconds) AS t, action, reason, found, bound FROM decisions
+//! WHERE work = 17 ORDER BY seconds;
+//! ```
+//!
+//! The file describes itself: `SELECT * FROM schema`.
+//!
+//! It is written fast and made safe late. Until [`History::finish`] it has no journal
+//! and is never synced: a run that dies takes its hidden directory with it
+//! ([`super::RunDirectory`]), so there is nothing a half-written file could harm.
+//! Rows are bound from a buffer in batches; indexes are built at the end, once,
+//! which is about three times faster than keeping them up to date. Dropped without
+//! `finish`, a history is still whole and readable but its `runs` table is empty.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, params};
+use telemetry::Decision;
+
+use super::{Metric, RecordError, Series, Summary};
+
+/// The version of the tables, also in `PRAGMA user_version`. It grows when a column
+/// changes its name or meaning, not when one is added.
+pub const VERSION: u32 = 1;
+
+/// A history being written.
+#[derive(Debug)]
+pub struct History {
+    connection: Connection,
+    path: PathBuf,
+    decisions: Vec<DecisionRow>,
+    events: Vec<EventRow>,
+    closed: bool,
+}
+
+/// Rows bound per transaction. Large enough that the statement is looked up rarely,
+/// small enough (350 KB) to stay in cache.
+const BATCH: usize = 4096;
+
+#[derive(Debug)]
+struct DecisionRow {
+    decision: Decision,
+    cell: Option<u64>,
+    count: u64,
+    detail: Option<Box<str>>,
+}
+
+#[derive(Debug)]
+struct EventRow {
+    seconds: f64,
+    kind: &'static str,
+    subject: Option<u64>,
+    detail: Option<Box<str>>,
+}
+
+struct Table {
+    name: &'static str,
+    meaning: &'static str,
+    columns: &'static [Column],
+}
+
+struct Column {
+    name: &'static str,
+    sql: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+}
+
+const fn column(
+    name: &'static str,
+    sql: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+) -> Column {
+    Column {
+        name,
+        sql,
+        unit,
+        meaning,
+    }
+}
+
+/// The tables, declared once: what creates them also fills `schema`.
+const TABLES: [Table; 4] = [
+    Table {
+        name: "runs",
+        meaning: "The run, in one row; none if it was stopped before it could be summed up",
+        columns: &[
+            column("universe", "TEXT NOT NULL", "", "Name of the universe"),
+            column("intent", "TEXT NOT NULL", "", "What it is for"),
+            column("kind", "TEXT NOT NULL", "", "shells, site or cell"),
+            column(
+                "seed",
+                "TEXT NOT NULL",
+                "",
+                "Seed; text, because SQLite has no unsigned 64-bit number",
+            ),
+            column("threads", "INTEGER NOT NULL", "", "Threads it ran on"),
+            column("tiles", "INTEGER NOT NULL", "", "Tiles simulated"),
+            column("simulated_seconds", "REAL", "s", "Coordinate time reached"),
+            column("wall_seconds", "REAL", "s", "Time it took"),
+            column("events", "INTEGER NOT NULL", "", "Events processed"),
+            column("peak_rss_bytes", "INTEGER NOT NULL", "B", "Memory, at most"),
+            column(
+                "history_hash",
+                "TEXT NOT NULL",
+                "",
+                "Equal for equal seeds, whatever the threads",
+            ),
+            column(
+                "complete",
+                "INTEGER NOT NULL",
+                "",
+                "0 if stopped before its end",
+            ),
+            column("held", "INTEGER NOT NULL", "", "1 if every invariant held"),
+            column(
+                "command",
+                "TEXT NOT NULL",
+                "",
+                "The command that repeats it",
+            ),
+            column("summary", "TEXT NOT NULL", "", "summary.json, whole"),
+        ],
+    },
+    Table {
+        name: "decisions",
+        meaning: "What was decided, for whom, and the two numbers that settled it",
+        columns: &[
+            column("seconds", "REAL NOT NULL", "s", "When, coordinate time"),
+            column("action", "TEXT NOT NULL", "", "What was done"),
+            column("reason", "TEXT NOT NULL", "", "Why"),
+            column(
+                "subject",
+                "INTEGER NOT NULL",
+                "",
+                "The tile that decided or was decided on; of a batch, the first",
+            ),
+            column("cell", "INTEGER", "", "Its cell, where known"),
+            column("work", "INTEGER", "", "The piece of work, if there is one"),
+            column(
+                "found",
+                "REAL",
+                "",
+                "What was measured: kelvin, a fraction or a score, by reason",
+            ),
+            column(
+                "bound",
+                "REAL",
+                "",
+                "What it was held against, in the same unit",
+            ),
+            column(
+                "count",
+                "INTEGER NOT NULL",
+                "",
+                "Equal decisions this row stands for",
+            ),
+            column("detail", "TEXT", "", "More in words; of a batch, its tiles"),
+        ],
+    },
+    Table {
+        name: "events",
+        meaning: "What happened to the universe: faults, repairs, violations",
+        columns: &[
+            column("seconds", "REAL NOT NULL", "s", "When, coordinate time"),
+            column("kind", "TEXT NOT NULL", "", "What happened"),
+            column("subject", "INTEGER", "", "The tile, if it was one"),
+            column("detail", "TEXT", "", "More in words"),
+        ],
+    },
+    Table {
+        name: "samples",
+        meaning: "Groups over time, every sample; the charts of report.html show fewer",
+        columns: &[
+            column("seconds", "REAL NOT NULL", "s", "When, coordinate time"),
+            column(
+                "group_name",
+                "TEXT NOT NULL",
+                "",
+                "Shell, cooling loop or cell",
+            ),
+            column(
+                "metric",
+                "TEXT NOT NULL",
+                "",
+                "kelvin_* in K, tiles dark, work waiting; the others are fractions",
+            ),
+            column("value", "REAL NOT NULL", "", "Its value"),
+        ],
+    },
+];
+
+const INDEXES: &str = "
+    CREATE INDEX decisions_by_work ON decisions (work, seconds) WHERE work IS NOT NULL;
+    CREATE INDEX decisions_by_subject ON decisions (subject, seconds);
+    CREATE INDEX decisions_by_action ON decisions (action, reason, seconds);
+    CREATE INDEX events_by_kind ON events (kind, seconds);
+    CREATE INDEX events_by_subject ON events (subject, seconds);
+    CREATE INDEX samples_by_metric ON samples (metric, group_name, seconds);
+";
+
+impl History {
+    /// Begins a history in a file that does not exist yet.
+    pub fn create(path: &Path) -> Result<Self, RecordError> {
+        // SQLite would open what is there.
+        std::fs::File::create_new(path).map_err(|source| RecordError::File {
+            doing: "create",
+            path: path.to_owned(),
+            source,
+        })?;
+        let connection = Connection::open(path)
+            .and_then(|connection| {
+                connection.execute_batch(
+                    "PRAGMA page_size = 8192;
+                     PRAGMA journal_mode = OFF;
+                     PRAGMA synchronous = OFF;
+                     PRAGMA locking_mode = EXCLUSIVE;",
+                )?;
+                connection.execute_batch(&tables())?;
+                Ok(connection)
+            })
+            .map_err(refused("create", path))?;
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            decisions: Vec::with_capacity(BATCH),
+            events: Vec::new(),
+            closed: false,
+        })
+    }
+
+    /// Records a decision, or `count` equal ones of which it is the first.
+    //= requirements S7
+    pub fn decision(
+        &mut self,
+        decision: &Decision,
+        cell: Option<u64>,
+        count: u64,
+        detail: &str,
+    ) -> Result<(), RecordError> {
+        self.decisions.push(DecisionRow {
+            decision: *decision,
+            cell,
+            count,
+            detail: (!detail.is_empty()).then(|| detail.into()),
+        });
+        if self.decisions.len() >= BATCH {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    /// Records something that happened to the universe.
+    pub fn event(
+        &mut self,
+        seconds: f64,
+        kind: &'static str,
+        subject: Option<u64>,
+        detail: &str,
+    ) -> Result<(), RecordError> {
+        self.events.push(EventRow {
+            seconds,
+            kind,
+            subject,
+            detail: (!detail.is_empty()).then(|| detail.into()),
+        });
+        if self.events.len() >= BATCH {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    /// Records every sample of every group, whole.
+    pub fn series(&mut self, series: &Series) -> Result<(), RecordError> {
+        let insert = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            let mut to = transaction.prepare("INSERT INTO samples VALUES (?, ?, ?, ?)")?;
+            for group in series.groups() {
+                for metric in Metric::ALL {
+                    let rows = series.seconds().iter().zip(group.column(metric));
+                    for (seconds, value) in rows.filter(|(_, value)| value.is_finite()) {
+                        to.execute(params![seconds, group.name, metric.name(), value])?;
+                    }
+                }
+            }
+            drop(to);
+            transaction.commit()
+        };
+        insert().map_err(refused("write samples to", &self.path))
+    }
+
+    /// Writes the one row of `runs` and leaves a file that any SQLite opens, for
+    /// reading and for writing.
+    pub fn finish(mut self, summary: &Summary) -> Result<(), RecordError> {
+        let insert = self.connection.execute(
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                summary.universe,
+                summary.intent,
+                summary.kind.name(),
+                summary.seed.to_string(),
+                summary.threads,
+                signed(summary.tiles),
+                known(summary.simulated_seconds),
+                known(summary.wall_seconds),
+                signed(summary.events),
+                signed(summary.peak_rss_bytes),
+                format!("{:032x}", summary.history_hash),
+                summary.complete,
+                summary.held(),
+                summary.command,
+                summary.to_json(),
+            ],
+        );
+        insert.map_err(refused("write the run to", &self.path))?;
+        self.close()
+    }
+
+    /// Binds what is buffered.
+    fn flush(&mut self) -> Result<(), RecordError> {
+        let insert = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            let mut to = transaction
+                .prepare_cached("INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+            for row in &self.decisions {
+                let it = &row.decision;
+                let work = (it.work != Decision::NO_WORK).then_some(signed(it.work));
+                to.execute(params![
+                    it.at.as_secs_f64(),
+                    it.action.name(),
+                    it.reason.name(),
+                    signed(it.subject.0),
+                    row.cell.map(signed),
+                    work,
+                    known(it.found),
+                    known(it.bound),
+                    signed(row.count),
+                    row.detail,
+                ])?;
+            }
+            drop(to);
+            let mut to = transaction.prepare_cached("INSERT INTO events VALUES (?, ?, ?, ?)")?;
+            for row in &self.events {
+                to.execute(params![
+                    row.seconds,
+                    row.kind,
+                    row.subject.map(signed),
+                    row.detail
+                ])?;
+            }
+            drop(to);
+            transaction.commit()
+        };
+        let done = insert().map_err(refused("write decisions to", &self.path));
+        // Also after an error: a row is never written twice.
+        self.decisions.clear();
+        self.events.clear();
+        done
+    }
+
+    /// Everything buffered to the file, indexes, and an ordinary journal.
+    fn close(&mut self) -> Result<(), RecordError> {
+        self.closed = true;
+        self.flush()?;
+        self.connection
+            .execute_batch(INDEXES)
+            .and_then(|()| {
+                // Both are kept in the file or end with the connection; said here so
+                // that they hold even if a default changes.
+                self.connection.execute_batch(
+                    "PRAGMA locking_mode = NORMAL;
+                     PRAGMA journal_mode = DELETE;",
+                )
+            })
+            .map_err(refused("finish", &self.path))
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        if !self.closed {
+            // There is nobody left to tell; `finish` tells.
+            let _ = self.close();
+        }
+    }
+}
+
+fn tables() -> String {
+    let mut sql = format!(
+        "PRAGMA user_version = {VERSION};
+         CREATE TABLE schema (version INTEGER NOT NULL, table_name TEXT NOT NULL,
+             column_name TEXT, unit TEXT NOT NULL, meaning TEXT NOT NULL);"
+    );
+    let quoted = |text: &str| text.replace('\'', "''");
+    for table in &TABLES {
+        let columns: Vec<_> = (table.columns.iter())
+            .map(|column| format!("{} {}", column.name, column.sql))
+            .collect();
+        sql += &format!("CREATE TABLE {} ({});", table.name, columns.join(", "));
+        let whole = column("", "", "", table.meaning);
+        for column in std::iter::once(&whole).chain(table.columns) {
+            sql += &format!(
+                "INSERT INTO schema VALUES ({VERSION}, '{}', nullif('{}', ''), '{}', '{}');",
+                table.name,
+                column.name,
+                column.unit,
+                quoted(column.meaning),
+            );
+        }
+    }
+    sql
+}
+
+/// SQLite's integers are signed; no count or number of a run reaches 2⁶³.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// NULL for what was not measured; SQLite would keep an infinity.
+fn known(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+fn refused(doing: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> RecordError {
+    let path = path.to_owned();
+    move |source| RecordError::History {
+        doing,
+        path,
+        source,
+    }
+}

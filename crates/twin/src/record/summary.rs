@@ -1,0 +1,365 @@
+//! How did it end?
+//!
+//! `summary.json`, for scripts, dashboards and other runs to be compared with. Its
+//! keys are a public promise: one may be added, none changes its name or its meaning
+//! (a test holds the list). A number nobody measured is `null`, never 0.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use telemetry::{Action, Reason, Sketch};
+
+/// The outcome of one run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The universe's name.
+    pub universe: String,
+    /// What the universe is for, in its own sentence.
+    pub intent: String,
+    /// What its holons are.
+    pub kind: Kind,
+    /// The seed everything random was drawn from.
+    pub seed: u64,
+    /// Threads it ran on; the history does not depend on them.
+    pub threads: u32,
+    /// Tiles (devices, on a site) simulated one by one.
+    pub tiles: u64,
+    /// How far coordinate time got.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub simulated_seconds: f64,
+    /// How long that took.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub wall_seconds: f64,
+    /// Events processed.
+    pub events: u64,
+    /// Events per second of wall time.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub events_per_second: f64,
+    /// The most memory the process held.
+    pub peak_rss_bytes: u64,
+    /// The history's hash: equal for equal seeds, whatever the number of threads.
+    /// 32 hexadecimal digits in JSON, where no number has 128 bits.
+    #[serde(with = "hexadecimal")]
+    pub history_hash: u128,
+    /// False if the run was stopped before its end.
+    pub complete: bool,
+    /// What `--set` changed in the universe, as it was written.
+    pub overrides: Vec<String>,
+    /// The one command that repeats this run.
+    pub command: String,
+    /// What had to hold, and whether it did.
+    pub invariants: Vec<Invariant>,
+    /// How well the fleet knew who was there.
+    pub membership: Option<Membership>,
+    /// How far messages went.
+    pub locality: Option<Locality>,
+    /// How hot it got.
+    pub heat: Option<Heat>,
+    /// The share of all compute that the operating system itself took.
+    pub os_overhead_fraction: Option<f64>,
+    /// Faults by kind. A run whose faults did not fire has shown nothing.
+    pub faults: Vec<Fault>,
+    /// How often each thing was decided for each reason.
+    pub decisions: Vec<DecisionCount>,
+    /// How a site's machines were used.
+    pub site: Option<Site>,
+}
+
+/// What the holons of a universe are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Shells around a star, each of many cells.
+    #[default]
+    Shells,
+    /// Racks in rows, cooled by loops.
+    Site,
+    /// One cell of tiles.
+    Cell,
+}
+
+/// Something that must hold throughout a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Invariant {
+    /// Its name, as in the universe file: `no_thermal_runaway`.
+    pub name: String,
+    /// Whether it held from beginning to end.
+    pub held: bool,
+    /// Where it first did not.
+    pub first_violation: Option<Violation>,
+}
+
+/// The first time an invariant did not hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Violation {
+    /// When, in coordinate time.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub seconds: f64,
+    /// Who: a tile, cell, shell or loop, in the universe's words.
+    pub subject: String,
+    /// What was measured.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub found: f64,
+    /// What it was held against.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub bound: f64,
+    /// The unit of both.
+    pub unit: String,
+    /// The same in words, for people.
+    pub text: String,
+}
+
+/// A distribution in four numbers; NaN (`null`) where nothing was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Half are at or below.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub p50: f64,
+    /// 19 of 20 are at or below.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub p95: f64,
+    /// 99 of 100 are at or below.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub p99: f64,
+    /// The largest.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub max: f64,
+}
+
+/// How well membership did (requirements M1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Membership {
+    /// From a hard failure until its cell knew.
+    pub detection_seconds: Quantiles,
+    /// Hard failures there were to notice.
+    pub failures: u64,
+    /// Those never noticed.
+    pub undetected: u64,
+    /// Living tiles that were suspected for a while.
+    pub false_suspicions: u64,
+    /// Living tiles that were removed.
+    pub false_removals: u64,
+    /// Messages of the protocol.
+    pub messages: u64,
+    /// Memory the protocol held per tile, mean.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub bytes_per_tile: f64,
+}
+
+/// Shares of all messages that stayed within a holon of each level. Cumulative:
+/// what stayed in a cell also stayed in its cluster (requirements U2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Locality {
+    /// Within a cell.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub cell: f64,
+    /// Within a cluster.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub cluster: f64,
+    /// Within a region.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub region: f64,
+    /// Within the system; 1, unless messages are unaccounted for.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub system: f64,
+}
+
+/// How hot it got, and what that cost (requirements H).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heat {
+    /// The highest temperature of any tile.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub max_kelvin: f64,
+    /// The most any tile was above its limit; negative if all stayed below.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub max_kelvin_over_limit: f64,
+    /// The highest load of any group, as a fraction of its heat capacity.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub max_load: f64,
+    /// Tiles that went dark from heat.
+    pub tiles_lost: u64,
+    /// How far the loop swung past where it settled, as a fraction of the step.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub overshoot: f64,
+    /// The relative error of the energy balance over the whole run.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub energy_error: f64,
+    /// Tile-seconds spent below full clock.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub throttled_tile_seconds: f64,
+}
+
+/// A kind of fault, and whether it came about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Its kind, as in the universe file: `cooling_loop`.
+    pub kind: String,
+    /// How many the universe asked for.
+    pub injected: u64,
+    /// How many met something they could break.
+    pub fired: u64,
+}
+
+/// How often one thing was decided for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionCount {
+    /// What was done, in telemetry's words.
+    pub action: String,
+    /// Why, in telemetry's words.
+    pub reason: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// How a site's machines were used.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// Compute done, as a share of what the machines could have done.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub utilisation: f64,
+    /// Device time under a lease, as a share of all device time.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub gpu_allocated_fraction: f64,
+    /// From arrival to start, of the jobs that started.
+    pub waiting_seconds: Quantiles,
+    /// Jobs that arrived.
+    pub arrived: u64,
+    /// Jobs that started.
+    pub placed: u64,
+    /// Jobs turned away.
+    pub refused: u64,
+    /// Jobs that ran to their end.
+    pub finished: u64,
+    /// Jobs lost with their machines.
+    pub lost: u64,
+    /// Device-seconds spent below full clock.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub throttled_device_seconds: f64,
+    /// The highest temperature of any device.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub device_max_kelvin: f64,
+    /// Seconds during which a cooling loop took more heat than it can carry,
+    /// summed over loops.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub loop_overload_seconds: f64,
+}
+
+impl Summary {
+    /// Whether every invariant held. An empty list holds.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.invariants.iter().all(|invariant| invariant.held)
+    }
+
+    /// The text of `summary.json`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("structs of numbers and strings have no JSON they cannot be written as");
+        text.push('\n');
+        text
+    }
+}
+
+impl Quantiles {
+    /// Of nothing.
+    pub const UNKNOWN: Self = Self {
+        p50: f64::NAN,
+        p95: f64::NAN,
+        p99: f64::NAN,
+        max: f64::NAN,
+    };
+
+    /// Of what a sketch counted, each value multiplied by `unit`: `1e-9` for
+    /// seconds from nanoseconds.
+    #[must_use]
+    pub fn of(sketch: &Sketch, unit: f64) -> Self {
+        let at = |q| sketch.quantile(q).map_or(f64::NAN, |v| v as f64 * unit);
+        Self {
+            p50: at(0.5),
+            p95: at(0.95),
+            p99: at(0.99),
+            max: at(1.0),
+        }
+    }
+}
+
+impl Default for Quantiles {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
+
+impl Default for Heat {
+    fn default() -> Self {
+        Self {
+            max_kelvin: f64::NAN,
+            max_kelvin_over_limit: f64::NAN,
+            max_load: f64::NAN,
+            tiles_lost: 0,
+            overshoot: f64::NAN,
+            energy_error: f64::NAN,
+            throttled_tile_seconds: f64::NAN,
+        }
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            utilisation: f64::NAN,
+            gpu_allocated_fraction: f64::NAN,
+            waiting_seconds: Quantiles::UNKNOWN,
+            arrived: 0,
+            placed: 0,
+            refused: 0,
+            finished: 0,
+            lost: 0,
+            throttled_device_seconds: f64::NAN,
+            device_max_kelvin: f64::NAN,
+            loop_overload_seconds: f64::NAN,
+        }
+    }
+}
+
+impl DecisionCount {
+    /// That `action` was taken for `reason` this often.
+    #[must_use]
+    pub fn new(action: Action, reason: Reason, count: u64) -> Self {
+        Self {
+            action: action.name().to_owned(),
+            reason: reason.name().to_owned(),
+            count,
+        }
+    }
+}
+
+impl Kind {
+    /// The word for it in `summary.json`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shells => "shells",
+            Self::Site => "site",
+            Self::Cell => "cell",
+        }
+    }
+}
+
+/// JSON has no NaN: serde_json writes `null`, and this reads it back.
+fn null_is_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+mod hexadecimal {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(hash: &u128, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{hash:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(from)?;
+        u128::from_str_radix(&text, 16)
+            .map_err(|e| D::Error::custom(format_args!("{text:?} is not a history hash: {e}")))
+    }
+}
