@@ -1,2 +1,47 @@
-//! Made in the next commits.
-fn main() {}
+//! `cosmos`, the operator's command.
+//!
+//! It finds the universe that was asked for, shows how far the work is, and
+//! says what is wrong. What happens in a universe is the twin's affair.
+//!
+//! Tour: [`arguments`] what can be asked · [`universes`] which universes there
+//! are · [`run`] rehearsing them · [`progress`] how far it is · [`complaint`]
+//! how what is wrong is said.
+
+mod arguments;
+mod complaint;
+mod progress;
+mod run;
+mod universes;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{Arguments, Command, Rehearsal};
+
+/// The request was wrong; nothing was done.
+const WRONG_REQUEST: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (json, done) = match &arguments.command {
+        Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
+        Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
+        Command::Universes(asked) => (asked.json, universes::show(asked)),
+    };
+    done.unwrap_or_else(|error| {
+        complaint::print(&error, json);
+        ExitCode::from(WRONG_REQUEST)
+    })
+}
+
+/// Writes a result to standard output. That nobody reads to its end, as in
+/// `cosmos universes | head -1`, is not an error.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}

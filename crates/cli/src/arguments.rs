@@ -1,0 +1,150 @@
+//! What can be asked on the command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use twin::universe::{Override, SettingError, Sweep};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    fine
+  1    the rehearsal ended, and an invariant of the universe failed
+  2    the request was wrong; nothing was run
+  130  stopped by Ctrl-C";
+
+const EXAMPLES: &str = "\
+Examples:
+  cosmos universes                             which universes there are
+  cosmos twin run shell                        rehearse a built-in one
+  cosmos twin run ./site.toml --seed 7         rehearse your own, with other chance
+  cosmos twin run shell --set time.end=2d      change one thing for one run
+  cosmos twin sweep shell --set thermos.gain=0.1/h..2/h:20
+                                               one run for each of 20 values
+
+Universes:
+  A universe is a TOML file that describes a fleet: its machines, links, heat,
+  work, faults and invariants. A name is looked up in ./universes/NAME.toml,
+  then among those built into this command. Every number that has a dimension
+  is written with its unit, \"350 K\" or \"2.5 kWh\".";
+
+/// Run fleets of machines that heat up, fail and sit far apart; rehearse them first.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cosmos",
+    version,
+    after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"),
+    disable_help_subcommand = true
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Rehearse a universe on the twin: virtual time, the code that runs.
+    #[command(subcommand, disable_help_subcommand = true, after_help = EXIT_CODES)]
+    Twin(Rehearsal),
+    /// List the universes, each with its intent.
+    Universes(Universes),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rehearsal {
+    /// Rehearse a universe once.
+    #[command(after_help = EXIT_CODES)]
+    Run(Run),
+    /// Rehearse a universe once for each value in a range; every combination if there are several.
+    #[command(after_help = EXIT_CODES)]
+    Sweep(SweepRun),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) settled: Settled,
+
+    /// Change a key of the universe for this run: thermos.enabled=false,
+    /// time.end=2d, shell.2.limit=350K. The last one holds
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<Override>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepRun {
+    #[command(flatten)]
+    pub(crate) settled: Settled,
+
+    /// Sweep a key from one value to another, both included, or set it:
+    /// thermos.gain=0.1/h..2/h:20, time.end=2d
+    #[arg(long = "set", value_name = "KEY=FROM..TO:STEPS", required = true)]
+    pub(crate) settings: Vec<Setting>,
+}
+
+/// What is the same for one run and for many.
+#[derive(Debug, Args)]
+pub(crate) struct Settled {
+    /// The universe: a path, or a name that `cosmos universes` lists
+    pub(crate) universe: String,
+
+    /// Where all chance comes from; the same seed gives the same history
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// How many threads work; never changes the result [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+
+    /// A folder of workload traces, where the universe replays one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Where the results go [default: a new folder in ./runs]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Show no progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Universes {
+    /// Print the list as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A `--set` of a sweep.
+#[derive(Clone, Debug)]
+pub(crate) enum Setting {
+    One(Override),
+    Range(Sweep),
+}
+
+impl FromStr for Setting {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        if Sweep::is_range(text) {
+            text.parse().map(Self::Range)
+        } else {
+            text.parse().map(Self::One)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_arguments_contradict_each_other() {
+        super::Arguments::command().debug_assert();
+    }
+}
