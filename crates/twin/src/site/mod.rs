@@ -1,0 +1,1 @@
+//! Where does a production trace run hot?
