@@ -319,6 +319,13 @@ impl Ledger {
         room.tally();
     }
 
+    /// GPU claimed on a node, in thousandths.
+    #[must_use]
+    pub fn gpu_claimed(&self, node: u32) -> u32 {
+        let built = u32::from(self.nodes[node as usize].gpus) * u32::from(WHOLE);
+        built - u32::from(self.rooms[node as usize].gpu_total)
+    }
+
     /// How many claims a node carries.
     #[must_use]
     pub fn claims(&self, node: u32) -> u16 {
