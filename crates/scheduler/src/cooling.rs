@@ -193,7 +193,14 @@ mod tests {
     use super::*;
 
     fn cooling() -> Cooling {
-        Cooling::new(1_000.0, 200.0, alloc::vec![0], 0.9, Nanos::MINUTE, Instant::EPOCH)
+        Cooling::new(
+            1_000.0,
+            200.0,
+            alloc::vec![0],
+            0.9,
+            Nanos::MINUTE,
+            Instant::EPOCH,
+        )
     }
 
     fn at(minutes: u64) -> Instant {
@@ -240,7 +247,11 @@ mod tests {
             (0.25, (0.0, 0.5)),
             (0.0, (0.0, 0.0)),
         ] {
-            assert_eq!(split(budget, 100.0, 100.0, 0.0), expected, "budget {budget}");
+            assert_eq!(
+                split(budget, 100.0, 100.0, 0.0),
+                expected,
+                "budget {budget}"
+            );
         }
         // A floor under the one is paid for by the other.
         let (best_effort, sensitive) = split(0.5, 100.0, 100.0, 0.1);

@@ -120,6 +120,9 @@ impl Guard {
         }
         let band = (limit - start) * (1.0 - RESERVE);
         let own = (1.0 - (kelvin - start) / band).clamp(0.0, 1.0) as f32;
+        if (own - self.own).abs() < STEP_MIN && own != 0.0 && own != 1.0 {
+            return;
+        }
         // Entering and leaving the band are decisions; gliding within it is not.
         match (self.own < 1.0, own < 1.0) {
             (false, true) => {
@@ -140,10 +143,8 @@ impl Guard {
             }
             _ => {}
         }
-        if (own - self.own).abs() >= STEP_MIN || own == 0.0 || own == 1.0 {
-            self.own = own;
-            self.set_clock(out);
-        }
+        self.own = own;
+        self.set_clock(out);
     }
 
     fn set_clock(&mut self, out: &mut impl FnMut(Effect)) {
@@ -223,6 +224,17 @@ mod tests {
         );
         let cooled = after(&mut guard, Input::Sensed(380.0));
         assert_eq!(cooled.last(), Some(&Effect::SetClock(1.0)));
+    }
+
+    #[test]
+    fn at_the_edge_of_the_band_nothing_is_recorded_twice() {
+        let mut guard = guard();
+        for kelvin in [390.0, 390.01, 390.02, 390.03] {
+            assert_eq!(after(&mut guard, Input::Sensed(kelvin)), [], "{kelvin}");
+        }
+        let entered = after(&mut guard, Input::Sensed(390.1));
+        assert_eq!(entered.len(), 2, "{entered:?}");
+        assert_eq!(after(&mut guard, Input::Sensed(390.11)), []);
     }
 
     //= requirements K2

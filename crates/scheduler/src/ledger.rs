@@ -276,8 +276,11 @@ impl Ledger {
         let mut gpus = 0_u8;
         if demand.gpus == 1 {
             // The GPU with the least room that is enough; the first of equals.
-            let roomy = (0..GPUS_MAX).filter(|&g| room.gpu_milli[g] >= share && room.gpu_milli[g] > 0);
-            gpus = roomy.min_by_key(|&g| room.gpu_milli[g]).map_or(0, |g| 1 << g);
+            let roomy =
+                (0..GPUS_MAX).filter(|&g| room.gpu_milli[g] >= share && room.gpu_milli[g] > 0);
+            gpus = roomy
+                .min_by_key(|&g| room.gpu_milli[g])
+                .map_or(0, |g| 1 << g);
         } else {
             let whole = (0..GPUS_MAX).filter(|&g| room.gpu_milli[g] == WHOLE);
             whole.take(demand.gpus.into()).for_each(|g| gpus |= 1 << g);
@@ -410,8 +413,14 @@ mod tests {
     fn the_nearest_node_names_what_it_lacks() {
         let mut ledger = Ledger::new(vec![node(1, 0), node(2, 0)]);
         ledger.claim(1, &demand(12_000, 1, 700)).unwrap();
-        assert_eq!(ledger.nearest(&demand(1_000, 2, 1_000)), (0, 1_000.0, 2_000.0));
-        assert_eq!(ledger.nearest(&demand(17_000, 1, 300)), (0, 16_000.0, 17_000.0));
+        assert_eq!(
+            ledger.nearest(&demand(1_000, 2, 1_000)),
+            (0, 1_000.0, 2_000.0)
+        );
+        assert_eq!(
+            ledger.nearest(&demand(17_000, 1, 300)),
+            (0, 16_000.0, 17_000.0)
+        );
     }
 
     #[test]

@@ -22,7 +22,8 @@
 //! parked, which costs nothing; then best-effort jobs leave, the youngest first,
 //! because a job that moves *starts again from its beginning*. There are no
 //! checkpoints here; the youngest have the least to lose. Latency-sensitive jobs
-//! stay, however slow, and move only when their node is lost.
+//! stay, however slow, until one of their node's devices nears its limit in spite of
+//! all that, or the node is lost. They move only to where they can start at once.
 //!
 //! Every placement, refusal, wait, move, throttle and parking is a [`Decision`]. For a
 //! placement the two numbers are the winner's score and the runner-up's.
@@ -105,6 +106,15 @@ pub enum Input {
         heat_watts: f64,
         /// The heat it can carry now, in watts.
         capacity_watts: f64,
+    },
+    /// A node's [`crate::Guard`] slows it down because a device is hot.
+    NearLimit {
+        /// Which.
+        node: u32,
+        /// The device's temperature.
+        kelvin: f64,
+        /// Where its guard began.
+        bound: f64,
     },
     /// A node is gone, and what ran on it.
     NodeLost {
@@ -310,7 +320,11 @@ impl SiteScheduler {
         }
         if let Some((node, score)) = best {
             // A sole candidate is its own runner-up.
-            let runner_up = if runner_up.is_finite() { runner_up } else { score };
+            let runner_up = if runner_up.is_finite() {
+                runner_up
+            } else {
+                score
+            };
             return Ok(Choice {
                 node,
                 score,
@@ -407,7 +421,8 @@ impl SiteScheduler {
 
     fn enqueue(&mut self, turn: Instant, job: Job, for_heat: bool) {
         self.waiting_for_heat += usize::from(for_heat);
-        self.waiting.insert((turn, job.id), Waiting { job, for_heat });
+        self.waiting
+            .insert((turn, job.id), Waiting { job, for_heat });
     }
 
     fn dequeue(&mut self, turn: Turn) {
@@ -565,40 +580,88 @@ impl SiteScheduler {
             self.park(now, node, load, out);
         }
         let here = self.running.values();
-        let here = here.filter(|r| {
-            r.job.quality == Quality::BestEffort && self.coolant_of(r.node) == coolant
-        });
+        let here = here
+            .filter(|r| r.job.quality == Quality::BestEffort && self.coolant_of(r.node) == coolant);
         let mut leaving: Vec<(Instant, u64)> = here.map(|r| (r.started, r.job.id)).collect();
         leaving.sort_unstable_by(|a, b| b.cmp(a));
         for (_, id) in leaving {
             if self.eased(coolant) {
                 return;
             }
-            let Running { job, arrived, node, .. } = self.running[&id];
-            let overload = |node| Obstacle {
-                reason: Reason::Backpressure,
-                node,
-                found: load,
-                bound: cooling::OVERLOAD,
-            };
-            // This loop is far above the setpoint, so what is chosen lies elsewhere.
-            match self.choose(&job.demand) {
-                Ok(to) => {
-                    decided(now, Action::Migrate, id, overload(to.node), out);
-                    self.end(id);
-                    out(Effect::Stop { job: id, node });
-                    self.start(now, (arrived, job), to.node, out);
-                }
-                Err(_) if self.waiting.len() < self.config.queue_max => {
-                    decided(now, Action::Queue, id, overload(node), out);
-                    self.end(id);
-                    out(Effect::Stop { job: id, node });
-                    self.enqueue(arrived, job, true);
-                }
-                Err(_) => continue,
-            }
+            let node = self.running[&id].node;
+            self.evict(
+                now,
+                id,
+                (Reason::Backpressure, load, cooling::OVERLOAD),
+                out,
+            );
             self.park(now, node, load, out);
         }
+    }
+
+    /// Moves a job off its overloaded loop, if it can start elsewhere at once; one of
+    /// best effort may also wait.
+    //= requirements S3
+    fn evict(
+        &mut self,
+        now: Instant,
+        id: u64,
+        (reason, found, bound): (Reason, f64, f64),
+        out: &mut impl FnMut(Effect),
+    ) {
+        let Running {
+            job, arrived, node, ..
+        } = self.running[&id];
+        let cause = |node| Obstacle {
+            reason,
+            node,
+            found,
+            bound,
+        };
+        // This loop is far above the setpoint, so what is chosen lies elsewhere.
+        match self.choose(&job.demand) {
+            Ok(to) => {
+                decided(now, Action::Migrate, id, cause(to.node), out);
+                self.end(id);
+                out(Effect::Stop { job: id, node });
+                self.start(now, (arrived, job), to.node, out);
+            }
+            Err(_)
+                if job.quality == Quality::BestEffort
+                    && self.waiting.len() < self.config.queue_max =>
+            {
+                decided(now, Action::Queue, id, cause(node), out);
+                self.end(id);
+                out(Effect::Stop { job: id, node });
+                self.enqueue(arrived, job, true);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Slowing the node was not enough: everything leaves that can.
+    fn near_limit(
+        &mut self,
+        now: Instant,
+        node: u32,
+        (kelvin, bound): (f64, f64),
+        out: &mut impl FnMut(Effect),
+    ) {
+        if !self.config.heat_aware || node as usize >= self.loads.len() {
+            return;
+        }
+        let load = self.cooling[self.coolant_of(node)].load();
+        if load <= cooling::OVERLOAD {
+            // Its own cooler is weak, not its loop: its guard will do.
+            return;
+        }
+        let here = self.running.values().filter(|r| r.node == node);
+        let mut leaving: Vec<(Instant, u64)> = here.map(|r| (r.started, r.job.id)).collect();
+        leaving.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, id) in leaving {
+            self.evict(now, id, (Reason::NearLimit, kelvin, bound), out);
+        }
+        self.park(now, node, load, out);
     }
 
     fn eased(&self, coolant: usize) -> bool {
@@ -666,14 +729,16 @@ impl SiteScheduler {
         if at_ease {
             return;
         }
-        let (first, last) =
-            cooling::split(budget, best_effort, sensitive, self.config.budget_min);
+        let (first, last) = cooling::split(budget, best_effort, sensitive, self.config.budget_min);
         for i in 0..cooling.nodes().len() {
             let node = self.cooling[coolant].nodes()[i];
             let entry = &mut self.loads[node as usize];
             let share = match entry {
                 _ if self.ledger.claims(node) == 0 => 1.0,
-                Load { latency_sensitive: 0, .. } => first,
+                Load {
+                    latency_sensitive: 0,
+                    ..
+                } => first,
                 _ => last,
             };
             let (was_free, free) = (entry.share == 1.0, share == 1.0);
@@ -756,6 +821,11 @@ impl Machine for SiteScheduler {
                     self.metered(now, coolant, out);
                 }
             }
+            Input::NearLimit {
+                node,
+                kelvin,
+                bound,
+            } => self.near_limit(now, node, (kelvin, bound), out),
             Input::NodeLost { node } => self.node_lost(now, node, out),
         }
     }
@@ -766,7 +836,10 @@ impl Machine for SiteScheduler {
             return;
         }
         for coolant in 0..self.cooling.len() {
-            if self.cooling[coolant].deadline().is_some_and(|due| due <= now) {
+            if self.cooling[coolant]
+                .deadline()
+                .is_some_and(|due| due <= now)
+            {
                 self.cooling[coolant].wake(now);
                 self.hand_out(now, coolant, out);
             }
@@ -847,7 +920,8 @@ mod tests {
 
         fn after(&mut self, input: Input) -> Vec<Effect> {
             let mut effects = vec![];
-            self.scheduler.handle(self.now, input, &mut |e| effects.push(e));
+            self.scheduler
+                .handle(self.now, input, &mut |e| effects.push(e));
             effects
         }
 
@@ -879,8 +953,8 @@ mod tests {
     use Action::{Migrate, Park, Place, Queue, Refuse, Release, Throttle, Unpark};
     use Quality::{BestEffort, LatencySensitive};
     use Reason::{
-        Backpressure, BestScore, HostLost, Impossible, NoCapacity, NoHeadroomOutward, NotItsTurn,
-        PressureEased,
+        Backpressure, BestScore, HostLost, Impossible, NearLimit, NoCapacity, NoHeadroomOutward,
+        NotItsTurn, PressureEased,
     };
 
     #[test]
@@ -1023,12 +1097,42 @@ mod tests {
         assert!((budgets[0] - 0.75).abs() < 0.01, "{budgets:?}");
     }
 
+    //= requirements S3
+    #[test]
+    fn near_its_limit_on_an_overloaded_loop_a_node_is_left_by_those_who_can_start_elsewhere() {
+        let mut site = Site::new(Config {
+            heat_weight: 0.0,
+            ..config(vec![node(0), node(1)], vec![2_000.0, 1_000.0])
+        });
+        let near = Input::NearLimit {
+            node: 0,
+            kelvin: 361.0,
+            bound: 356.0,
+        };
+        assert_eq!(site.arrive(1, 2, LatencySensitive).2, 0);
+        assert_eq!(site.arrive(2, 2, LatencySensitive).2, 0);
+        assert_eq!(site.after(near), [], "its loop is fine");
+        site.after(metered(0, 1_000.0, 500.0));
+        // The other loop has room for the heat of one.
+        assert_eq!(site.decided(near), [(Migrate, NearLimit, 2, 1)]);
+        assert_eq!(
+            site.scheduler.running(),
+            2,
+            "the other stays and does not wait"
+        );
+        site.decided(Input::Finished { job: 2 });
+        assert_eq!(
+            site.decided(near),
+            [
+                (Migrate, NearLimit, 1, 1),
+                (Park, Backpressure, Decision::NO_WORK, 0)
+            ]
+        );
+    }
+
     #[test]
     fn jobs_of_a_lost_node_start_again_elsewhere_wait_or_are_lost() {
-        let big = Node {
-            gpus: 8,
-            ..node(0)
-        };
+        let big = Node { gpus: 8, ..node(0) };
         let mut site = Site::new(config(vec![big, node(0)], vec![1e6]));
         site.arrive(1, 8, LatencySensitive);
         site.arrive(2, 1, BestEffort);
@@ -1037,7 +1141,11 @@ mod tests {
         let effects = site.after(Input::NodeLost { node: 0 });
         assert!(effects.contains(&Effect::Stop { job: 1, node: 0 }));
         let lost = |e: &Effect| matches!(e, Effect::Decided(d) if d.action == Action::Lose);
-        assert_eq!(effects.iter().filter(|e| lost(e)).count(), 2, "jobs 1 and 3");
+        assert_eq!(
+            effects.iter().filter(|e| lost(e)).count(),
+            2,
+            "jobs 1 and 3"
+        );
         assert_eq!(site.after(Input::NodeLost { node: 0 }), []);
         assert_eq!(
             site.decided(Input::Finished { job: 2 }),
@@ -1102,7 +1210,11 @@ mod tests {
                 }
             }
             let scheduler = &site.scheduler;
-            assert_eq!(scheduler.running() + scheduler.waiting(), alive.len(), "step {step}");
+            assert_eq!(
+                scheduler.running() + scheduler.waiting(),
+                alive.len(),
+                "step {step}"
+            );
         }
         let scheduler = &mut site.scheduler;
         let running: Vec<u64> = scheduler.running.keys().copied().collect();

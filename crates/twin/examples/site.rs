@@ -32,7 +32,13 @@ fn replay(
     let text = std::fs::read_to_string(universe)?;
     let config = Document::parse(universe, &text, &settings)?.read(site::schema)?;
     let trace = Trace::read(folder, &config.trace.nodes, &config.trace.pods)?;
-    let outcome = site::run(&config, &trace, 1, &mut |_| ControlFlow::Continue(()), &mut |_| {});
+    let outcome = site::run(
+        &config,
+        &trace,
+        1,
+        &mut |_| ControlFlow::Continue(()),
+        &mut |_| {},
+    );
     println!("{}", outcome.summary(&config, 1).to_json());
     for note in outcome.series.notables() {
         println!("{:>12.0} s  {}", note.seconds, note.text);

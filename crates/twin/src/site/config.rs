@@ -51,6 +51,10 @@ pub struct Files {
 pub struct Pace {
     /// Between two looks at temperatures and meters.
     pub step: Nanos,
+    /// The same while a coolant warms up or a device is near its limits. Guards answer
+    /// temperature with power; looked at more rarely than a fifth of a device's time
+    /// constant (25 s), they swing.
+    pub step_hot: Nanos,
     /// The same while nothing changes and everything is far from its limits.
     pub step_quiet: Nanos,
     /// Between two samples.
@@ -116,7 +120,8 @@ const WATER: f64 = 4_181.0;
 /// Reads a site from a universe file.
 #[must_use]
 pub fn schema(root: &Table<'_>) -> Config {
-    let () = root.choice("kind", &[("site", ())], "What the universe is made of.")
+    let () = root
+        .choice("kind", &[("site", ())], "What the universe is made of.")
         .required();
     let name = root.text("name", "What the universe is called.").required();
     let intent = root
@@ -125,8 +130,12 @@ pub fn schema(root: &Table<'_>) -> Config {
 
     let trace = root.table("trace", "The lists in the folder given by --trace.");
     let files = Files {
-        nodes: trace.text("nodes", "File name of the list of nodes.").required(),
-        pods: trace.text("pods", "File name of the list of pods.").required(),
+        nodes: trace
+            .text("nodes", "File name of the list of nodes.")
+            .required(),
+        pods: trace
+            .text("pods", "File name of the list of pods.")
+            .required(),
     };
     let copies = trace
         .count("copies", "How many times each pod comes.")
@@ -135,7 +144,10 @@ pub fn schema(root: &Table<'_>) -> Config {
 
     let time = root.table("time", "How long, and how finely.");
     let end = time
-        .time("end", "When the rehearsal stops; without it, with the last departure of the trace.")
+        .time(
+            "end",
+            "When the rehearsal stops; without it, with the last departure of the trace.",
+        )
         .range(Nanos::MINUTE..=Nanos::DAY * 10_000)
         .optional();
     let within = Nanos::SECOND..=Nanos::DAY;
@@ -144,8 +156,18 @@ pub fn schema(root: &Table<'_>) -> Config {
             .time("step", "Between two looks at temperatures and meters.")
             .range(within.clone())
             .or(Nanos::MINUTE),
+        step_hot: time
+            .time(
+                "step_hot",
+                "The same while a coolant warms up or a device is near its limits.",
+            )
+            .range(within.clone())
+            .or(Nanos::from_secs(5)),
         step_quiet: time
-            .time("step_quiet", "The same while nothing changes and nothing is hot; a multiple of step.")
+            .time(
+                "step_quiet",
+                "The same while nothing changes and nothing is hot; a multiple of step.",
+            )
             .range(within.clone())
             .or(Nanos::MINUTE * 15),
         sample: time
@@ -157,20 +179,30 @@ pub fn schema(root: &Table<'_>) -> Config {
             .range(within)
             .or(Nanos::MINUTE * 5),
     };
-    if pace.step_quiet.0 % pace.step.0 != 0 {
+    if !pace.step_quiet.0.is_multiple_of(pace.step.0) {
         time.refuse("step_quiet", "must be a multiple of `step`");
     }
 
     let site = root.table("site", "How nodes are set up.");
     let cooling = root.table("cooling", "How heat leaves.");
-    let per_rack = site.count("nodes_per_rack", "Nodes in a rack.").range(1..=1_000);
-    let per_row = site.count("racks_per_row", "Racks in a row.").range(1..=1_000);
+    let per_rack = site
+        .count("nodes_per_rack", "Nodes in a rack.")
+        .range(1..=1_000);
+    let per_row = site
+        .count("racks_per_row", "Racks in a row.")
+        .range(1..=1_000);
     let loops = cooling
-        .count("loops", "Cooling loops; rows are shared out evenly over them.")
+        .count(
+            "loops",
+            "Cooling loops; rows are shared out evenly over them.",
+        )
         .range(1..=1_000)
         .or(10) as u16;
     let litres = cooling
-        .number("coolant", "Litres of water per kilowatt of a loop's capacity.")
+        .number(
+            "coolant",
+            "Litres of water per kilowatt of a loop's capacity.",
+        )
         .range(0.1..=1_000.0)
         .or(10.0);
     let building = Building {
@@ -217,11 +249,17 @@ pub fn schema(root: &Table<'_>) -> Config {
             .range(0.01..=1.0)
             .or(0.3),
         clock_exponent: device
-            .number("clock_exponent", "x in: power beyond idling is in proportion to clock to the x.")
+            .number(
+                "clock_exponent",
+                "x in: power beyond idling is in proportion to clock to the x.",
+            )
             .range(1.0..=5.0)
             .or(3.0),
         spread: device
-            .fraction("spread", "How much devices of a kind differ in thermal resistance, either way.")
+            .fraction(
+                "spread",
+                "How much devices of a kind differ in thermal resistance, either way.",
+            )
             .range(0.0..=0.5)
             .or(0.05),
     };
@@ -259,7 +297,10 @@ pub fn schema(root: &Table<'_>) -> Config {
             .choice("kind", &[("cooling_loop", ())], "What breaks.")
             .required();
         let coolant = fault
-            .count("loop", "Which loop, from 0; drawn from the seed without it.")
+            .count(
+                "loop",
+                "Which loop, from 0; drawn from the seed without it.",
+            )
             .range(0..=999)
             .optional();
         if coolant.is_some_and(|c| c >= loops.into()) {
@@ -267,8 +308,10 @@ pub fn schema(root: &Table<'_>) -> Config {
         }
         LoopFault {
             coolant: coolant.map(|c| c as u16),
-            at: fault.time("at", "When.").required(),
-            lasts: fault.time("lasts", "For how long.").required(),
+            at: fault.time("at", "When it breaks.").required(),
+            lasts: fault
+                .time("lasts", "For how long it stays broken.")
+                .required(),
             capacity_left: fault
                 .fraction("capacity_left", "Share of its capacity that is left.")
                 .range(0.0..=1.0)
@@ -279,8 +322,12 @@ pub fn schema(root: &Table<'_>) -> Config {
 
     let words = Invariant::ALL.map(|i| (i.name(), i));
     let invariants = if root.has("invariants") {
-        root.choice("invariants", &words, "What must hold; all of them if not given.")
-            .list(0..=words.len())
+        root.choice(
+            "invariants",
+            &words,
+            "What must hold; all of them if not given.",
+        )
+        .list(0..=words.len())
     } else {
         Invariant::ALL.to_vec()
     };

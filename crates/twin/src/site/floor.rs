@@ -118,7 +118,8 @@ impl Floor {
         let racks = (trace.nodes.len() as u32).div_ceil(building.nodes_per_rack);
         let rows = racks.div_ceil(building.racks_per_row);
         let row_of: Vec<u32> = (0..racks).map(|r| r / building.racks_per_row).collect();
-        let loop_of = |row: u32| (u64::from(row) * u64::from(building.loops) / u64::from(rows)) as u16;
+        let loop_of =
+            |row: u32| (u64::from(row) * u64::from(building.loops) / u64::from(rows)) as u16;
         let loop_of: Vec<u16> = row_of.iter().map(|&row| loop_of(row)).collect();
 
         let mut floor = Self {

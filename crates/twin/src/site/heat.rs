@@ -148,7 +148,8 @@ impl Devices {
         for &d in &self.changed {
             let d = d as usize;
             let rest = self.watts[d] * now.since(self.since[d]).as_secs_f64();
-            self.site.set_watts(d, Watts((self.joules[d] + rest) / span));
+            self.site
+                .set_watts(d, Watts((self.joules[d] + rest) / span));
         }
         let middle = self.now.as_secs_f64() + span / 2.0;
         for l in 0..self.site.loops().len() {
@@ -158,7 +159,8 @@ impl Devices {
         self.now = now;
         for &d in &self.changed {
             self.is_changed[d as usize] = false;
-            self.site.set_watts(d as usize, Watts(self.watts[d as usize]));
+            self.site
+                .set_watts(d as usize, Watts(self.watts[d as usize]));
         }
         self.changed.clear();
     }
@@ -186,8 +188,6 @@ impl Outside {
     fn at(&self, seconds: f64) -> wire::Kelvin {
         const DAY: f64 = 86_400.0;
         let since_warmest = (seconds - 15.0 / 24.0 * DAY) / DAY;
-        wire::Kelvin(
-            self.mean.0 + self.swing.0 * libm::cos(core::f64::consts::TAU * since_warmest),
-        )
+        wire::Kelvin(self.mean.0 + self.swing.0 * libm::cos(core::f64::consts::TAU * since_warmest))
     }
 }

@@ -24,8 +24,9 @@ pub enum Invariant {
     WorkConserved,
     /// No node gives away more than it has.
     ClaimsWithinNodes,
-    /// Only best-effort jobs are stopped, except where their node is lost.
-    OnlyBestEffortMoved,
+    /// A latency-sensitive job is stopped only with its node, or to start elsewhere at
+    /// the same instant.
+    OnlyBestEffortPreempted,
 }
 
 impl Invariant {
@@ -37,7 +38,7 @@ impl Invariant {
         Self::EnergyConserved,
         Self::WorkConserved,
         Self::ClaimsWithinNodes,
-        Self::OnlyBestEffortMoved,
+        Self::OnlyBestEffortPreempted,
     ];
 
     /// The word for it in universe files and reports.
@@ -50,7 +51,7 @@ impl Invariant {
             Self::EnergyConserved => "energy_conserved",
             Self::WorkConserved => "work_conserved",
             Self::ClaimsWithinNodes => "claims_within_nodes",
-            Self::OnlyBestEffortMoved => "only_best_effort_moved",
+            Self::OnlyBestEffortPreempted => "only_best_effort_preempted",
         }
     }
 
@@ -58,7 +59,7 @@ impl Invariant {
         match self {
             Self::NoThermalRunaway | Self::NoTileAboveLimit | Self::NoInletAboveLimit => "K",
             Self::WorkConserved => "s",
-            Self::EnergyConserved | Self::ClaimsWithinNodes | Self::OnlyBestEffortMoved => "",
+            Self::EnergyConserved | Self::ClaimsWithinNodes | Self::OnlyBestEffortPreempted => "",
         }
     }
 }
@@ -98,5 +99,28 @@ impl Violations {
             first_violation: self.0.get(&asked).cloned(),
         };
         asked.iter().map(verdict).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_violation_is_kept_and_only_what_was_asked_for_is_judged() {
+        let mut violations = Violations::default();
+        for (at, found) in [(7.0, 364.0), (9.0, 399.0)] {
+            let subject = || "n1, GPU 0".to_owned();
+            violations.note(Invariant::NoTileAboveLimit, at, subject, found, 363.15);
+        }
+        violations.note(Invariant::EnergyConserved, 1.0, String::new, 1.0, 1e-6);
+        let asked = [Invariant::NoTileAboveLimit, Invariant::WorkConserved];
+        let [limit, work] = &violations.verdict(&asked)[..] else {
+            panic!("one verdict each")
+        };
+        assert!(work.held && !limit.held);
+        let first = limit.first_violation.as_ref().unwrap();
+        assert_eq!((first.seconds, first.found), (7.0, 364.0));
+        assert_eq!(first.text, "n1, GPU 0: 364.000000 K against 363.150000 K");
     }
 }

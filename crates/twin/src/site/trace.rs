@@ -410,7 +410,8 @@ fn read_pods(
 mod tests {
     use super::*;
 
-    const NODES: &str = "sn,cpu_milli,memory_mib,gpu,model\nn0,32000,262144,0,\nn1,64000,262144,2,P100\n";
+    const NODES: &str =
+        "sn,cpu_milli,memory_mib,gpu,model\nn0,32000,262144,0,\nn1,64000,262144,2,P100\n";
     const PODS: &str = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time\n\
         p0,12000,16384,1,460,T4|P100,LS,Running,100,160,100\n\
         p1,6000,12288,2,1000,,BE,Pending,20,20,\n";
@@ -515,7 +516,10 @@ mod tests {
         ] {
             assert_eq!(parse(nodes, pods).unwrap_err(), message);
         }
-        let not_text = (&b"sn,cpu_milli,memory_mib,gpu,model\nn\xff,1,1,0,\n"[..], Path::new("n.csv"));
+        let not_text = (
+            &b"sn,cpu_milli,memory_mib,gpu,model\nn\xff,1,1,0,\n"[..],
+            Path::new("n.csv"),
+        );
         let error = Trace::parse(not_text, (PODS.as_bytes(), Path::new("p.csv"))).unwrap_err();
         assert!(error.to_string().starts_with("n.csv:2: "), "{error}");
     }

@@ -6,7 +6,7 @@
 //!
 //! Progress is counted in whole nanoseconds × thousandths of clock, so nothing is
 //! rounded away: what all jobs executed and what the site executed are the same
-//! number, added up in two ways, and [`Work::is_conserved`] compares them.
+//! number, added up in two ways, and [`Work::audit`] gives both.
 
 use std::collections::BTreeSet;
 
@@ -86,7 +86,8 @@ impl Work {
         self.set_clock(now, job, 0);
         let p = &self.jobs[job as usize];
         assert!(
-            p.needed.is_some_and(|needed| p.done >= needed && p.done - needed < FULL.into()),
+            p.needed
+                .is_some_and(|needed| p.done >= needed && p.done - needed < FULL.into()),
             "job {job} ended after {} of {:?}",
             p.done,
             p.needed
@@ -185,14 +186,19 @@ mod tests {
         let mut work = Work::default();
         for job in 0..50 {
             work.add((job % 7 > 0).then(|| Nanos(job * 1_234_567_891)));
-            work.set_clock(Instant(job * 999_999_937), job, 1 + (job as u32 * 37) % FULL);
+            work.set_clock(Instant(0), job, 1 + (job as u32 * 37) % FULL);
         }
+        let mut finished = 0;
         while let Some((due, job)) = work.next_due() {
-            work.finish(due.max(Instant(50 * 999_999_937)), job);
-            if job % 3 == 0 && job % 7 == 0 {
-                work.stop(due, 0);
+            work.finish(due, job);
+            finished += 1;
+            match job % 3 {
+                0 => work.stop(due, 7 * (job % 5)),
+                1 => work.set_clock(due, 7 * (job % 5), 1 + finished),
+                _ => {}
             }
         }
+        assert_eq!(finished, 42);
         let (site, jobs) = work.audit(at(1_000_000));
         assert_eq!(site, jobs);
     }

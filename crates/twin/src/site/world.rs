@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use machine::{Machine, Purpose, Stream};
+use physics::devices::Device;
 use physics::site::Flows;
 use scheduler::guard::{self, Guard};
 use scheduler::ledger::{Claim, GPUS_MAX};
@@ -16,7 +17,7 @@ use scheduler::placement::{self, Effect, Input, Job, Quality, SiteScheduler};
 use telemetry::{Action, Decision, Reason, Sketch};
 use wire::{Instant, Nanos, Tile, Watts};
 
-use super::config::Config;
+use super::config::{Config, Pace};
 use super::floor::Floor;
 use super::heat::Devices;
 use super::invariant::{Invariant, Violations};
@@ -110,10 +111,11 @@ enum Next {
     Patience,
 }
 
-/// Device temperatures are watched in steps of the quiet kind only while every
-/// device is this far, in kelvin, below throttling.
-const QUIET_MARGIN: f64 = 5.0;
-/// And for this long nothing has changed: some time constants of any device.
+/// While every device is this far, in kelvin, below throttling and every loop holds
+/// its coolant, no guard has anything to do.
+const MARGIN: f64 = 5.0;
+/// Quiet begins when for this long nothing has changed: some time constants of any
+/// device.
 const QUIET_AFTER: Nanos = Nanos(5 * Nanos::MINUTE.0);
 
 struct World<'a> {
@@ -151,6 +153,8 @@ struct World<'a> {
     violations: Violations,
     outcome: Outcome,
     scratch: Vec<f32>,
+    /// A latency-sensitive job that was stopped and must start elsewhere at once.
+    uprooted: Option<u64>,
 }
 
 impl<'a> World<'a> {
@@ -189,7 +193,10 @@ impl<'a> World<'a> {
                 work.add(pod.runs);
             }
         }
-        let last = trace.pods.iter().map(|p| p.arrives + p.runs.unwrap_or(Nanos::DAY));
+        let last = trace
+            .pods
+            .iter()
+            .map(|p| p.arrives + p.runs.unwrap_or(Nanos::DAY));
         let last = last.max().unwrap_or(Instant::EPOCH);
         let series = series(config, trace, &floor);
         Self {
@@ -246,6 +253,7 @@ impl<'a> World<'a> {
             integrated_until: Instant::EPOCH,
             violations: Violations::default(),
             scratch: Vec::new(),
+            uprooted: None,
         }
     }
 
@@ -280,7 +288,9 @@ impl<'a> World<'a> {
                     self.meter(now);
                 }
                 Next::Patience => {
-                    let Self { scheduler, effects, .. } = self;
+                    let Self {
+                        scheduler, effects, ..
+                    } = self;
                     scheduler.wake(now, &mut |e| effects.push(e));
                     self.apply(now);
                 }
@@ -305,13 +315,21 @@ impl<'a> World<'a> {
 
     /// How long nothing needs to be looked at.
     fn step_from(&self, now: Instant) -> Nanos {
-        let short = self.config.pace.step;
+        let Pace {
+            step,
+            step_hot,
+            step_quiet: long,
+            ..
+        } = self.config.pace;
         // Steps end on multiples of themselves, whatever cut the last one.
-        let to_grid = short - Nanos(now.0 % short.0);
-        let long = self.config.pace.step_quiet;
-        let is_settled = now >= self.restless_until && now.0 % short.0 == 0;
-        if !is_settled || !self.everything_holds() {
-            return to_grid;
+        let to_multiple = |of: Nanos| of - Nanos(now.0 % of.0);
+        if !self.everything_holds() {
+            return to_multiple(step_hot);
+        }
+        let is_settled = now >= self.restless_until && now.0.is_multiple_of(step.0);
+        let budgets = self.scheduler.cooling().iter();
+        if !is_settled || budgets.into_iter().any(|c| c.budget() < 1.0) {
+            return to_multiple(step);
         }
         let departure = self.work.next_due().map(|(at, _)| at);
         let fault = self.changes.get(self.next_change).map(|c| c.at);
@@ -319,19 +337,17 @@ impl<'a> World<'a> {
         let arrival = self.trace.pods.get(pod).map(|p| p.arrives);
         let soonest = [departure, fault, arrival].into_iter().flatten().min();
         if soonest.is_some_and(|at| at < now + long) {
-            return to_grid;
+            return to_multiple(step);
         }
         long
     }
 
+    /// Whether loops keep up and devices are far from their limits.
     fn everything_holds(&self) -> bool {
         let site = self.devices.site();
-        let loops_hold = (0..site.loops().len()).all(|l| self.devices.holds(l));
-        let budgets = self.scheduler.cooling().iter();
         let kelvins = site.kelvin().iter().zip(&self.floor.devices);
-        loops_hold
-            && budgets.into_iter().all(|c| c.budget() == 1.0)
-            && kelvins.into_iter().all(|(k, d)| k + QUIET_MARGIN < d.throttle.0)
+        (0..site.loops().len()).all(|l| self.devices.holds(l))
+            && kelvins.into_iter().all(|(k, d)| k + MARGIN < d.throttle.0)
     }
 
     fn arrival(&mut self, now: Instant) {
@@ -353,6 +369,12 @@ impl<'a> World<'a> {
         let node = self.leave(now, job);
         self.outcome.jobs.finished += 1;
         self.fold(node, now, 1, job);
+        (self.record)(Record::Event {
+            at: now,
+            kind: "finished",
+            node: Some(node.into()),
+            detail: format!("job {job}"),
+        });
         self.tell(now, Input::Finished { job });
     }
 
@@ -368,7 +390,10 @@ impl<'a> World<'a> {
         self.restless_until = now + QUIET_AFTER;
         let (kind, text) = if left < 1.0 {
             self.outcome.faults.1 += u64::from(self.devices.site().load(coolant) > Watts::ZERO);
-            let text = format!("loop {coolant} fails: {:.0} % of its capacity left", left * 100.0);
+            let text = format!(
+                "loop {coolant} fails: {:.0} % of its capacity left",
+                left * 100.0
+            );
             ("loop_failed", text)
         } else {
             ("loop_repaired", format!("loop {coolant} is repaired"))
@@ -390,15 +415,18 @@ impl<'a> World<'a> {
             return;
         }
         self.devices.advance(now, &self.config.outside);
-        let mut darkened: Vec<u32> = Vec::new();
+        let (mut darkened, mut slowed) = (Vec::new(), Vec::new());
         let (mut throttled, mut throttled_hot) = (0_u64, 0_u64);
         for d in 0..self.guards.len() {
             let kelvin = self.devices.site().kelvin()[d];
-            let limits = &self.floor.devices[d];
+            let Device {
+                throttle, shutdown, ..
+            } = &self.floor.devices[d];
+            let (throttle, shutdown) = (throttle.0, shutdown.0);
             if kelvin > self.outcome.max_kelvin || self.outcome.max_kelvin.is_nan() {
                 self.outcome.max_kelvin = kelvin;
             }
-            let over = kelvin - limits.shutdown.0;
+            let over = kelvin - shutdown;
             if over > self.outcome.max_kelvin_over_limit {
                 self.outcome.max_kelvin_over_limit = over;
             }
@@ -406,23 +434,39 @@ impl<'a> World<'a> {
                 throttled += 1;
                 throttled_hot += u64::from(self.is_hot[d]);
             }
-            if kelvin < limits.throttle.0 && !self.is_hot[d] {
+            if kelvin < throttle && !self.is_hot[d] {
                 continue;
             }
-            self.is_hot[d] = kelvin >= limits.throttle.0;
+            self.is_hot[d] = kelvin >= throttle;
             let node = self.floor.node_of[d];
             if self.hosts[node as usize].is_dark {
                 continue;
             }
             self.judge(now, d, kelvin);
-            if self.sensed(now, d, guard::Input::Sensed(kelvin)) && !darkened.contains(&node) {
+            let was_slowed = self.guards[d].clock() < 1.0;
+            if self.sensed(now, d, guard::Input::Sensed(kelvin)) {
+                self.hosts[node as usize].is_dark = true;
                 darkened.push(node);
+            } else if !was_slowed && self.guards[d].clock() < 1.0 {
+                slowed.push((node, kelvin, throttle));
             }
         }
         self.outcome.throttled_device_seconds += throttled as f64 * span;
         self.outcome.throttled_hot_device_seconds += throttled_hot as f64 * span;
         for node in darkened {
             self.darken(now, node);
+        }
+        for (node, kelvin, bound) in slowed {
+            if !self.hosts[node as usize].is_dark {
+                self.tell(
+                    now,
+                    Input::NearLimit {
+                        node,
+                        kelvin,
+                        bound,
+                    },
+                );
+            }
         }
         for l in 0..self.floor.loops.len() {
             let site = self.devices.site();
@@ -437,7 +481,8 @@ impl<'a> World<'a> {
                 let (found, bound) = (site.supply(l).0, part.inlet_max.0);
                 let subject = || format!("loop {l}");
                 let at = now.as_secs_f64();
-                self.violations.note(Invariant::NoInletAboveLimit, at, subject, found, bound);
+                self.violations
+                    .note(Invariant::NoInletAboveLimit, at, subject, found, bound);
             }
         }
     }
@@ -495,7 +540,6 @@ impl<'a> World<'a> {
 
     //= requirements K2
     fn darken(&mut self, now: Instant, node: u32) {
-        self.hosts[node as usize].is_dark = true;
         self.outcome.nodes_lost += 1;
         self.restless_until = now + QUIET_AFTER;
         for device in self.floor.nodes[node as usize].devices() {
@@ -525,7 +569,9 @@ impl<'a> World<'a> {
     }
 
     fn tell(&mut self, now: Instant, input: Input) {
-        let Self { scheduler, effects, .. } = self;
+        let Self {
+            scheduler, effects, ..
+        } = self;
         scheduler.handle(now, input, &mut |e| effects.push(e));
         if !self.effects.is_empty() {
             self.apply(now);
@@ -554,12 +600,24 @@ impl<'a> World<'a> {
             }
         }
         self.effects = effects;
+        if let Some(job) = self.uprooted.take() {
+            let subject = || format!("job {job}");
+            let broken = Invariant::OnlyBestEffortPreempted;
+            self.violations
+                .note(broken, now.as_secs_f64(), subject, 1.0, 0.0);
+        }
     }
 
     fn start(&mut self, now: Instant, job: u64, node: u32, claim: Claim) {
         let host = &mut self.hosts[node as usize];
-        assert!(!host.is_dark, "job {job} starts on node {node}, which is dark");
+        assert!(
+            !host.is_dark,
+            "job {job} starts on node {node}, which is dark"
+        );
         host.jobs.push(job);
+        if self.uprooted == Some(job) {
+            self.uprooted = None;
+        }
         let place = &mut self.places[job as usize];
         place.on = Some((node, claim));
         if place.has_started {
@@ -578,9 +636,7 @@ impl<'a> World<'a> {
     fn stop(&mut self, now: Instant, job: u64, node: u32) {
         let pod = &self.trace.pods[job as usize / self.config.copies.get() as usize];
         if pod.quality == Quality::LatencySensitive && !self.hosts[node as usize].is_dark {
-            let subject = || format!("job {job}");
-            let broken = Invariant::OnlyBestEffortMoved;
-            self.violations.note(broken, now.as_secs_f64(), subject, 1.0, 0.0);
+            self.uprooted = Some(job);
         }
         self.work.stop(now, job);
         self.leave(now, job);
@@ -615,7 +671,8 @@ impl<'a> World<'a> {
                 let name = &self.trace.nodes[node as usize].name;
                 let (at, found) = (now.as_secs_f64(), claimed.into());
                 let broken = Invariant::ClaimsWithinNodes;
-                self.violations.note(broken, at, || name.clone(), found, whole.into());
+                self.violations
+                    .note(broken, at, || name.clone(), found, whole.into());
             }
         }
     }
@@ -682,7 +739,12 @@ impl<'a> World<'a> {
         let overloaded = (0..self.floor.loops.len())
             .any(|l| site.load(l) > site.loops()[l].capacity || !self.devices.holds(l));
         let pace = &self.config.pace;
-        self.next_sample = now + if overloaded { pace.sample_hot } else { pace.sample };
+        self.next_sample = now
+            + if overloaded {
+                pace.sample_hot
+            } else {
+                pace.sample
+            };
         let seconds = now.as_secs_f64();
         let mut samples = Vec::with_capacity(self.floor.loops.len() + 1);
         samples.push(self.sample_of(None));
@@ -784,16 +846,22 @@ impl<'a> World<'a> {
             let unit = f64::from(FULL) * 1e9;
             let (found, bound) = (jobs as f64 / unit, site as f64 / unit);
             let subject = || "all jobs".to_owned();
-            self.violations.note(Invariant::WorkConserved, seconds, subject, found, bound);
+            self.violations
+                .note(Invariant::WorkConserved, seconds, subject, found, bound);
         }
         let flows = self.devices.flows;
         // Two opinions on what is stored: the steps' own, and the temperatures now.
         let stored = self.devices.site().heat().0 - self.heat_at_start;
         let error = (flows.imbalance().0.abs()).max((stored - flows.stored.0).abs());
-        let error = if flows.supplied.0 > 0.0 { error / flows.supplied.0 } else { 0.0 };
+        let error = if flows.supplied.0 > 0.0 {
+            error / flows.supplied.0
+        } else {
+            0.0
+        };
         if error > 1e-6 {
             let subject = || "the whole site".to_owned();
-            self.violations.note(Invariant::EnergyConserved, seconds, subject, error, 1e-6);
+            self.violations
+                .note(Invariant::EnergyConserved, seconds, subject, error, 1e-6);
         }
         for d in 0..self.guards.len() {
             let kelvin = self.devices.site().kelvin()[d].to_bits();
@@ -919,7 +987,10 @@ fn series(config: &Config, trace: &Trace, floor: &Floor) -> Series {
     let mut series = Series::new(groups, Some(Map::new(Layout::Rows, racks.collect())));
     for model in &floor.unknown {
         let stand_in = super::floor::STAND_IN.name;
-        series.note(0.0, format!("GPU model {model} is unknown; {stand_in} stands in"));
+        series.note(
+            0.0,
+            format!("GPU model {model} is unknown; {stand_in} stands in"),
+        );
     }
     if config.copies.get() > 1 {
         series.note(0.0, format!("each pod comes {} times", config.copies));
