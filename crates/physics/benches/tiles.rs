@@ -1,5 +1,5 @@
 //! What does a step cost? Run with `cargo bench -p physics`; divan prints items
-//! per second, where an item is one tile or device for one step.
+//! per second, where an item is one tile for one step.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;

@@ -141,43 +141,29 @@ impl Orbit {
 
 /// Solves Kepler's equation E − e sin E = M for E, by Newton's method.
 ///
-/// E lies within e of M, and the left side rises with E, so the answer stays
-/// bracketed and a step that would leave the bracket is replaced by halving it. That makes
-/// 64 rounds enough for every e below 1; four or five are usual.
+/// For M between 0 and π (the rest is symmetry) the left side is convex in E, and
+/// E lies at or below both M + e and π. From there every step of Newton's leads
+/// down and none too far, so there is nothing to guard against; 64 steps are enough for any e
+/// below 1, and five or six are usual.
 #[must_use]
 pub fn eccentric_anomaly(mean: f64, eccentricity: f64) -> f64 {
-    debug_assert!((0.0..1.0).contains(&eccentricity));
-    let e = eccentricity;
+    debug_assert!(
+        (0.0..1.0).contains(&eccentricity),
+        "an ellipse, not {eccentricity}"
+    );
     let turns = libm::floor(mean / TAU + 0.5) * TAU;
-    let m = mean - turns;
-    let (mut low, mut high) = (m - e, m + e);
-    let mut anomaly = if e < 0.8 {
-        m + e * libm::sin(m)
-    } else {
-        PI.copysign(m)
-    };
-    anomaly = anomaly.clamp(low, high);
+    let m = (mean - turns).abs();
+    let mut anomaly = (m + eccentricity).min(PI);
     for _ in 0..64 {
         let (sin, cos) = libm::sincos(anomaly);
-        let residual = anomaly - e * sin - m;
-        if residual > 0.0 {
-            high = anomaly;
-        } else {
-            low = anomaly;
-        }
-        let newton = anomaly - residual / (1.0 - e * cos);
-        let next = if newton >= low && newton <= high {
-            newton
-        } else {
-            0.5 * (low + high)
-        };
-        if (next - anomaly).abs() <= 4.0 * f64::EPSILON * anomaly.abs() {
-            anomaly = next;
+        let step = (anomaly - eccentricity * sin - m) / (1.0 - eccentricity * cos);
+        // Rounding has the last word: not down any more means arrived.
+        if anomaly - step >= anomaly {
             break;
         }
-        anomaly = next;
+        anomaly -= step;
     }
-    anomaly + turns
+    turns + anomaly.copysign(mean - turns)
 }
 
 /// How long light takes that leaves `from` at a moment, until it meets `to`
@@ -421,7 +407,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keplers_equation_holds(mean in -100.0..100.0, e in 0.0..0.99) {
+        fn keplers_equation_holds(mean in -100.0..100.0, e in 0.0..0.9999) {
             let anomaly = eccentric_anomaly(mean, e);
             prop_assert!((anomaly - e * libm::sin(anomaly) - mean).abs() < 1e-12 * (1.0 + mean.abs()));
         }

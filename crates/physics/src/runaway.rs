@@ -94,3 +94,92 @@ fn last_true(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
     }
     low
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiles::Leakage;
+    use proptest::prelude::*;
+
+    const STANDARD: TileModel = TileModel::STANDARD;
+
+    #[test]
+    fn without_leakage_it_is_the_fourth_root_and_has_no_fold() {
+        let model = TileModel {
+            leakage: Leakage::NONE,
+            sky: Kelvin(0.0),
+            ..STANDARD
+        };
+        let rest = steady_state(&model, Watts(1e6), 1.0).unwrap();
+        assert!((rest.0 / libm::pow(1e6 / model.radiance(1.0), 0.25) - 1.0).abs() < 1e-12);
+        assert_eq!(fold(&model, 1.0), None);
+        assert_eq!(steady_state(&model, Watts(1.0), 0.0), None);
+    }
+
+    #[test]
+    fn at_the_fold_leakage_and_radiation_touch() {
+        let fold = fold(&STANDARD, 1.0).unwrap();
+        let radiates =
+            |t: f64| STANDARD.radiance(1.0) * (libm::pow(t, 4.0) - libm::pow(STANDARD.sky.0, 4.0));
+        let leaks = |t: f64| STANDARD.leakage.at(Kelvin(t)).0;
+        let t = fold.kelvin.0;
+        // They meet …
+        assert!((radiates(t) / (leaks(t) + fold.watts.0) - 1.0).abs() < 1e-9);
+        // … with the same slope, taken by differences …
+        let slope = |f: &dyn Fn(f64) -> f64| (f(t + 0.01) - f(t - 0.01)) / 0.02;
+        assert!((slope(&radiates) / slope(&leaks) - 1.0).abs() < 1e-6);
+        // … and on either side leakage wins.
+        for aside in [t - 5.0, t + 5.0] {
+            assert!(radiates(aside) < leaks(aside) + fold.watts.0);
+        }
+    }
+
+    #[test]
+    fn there_is_a_rest_up_to_the_fold_and_none_beyond() {
+        for share in [0.5, 1.0] {
+            let fold = fold(&STANDARD, share).unwrap();
+            let below = steady_state(&STANDARD, fold.watts * (1.0 - 1e-9), share).unwrap();
+            // Near a fold the rest approaches as the square root of what is left.
+            assert!(below < fold.kelvin && (fold.kelvin - below).0 < 0.05);
+            assert_eq!(
+                steady_state(&STANDARD, fold.watts * (1.0 + 1e-9), share),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn a_radiator_too_small_for_the_leakage_never_rests() {
+        let mut model = STANDARD;
+        model.leakage.at_reference = Watts(1e5);
+        assert_eq!(steady_state(&model, Watts(0.0), 0.01), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_rest_is_a_rest_the_lowest_and_stable(load in 0.0..1_000.0, leak in 1e-6..300.0, share in 0.1..1.0) {
+            let mut model = STANDARD;
+            model.leakage.at_reference = Watts(leak);
+            if let Some(rest) = steady_state(&model, Watts(load), share) {
+                let off = surplus(&model, share, rest).0 - load;
+                prop_assert!(off.abs() < 1e-8 * (1.0 + load + leak), "{off} W at {rest}");
+                for part in 1..100 {
+                    let cooler = rest * (f64::from(part) / 100.0);
+                    prop_assert!(surplus(&model, share, cooler).0 < load);
+                }
+                prop_assert!(surplus(&model, share, rest + Kelvin(0.01)).0 > load
+                    || rest + Kelvin(0.02) > fold(&model, share).unwrap().kelvin);
+            }
+        }
+
+        #[test]
+        fn more_load_is_never_cooler(load in 0.0..900.0, more in 0.0..100.0) {
+            let at = |watts| steady_state(&STANDARD, Watts(watts), 1.0);
+            match (at(load), at(load + more)) {
+                (Some(less), Some(more)) => prop_assert!(more >= less),
+                (None, Some(_)) => prop_assert!(false, "less load ran away"),
+                _ => {}
+            }
+        }
+    }
+}

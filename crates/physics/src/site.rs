@@ -509,3 +509,265 @@ impl Layout {
             .filter(|(_, excess)| *excess > Watts::ZERO)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::{A100, ALL, H100, T4};
+    use alloc::string::ToString;
+    use proptest::prelude::*;
+
+    /// `n` devices on one loop with capacity to spare.
+    fn site(device: &Device, n: usize) -> Site {
+        let part = Loop::of(device.max * (2.0 * n as f64));
+        Site::new(&[part], &vec![device; n], &vec![0; n]).unwrap()
+    }
+
+    fn run(site: &mut Site, dt: f64, steps: u32) -> Flows {
+        (0..steps).map(|_| site.step(Seconds(dt))).sum()
+    }
+
+    //= requirements H1
+    #[test]
+    fn devices_rest_at_coolant_plus_power_times_resistance() {
+        for device in ALL {
+            let mut site = site(device, 3);
+            site.set_watts(1, device.max);
+            run(&mut site, 60.0, 60);
+            let coolant = site.supply(0);
+            assert_eq!(coolant, site.loops()[0].target(), "the loop keeps up");
+            for (i, watts) in [device.idle, device.max, device.idle]
+                .into_iter()
+                .enumerate()
+            {
+                let rest = coolant + device.resistance * watts;
+                assert!(
+                    (site.kelvin()[i] - rest.0).abs() < 1e-9,
+                    "{} {i}",
+                    device.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_in_power_is_answered_exactly_whatever_the_step_in_time() {
+        let rise = (H100.resistance * (H100.max - H100.idle)).0;
+        for dt in [0.1, 1.0, 15.0, 150.0] {
+            let mut site = site(&H100, 1);
+            let start = site.kelvin()[0];
+            site.set_watts(0, H100.max);
+            run(&mut site, dt, (150.0 / dt) as u32);
+            let answer = rise * (1.0 - libm::exp(-150.0 / crate::devices::TIME_CONSTANT.0));
+            assert!(
+                (site.kelvin()[0] - start - answer).abs() < 1e-6,
+                "dt = {dt}"
+            );
+        }
+    }
+
+    /// One H100 and a loop of `coolant` J/K whose plant has failed: two bodies that
+    /// exchange heat, which has a closed form. Device and coolant after some time.
+    fn failed(coolant: f64, dt: f64, seconds: f64) -> (Site, (f64, f64)) {
+        let part = Loop {
+            coolant: JoulesPerKelvin(coolant),
+            ..Loop::of(Watts(1_000.0))
+        };
+        let mut site = Site::new(&[part], &[&H100], &[0]).unwrap();
+        let (t0, tc0) = (site.kelvin()[0], site.supply(0).0);
+        site.set_capacity(0, Watts::ZERO);
+        site.set_watts(0, H100.max);
+        run(&mut site, dt, (seconds / dt) as u32);
+        let (r, c, p) = (H100.resistance.0, H100.heat_capacity.0, H100.max.0);
+        // The difference δ obeys δ' = P/C − δ/R (1/C + 1/C_c); the energy is P t.
+        let pace = (1.0 / c + 1.0 / coolant) / r;
+        let rest = p / c / pace;
+        let apart = rest + (t0 - tc0 - rest) * libm::exp(-pace * seconds);
+        let energy = c * t0 + coolant * tc0 + p * seconds;
+        let tc = (energy - c * apart) / (c + coolant);
+        (site, (tc + apart, tc))
+    }
+
+    #[test]
+    fn when_the_plant_fails_device_and_coolant_warm_as_two_bodies_do() {
+        for (coolant, dt, within) in [
+            (50_000.0, 1.0, 1e-6),
+            (50_000.0, 30.0, 1e-5),
+            (2_000.0, 1.0, 1e-5),
+        ] {
+            let (site, (device, water)) = failed(coolant, dt, 600.0);
+            assert!(
+                (site.kelvin()[0] / device - 1.0).abs() < within,
+                "device {}, should be {device}",
+                site.kelvin()[0]
+            );
+            assert!(
+                (site.supply(0).0 / water - 1.0).abs() < within,
+                "coolant {}, should be {water}",
+                site.supply(0)
+            );
+        }
+    }
+
+    #[test]
+    fn order_is_two_while_the_coolant_moves() {
+        let off = |dt| {
+            let (site, (device, _)) = failed(500.0, dt, 60.0);
+            (site.kelvin()[0] - device).abs()
+        };
+        let ratio = off(2.0) / off(1.0);
+        assert!((3.5..4.5).contains(&ratio), "error fell by {ratio}, not 4");
+    }
+
+    #[test]
+    fn a_loop_rejects_what_it_must_and_no_more_than_it_can() {
+        let part = Loop {
+            capacity: Watts(1_000.0),
+            ..Loop::of(Watts(1_000.0))
+        };
+        let mut site = Site::new(&[part], &[&A100; 4], &[0; 4]).unwrap();
+        let target = part.target();
+        // Within capacity: the supply is held, and what is rejected is what is given.
+        site.watts_mut().fill(240.0);
+        run(&mut site, 60.0, 60);
+        assert_eq!(site.supply(0), target);
+        assert!((site.rejected(0).0 - 960.0).abs() < 1e-6);
+        // Beyond: the excess of 600 W warms coolant and devices together.
+        site.watts_mut().fill(400.0);
+        run(&mut site, 60.0, 10);
+        let before = site.supply(0);
+        run(&mut site, 60.0, 10);
+        assert!((site.rejected(0).0 - 1_000.0).abs() < 1e-6);
+        let rate = (site.supply(0) - before).0 / 600.0;
+        let bodies = part.coolant.0 + 4.0 * A100.heat_capacity.0;
+        assert!((rate / (600.0 / bodies) - 1.0).abs() < 1e-3, "{rate} K/s");
+        assert!(site.inlet_excess(0) > Kelvin(0.0));
+        // Repaired: it comes back to the target and stays.
+        site.set_capacity(0, Watts(5_000.0));
+        run(&mut site, 60.0, 60);
+        assert_eq!(site.supply(0), target);
+        assert!((site.rejected(0).0 - 1_600.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn warm_weather_lifts_the_supply() {
+        let mut site = site(&T4, 2);
+        site.set_outside(0, Kelvin::from_celsius(30.0));
+        run(&mut site, 600.0, 100);
+        assert_eq!(site.supply(0), Kelvin::from_celsius(34.0));
+        assert_eq!(site.inlet_excess(0).get().round(), 2.0);
+    }
+
+    #[test]
+    fn a_failed_loop_leaves_the_others_cool() {
+        let part = Loop::of(Watts(10_000.0));
+        let mut site = Site::new(&[part, part], &[&H100; 6], &[0, 1, 0, 1, 0, 1]).unwrap();
+        site.watts_mut().fill(700.0);
+        run(&mut site, 60.0, 30);
+        site.set_capacity(0, Watts::ZERO);
+        run(&mut site, 60.0, 120);
+        for i in 0..6 {
+            let cool = site.cooled_by(i) == 1;
+            assert_eq!(
+                site.condition(i) == Condition::Cool,
+                cool,
+                "{i}: {} K",
+                site.kelvin()[i]
+            );
+        }
+        run(&mut site, 60.0, 120);
+        assert_eq!(site.condition(0), Condition::Shutdown);
+    }
+
+    #[test]
+    fn half_the_step_gives_the_same_temperatures() {
+        // A day on which the plant loses and regains capacity and the work comes and goes.
+        let end = |dt: f64| {
+            let mut site = site(&A100, 40);
+            let mut seen = Vec::new();
+            for minute in (0..1_440).step_by(5) {
+                for i in 0..40 {
+                    site.set_watts(i, Watts(60.0 + ((minute / 60 + i * 7) % 9) as f64 * 40.0));
+                }
+                let share = if (300..600).contains(&minute) {
+                    0.2
+                } else {
+                    1.0
+                };
+                site.set_capacity(0, A100.max * (40.0 * share));
+                run(&mut site, dt, (300.0 / dt) as u32);
+                seen.extend_from_slice(site.kelvin());
+            }
+            seen
+        };
+        let (whole, half) = (end(60.0), end(30.0));
+        assert!(whole.iter().any(|kelvin| *kelvin > 360.0), "it did get hot");
+        let worst = whole
+            .iter()
+            .zip(&half)
+            .map(|(a, b)| (a / b - 1.0).abs())
+            .fold(0.0, f64::max);
+        assert!(worst < 1e-3, "{worst}");
+    }
+
+    #[test]
+    fn a_device_in_no_loop_is_refused_by_name() {
+        let refused = Site::new(&[Loop::of(Watts(1.0))], &[&T4, &T4], &[0, 1]).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "device 1 is placed in number 1, but there are only 1; nothing was built"
+        );
+        let nowhere = Layout::new(&[0], &[3], &[0], &[Watts(1.0)]).unwrap_err();
+        assert_eq!((nowhere.what, nowhere.into), ("node", 3));
+    }
+
+    #[test]
+    fn racks_know_what_they_draw_and_when_it_is_too_much() {
+        // Five devices in three nodes in two racks in one row.
+        let layout = Layout::new(
+            &[0, 0, 1, 2, 2],
+            &[0, 0, 1],
+            &[0, 0],
+            &[Watts(1_000.0), Watts(500.0)],
+        )
+        .unwrap();
+        let draw = layout.draw(&[300.0, 300.0, 300.0, 300.0, 300.0]);
+        assert_eq!(draw.nodes, [Watts(600.0), Watts(300.0), Watts(600.0)]);
+        assert_eq!(draw.racks, [Watts(900.0), Watts(600.0)]);
+        assert_eq!(
+            (draw.rows.as_slice(), draw.site),
+            ([Watts(1_500.0)].as_slice(), Watts(1_500.0))
+        );
+        assert!(layout.overdrawn(&draw).eq([(1, Watts(100.0))]));
+    }
+
+    proptest! {
+        //= requirements H1
+        #[test]
+        fn energy_is_conserved_through_any_weather_and_failure(
+            placed in prop::collection::vec((0_usize..ALL.len(), 0_u32..3), 1..40),
+            days in prop::collection::vec((1.0..600.0, 0.0..2.0, 0.0..1.0, -20.0..50.0), 1..30),
+        ) {
+            let devices: Vec<_> = placed.iter().map(|(device, _)| ALL[*device]).collect();
+            let cooled_by: Vec<_> = placed.iter().map(|(_, by)| *by).collect();
+            let max: Watts = devices.iter().map(|device| device.max).sum();
+            let mut site = Site::new(&[Loop::of(max); 3], &devices, &cooled_by).unwrap();
+            let before = site.heat();
+            let mut total = Flows::default();
+            for (dt, capacity, work, celsius) in days {
+                for (i, device) in devices.iter().enumerate() {
+                    site.set_watts(i, device.idle + (device.max - device.idle) * work);
+                }
+                for i in 0..3 {
+                    site.set_capacity(i, max * capacity * (f64::from(i as u32) / 2.0));
+                    site.set_outside(i, Kelvin::from_celsius(celsius));
+                }
+                total += site.step(Seconds(dt));
+                prop_assert!(site.kelvin().iter().all(|kelvin| kelvin.is_finite() && *kelvin > 200.0));
+            }
+            prop_assert!(total.imbalance().0.abs() <= 1e-6 * total.supplied.0, "{total:?}");
+            let stored = site.heat() - before;
+            prop_assert!((stored - total.stored).0.abs() <= 1e-6 * total.supplied.0);
+        }
+    }
+}

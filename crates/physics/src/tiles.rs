@@ -667,3 +667,437 @@ fn uneven(kelvin: &[f64], lattice: &Hexagons, out: &mut [f64]) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runaway::{fold, steady_state};
+    use proptest::prelude::*;
+
+    const STANDARD: TileModel = TileModel::STANDARD;
+
+    /// Nothing but a radiator under a black sky.
+    const BARE: TileModel = TileModel {
+        leakage: Leakage::NONE,
+        neighbour_conductance: WattsPerKelvin(0.0),
+        sky: Kelvin(0.0),
+        ..STANDARD
+    };
+
+    fn cell(model: TileModel, tiles: u32, initial: f64) -> Tiles {
+        Tiles::new(model, &Hexagons::of(tiles).unwrap(), Kelvin(initial))
+    }
+
+    fn run(tiles: &mut Tiles, dt: f64, steps: u32) -> Flows {
+        let mut scratch = Scratch::default();
+        (0..steps)
+            .map(|_| tiles.step_in(Seconds(dt), &mut scratch))
+            .sum()
+    }
+
+    /// Deterministic numbers in 0..1 that look unrelated.
+    fn scatter(i: usize) -> f64 {
+        let mixed = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> 40) as f64 / (1_u64 << 24) as f64
+    }
+
+    fn assert_close(is: f64, should: f64, within: f64, what: &str) {
+        assert!(
+            (is / should - 1.0).abs() <= within,
+            "{what}: {is}, should be {should}"
+        );
+    }
+
+    #[test]
+    fn rows_give_the_same_as_asking_each_tile_for_its_neighbours() {
+        for tiles in [9, 12, 64, 1_000] {
+            let lattice = Hexagons::of(tiles).unwrap();
+            let kelvin: Vec<_> = (0..tiles as usize).map(|i| 300.0 + scatter(i)).collect();
+            let mut by_rows = vec![0.0; kelvin.len()];
+            uneven(&kelvin, &lattice, &mut by_rows);
+            for tile in 0..tiles {
+                let at = |tile: u32| kelvin[tile as usize];
+                let asked: f64 = lattice
+                    .neighbours(tile)
+                    .map(|n| at(n) - at(tile))
+                    .iter()
+                    .sum();
+                assert!(
+                    (by_rows[tile as usize] - asked).abs() < 1e-9,
+                    "{tile} of {tiles}"
+                );
+            }
+        }
+    }
+
+    //= requirements H1
+    #[test]
+    fn a_bare_tile_rests_where_t4_says() {
+        for (watts, share) in [(10.0, 1.0), (450.0, 1.0), (450.0, 0.5), (3_000.0, 1.0)] {
+            let mut tiles = cell(BARE, 9, 300.0);
+            tiles.watts.fill(watts);
+            tiles.radiator_share.fill(share);
+            run(&mut tiles, 600.0, 2_000);
+            let rest = libm::pow(watts / BARE.radiance(share), 0.25);
+            assert_close(tiles.kelvin[4], rest, 1e-9, "rest");
+        }
+    }
+
+    #[test]
+    fn a_tile_with_nothing_to_do_takes_the_temperature_of_its_sky() {
+        let model = TileModel {
+            sky: Kelvin(250.0),
+            ..BARE
+        };
+        for start in [100.0, 400.0] {
+            let mut tiles = cell(model, 9, start);
+            tiles.watts.fill(0.0);
+            run(&mut tiles, 600.0, 500);
+            assert_close(tiles.kelvin[0], 250.0, 1e-9, "rest");
+            assert!(tiles.radiating().0.abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn a_leaking_tile_rests_where_the_balance_says() {
+        for load in [20.0, 200.0, 450.0, 600.0] {
+            let mut tiles = cell(STANDARD, 9, 250.0);
+            tiles.watts.fill(load * 0.75);
+            tiles.absorbed = Watts(load * 0.25);
+            run(&mut tiles, 300.0, 3_000);
+            let rest = steady_state(&STANDARD, Watts(load), 1.0).unwrap();
+            assert_close(tiles.kelvin[0], rest.0, 1e-6, "rest");
+        }
+    }
+
+    #[test]
+    fn conduction_rests_where_the_linear_balance_says() {
+        // No radiator: heat put in at one tile and taken out at another flows through the lattice, and
+        // Kirchhoff's law must hold at every tile: k Σ (T_j − T) = −P.
+        let model = TileModel {
+            radiator: SquareMetres(0.0),
+            neighbour_conductance: WattsPerKelvin(2.0),
+            ..BARE
+        };
+        let mut tiles = cell(model, 12, 300.0);
+        tiles.watts.fill(0.0);
+        (tiles.watts[1], tiles.watts[7]) = (100.0, -100.0);
+        run(&mut tiles, 5_000.0, 50);
+        let mut flow = vec![0.0; 12];
+        uneven(&tiles.kelvin, tiles.lattice(), &mut flow);
+        for (tile, flow) in flow.iter().enumerate() {
+            assert!((2.0 * flow + tiles.watts[tile]).abs() < 1e-6, "tile {tile}");
+        }
+    }
+
+    //= requirements H1
+    #[test]
+    fn a_dark_tile_cools_as_the_cubes_say() {
+        // C dT/dt = −εσA T⁴ has the solution T⁻³ = T₀⁻³ + 3 (εσA/C) t.
+        let mut tiles = cell(BARE, 9, 400.0);
+        tiles.powered.fill(0.0);
+        for (dt, steps, within) in [
+            (30.0, 1_000, 1e-5),
+            (150.0, 200, 1e-4),
+            (300.0, 100, 3e-4),
+            (3_600.0, 24, 2e-3),
+        ] {
+            tiles.kelvin.fill(400.0);
+            run(&mut tiles, dt, steps);
+            let elapsed = dt * f64::from(steps);
+            let rate = 3.0 * BARE.radiance(1.0) / BARE.heat_capacity.0;
+            let cubes = libm::pow(400.0, -3.0) + rate * elapsed;
+            assert_close(
+                tiles.kelvin[0],
+                libm::pow(cubes, -1.0 / 3.0),
+                within,
+                "cooling",
+            );
+        }
+    }
+
+    #[test]
+    fn a_small_step_in_power_is_answered_with_one_time_constant() {
+        // Linearised about a rest at T: ΔT = ΔP/G (1 − e^(−t/τ)), G = 4εσAT³ − L/T_fold, τ = C/G.
+        let load = Watts(450.0);
+        let rest = steady_state(&STANDARD, load, 1.0).unwrap();
+        let slope = 4.0 * STANDARD.radiance(1.0) * libm::pow(rest.0, 3.0)
+            - STANDARD.leakage.at(rest).0 / STANDARD.leakage.e_fold.0;
+        let tau = STANDARD.heat_capacity.0 / slope;
+        let mut tiles = cell(STANDARD, 9, rest.0);
+        let more = 1e-4;
+        tiles.watts.fill(load.0 + more);
+        for minutes in 1..=60 {
+            run(&mut tiles, 60.0, 1);
+            let answer = more / slope * (1.0 - libm::exp(-60.0 * f64::from(minutes) / tau));
+            // Of the final change.
+            let off = (tiles.kelvin[0] - rest.0 - answer).abs() / (more / slope);
+            assert!(off < 1e-4, "{off} after {minutes} min, τ = {tau} s");
+        }
+    }
+
+    #[test]
+    fn a_wave_in_the_lattice_decays_at_its_own_rate() {
+        // cos(2π column/columns) is an eigenvector of the lattice: east and west count
+        // once each, the row below and above once each straight and once shifted.
+        let model = TileModel {
+            radiator: SquareMetres(0.0),
+            neighbour_conductance: WattsPerKelvin(1.0),
+            ..BARE
+        };
+        let mut tiles = cell(model, 1_000, 0.0);
+        tiles.watts.fill(0.0);
+        let columns = tiles.lattice().columns() as usize;
+        let phase = core::f64::consts::TAU / columns as f64;
+        let wave = |i: usize| libm::cos(phase * (i % columns) as f64);
+        for (i, kelvin) in tiles.kelvin.iter_mut().enumerate() {
+            *kelvin = 300.0 + wave(i);
+        }
+        let seconds = 100.0 * 1_000.0;
+        run(&mut tiles, 100.0, 1_000);
+        let rate = (4.0 - 4.0 * libm::cos(phase)) / model.heat_capacity.0;
+        let left = libm::exp(-rate * seconds);
+        for i in [0, 7, 999] {
+            assert!(
+                (tiles.kelvin[i] - 300.0 - left * wave(i)).abs() < 1e-4,
+                "tile {i}"
+            );
+        }
+    }
+
+    /// A day and a half of changing work, with tiles dying, radiators failing and
+    /// power cut where it gets too hot, as a world would do it.
+    fn eventful(tiles: &mut Tiles, dt: f64, clock_max: f64, mut watch: impl FnMut(&Tiles, Flows)) {
+        let mut scratch = Scratch::default();
+        let steps = (130_000.0 / dt) as usize;
+        for step in 0..steps {
+            // Events fall on multiples of 3,000 s so that runs with other steps see the same.
+            let now = step as f64 * dt;
+            if now % 3_000.0 == 0.0 {
+                let era = (now / 3_000.0) as usize;
+                for i in 0..tiles.kelvin.len() {
+                    let chance = scatter(i + 7_777 * era);
+                    tiles.watts[i] = power(
+                        &STANDARD,
+                        clock_max * (0.4 + 0.6 * chance),
+                        scatter(i + era),
+                    )
+                    .0;
+                    tiles.powered[i] = if scatter(i + 31 * era) < 0.05 {
+                        0.0
+                    } else {
+                        1.0
+                    };
+                    tiles.radiator_share[i] = if chance < 0.03 { 0.4 } else { 1.0 };
+                    if tiles.kelvin[i] > 380.0 {
+                        tiles.powered[i] = 0.0;
+                    }
+                }
+                tiles.absorbed = Watts(200.0 * scatter(era));
+            }
+            let flows = tiles.step_in(Seconds(dt), &mut scratch);
+            watch(tiles, flows);
+        }
+    }
+
+    //= requirements H1
+    #[test]
+    fn energy_is_conserved_through_faults_and_each_flow_follows_its_own_law() {
+        let mut tiles = cell(STANDARD, 1_000, 290.0);
+        let start = tiles.heat();
+        let mut total = Flows::default();
+        let (mut radiated, mut before) = (0.0, None);
+        eventful(&mut tiles, 60.0, 1.5, |tiles, flows| {
+            total += flows;
+            assert!(flows.imbalance().0.abs() <= 1e-9 * flows.supplied.0);
+            // The trapezium rule over what the temperatures say, where nothing jumped.
+            let now = tiles.radiating().0;
+            radiated += 60.0 * 0.5 * (before.unwrap_or(now) + now);
+            before = Some(now);
+        });
+        let stored = tiles.heat() - start;
+        let missing = total.supplied + total.absorbed - total.radiated - stored;
+        assert!(
+            missing.0.abs() <= 1e-6 * total.supplied.0,
+            "{missing} of {}",
+            total.supplied
+        );
+        assert_close(total.radiated.0, radiated, 1e-3, "radiated");
+        assert!(total.leaked.0 > 0.0 && total.leaked < total.supplied);
+    }
+
+    #[test]
+    fn supplied_and_leaked_are_what_was_asked_for() {
+        let mut tiles = cell(STANDARD, 12, 300.0);
+        for i in 0..12 {
+            tiles.watts[i] = 10.0 * i as f64;
+            tiles.powered[i] = f64::from(u8::from(i % 3 != 0));
+        }
+        tiles.absorbed = Watts(5.0);
+        let flows = tiles.step(Seconds(1.0));
+        // Tiles 0, 3, 6, 9 are dark; the others draw 480 W together and leak at 300 K.
+        let leaks = 8.0 * STANDARD.leakage.at(Kelvin(300.0)).0;
+        assert_close(flows.leaked.0, leaks, 1e-3, "leaked");
+        assert_close(flows.supplied.0, 480.0 + flows.leaked.0, 1e-12, "supplied");
+        assert_close(flows.absorbed.0, 60.0, 1e-12, "absorbed");
+    }
+
+    #[test]
+    fn half_the_step_gives_the_same_temperatures() {
+        let end = |dt| {
+            let mut tiles = cell(STANDARD, 1_000, 290.0);
+            let mut hottest = 0.0_f64;
+            let mut eras = Vec::new();
+            let mut elapsed = 0.0;
+            eventful(&mut tiles, dt, 1.25, |tiles, _| {
+                elapsed += dt;
+                if elapsed % 300.0 == 0.0 {
+                    eras.push(tiles.kelvin.clone());
+                }
+                hottest = tiles.kelvin.iter().copied().fold(hottest, f64::max);
+            });
+            (eras, hottest)
+        };
+        let ((whole, hottest), (half, _)) = (end(300.0), end(150.0));
+        // Busy, but below where the power is cut: a threshold turns the smallest
+        // difference into a large one, and that is not the method's doing.
+        assert!((340.0..380.0).contains(&hottest), "{hottest} K at most");
+        assert_eq!(whole.len(), half.len());
+        let both = whole.iter().flatten().zip(half.iter().flatten());
+        let worst = both.map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+        assert!(worst < 1e-3, "{worst}");
+    }
+
+    #[test]
+    fn order_is_two() {
+        let end = |dt: f64| {
+            let mut tiles = cell(STANDARD, 64, 290.0);
+            for i in 0..64 {
+                tiles.watts[i] = 450.0 * scatter(i);
+            }
+            run(&mut tiles, dt, (6_000.0 / dt) as u32);
+            tiles.kelvin[11]
+        };
+        let exact = end(1.0);
+        let ratio = (end(200.0) - exact) / (end(100.0) - exact);
+        assert!((3.3..4.8).contains(&ratio), "error fell by {ratio}, not 4");
+    }
+
+    //= requirements H1
+    #[test]
+    fn a_tile_beyond_its_fold_runs_away_and_one_below_does_not() {
+        let fold = fold(&STANDARD, 1.0).unwrap();
+        for (load, runs_away) in [(0.98, false), (1.02, true)] {
+            let mut tiles = cell(STANDARD, 9, 300.0);
+            tiles.watts.fill(fold.watts.0 * load);
+            run(&mut tiles, 300.0, 2_000);
+            let hot = tiles.kelvin[0] > STANDARD.leakage.ceiling().0;
+            assert_eq!(
+                hot, runs_away,
+                "{} K at {load} of the fold",
+                tiles.kelvin[0]
+            );
+            assert!(tiles.kelvin[0].is_finite());
+        }
+    }
+
+    #[test]
+    fn leakage_ends_at_its_ceiling_in_the_law_and_in_the_loop() {
+        let law = &STANDARD.leakage;
+        let most = law.at(law.ceiling());
+        assert_close(
+            most.0,
+            60.0 * libm::exp(E_FOLDS_MAX),
+            1e-9,
+            "at the ceiling",
+        );
+        assert_eq!(law.at(Kelvin(2_000.0)), most);
+        let mut tiles = cell(STANDARD, 9, 700.0);
+        let leaked = tiles.step(Seconds(1e-3)).leaked;
+        assert_close(leaked.0, 9.0 * most.0 * 1e-3, 1e-9, "in the loop");
+    }
+
+    #[test]
+    fn cutting_the_power_ends_a_runaway() {
+        let mut tiles = cell(STANDARD, 9, 500.0);
+        tiles.watts.fill(2_000.0);
+        run(&mut tiles, 3_600.0, 24);
+        assert!(
+            tiles.kelvin[0] > 600.0,
+            "it did run away: {}",
+            tiles.kelvin[0]
+        );
+        tiles.powered.fill(0.0);
+        let flows = run(&mut tiles, 300.0, 300);
+        assert_eq!(flows.supplied, Joules::ZERO);
+        assert!(tiles.kelvin[0] < 300.0, "{}", tiles.kelvin[0]);
+    }
+
+    #[test]
+    fn a_step_of_no_time_changes_nothing() {
+        let mut tiles = cell(STANDARD, 9, 300.0);
+        let before = tiles.clone();
+        assert_eq!(tiles.step(Seconds(0.0)), Flows::default());
+        assert_eq!(tiles, before);
+    }
+
+    #[test]
+    fn dynamic_power_is_cubic_in_the_clock() {
+        assert_eq!(power(&STANDARD, 1.0, 1.0), Watts(450.0));
+        assert_eq!(power(&STANDARD, 0.5, 1.0), Watts(100.0));
+        assert_eq!(power(&STANDARD, 1.0, 0.0), STANDARD.idle);
+    }
+
+    //= requirements H8
+    #[test]
+    fn a_bit_costs_what_landauer_says() {
+        // The textbook figure: 2.87e-21 J, or 0.0179 eV, at 300 K.
+        assert_close(landauer(Kelvin(300.0)).0, 2.871e-21, 1e-3, "at 300 K");
+        assert_eq!(landauer(Kelvin(0.0)), Joules::ZERO);
+    }
+
+    prop_compose! {
+        fn any_model()(
+            capacity in 1.0..1e5, radiator in 0.0..10.0, emissivity in 0.0..=1.0, leak in 0.0..1e3,
+            reference in 200.0..400.0, e_fold in 5.0..60.0, conductance in 0.0..50.0, sky in 0.0..300.0,
+        ) -> TileModel {
+            TileModel {
+                heat_capacity: JoulesPerKelvin(capacity),
+                radiator: SquareMetres(radiator),
+                emissivity,
+                leakage: Leakage { at_reference: Watts(leak), reference: Kelvin(reference), e_fold: Kelvin(e_fold) },
+                neighbour_conductance: WattsPerKelvin(conductance),
+                sky: Kelvin(sky),
+                ..STANDARD
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn nothing_is_ever_infinite_negative_or_unaccounted_for(
+            model in any_model(), dt in 0.1..1e4, start in 3.0..1500.0,
+            watts in prop::collection::vec(0.0..1e4, 12), off in 0_usize..12, absorbed in 0.0..1e3,
+        ) {
+            let mut tiles = cell(model, 12, start);
+            tiles.watts.copy_from_slice(&watts);
+            tiles.powered[off] = 0.0;
+            tiles.radiator_share[(off + 5) % 12] = 0.0;
+            tiles.absorbed = Watts(absorbed);
+            let before = tiles.heat();
+            let mut flows = Flows::default();
+            for _ in 0..20 {
+                flows += tiles.step(Seconds(dt));
+                for kelvin in &tiles.kelvin {
+                    prop_assert!(kelvin.is_finite() && *kelvin > 0.0, "{kelvin} K");
+                }
+            }
+            let turnover = flows.supplied.0 + flows.absorbed.0 + flows.radiated.0.abs() + before.0;
+            prop_assert!(flows.imbalance().0.abs() <= 1e-9 * turnover, "{flows:?}");
+            let stored = tiles.heat() - before;
+            prop_assert!((stored - flows.stored).0.abs() <= 1e-9 * turnover);
+        }
+    }
+}
