@@ -12,8 +12,9 @@
 //! It is written fast and made safe late. Until [`History::finish`] it has no journal
 //! and is never synced: a run that dies takes its hidden directory with it
 //! ([`super::RunDirectory`]), so there is nothing a half-written file could harm.
-//! Rows are bound from a buffer in batches; indexes are built at the end, once,
-//! which is about three times faster than keeping them up to date. Dropped without
+//! Rows are bound from a buffer in batches and indexes are built once, at the end:
+//! 1.2 to 1.8 million decisions per second, 0.5 million with the indexes, 107 bytes
+//! each (`examples/history_speed.rs`, two busy cores). Dropped without
 //! `finish`, a history is still whole and readable but its `runs` table is empty.
 
 use std::path::{Path, PathBuf};
@@ -198,7 +199,6 @@ const TABLES: [Table; 4] = [
 const INDEXES: &str = "
     CREATE INDEX decisions_by_work ON decisions (work, seconds) WHERE work IS NOT NULL;
     CREATE INDEX decisions_by_subject ON decisions (subject, seconds);
-    CREATE INDEX decisions_by_action ON decisions (action, reason, seconds);
     CREATE INDEX events_by_kind ON events (kind, seconds);
     CREATE INDEX events_by_subject ON events (subject, seconds);
     CREATE INDEX samples_by_metric ON samples (metric, group_name, seconds);
@@ -217,6 +217,7 @@ impl History {
             .and_then(|connection| {
                 connection.execute_batch(
                     "PRAGMA page_size = 8192;
+                     PRAGMA cache_size = -65536;
                      PRAGMA journal_mode = OFF;
                      PRAGMA synchronous = OFF;
                      PRAGMA locking_mode = EXCLUSIVE;",

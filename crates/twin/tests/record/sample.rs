@@ -57,7 +57,7 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
         let demand = 0.55 + 0.3 * ramp(t, 900.0, 3_600.0) + 0.05 * (t / 900.0).sin();
         let fault = [0.04, 0.1, 0.34, 0.12, 0.02][g] * ramp(t, 5_000.0, 5_400.0);
         let rise = demand + fault * (1.0 - 0.7 * ramp(t, 10_200.0, 11_400.0));
-        let slowed = (rise - 0.88).max(0.0) * ramp(t, 5_200.0, 6_000.0);
+        let slowed = (rise - 0.88).max(0.0) * ramp(t, 5_000.0, 5_300.0);
         if thermos { rise - slowed } else { rise }
     };
     for step in 0..=2_400_usize {
