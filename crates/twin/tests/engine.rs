@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::ControlFlow;
+use std::sync::{Arc, Barrier};
+use std::thread::{self, ThreadId};
 
 use machine::{Purpose, Stream};
 use proptest::prelude::*;
@@ -24,7 +26,7 @@ struct Gossip {
     history: u64,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 struct Rumour {
     about: u64,
     target: u32,
@@ -265,6 +267,21 @@ proptest! {
         prop_assert_eq!(account(&engine), one_heap(seed, cells, until));
     }
 
+    /// Not the histories alone: processes themselves are alike to the last
+    /// handle, though which worker a message came from differs.
+    #[test]
+    fn the_number_of_threads_leaves_no_trace(seed: u64, chunk in 1_usize..5) {
+        let kept = |chunk, threads| {
+            let mut engine = gossip(seed, 20, chunk, threads);
+            engine.run(Instant(2_050));
+            let kept = engine.processes().map(|cell| (cell.next_handle, cell.heard.clone()));
+            kept.collect::<Vec<_>>()
+        };
+        let expected = kept(32, 1);
+        prop_assert_eq!(&kept(chunk, 2), &expected);
+        prop_assert_eq!(&kept(chunk, 3), &expected);
+    }
+
     /// Stopping to look, cloning and throwing the original away changes nothing.
     #[test]
     fn a_clone_goes_on_as_the_original_would(
@@ -435,14 +452,41 @@ fn a_delay_shorter_than_the_lookahead_is_found_out() {
     }
 }
 
+/// Two of these can only be run by two threads at once.
+struct Meeting {
+    met: Arc<Barrier>,
+    coordinator: ThreadId,
+    coordinator_fails: bool,
+}
+
+impl Process for Meeting {
+    type Message = ();
+
+    fn fire(&mut self, _: Event, _: &mut Schedule<'_, ()>) {
+        self.met.wait();
+        let coordinates = thread::current().id() == self.coordinator;
+        assert_ne!(coordinates, self.coordinator_fails, "on purpose");
+    }
+
+    fn receive(&mut self, _: Instant, (): ()) -> (u32, u64) {
+        (0, 0)
+    }
+}
+
 #[test]
-fn a_panic_on_any_worker_ends_the_run_instead_of_hanging_it() {
-    for culprit in 0..3 {
+fn a_panic_on_any_thread_ends_the_run_instead_of_hanging_it() {
+    for coordinator_fails in [false, true] {
         let crash = std::panic::catch_unwind(|| {
-            let mut engine = notes(3);
-            for process in 0..3 {
-                let payload = if process == culprit { 2 } else { 0 };
-                engine.schedule_initial(process, Instant(100), Class::C, 0, payload);
+            let met = Arc::new(Barrier::new(2));
+            let meeting = || Meeting {
+                met: met.clone(),
+                coordinator: thread::current().id(),
+                coordinator_fails,
+            };
+            let both = vec![meeting(), meeting()];
+            let mut engine = Engine::with_chunks_of(1, both, LOOKAHEAD, 2);
+            for process in 0..2 {
+                engine.schedule_initial(process, Instant(100), Class::C, 0, 0);
             }
             engine.run(Instant(1000));
         });

@@ -118,6 +118,17 @@ pub trait Process: Send {
     /// to it that means nothing by itself.
     fn receive(&mut self, at: Instant, message: Self::Message) -> (u32, u64);
 
+    /// About this many events are going to fire, after other processes have had
+    /// the cache to themselves.
+    ///
+    /// Each event's first look at its tile then waits for main memory, one after
+    /// the other. Reading all tiles' hot state in order is often faster: with 100
+    /// events a window, PHOLD runs three times as fast for it. [`anticipate`]
+    /// does that for a slice.
+    fn anticipate(&self, events: usize) {
+        let _ = events;
+    }
+
     /// Every event of this process before `until` has fired; called only if there
     /// was one. A place for work that is cheaper done for many tiles at once.
     ///
@@ -125,6 +136,22 @@ pub trait Process: Send {
     /// where a caller stops to look.
     fn end_of_window(&mut self, until: Instant, schedule: &mut Schedule<'_, Self::Message>) {
         let _ = (until, schedule);
+    }
+}
+
+/// Reads through a slice in order, so that it lies in the cache, if about
+/// `events` looks at random places of it would take longer.
+#[inline]
+pub fn anticipate<T>(slice: &[T], events: usize, look: impl Fn(&T) -> u64) {
+    const LINE_BYTES: usize = 64;
+    /// Lines read in order in the time of one look. Measured with PHOLD on a
+    /// million logical processes: about 25 for the members, which an event looks
+    /// at once, and 55 for the queue, which it looks at twice.
+    const LINES_PER_LOOK: usize = 32;
+    if size_of_val(slice) / LINE_BYTES <= events * LINES_PER_LOOK {
+        let step = (LINE_BYTES / size_of::<T>().max(1)).max(1);
+        let seen = slice.iter().step_by(step).fold(0, |seen, x| seen ^ look(x));
+        std::hint::black_box(seen);
     }
 }
 

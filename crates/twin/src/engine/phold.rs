@@ -17,7 +17,7 @@ use std::collections::BinaryHeap;
 use machine::{Purpose, Stream};
 use wire::{Class, Instant, Nanos, Tile};
 
-use super::{Engine, Event, Process, Schedule, history, key};
+use super::{Engine, Event, Process, Schedule, anticipate, history, key};
 
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -195,6 +195,10 @@ impl Process for Cell {
                 },
             );
         }
+    }
+
+    fn anticipate(&self, events: usize) {
+        anticipate(&self.members, events, |member| member.history);
     }
 
     #[inline]

@@ -190,6 +190,12 @@ impl Queue {
         Some(event)
     }
 
+    /// Brings what about so many events will touch into the cache.
+    #[inline]
+    pub(super) fn anticipate(&self, events: usize) {
+        super::anticipate(&self.slab, events, |entry| entry.next.into());
+    }
+
     /// When the earliest event is due.
     #[must_use]
     pub fn earliest(&self) -> Option<Instant> {
@@ -448,8 +454,14 @@ impl Queue {
             .chain([self.beyond])
             .filter(|&head| head != NONE)
             .collect::<Vec<_>>();
-        let at_hand = (self.current.drain(..))
-            .chain(self.late.drain().map(|late| late.0))
+        // Taken, not drained: under the wrong shape they may have grown large.
+        let at_hand = std::mem::take(&mut self.current)
+            .into_iter()
+            .chain(
+                std::mem::take(&mut self.late)
+                    .into_iter()
+                    .map(|late| late.0),
+            )
             .collect::<Vec<_>>();
         let earliest = (heads.iter().map(|&head| self.earliest_of(head)))
             .chain(at_hand.iter().map(|event| event.at))

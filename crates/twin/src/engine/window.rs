@@ -22,6 +22,8 @@ use super::{Event, PROCESSES_MAX, Process, Queue, Schedule, key};
 /// Processes and their future.
 pub struct Engine<P: Process> {
     chunks: Vec<Chunk<P>>,
+    /// One for each worker; empty while the run rests.
+    outboxes: Vec<Mutex<Outbox<P::Message>>>,
     layout: Layout,
     lookahead: Nanos,
     threads: usize,
@@ -100,6 +102,7 @@ impl<P: Process> Engine<P> {
                     process,
                     queue: queue.clone(),
                     sequence: 0,
+                    lately: 0,
                     inbox: (0..threads).map(|_| Vec::new()).collect(),
                 })
                 .collect::<Vec<_>>();
@@ -114,6 +117,7 @@ impl<P: Process> Engine<P> {
         }
         Self {
             chunks,
+            outboxes: layout.outboxes(threads),
             layout,
             lookahead,
             threads,
@@ -160,9 +164,7 @@ impl<P: Process> Engine<P> {
             .into_iter()
             .map(Mutex::new)
             .collect::<Vec<_>>();
-        let outboxes = (0..self.threads)
-            .map(|_| Mutex::new(Outbox::new(self.layout)))
-            .collect::<Vec<_>>();
+        let outboxes = mem::take(&mut self.outboxes);
         let crew = Crew {
             chunks: &chunks,
             outboxes: &outboxes,
@@ -187,6 +189,7 @@ impl<P: Process> Engine<P> {
             .into_iter()
             .map(|chunk| chunk.into_inner().expect("no worker panicked"))
             .collect();
+        self.outboxes = outboxes;
         // A run that rests has no letters under way: whoever looks at the
         // processes or clones them finds every message received.
         for chunk in &mut self.chunks {
@@ -245,6 +248,16 @@ impl<P: Process> Engine<P> {
         }
     }
 
+    /// One process.
+    ///
+    /// # Panics
+    /// If there is none of this number.
+    #[must_use]
+    pub fn process(&self, process: u32) -> &P {
+        let (chunk, lane) = self.layout.place(process);
+        &self.chunks[chunk].lanes[lane].process
+    }
+
     /// All processes, in order.
     pub fn processes(&self) -> impl Iterator<Item = &P> {
         self.chunks
@@ -287,6 +300,7 @@ impl<P: Process + Clone> Clone for Engine<P> {
     fn clone(&self) -> Self {
         Self {
             chunks: self.chunks.iter().map(Chunk::snapshot).collect(),
+            outboxes: self.layout.outboxes(self.threads),
             ..*self
         }
     }
@@ -300,6 +314,8 @@ pub struct World<'a, P: Process> {
     chunks: Vec<MutexGuard<'a, Chunk<P>>>,
     layout: Layout,
     now: Instant,
+    /// Of the letters under way; all of them are received in the next window.
+    earliest_letter: Instant,
 }
 
 impl<P: Process> World<'_, P> {
@@ -374,6 +390,7 @@ impl<'a, P: Process> World<'a, P> {
             chunks: crew.chunks.iter().map(lock).collect(),
             layout,
             now,
+            earliest_letter: Instant::END,
         }
     }
 
@@ -381,8 +398,7 @@ impl<'a, P: Process> World<'a, P> {
         self.chunks
             .iter()
             .map(|chunk| chunk.earliest)
-            .min()
-            .unwrap_or(Instant::END)
+            .fold(self.earliest_letter, Instant::min)
     }
 
     fn busy(&self, end: Instant) -> usize {
@@ -398,16 +414,17 @@ impl<'a, P: Process> World<'a, P> {
         for (worker, outbox) in crew.outboxes.iter().enumerate() {
             let mut outbox = lock(outbox);
             let Outbox {
-                letters, addressed, ..
+                letters,
+                addressed,
+                earliest,
             } = &mut *outbox;
+            self.earliest_letter = self
+                .earliest_letter
+                .min(mem::replace(earliest, Instant::END));
             for to in addressed.drain(..) {
                 let (chunk, lane) = self.layout.place(to);
                 let chunk = &mut *self.chunks[chunk];
                 let list = &mut letters[to as usize];
-                // The list was written in one go and is short: its earliest
-                // letter is looked for while it is at hand.
-                let earliest = list.iter().map(|letter| letter.at).min();
-                chunk.earliest = chunk.earliest.min(earliest.unwrap_or(Instant::END));
                 chunk.mailed = true;
                 chunk.due[lane].mailed = true;
                 mem::swap(list, &mut chunk.lanes[lane].inbox[worker]);
@@ -429,6 +446,18 @@ impl Layout {
         self.processes.div_ceil(1 << self.bits) as usize
     }
 
+    fn outboxes<M>(self, threads: usize) -> Vec<Mutex<Outbox<M>>> {
+        (0..threads)
+            .map(|_| {
+                Mutex::new(Outbox {
+                    letters: (0..self.processes).map(|_| Vec::new()).collect(),
+                    addressed: Vec::new(),
+                    earliest: Instant::END,
+                })
+            })
+            .collect()
+    }
+
     #[inline]
     const fn place(self, process: u32) -> (usize, usize) {
         let lane = process & ((1 << self.bits) - 1);
@@ -448,18 +477,13 @@ pub(super) struct Outbox<M> {
     letters: Vec<Vec<Letter<M>>>,
     /// The destinations with a letter.
     addressed: Vec<u32>,
+    earliest: Instant,
 }
 
 impl<M> Outbox<M> {
-    fn new(layout: Layout) -> Self {
-        Self {
-            letters: (0..layout.processes).map(|_| Vec::new()).collect(),
-            addressed: Vec::new(),
-        }
-    }
-
     #[inline]
     pub(super) fn put(&mut self, to: u32, letter: Letter<M>) {
+        self.earliest = self.earliest.min(letter.at);
         let letters = &mut self.letters[to as usize];
         if letters.is_empty() {
             self.addressed.push(to);
@@ -473,6 +497,8 @@ struct Lane<P: Process> {
     process: P,
     queue: Queue,
     sequence: u64,
+    /// Events fired when it was last run: a guess at how many will be.
+    lately: usize,
     /// One list of letters from each worker.
     inbox: Vec<Vec<Letter<P::Message>>>,
 }
@@ -483,8 +509,9 @@ struct Chunk<P: Process> {
     lanes: Vec<Lane<P>>,
     /// Beside the lanes, so that an idle process is not touched.
     due: Vec<Due>,
-    /// The earliest of all events and letters.
+    /// The earliest of all events, letters not yet received excepted.
     earliest: Instant,
+    /// Whether any lane has letters to receive.
     mailed: bool,
     events: u64,
 }
@@ -527,6 +554,7 @@ impl<P: Process> Chunk<P> {
         self.earliest = Instant::END;
         for ((process, lane), due) in (self.first..).zip(&mut self.lanes).zip(&mut self.due) {
             if due.mailed || due.earliest < window_end {
+                lane.anticipate();
                 if due.mailed {
                     lane.receive();
                 }
@@ -570,14 +598,19 @@ impl<P: Process> Chunk<P> {
 }
 
 impl<P: Process> Lane<P> {
+    /// Between two windows a million nodes have passed through the cache. What
+    /// this lane is about to touch here and there, it reads in order first.
+    fn anticipate(&self) {
+        self.queue.anticipate(self.lately);
+        self.process.anticipate(self.lately);
+    }
+
     fn run(&mut self, process: u32, window_end: Instant, outbox: &mut Outbox<P::Message>) -> u64 {
         let mut events = 0;
-        let mut now = window_end;
         while let Some(event) = self.queue.pop_before(window_end) {
             events += 1;
-            now = event.at;
             let mut schedule = Schedule {
-                now,
+                now: event.at,
                 window_end,
                 process,
                 sequence: &mut self.sequence,
@@ -588,7 +621,7 @@ impl<P: Process> Lane<P> {
         }
         if events > 0 {
             let mut schedule = Schedule {
-                now: window_end.max(now),
+                now: window_end,
                 window_end,
                 process,
                 sequence: &mut self.sequence,
@@ -597,7 +630,8 @@ impl<P: Process> Lane<P> {
             };
             self.process.end_of_window(window_end, &mut schedule);
         }
-        events
+        self.lately = events;
+        events as u64
     }
 
     /// Turns letters into events, in an order that does not show which worker
@@ -648,6 +682,7 @@ impl<P: Process> Lane<P> {
             process: self.process.clone(),
             queue: self.queue.clone(),
             sequence: self.sequence,
+            lately: self.lately,
             inbox: self.inbox.iter().map(|_| Vec::new()).collect(),
         }
     }
