@@ -28,6 +28,8 @@
 //! Every placement, refusal, wait, move, throttle and parking is a [`Decision`]. For a
 //! placement the two numbers are the winner's score and the runner-up's.
 //!
+//! The order, with what each step is worth: docs/decisions/2026-11-21-a-failed-loop-is-emptied-in-an-order.md.
+//!
 //! Deliberately absent: priorities within a quality, gangs across nodes, preemption
 //! of a latency-sensitive job for any reason, and defragmentation.
 
