@@ -305,6 +305,17 @@ proptest! {
     }
 }
 
+/// Letters received when the run stopped were due before everything else, and the
+/// next window began behind them.
+#[test]
+fn a_run_goes_on_from_the_letters_it_stopped_with() {
+    let seed = 17_843_833_379_624_416_475;
+    let mut engine = gossip(seed, 12, 2, 1);
+    engine.run(Instant(1_976));
+    engine.run(Instant(4_000));
+    assert_eq!(account(&engine), one_heap(seed, 12, Instant(4_000)));
+}
+
 #[test]
 fn gossip_neither_dies_out_nor_stays_in_its_cell() {
     let (events, histories) = one_heap(1, 12, Instant(4_000));

@@ -579,6 +579,9 @@ impl<P: Process> Chunk<P> {
                     earliest: lane.queue.earliest().unwrap_or(Instant::END),
                     mailed: false,
                 };
+                // A letter may be due before everything the chunk knew of; a run
+                // that goes on must not begin its first window behind it.
+                self.earliest = self.earliest.min(due.earliest);
             }
         }
     }

@@ -76,7 +76,7 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
         work: work(root, shells.len()),
         faults: faults(root, shells.len(), end),
         failures_per_second: root
-            .table("failures", "Wear.")
+            .table("failures", "Wear: tiles that fail by themselves.")
             .rate("rate", "Chance of a tile's hard failure per time.")
             .range(PerSecond(0.0)..=PerSecond(1.0))
             .or(PerSecond(0.0))
