@@ -222,12 +222,10 @@ impl Cell {
         let place = &config.shells[shell];
         let limits = config.guard(shell);
         let first = u64::from(id) * u64::from(tiles);
-        let runs_membership =
-            |m: &super::config::Membership| id % config.cells_per_shell() < m.cells_per_shell;
         let protocol = config
             .membership
             .as_ref()
-            .filter(|m| runs_membership(m))
+            .filter(|m| m.runs_in(shell, id % config.cells_per_shell()))
             .map(|m| {
                 let protocol = m.protocol(cell_name(id), config.grid, &Key::new(seed_key(seed)));
                 Arc::new(protocol)

@@ -95,7 +95,9 @@ pub struct Thermos {
 /// Where membership runs and how; see [`membership::Config`].
 #[derive(Clone, Debug)]
 pub struct Membership {
-    /// The first so many cells of every shell run it.
+    /// The shells whose cells run it, counted outward from 0.
+    pub shells: Vec<usize>,
+    /// The first so many cells of each of those run it.
     pub cells_per_shell: u32,
     /// Whether messages carry tags.
     pub authenticate: bool,
@@ -114,6 +116,11 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// Whether this cell runs it, the `nth` of its shell.
+    pub(super) fn runs_in(&self, shell: usize, nth: u32) -> bool {
+        nth < self.cells_per_shell && self.shells.contains(&shell)
+    }
+
     /// What the members of one cell agree on.
     pub(super) fn protocol(&self, cell: Cell, grid: Hexagons, fleet: &Key) -> membership::Config {
         let mut config = membership::Config::new(cell, grid, fleet);

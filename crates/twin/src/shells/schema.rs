@@ -71,7 +71,7 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
         thermos: thermos(root),
         membership: root
             .has("membership")
-            .then(|| membership(&root.table("membership", "Who watches whom."))),
+            .then(|| membership(&root.table("membership", "Who watches whom."), shells.len())),
         links: links(root),
         work: work(root, shells.len()),
         faults: faults(root, shells.len(), end),
@@ -307,7 +307,7 @@ fn thermos(root: &Table<'_>) -> Thermos {
     }
 }
 
-fn membership(table: &Table<'_>) -> Membership {
+fn membership(table: &Table<'_>, shells: usize) -> Membership {
     let short = Nanos::MILLISECOND..=Nanos::HOUR;
     let period = table
         .time("period", "Each tile probes one other this often.")
@@ -315,10 +315,15 @@ fn membership(table: &Table<'_>) -> Membership {
         .or(Nanos::SECOND);
     let part = |of_a_second: u64| period * of_a_second / 1_000;
     Membership {
+        shells: shell_list(
+            table,
+            shells,
+            "The shells that run it, counted outward from 1; all if absent.",
+        ),
         cells_per_shell: table
             .count(
                 "cells_per_shell",
-                "So many cells of each shell run it; all if absent.",
+                "So many cells of each of those run it; all if absent.",
             )
             .range(1..=u64::from(u32::MAX))
             .or(u64::from(u32::MAX)) as u32,
@@ -383,18 +388,18 @@ fn shell_number(table: &Table<'_>, shells: usize) -> usize {
     number as usize - 1
 }
 
+/// Shells by number, every one of them if none is listed.
+fn shell_list(table: &Table<'_>, shells: usize, doc: &'static str) -> Vec<usize> {
+    let listed = (table.count("shells", doc).range(1..=shells.max(1) as u64)).list(0..=64);
+    if listed.is_empty() {
+        return (0..shells).collect();
+    }
+    listed.into_iter().map(|shell| shell as usize - 1).collect()
+}
+
 fn work(root: &Table<'_>, shells: usize) -> Vec<WorkStream> {
     let streams = root.tables("work", 0..=100, "Work that keeps coming.");
     let read = |table: &Table<'_>| {
-        let all: Vec<u64> = (1..=shells as u64).collect();
-        let listed = table
-            .count(
-                "shells",
-                "The shells in which it arrives, counted outward from 1; all if absent.",
-            )
-            .range(1..=shells.max(1) as u64)
-            .list(0..=64);
-        let listed = if listed.is_empty() { all } else { listed };
         let burst = table.has("burst").then(|| {
             let table = table.table("burst", "A regular rush.");
             let every = (table.time("every", "From the start of one to the start of the next."))
@@ -420,7 +425,11 @@ fn work(root: &Table<'_>, shells: usize) -> Vec<WorkStream> {
                     "Hot and fast, or cold and deep.",
                 )
                 .required(),
-            shells: listed.into_iter().map(|shell| shell as usize - 1).collect(),
+            shells: shell_list(
+                table,
+                shells,
+                "The shells in which it arrives, counted outward from 1; all if absent.",
+            ),
             utilisation: table
                 .fraction(
                     "utilisation",
