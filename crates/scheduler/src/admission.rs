@@ -5,7 +5,11 @@
 //! old, and all the neighbours know the same old news: if each let in what fits,
 //! together they would let in a multiple of it. Admission therefore counts the
 //! heat it has itself let in since the news was made, and reckons that everybody
-//! did the same.
+//! did the same, in its own layer and in the others inside. This is a Smith
+//! predictor (O. J. M. Smith, *Closer control of loops with dead time*, Chem. Eng.
+//! Prog. 53, 1957): what is under way is reckoned with instead of waited for, and
+//! it is only as good as its idea of how long the way is. That is why the time
+//! tiles take to warm up counts as well as light's.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -20,6 +24,11 @@ pub struct Outward {
     pub layer: u8,
     /// Light time to it, one way.
     pub light_time: Nanos,
+    /// How long the tiles on the way take to warm up: heat made here is radiated
+    /// that much later on average.
+    pub lag: Nanos,
+    /// How many layers inside it let in work by the same news, this one included.
+    pub sharers: u8,
     /// By how much its load rises when every tile of this layer dissipates one
     /// watt more.
     pub load_per_watt: f64,
@@ -95,12 +104,14 @@ impl Admission {
         for outward in &self.outward {
             let (load, seen) = match heard(outward.layer) {
                 Some(signal) => {
-                    let left = Nanos(signal.measured.0).saturating_sub(outward.light_time);
+                    let under_way = outward.light_time + outward.lag;
+                    let left = Nanos(signal.measured.0).saturating_sub(under_way);
                     (signal.load, self.heat_at(Instant(left.0)))
                 }
                 None => (outward.assumed, 0.0),
             };
-            let predicted = load + outward.load_per_watt * (self.heat() - seen + extra);
+            let unseen = (self.heat() - seen + extra) * f64::from(outward.sharers);
+            let predicted = load + outward.load_per_watt * unseen;
             if predicted > self.setpoint {
                 return Err(Refusal {
                     layer: outward.layer,
@@ -126,6 +137,8 @@ mod tests {
         let outward = Outward {
             layer: 1,
             light_time: Nanos::from_secs(100),
+            lag: Nanos::ZERO,
+            sharers: 1,
             load_per_watt: 0.001,
             assumed: 0.5,
         };
@@ -173,6 +186,26 @@ mod tests {
             })
         };
         assert_eq!(admission.check(100.0, late), Ok(()));
+    }
+
+    #[test]
+    fn heat_still_warming_tiles_on_the_way_and_that_of_other_layers_counts() {
+        let mut slow = admission();
+        slow.outward[0].lag = Nanos::from_secs(100);
+        slow.record(at(300), 150.0);
+        // Measured at 450, and 100 s of light: but it takes 100 s more to radiate.
+        let news = |_| {
+            Some(Signal {
+                layer: 1,
+                load: 0.7,
+                measured: at(450),
+            })
+        };
+        assert!(slow.check(100.0, news).is_err());
+        let mut shared = admission();
+        assert_eq!(shared.check(150.0, news), Ok(()));
+        shared.outward[0].sharers = 2;
+        assert!(shared.check(150.0, news).is_err());
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Cooling {
         let outward = Link {
             layer: 0,
             light_time: Nanos::ZERO,
+            lag: Nanos::ZERO,
             gain: None,
         };
         let config = thermos::Config {

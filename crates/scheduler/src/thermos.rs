@@ -70,6 +70,8 @@ pub struct Link {
     pub layer: u8,
     /// Light time to it, one way.
     pub light_time: Nanos,
+    /// How long the tiles on the way take to warm up or cool.
+    pub lag: Nanos,
     /// Per second; `None` derives it from the dead time.
     pub gain: Option<f64>,
 }
@@ -158,11 +160,11 @@ impl Thermos {
         }
     }
 
-    /// From a change of budget to news of what it did: out as heat, back as a
-    /// signal, and a period until it is measured.
+    /// From a change of budget to news of what it did: out as heat that first warms
+    /// tiles, back as a signal, and a period until it is measured.
     #[must_use]
     pub fn dead_time(link: &Link, period: Nanos) -> Nanos {
-        link.light_time * 2 + period
+        link.light_time * 2 + link.lag + period
     }
 
     /// The share of dynamic power now allowed, 0 to 1.
@@ -263,7 +265,8 @@ mod tests {
         let outward = alloc::vec![Link {
             layer: 1,
             light_time,
-            gain
+            lag: Nanos::ZERO,
+            gain,
         }];
         let config = Config {
             setpoint: 0.9,

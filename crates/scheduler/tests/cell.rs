@@ -30,12 +30,15 @@ fn config() -> Config {
             outward: vec![thermos::Link {
                 layer: 2,
                 light_time: Nanos::HOUR,
+                lag: Nanos::ZERO,
                 gain: None,
             }],
         },
         outward: vec![Outward {
             layer: 2,
             light_time: Nanos::HOUR,
+            lag: Nanos::ZERO,
+            sharers: 1,
             load_per_watt: 0.0005,
             assumed: 0.3,
         }],

@@ -271,6 +271,19 @@ impl Config {
             .min()
     }
 
+    /// How long the tiles of the shells from `inner` up to `outer` take to pass on
+    /// a change of heat: the sum of their thermal time constants, C / (4εσAT³) at
+    /// the throttle temperature.
+    #[must_use]
+    pub fn lag(&self, inner: usize, outer: usize) -> Nanos {
+        let constant = |shell: &Shell| {
+            let kelvin = shell.throttle.0;
+            let slope = 4.0 * shell.model.radiance(1.0) * kelvin * kelvin * kelvin;
+            Nanos::from_secs_f64(shell.model.heat_capacity.0 / slope)
+        };
+        (self.shells[inner..outer].iter().map(constant)).fold(Nanos::ZERO, |sum, lag| sum + lag)
+    }
+
     /// Width of the engine's windows. Heat radiated in one window must be known
     /// before it is absorbed in another: hence two steps less than the light time.
     ///
@@ -346,6 +359,7 @@ impl Config {
                     .map(|outer| thermos::Link {
                         layer: outer as u8,
                         light_time: self.light_time(shell, outer),
+                        lag: self.lag(shell, outer),
                         gain: self.thermos.gain,
                     })
                     .collect(),
@@ -355,6 +369,8 @@ impl Config {
                 .map(|outer| Outward {
                     layer: outer as u8,
                     light_time: self.light_time(shell, outer),
+                    lag: self.lag(shell, outer),
+                    sharers: outer as u8,
                     load_per_watt: self.load_per_watt(outer),
                     assumed: 0.5,
                 })

@@ -33,7 +33,7 @@ impl StepResponse {
             return None;
         }
         let delay = config.light_time(0, 1) * 2;
-        let dead_time = delay + config.thermos.period;
+        let dead_time = delay + config.lag(0, 1) + config.thermos.period;
         let derived = scheduler::Thermos::DAMPING / dead_time.as_secs_f64();
         let gain = config.thermos.gain.unwrap_or(derived);
         // Load outside per unit of budget inside.
