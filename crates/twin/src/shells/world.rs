@@ -11,7 +11,7 @@ use telemetry::{Action, Reason, Sketch};
 use wire::{Hexagons, Instant, Joules, Level, Nanos, Seconds, Watts};
 
 use super::cell::{Cell, Fate};
-use super::config::{Config, FaultKind};
+use super::config::{Config, Fault, FaultKind};
 use super::faults;
 use super::step_response::StepResponse;
 use crate::engine::{Engine, Outcome as EngineOutcome, World, history};
@@ -160,6 +160,10 @@ struct Watch {
     series: Series,
     /// Mean budget per shell at each sample.
     budgets: Vec<Vec<f64>>,
+    /// Mean activity per shell at each sample.
+    busy: Vec<Vec<f64>>,
+    /// Faults not yet told of.
+    faults: Vec<(Nanos, String)>,
     decided: BTreeMap<(Action, Reason), u64>,
     runaway: Option<Violation>,
     energy: Option<Violation>,
@@ -180,34 +184,14 @@ impl Watch {
             )
         });
         let shells = config.shells.len();
-        let mut series = Series::new(groups.collect(), Some(map(config)));
-        for fault in &config.faults {
-            let text = match &fault.kind {
-                FaultKind::Burst { share } => {
-                    format!("{} of all tiles fail at once", percent(*share))
-                }
-                FaultKind::Partition { share, lasts } => {
-                    format!(
-                        "{} of cells fall apart in halves for {lasts}",
-                        percent(*share)
-                    )
-                }
-                FaultKind::Radiators {
-                    shell,
-                    share,
-                    remaining,
-                } => format!(
-                    "{} of {} keep {} of their radiators",
-                    percent(*share),
-                    config.shells[*shell].name,
-                    percent(*remaining)
-                ),
-            };
-            series.note(fault.at.as_secs_f64(), text);
-        }
+        let series = Series::new(groups.collect(), Some(map(config)));
         Self {
             series,
             budgets: vec![Vec::new(); shells],
+            busy: vec![Vec::new(); shells],
+            faults: (config.faults.iter())
+                .map(|fault| (fault.at, describe(config, fault)))
+                .collect(),
             decided: BTreeMap::new(),
             runaway: None,
             energy: None,
@@ -220,6 +204,10 @@ impl Watch {
     fn look(&mut self, config: &Config, engine: &mut Engine<Cell>, observer: &mut dyn Observer) {
         let now = engine.now().as_secs_f64();
         let per_shell = config.cells_per_shell() as usize;
+        let struck = |at: Nanos| Instant::EPOCH + at <= engine.now();
+        for (at, text) in self.faults.extract_if(.., |(at, _)| struck(*at)) {
+            self.series.note(at.as_secs_f64(), text);
+        }
         let mut samples = Vec::new();
         let mut flows = Flows::default();
         let cells: Vec<&mut Cell> = engine.processes_mut().collect();
@@ -227,6 +215,7 @@ impl Watch {
             let tiles = part.len() * config.grid.tiles() as usize;
             let sample = sample(config, part);
             self.budgets[shell].push(mean(part.iter().map(|c| c.scheduler().budget())));
+            self.busy[shell].push(f64::from(sample.utilisation));
             self.load_max = self.load_max.max(f64::from(sample.load));
             let dark: u64 = part.iter().map(|c| c.around.counts.dark).sum();
             let bound = config.bounds.runaway_share;
@@ -476,23 +465,22 @@ impl Watch {
         all
     }
 
-    /// The first shell whose budget swings back and forth without dying down.
+    /// The first shell whose budget or activity swings back and forth without dying down.
     //= requirements H4
     fn undamped(&self, config: &Config) -> Option<Violation> {
-        self.budgets
-            .iter()
-            .enumerate()
-            .find_map(|(shell, budgets)| {
-                let (at, swing) = sustained_oscillation(budgets, period_max(config, shell))?;
-                Some(Violation {
-                    seconds: (config.sample * (at as u64 + 1)).as_secs_f64(),
-                    subject: config.shells[shell].name.clone(),
-                    found: swing,
-                    bound: SWING_MIN,
-                    unit: String::new(),
-                    text: "its heat budget swings back and forth without dying down".to_owned(),
-                })
+        let budgets = (self.budgets.iter().enumerate()).map(|(i, b)| (i, b, "heat budget"));
+        let busy = (self.busy.iter().enumerate()).map(|(i, b)| (i, b, "activity"));
+        budgets.chain(busy).find_map(|(shell, series, what)| {
+            let (at, swing) = sustained_oscillation(series, period_max(config, shell))?;
+            Some(Violation {
+                seconds: (config.sample * (at as u64 + 1)).as_secs_f64(),
+                subject: config.shells[shell].name.clone(),
+                found: swing,
+                bound: SWING_MIN,
+                unit: String::new(),
+                text: format!("its {what} swings back and forth without dying down"),
             })
+        })
     }
 }
 
@@ -537,7 +525,9 @@ fn extrema(series: &[f64]) -> Vec<(usize, f64)> {
 /// The longest a loop of this shell takes to swing once, in samples.
 fn period_max(config: &Config, shell: usize) -> usize {
     let outermost = config.shells.len() - 1;
-    let dead_time = config.light_time(shell, outermost) * 2 + config.thermos.period;
+    let dead_time = config.light_time(shell, outermost) * 2
+        + config.lag(shell, outermost)
+        + config.thermos.period;
     (dead_time.0 * 5).div_ceil(config.sample.0) as usize
 }
 
@@ -571,6 +561,31 @@ fn swing_back(series: &[f64], within: usize) -> f64 {
         .filter(|pair| pair[1].0 - pair[0].0 <= within)
         .map(|pair| pair[1].1 / pair[0].1)
         .fold(0.0, f64::max)
+}
+
+/// A fault in words.
+fn describe(config: &Config, fault: &Fault) -> String {
+    match &fault.kind {
+        FaultKind::Burst { share } => {
+            format!("{} of all tiles fail at once", percent(*share))
+        }
+        FaultKind::Partition { share, lasts } => {
+            format!(
+                "{} of cells fall apart in halves for {lasts}",
+                percent(*share)
+            )
+        }
+        FaultKind::Radiators {
+            shell,
+            share,
+            remaining,
+        } => format!(
+            "{} of {} keep {} of their radiators",
+            percent(*share),
+            config.shells[*shell].name,
+            percent(*remaining)
+        ),
+    }
 }
 
 fn energy_error(flows: &Flows) -> f64 {
