@@ -17,6 +17,7 @@ use twin::record::{self, RunDirectory};
 use twin::rehearsal::{self, Finished, Request, Universe};
 use twin::shells::step_response::{OVERSHOOT_MIN, THEORY};
 use twin::universe::{Document, Override, Sweep};
+use wire::Instant;
 
 use crate::arguments::{Run, Setting, Settled, SweepRun};
 use crate::progress::Display;
@@ -58,7 +59,7 @@ const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
     let universe = universes::find(&asked.settled.universe)?;
-    let prepared = prepare(&universe, &asked.settings)?;
+    let prepared = prepare(&universe, &asked.settings, &asked.settled)?;
     let stop = watch_for_interrupt()?;
     let finished = rehearse(prepared, &asked.settled, &asked.settings, &stop)?;
     if asked.settled.json {
@@ -75,7 +76,7 @@ pub(crate) fn sweep(asked: &SweepRun) -> Result<ExitCode> {
     let with = |setting: Override| {
         let mut settings = fixed.clone();
         settings.push(setting);
-        let prepared = prepare(&universe, &settings);
+        let prepared = prepare(&universe, &settings, &asked.settled);
         prepared.map(|prepared| (prepared, settings))
     };
     // Every value is read before any of them runs.
@@ -216,7 +217,8 @@ impl Observer for Watcher<'_> {
             ControlFlow::Continue(())
         }
     }
-    fn decision(&mut self, _: &Decision, _: u64) {}
+    fn decision(&mut self, _: &Decision, _: Option<u64>) {}
+    fn event(&mut self, _: Instant, _: &'static str, _: Option<u64>, _: &str) {}
 }
 
 fn sweep_command(asked: &SweepRun) -> String {
@@ -297,9 +299,15 @@ fn one_range(settings: &[Setting]) -> Result<(&Sweep, Vec<Override>)> {
 }
 
 /// Reads a universe with settings in place; nothing runs yet.
-fn prepare(universe: &universes::Universe, settings: &[Override]) -> Result<Universe> {
+fn prepare(
+    universe: &universes::Universe,
+    settings: &[Override],
+    asked: &Settled,
+) -> Result<Universe> {
     let document = Document::parse(&universe.file, &universe.text, settings)?;
-    Ok(Universe::read(&document)?)
+    let mut universe = Universe::read(&document)?;
+    universe.load_trace(asked.trace.as_deref())?;
+    Ok(universe)
 }
 
 /// The one place where the twin is called.
@@ -387,6 +395,18 @@ fn tell(finished: &Finished) -> String {
         text.push_str(&format!(
             "  members detection p50 {:.2} s, p99 {:.2} s, max {:.2} s; {} false removals\n",
             d.p50, d.p99, d.max, m.false_removals
+        ));
+    }
+    if let Some(site) = &summary.site {
+        text.push_str(&format!(
+            "  site    {} jobs placed, {} refused, waiting p95 {:.0} s; GPUs {:.2} % allocated; \
+             throttled {:.0} device-seconds; loops overloaded {:.0} s\n",
+            site.placed,
+            site.refused,
+            site.waiting_seconds.p95,
+            site.gpu_allocated_fraction * 100.0,
+            site.throttled_device_seconds,
+            site.loop_overload_seconds,
         ));
     }
     if !summary.complete {

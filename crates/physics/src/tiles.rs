@@ -983,7 +983,7 @@ mod tests {
         assert!((3.3..4.8).contains(&ratio), "error fell by {ratio}, not 4");
     }
 
-    //= requirements H5
+    //= requirements H1
     #[test]
     fn a_tile_beyond_its_fold_runs_away_and_one_below_does_not() {
         let fold = fold(&STANDARD, 1.0).unwrap();

@@ -230,6 +230,17 @@ mod tests {
         assert_eq!(cooled.last(), Some(&Effect::SetClock(1.0)));
     }
 
+    #[test]
+    fn at_the_edge_of_the_band_nothing_is_recorded_twice() {
+        let mut guard = guard();
+        for kelvin in [390.0, 390.01, 390.02, 390.03] {
+            assert_eq!(after(&mut guard, Input::Sensed(kelvin)), [], "{kelvin}");
+        }
+        let entered = after(&mut guard, Input::Sensed(390.1));
+        assert_eq!(entered.len(), 2, "{entered:?}");
+        assert_eq!(after(&mut guard, Input::Sensed(390.11)), []);
+    }
+
     //= requirements K2
     #[test]
     fn at_the_limit_the_power_is_cut_once_and_for_good() {

@@ -16,6 +16,10 @@
 //!   the coolest tiles, moves it off lost ones, passes on what it cannot hold,
 //!   and records every decision with the numbers that settled it.
 //!
+//! A GPU site has the same question with other pieces: its jobs need CPU, memory and
+//! shares of GPUs at once, so a [`SiteScheduler`] keeps a [`ledger`] of what is free
+//! and a [`cooling`] belief per loop, and places by both.
+//!
 //! Glossary: *load*, heat to be rejected over what can be rejected at the limit
 //! temperature; *budget*, allowed share of dynamic power, 0 to 1; *activity*, share
 //! of a tile's compute in use; *inward* and *outward*, towards and away from the
@@ -29,14 +33,20 @@ extern crate alloc;
 
 pub mod admission;
 pub mod cell;
+pub mod cooling;
 pub mod descriptor;
 pub mod guard;
 pub mod lease;
+pub mod ledger;
+pub mod placement;
 pub mod thermos;
 
 pub use admission::{Admission, Outward};
 pub use cell::{CellScheduler, Work};
+pub use cooling::Cooling;
 pub use descriptor::Descriptor;
 pub use guard::Guard;
 pub use lease::{Lease, Leases};
+pub use ledger::{Claim, Demand, Ledger, Models};
+pub use placement::{Job, SiteScheduler};
 pub use thermos::{Signal, Thermos};

@@ -50,6 +50,10 @@ vocabulary!(
         Release = "release",
         /// A machine cut its own power.
         Darken = "darken",
+        /// An idle machine was switched off for a while to spare its heat.
+        Park = "park",
+        /// A parked machine was switched on again.
+        Unpark = "unpark",
         /// A lease ended at its term.
         Expire = "expire",
         /// Work was lost because nowhere could take it.
@@ -65,6 +69,8 @@ vocabulary!(
         BestScore = "best score",
         /// No machine has the free capacity asked for.
         NoCapacity = "no free capacity",
+        /// Work that came earlier waits too, and is not overtaken.
+        NotItsTurn = "earlier work waits",
         /// A layer outward has no headroom for the heat.
         NoHeadroomOutward = "no heat headroom outward",
         /// The place itself has no headroom for the heat.

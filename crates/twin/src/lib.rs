@@ -11,11 +11,14 @@
 //!
 //! Tour: [`engine`] events in order, on as many cores as there are · [`universe`]
 //! the file that describes a world, and everything that can be wrong in it ·
-//! [`shells`] tiles around a star · [`record`] what is left of a run.
+//! [`shells`] tiles around a star · [`site`] a GPU cluster's trace on racks and
+//! cooling loops · [`rehearsal`] from a file to a run · [`observer`] who watches ·
+//! [`record`] what is left of a run.
 
 pub mod engine;
 pub mod observer;
 pub mod record;
 pub mod rehearsal;
 pub mod shells;
+pub mod site;
 pub mod universe;

@@ -22,8 +22,12 @@ pub trait Observer {
     /// Called often; break to stop the run where it is.
     fn progress(&mut self, progress: Progress) -> ControlFlow<()>;
 
-    /// Something was decided in this cell, in the order of cells at each sample.
-    fn decision(&mut self, decision: &Decision, cell: u64);
+    /// Something was decided, in this cell if the universe has cells; in the order
+    /// of cells at each sample.
+    fn decision(&mut self, decision: &Decision, cell: Option<u64>);
+
+    /// Something happened, to this holon if to one.
+    fn event(&mut self, at: Instant, kind: &'static str, subject: Option<u64>, detail: &str);
 }
 
 /// Nobody watches.
@@ -34,5 +38,6 @@ impl Observer for Nobody {
     fn progress(&mut self, _: Progress) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
-    fn decision(&mut self, _: &Decision, _: u64) {}
+    fn decision(&mut self, _: &Decision, _: Option<u64>) {}
+    fn event(&mut self, _: Instant, _: &'static str, _: Option<u64>, _: &str) {}
 }

@@ -6,20 +6,26 @@ use crate::observer::{Observer, Progress};
 use crate::record::{History, RecordError, RunDirectory, Series, Summary};
 use crate::shells::step_response::StepResponse;
 use crate::shells::{self, world};
+use crate::site::{self, Trace, trace::TraceError};
 use crate::universe::{Document, Problems, Table};
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use telemetry::Decision;
+use wire::Instant;
 
 /// What a universe file describes.
 #[derive(Clone, Debug)]
 pub enum Universe {
     /// Shells of tiles around a star.
     Shells(Box<shells::Config>),
+    /// A GPU cluster's trace on racks and cooling loops.
+    Site(Box<site::Config>, Option<Box<Trace>>),
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Shells,
+    Site,
 }
 
 impl Universe {
@@ -38,10 +44,15 @@ impl Universe {
             .text("intent", "What it is for, in a sentence.")
             .required();
         let kind = root
-            .choice("kind", &[("shells", Kind::Shells)], "What it describes.")
+            .choice(
+                "kind",
+                &[("shells", Kind::Shells), ("site", Kind::Site)],
+                "What it describes.",
+            )
             .required();
         match kind {
             Kind::Shells => Self::Shells(Box::new(shells::schema::read(root, name, intent))),
+            Kind::Site => Self::Site(Box::new(site::schema(root, name, intent)), None),
         }
     }
 
@@ -50,6 +61,7 @@ impl Universe {
     pub fn name(&self) -> &str {
         match self {
             Self::Shells(config) => &config.name,
+            Self::Site(config, _) => &config.name,
         }
     }
 
@@ -58,8 +70,63 @@ impl Universe {
     pub const fn seed(&self) -> u64 {
         match self {
             Self::Shells(config) => config.seed,
+            Self::Site(..) => 1,
         }
     }
+
+    /// Reads the trace a universe replays, if it replays one. To be called before
+    /// anything runs.
+    ///
+    /// # Errors
+    /// If it needs a trace and none was given, or the other way round, or the
+    /// trace is missing, cut off or wrong, each with file, line and column.
+    pub fn load_trace(&mut self, folder: Option<&Path>) -> Result<(), LoadError> {
+        match (self, folder) {
+            (Self::Site(config, trace), Some(folder)) => {
+                let files = &config.trace;
+                *trace = Some(Box::new(Trace::read(folder, &files.nodes, &files.pods)?));
+                Ok(())
+            }
+            (Self::Site(config, _), None) => Err(LoadError::Missing {
+                universe: config.name.clone(),
+                nodes: config.trace.nodes.clone(),
+                pods: config.trace.pods.clone(),
+            }),
+            (Self::Shells(_), None) => Ok(()),
+            (Self::Shells(config), Some(folder)) => Err(LoadError::Unused {
+                universe: config.name.clone(),
+                folder: folder.to_owned(),
+            }),
+        }
+    }
+}
+
+/// Why a universe has no trace to replay.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It needs one and none was given.
+    #[error(
+        "universe {universe} replays a trace: say where it is with --trace DIR, a folder that holds {nodes} and {pods}"
+    )]
+    Missing {
+        /// Which universe.
+        universe: String,
+        /// The list of nodes it expects.
+        nodes: String,
+        /// The list of pods it expects.
+        pods: String,
+    },
+    /// It replays none and one was given.
+    #[error("universe {universe} replays no trace, yet --trace {} was given", folder.display())]
+    Unused {
+        /// Which universe.
+        universe: String,
+        /// What was given.
+        folder: PathBuf,
+    },
+    /// It cannot be read.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
 }
 
 /// What a run is asked for besides its universe.
@@ -159,6 +226,42 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
                 step_response,
             }
         }
+        Universe::Site(config, trace) => {
+            let trace = trace.expect("a site's trace is loaded before it runs");
+            let observer = RefCell::new(observer);
+            let outcome = site::run(
+                &config,
+                &trace,
+                request.seed,
+                &mut |at| {
+                    let site::Progress {
+                        now, end, events, ..
+                    } = at;
+                    observer
+                        .borrow_mut()
+                        .progress(Progress { now, end, events })
+                },
+                &mut |record| match record {
+                    site::Record::Decision(decision) => {
+                        observer.borrow_mut().decision(decision, None);
+                    }
+                    site::Record::Event {
+                        at,
+                        kind,
+                        node,
+                        detail,
+                    } => {
+                        observer.borrow_mut().event(at, kind, node, &detail);
+                    }
+                },
+            );
+            let summary = outcome.summary(&config, request.seed);
+            Outcome {
+                summary,
+                series: outcome.series,
+                step_response: None,
+            }
+        }
     };
     before.measure(&mut outcome.summary);
     outcome.summary.overrides.clone_from(&request.overrides);
@@ -169,7 +272,7 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
 /// Writes decisions down as they come. A full disk stops the run.
 struct Scribe<'a> {
     history: History,
-    batch: Vec<(Decision, u64)>,
+    batch: Vec<(Decision, Option<u64>)>,
     failed: Option<RecordError>,
     progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
@@ -182,7 +285,7 @@ impl Observer for Scribe<'_> {
         (self.progress)(progress)
     }
 
-    fn decision(&mut self, decision: &Decision, cell: u64) {
+    fn decision(&mut self, decision: &Decision, cell: Option<u64>) {
         let alike = self.batch.first().is_some_and(|(first, in_cell)| {
             let same = |d: &Decision| (d.at, d.action, d.reason, d.work);
             *in_cell == cell && decision.work == Decision::NO_WORK && same(first) == same(decision)
@@ -191,6 +294,13 @@ impl Observer for Scribe<'_> {
             self.flush();
         }
         self.batch.push((*decision, cell));
+    }
+
+    fn event(&mut self, at: Instant, kind: &'static str, subject: Option<u64>, detail: &str) {
+        if self.failed.is_none() {
+            let seconds = at.as_secs_f64();
+            self.failed = self.history.event(seconds, kind, subject, detail).err();
+        }
     }
 }
 
@@ -212,10 +322,7 @@ impl Scribe<'_> {
         };
         if self.failed.is_none() {
             let count = self.batch.len() as u64;
-            self.failed = self
-                .history
-                .decision(first, Some(*cell), count, &detail)
-                .err();
+            self.failed = self.history.decision(first, *cell, count, &detail).err();
         }
         self.batch.clear();
     }

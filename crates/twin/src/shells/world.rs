@@ -276,7 +276,7 @@ impl Watch {
                     );
                     self.series.note(decision.at.as_secs_f64(), text);
                 }
-                observer.decision(&decision, id as u64);
+                observer.decision(&decision, Some(id as u64));
             }
         }
         self.series.push(now, &samples);

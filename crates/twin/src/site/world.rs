@@ -1,0 +1,1002 @@
+//! The run: who is told what, and when.
+//!
+//! What happens at one instant happens in this order: heat flows up to it and sensors
+//! are read, jobs end, loops break or are repaired, jobs arrive, meters are read. Within
+//! a kind the lower number goes first. Everything is sequential and every sum has
+//! one order, so a run is a function of its universe, its trace and its seed.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use machine::{Machine, Purpose, Stream};
+use physics::devices::Device;
+use physics::site::Flows;
+use scheduler::guard::{self, Guard};
+use scheduler::ledger::{Claim, GPUS_MAX};
+use scheduler::placement::{self, Effect, Input, Job, Quality, SiteScheduler};
+use telemetry::{Action, Decision, Reason, Sketch};
+use wire::{Instant, Nanos, Tile, Watts};
+
+use super::config::{Config, Pace};
+use super::floor::Floor;
+use super::heat::Devices;
+use super::invariant::{Invariant, Violations};
+use super::outcome::{Jobs, Outcome};
+use super::trace::Trace;
+use super::work::{FULL, Work};
+use crate::engine::history;
+use crate::record::series::{Frame, Group, Holon, Layout, Map, Sample, Series};
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Simulated so far.
+    pub now: Instant,
+    /// When it ends.
+    pub end: Instant,
+    /// Things that happened.
+    pub events: u64,
+    /// Jobs that run.
+    pub running: usize,
+    /// Jobs that wait.
+    pub waiting: usize,
+    /// The hottest device so far, in kelvin.
+    pub max_kelvin: f64,
+}
+
+/// Something for the history.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record<'a> {
+    /// A decision; its subject is a node.
+    Decision(&'a Decision),
+    /// Something that happened.
+    Event {
+        /// When.
+        at: Instant,
+        /// What, in a word.
+        kind: &'static str,
+        /// To which node, if to one.
+        node: Option<u64>,
+        /// In words.
+        detail: String,
+    },
+}
+
+/// Replays a trace. `progress` is called with every sample and can stop the run;
+/// `history` is handed every decision and event in order.
+pub fn run(
+    config: &Config,
+    trace: &Trace,
+    seed: u64,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    history: &mut dyn FnMut(Record<'_>),
+) -> Outcome {
+    let mut world = World::new(config, trace, seed, history);
+    let complete = world.run(progress).is_continue();
+    world.finish(complete)
+}
+
+/// A fault's beginning or end.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    at: Instant,
+    coolant: usize,
+    /// Share of the capacity that is there from now on.
+    left: f64,
+}
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    on: Option<(u32, Claim)>,
+    has_started: bool,
+    /// Thousandths of GPU × thousandths of clock.
+    rate: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Host {
+    /// What runs here, in order of its start.
+    jobs: Vec<u64>,
+    is_dark: bool,
+    history: u64,
+}
+
+/// What is next, in the order of things that happen at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Next {
+    Heat,
+    Departure,
+    Fault,
+    Arrival,
+    Meter,
+    Patience,
+}
+
+/// While every device is this far, in kelvin, below throttling and every loop holds
+/// its coolant, no guard has anything to do.
+const MARGIN: f64 = 5.0;
+/// Quiet begins when for this long nothing has changed: some time constants of any
+/// device.
+const QUIET_AFTER: Nanos = Nanos(5 * Nanos::MINUTE.0);
+
+struct World<'a> {
+    config: &'a Config,
+    trace: &'a Trace,
+    floor: Floor,
+    record: &'a mut dyn FnMut(Record<'_>),
+    end: Instant,
+
+    scheduler: SiteScheduler,
+    effects: Vec<Effect>,
+    devices: Devices,
+    guards: Vec<Guard>,
+    /// Of each device: whether its guard has seen it hot and not yet cooled.
+    is_hot: Vec<bool>,
+    work: Work,
+    places: Vec<Place>,
+    hosts: Vec<Host>,
+    changes: Vec<Change>,
+
+    next_arrival: usize,
+    next_change: usize,
+    next_heat: Instant,
+    next_meter: Instant,
+    next_sample: Instant,
+    restless_until: Instant,
+
+    /// Thousandths of GPU claimed, and those × thousandths of clock, integrated.
+    claimed_milli: u64,
+    claimed: u128,
+    clocked: u128,
+    clocked_rate: u64,
+    integrated_until: Instant,
+    heat_at_start: f64,
+    violations: Violations,
+    outcome: Outcome,
+    scratch: Vec<f32>,
+    /// A latency-sensitive job that was stopped and must start elsewhere at once.
+    uprooted: Option<u64>,
+}
+
+impl<'a> World<'a> {
+    fn new(
+        config: &'a Config,
+        trace: &'a Trace,
+        seed: u64,
+        record: &'a mut dyn FnMut(Record<'_>),
+    ) -> Self {
+        let floor = Floor::new(trace, &config.building);
+        let mut manufacture = Stream::new(seed, Tile(0), Purpose::Manufacture);
+        let spread = config.firmware.spread;
+        let exponent = config.firmware.clock_exponent;
+        let devices = Devices::new(&floor, exponent, || {
+            1.0 + spread * (2.0 * manufacture.unit() - 1.0)
+        });
+        let policy = &config.scheduler;
+        let scheduler = SiteScheduler::new(
+            placement::Config {
+                nodes: floor.ledger_nodes(trace),
+                loop_watts: floor.loops.iter().map(|l| l.capacity.0).collect(),
+                heat_aware: policy.heat_aware,
+                heat_weight: policy.heat_weight,
+                setpoint: policy.setpoint,
+                period: config.pace.step,
+                budget_min: libm::pow(config.firmware.clock_min, exponent),
+                queue_max: policy.queue_max,
+                overtake_max: policy.overtake_max,
+                patience: policy.patience,
+            },
+            Instant::EPOCH,
+        );
+        let mut work = Work::default();
+        for pod in &trace.pods {
+            for _ in 0..config.copies.get() {
+                work.add(pod.runs);
+            }
+        }
+        let last = trace
+            .pods
+            .iter()
+            .map(|p| p.arrives + p.runs.unwrap_or(Nanos::DAY));
+        let last = last.max().unwrap_or(Instant::EPOCH);
+        let series = series(config, trace, &floor);
+        Self {
+            end: config.end.map_or(last, |end| Instant::EPOCH + end),
+            guards: guards(config, &floor),
+            is_hot: vec![false; floor.devices.len()],
+            places: vec![Place::default(); trace.pods.len() * config.copies.get() as usize],
+            hosts: vec![Host::default(); trace.nodes.len()],
+            changes: changes(config, seed),
+            heat_at_start: devices.site().heat().0,
+            outcome: Outcome {
+                series,
+                invariants: Vec::new(),
+                decisions: Default::default(),
+                waiting: Sketch::new(),
+                jobs: Jobs::default(),
+                gpu_allocated: f64::NAN,
+                gpu_utilised: f64::NAN,
+                max_kelvin: f64::NAN,
+                max_kelvin_over_limit: f64::NEG_INFINITY,
+                max_load: 0.0,
+                throttled_device_seconds: 0.0,
+                throttled_hot_device_seconds: 0.0,
+                overload_seconds: 0.0,
+                nodes_lost: 0,
+                discarded_seconds: 0.0,
+                flows: Flows::default(),
+                energy_error: f64::NAN,
+                faults: (config.faults.len() as u64, 0),
+                devices: floor.devices.len() as u64,
+                events: 0,
+                simulated: Nanos::ZERO,
+                complete: false,
+                history_hash: 0,
+            },
+            config,
+            trace,
+            floor,
+            record,
+            scheduler,
+            effects: Vec::new(),
+            devices,
+            work,
+            next_arrival: 0,
+            next_change: 0,
+            next_heat: Instant::EPOCH + config.pace.step,
+            next_meter: Instant::EPOCH + config.pace.step,
+            next_sample: Instant::EPOCH,
+            restless_until: Instant::EPOCH,
+            claimed_milli: 0,
+            claimed: 0,
+            clocked: 0,
+            clocked_rate: 0,
+            integrated_until: Instant::EPOCH,
+            violations: Violations::default(),
+            scratch: Vec::new(),
+            uprooted: None,
+        }
+    }
+
+    fn run(&mut self, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> ControlFlow<()> {
+        loop {
+            let (now, next) = self.next();
+            if now > self.end {
+                self.heat(self.end);
+                return ControlFlow::Continue(());
+            }
+            self.outcome.events += 1;
+            match next {
+                Next::Heat => {
+                    self.heat(now);
+                    if now >= self.next_sample {
+                        self.sample(now);
+                        progress(Progress {
+                            now,
+                            end: self.end,
+                            events: self.outcome.events,
+                            running: self.scheduler.running(),
+                            waiting: self.scheduler.waiting(),
+                            max_kelvin: self.outcome.max_kelvin,
+                        })?;
+                    }
+                    self.next_heat = now + self.step_from(now);
+                }
+                Next::Departure => self.departure(now),
+                Next::Fault => self.change(now),
+                Next::Arrival => self.arrival(now),
+                Next::Meter => {
+                    self.next_meter = now + self.config.pace.step;
+                    self.meter(now);
+                }
+                Next::Patience => {
+                    let Self {
+                        scheduler, effects, ..
+                    } = self;
+                    scheduler.wake(now, &mut |e| effects.push(e));
+                    self.apply(now);
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> (Instant, Next) {
+        let departure = self.work.next_due().map(|(at, _)| (at, Next::Departure));
+        let fault = self.changes.get(self.next_change);
+        let fault = fault.map(|c| (c.at, Next::Fault));
+        let pod = self.next_arrival / self.config.copies.get() as usize;
+        let arrival = self.trace.pods.get(pod).map(|p| (p.arrives, Next::Arrival));
+        let patience = self.scheduler.deadline().map(|at| (at, Next::Patience));
+        let sure = [(self.next_heat, Next::Heat), (self.next_meter, Next::Meter)];
+        let maybe = [departure, fault, arrival, patience];
+        sure.into_iter()
+            .chain(maybe.into_iter().flatten())
+            .min()
+            .expect("the next heat step is always due")
+    }
+
+    /// How long nothing needs to be looked at.
+    fn step_from(&self, now: Instant) -> Nanos {
+        let Pace {
+            step,
+            step_hot,
+            step_quiet: long,
+            ..
+        } = self.config.pace;
+        // Steps end on multiples of themselves, whatever cut the last one.
+        let to_multiple = |of: Nanos| of - Nanos(now.0 % of.0);
+        if !self.everything_holds() {
+            return to_multiple(step_hot);
+        }
+        let is_settled = now >= self.restless_until && now.0.is_multiple_of(step.0);
+        let budgets = self.scheduler.cooling().iter();
+        if !is_settled || budgets.into_iter().any(|c| c.budget() < 1.0) {
+            return to_multiple(step);
+        }
+        let departure = self.work.next_due().map(|(at, _)| at);
+        let fault = self.changes.get(self.next_change).map(|c| c.at);
+        let pod = self.next_arrival / self.config.copies.get() as usize;
+        let arrival = self.trace.pods.get(pod).map(|p| p.arrives);
+        let soonest = [departure, fault, arrival].into_iter().flatten().min();
+        if soonest.is_some_and(|at| at < now + long) {
+            return to_multiple(step);
+        }
+        long
+    }
+
+    /// Whether loops keep up and devices are far from their limits.
+    fn everything_holds(&self) -> bool {
+        let site = self.devices.site();
+        let kelvins = site.kelvin().iter().zip(&self.floor.devices);
+        (0..site.loops().len()).all(|l| self.devices.holds(l))
+            && kelvins.into_iter().all(|(k, d)| k + MARGIN < d.throttle.0)
+    }
+
+    fn arrival(&mut self, now: Instant) {
+        let id = self.next_arrival;
+        self.next_arrival += 1;
+        self.outcome.jobs.arrived += 1;
+        let pod = &self.trace.pods[id / self.config.copies.get() as usize];
+        let job = Job {
+            id: id as u64,
+            demand: pod.demand,
+            quality: pod.quality,
+        };
+        self.tell(now, Input::Arrived(job));
+    }
+
+    fn departure(&mut self, now: Instant) {
+        let (_, job) = self.work.next_due().expect("a departure is due");
+        self.work.finish(now, job);
+        let node = self.leave(now, job);
+        self.outcome.jobs.finished += 1;
+        self.fold(node, now, 1, job);
+        (self.record)(Record::Event {
+            at: now,
+            kind: "finished",
+            node: Some(node.into()),
+            detail: format!("job {job}"),
+        });
+        self.tell(now, Input::Finished { job });
+    }
+
+    fn change(&mut self, now: Instant) {
+        // The step so far had the old capacity.
+        self.heat(now);
+        self.next_heat = now + self.step_from(now);
+        let Change { coolant, left, .. } = self.changes[self.next_change];
+        self.next_change += 1;
+        let sound = self.floor.loops[coolant].capacity;
+        let site = self.devices.site_mut();
+        site.set_capacity(coolant, Watts(sound.0 * left));
+        self.restless_until = now + QUIET_AFTER;
+        let (kind, text) = if left < 1.0 {
+            self.outcome.faults.1 += u64::from(self.devices.site().load(coolant) > Watts::ZERO);
+            let text = format!(
+                "loop {coolant} fails: {:.0} % of its capacity left",
+                left * 100.0
+            );
+            ("loop_failed", text)
+        } else {
+            ("loop_repaired", format!("loop {coolant} is repaired"))
+        };
+        self.outcome.series.note(now.as_secs_f64(), text.clone());
+        (self.record)(Record::Event {
+            at: now,
+            kind,
+            node: None,
+            detail: text,
+        });
+        self.next_sample = now;
+    }
+
+    /// Lets heat flow up to now, reads every sensor and does what guards ask for.
+    fn heat(&mut self, now: Instant) {
+        let span = now.since(self.devices.now()).as_secs_f64();
+        if span == 0.0 {
+            return;
+        }
+        self.devices.advance(now, &self.config.outside);
+        let (mut darkened, mut slowed) = (Vec::new(), Vec::new());
+        let (mut throttled, mut throttled_hot) = (0_u64, 0_u64);
+        for d in 0..self.guards.len() {
+            let kelvin = self.devices.site().kelvin()[d];
+            let Device {
+                throttle, shutdown, ..
+            } = &self.floor.devices[d];
+            let (throttle, shutdown) = (throttle.0, shutdown.0);
+            if kelvin > self.outcome.max_kelvin || self.outcome.max_kelvin.is_nan() {
+                self.outcome.max_kelvin = kelvin;
+            }
+            let over = kelvin - shutdown;
+            if over > self.outcome.max_kelvin_over_limit {
+                self.outcome.max_kelvin_over_limit = over;
+            }
+            if self.devices.clock(d) < 1.0 && self.devices.is_on(d) && self.devices.is_busy(d) {
+                throttled += 1;
+                throttled_hot += u64::from(self.is_hot[d]);
+            }
+            if kelvin < throttle && !self.is_hot[d] {
+                continue;
+            }
+            self.is_hot[d] = kelvin >= throttle;
+            let node = self.floor.node_of[d];
+            if self.hosts[node as usize].is_dark {
+                continue;
+            }
+            self.judge(now, d, kelvin);
+            let was_slowed = self.guards[d].clock() < 1.0;
+            if self.sensed(now, d, guard::Input::Sensed(kelvin)) {
+                self.hosts[node as usize].is_dark = true;
+                darkened.push(node);
+            } else if !was_slowed && self.guards[d].clock() < 1.0 {
+                slowed.push((node, kelvin, throttle));
+            }
+        }
+        self.outcome.throttled_device_seconds += throttled as f64 * span;
+        self.outcome.throttled_hot_device_seconds += throttled_hot as f64 * span;
+        for node in darkened {
+            self.darken(now, node);
+        }
+        for (node, kelvin, bound) in slowed {
+            if !self.hosts[node as usize].is_dark {
+                self.tell(
+                    now,
+                    Input::NearLimit {
+                        node,
+                        kelvin,
+                        bound,
+                    },
+                );
+            }
+        }
+        for l in 0..self.floor.loops.len() {
+            let site = self.devices.site();
+            let (given, part) = (site.load(l), &site.loops()[l]);
+            if given > part.capacity {
+                self.outcome.overload_seconds += span;
+            }
+            let load = load(given.0, part.capacity.0);
+            self.outcome.max_load = self.outcome.max_load.max(load);
+            let excess = site.inlet_excess(l);
+            if excess.0 > 0.0 {
+                let (found, bound) = (site.supply(l).0, part.inlet_max.0);
+                let subject = || format!("loop {l}");
+                let at = now.as_secs_f64();
+                self.violations
+                    .note(Invariant::NoInletAboveLimit, at, subject, found, bound);
+            }
+        }
+    }
+
+    /// Holds a hot device against what must not happen.
+    fn judge(&mut self, now: Instant, device: usize, kelvin: f64) {
+        let limits = &self.floor.devices[device];
+        let held = limits.throttle.0 + 0.9 * (limits.shutdown.0 - limits.throttle.0);
+        let at = now.as_secs_f64();
+        for (broken, bound) in [
+            (Invariant::NoThermalRunaway, held),
+            (Invariant::NoTileAboveLimit, limits.shutdown.0),
+        ] {
+            if kelvin >= bound {
+                let subject = || name(&self.floor, self.trace, device);
+                self.violations.note(broken, at, subject, kelvin, bound);
+            }
+        }
+    }
+
+    /// Hands a device's guard an input; true if the guard cut the power.
+    fn sensed(&mut self, now: Instant, device: usize, input: guard::Input) -> bool {
+        let node = self.floor.node_of[device];
+        let (mut clock, mut panic) = (None, false);
+        let mut decided = None;
+        self.guards[device].handle(now, input, &mut |effect| match effect {
+            guard::Effect::SetClock(to) => clock = Some(to),
+            guard::Effect::Panic => panic = true,
+            guard::Effect::Decided(action, reason, found, bound) => {
+                decided = Some((action, reason, found, bound));
+            }
+        });
+        if let Some((action, reason, found, bound)) = decided {
+            self.decided(&Decision {
+                at: now,
+                action,
+                reason,
+                subject: Tile(node.into()),
+                work: Decision::NO_WORK,
+                found,
+                bound,
+            });
+        }
+        if let Some(clock) = clock {
+            self.devices.set_clock(now, device, clock);
+            self.restless_until = now + QUIET_AFTER;
+            self.fold(node, now, 2, clock.to_bits());
+            for i in 0..self.hosts[node as usize].jobs.len() {
+                let job = self.hosts[node as usize].jobs[i];
+                self.set_rate(now, job);
+            }
+        }
+        panic
+    }
+
+    //= requirements K2
+    fn darken(&mut self, now: Instant, node: u32) {
+        self.outcome.nodes_lost += 1;
+        self.restless_until = now + QUIET_AFTER;
+        for device in self.floor.nodes[node as usize].devices() {
+            self.devices.switch(now, device, false);
+        }
+        let name = &self.trace.nodes[node as usize].name;
+        let text = format!("{name} goes dark from heat");
+        self.outcome.series.note(now.as_secs_f64(), text.clone());
+        (self.record)(Record::Event {
+            at: now,
+            kind: "dark",
+            node: Some(node.into()),
+            detail: text,
+        });
+        self.tell(now, Input::NodeLost { node });
+    }
+
+    fn meter(&mut self, now: Instant) {
+        for l in 0..self.floor.loops.len() {
+            let metered = Input::Metered {
+                coolant: l as u16,
+                heat_watts: self.devices.to_reject(l),
+                capacity_watts: self.devices.site().loops()[l].capacity.0,
+            };
+            self.tell(now, metered);
+        }
+    }
+
+    fn tell(&mut self, now: Instant, input: Input) {
+        let Self {
+            scheduler, effects, ..
+        } = self;
+        scheduler.handle(now, input, &mut |e| effects.push(e));
+        if !self.effects.is_empty() {
+            self.apply(now);
+        }
+    }
+
+    fn apply(&mut self, now: Instant) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Start { job, node, claim } => self.start(now, job, node, claim),
+                Effect::Stop { job, node } => self.stop(now, job, node),
+                Effect::Budget { node, share } => {
+                    for device in self.floor.nodes[node as usize].devices() {
+                        self.sensed(now, device, guard::Input::Budget(share));
+                    }
+                }
+                Effect::Power { node, on } => {
+                    self.restless_until = now + QUIET_AFTER;
+                    self.fold(node, now, 3, on.into());
+                    for device in self.floor.nodes[node as usize].devices() {
+                        self.devices.switch(now, device, on);
+                    }
+                }
+                Effect::Decided(decision) => self.decided(&decision),
+            }
+        }
+        self.effects = effects;
+        if let Some(job) = self.uprooted.take() {
+            let subject = || format!("job {job}");
+            let broken = Invariant::OnlyBestEffortPreempted;
+            self.violations
+                .note(broken, now.as_secs_f64(), subject, 1.0, 0.0);
+        }
+    }
+
+    fn start(&mut self, now: Instant, job: u64, node: u32, claim: Claim) {
+        let host = &mut self.hosts[node as usize];
+        assert!(
+            !host.is_dark,
+            "job {job} starts on node {node}, which is dark"
+        );
+        host.jobs.push(job);
+        if self.uprooted == Some(job) {
+            self.uprooted = None;
+        }
+        let place = &mut self.places[job as usize];
+        place.on = Some((node, claim));
+        if place.has_started {
+            self.outcome.jobs.restarted += 1;
+        } else {
+            place.has_started = true;
+            self.outcome.jobs.placed += 1;
+            let pod = &self.trace.pods[job as usize / self.config.copies.get() as usize];
+            self.outcome.waiting.record(now.since(pod.arrives).0);
+        }
+        self.fold(node, now, 4, job);
+        self.take(now, node, claim, 1);
+        self.set_rate(now, job);
+    }
+
+    fn stop(&mut self, now: Instant, job: u64, node: u32) {
+        let pod = &self.trace.pods[job as usize / self.config.copies.get() as usize];
+        if pod.quality == Quality::LatencySensitive && !self.hosts[node as usize].is_dark {
+            self.uprooted = Some(job);
+        }
+        self.work.stop(now, job);
+        self.leave(now, job);
+        self.fold(node, now, 5, job);
+    }
+
+    /// Takes a job off its node; gives the node.
+    fn leave(&mut self, now: Instant, job: u64) -> u32 {
+        self.integrate(now);
+        let place = &mut self.places[job as usize];
+        self.clocked_rate -= std::mem::take(&mut place.rate);
+        let (node, claim) = place.on.take().expect("a job that leaves was somewhere");
+        let jobs = &mut self.hosts[node as usize].jobs;
+        jobs.retain(|&j| j != job);
+        self.take(now, node, claim, -1);
+        node
+    }
+
+    /// Claims devices, or returns them.
+    fn take(&mut self, now: Instant, node: u32, claim: Claim, sign: i64) {
+        self.integrate(now);
+        self.restless_until = now + QUIET_AFTER;
+        let place = self.floor.nodes[node as usize];
+        let gpu = sign * i64::from(claim.gpus.count_ones()) * i64::from(claim.share);
+        self.claimed_milli = self.claimed_milli.saturating_add_signed(gpu);
+        let gpus = (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1);
+        let gpus = gpus.map(|g| (place.first as usize + g, i64::from(claim.share)));
+        let cpu = (place.processors(), i64::from(claim.cpu_milli));
+        for (device, amount) in gpus.chain([cpu]) {
+            let (claimed, whole) = self.devices.claim(now, device, sign * amount);
+            if claimed > whole {
+                let name = &self.trace.nodes[node as usize].name;
+                let (at, found) = (now.as_secs_f64(), claimed.into());
+                let broken = Invariant::ClaimsWithinNodes;
+                self.violations
+                    .note(broken, at, || name.clone(), found, whole.into());
+            }
+        }
+    }
+
+    /// A job is as fast as the slowest device it holds.
+    fn set_rate(&mut self, now: Instant, job: u64) {
+        let (node, claim) = self.places[job as usize].on.expect("a job that runs");
+        let place = &self.floor.nodes[node as usize];
+        let gpus = (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1);
+        let gpus = gpus.map(|g| place.first as usize + g);
+        let cpu = (claim.cpu_milli > 0).then_some(place.processors());
+        let clocks = gpus.chain(cpu).map(|d| self.devices.clock(d));
+        let clock = clocks.fold(1.0, f64::min);
+        let clock = ((clock * f64::from(FULL)) as u32).clamp(1, FULL);
+        self.work.set_clock(now, job, clock);
+        self.integrate(now);
+        let gpu = u64::from(claim.gpus.count_ones()) * u64::from(claim.share);
+        let rate = gpu * u64::from(clock);
+        let before = std::mem::replace(&mut self.places[job as usize].rate, rate);
+        self.clocked_rate = self.clocked_rate - before + rate;
+    }
+
+    fn integrate(&mut self, now: Instant) {
+        let span = u128::from(now.since(self.integrated_until).0);
+        self.claimed += span * u128::from(self.claimed_milli);
+        self.clocked += span * u128::from(self.clocked_rate);
+        self.integrated_until = now;
+    }
+
+    fn decided(&mut self, decision: &Decision) {
+        self.outcome.count(decision);
+        let key = (decision.action as u64) << 8 | decision.reason as u64;
+        let payload = decision.work ^ decision.found.to_bits().rotate_left(32);
+        let node = decision.subject.0 as u32;
+        self.fold(node, decision.at, 0x100 | key << 16, payload);
+        if decision.action == Action::Throttle {
+            self.note_first(decision);
+        }
+        (self.record)(Record::Decision(decision));
+    }
+
+    /// Marks the first throttling of each cause.
+    fn note_first(&mut self, decision: &Decision) {
+        let cause = (decision.action, decision.reason);
+        if self.outcome.decisions.get(&cause) == Some(&1) {
+            let node = decision.subject.0 as usize;
+            let name = &self.trace.nodes[node].name;
+            let why = match decision.reason {
+                Reason::NearLimit => "a device is hot",
+                _ => "its cooling loop is overloaded",
+            };
+            let text = format!("{name} is the first to slow down: {why}");
+            self.outcome.series.note(decision.at.as_secs_f64(), text);
+        }
+    }
+
+    fn fold(&mut self, node: u32, at: Instant, key: u64, payload: u64) {
+        let host = &mut self.hosts[node as usize];
+        host.history = history::fold(host.history, at, key, payload);
+    }
+
+    fn sample(&mut self, now: Instant) {
+        let site = self.devices.site();
+        let overloaded = (0..self.floor.loops.len())
+            .any(|l| site.load(l) > site.loops()[l].capacity || !self.devices.holds(l));
+        let pace = &self.config.pace;
+        self.next_sample = now
+            + if overloaded {
+                pace.sample_hot
+            } else {
+                pace.sample
+            };
+        let seconds = now.as_secs_f64();
+        let mut samples = Vec::with_capacity(self.floor.loops.len() + 1);
+        samples.push(self.sample_of(None));
+        for l in 0..self.floor.loops.len() {
+            let sample = self.sample_of(Some(l));
+            samples.push(sample);
+        }
+        self.outcome.series.push(seconds, &samples);
+        let map = self.outcome.series.map_mut().expect("made with a map");
+        let mut kelvin = vec![f32::NAN; self.floor.racks()];
+        let mut dark = vec![0.0; self.floor.racks()];
+        let mut nodes = vec![0.0; self.floor.racks()];
+        if map.wants() {
+            for (place, host) in self.floor.nodes.iter().zip(&self.hosts) {
+                let rack = place.rack as usize;
+                nodes[rack] += 1.0;
+                dark[rack] += f32::from(u8::from(host.is_dark));
+                if !host.is_dark {
+                    let all = &self.devices.site().kelvin()[place.devices()];
+                    let hottest = all.iter().copied().fold(f64::NAN, f64::max) as f32;
+                    kelvin[rack] = kelvin[rack].max(hottest);
+                }
+            }
+            for (dark, nodes) in dark.iter_mut().zip(&nodes) {
+                *dark /= nodes;
+            }
+        }
+        map.push(Frame {
+            seconds,
+            kelvin,
+            dark,
+        });
+    }
+
+    /// A sample of one loop, or of the whole site.
+    fn sample_of(&mut self, of: Option<usize>) -> Sample {
+        let mut kelvins = std::mem::take(&mut self.scratch);
+        kelvins.clear();
+        let (mut sum, mut clock, mut gpus, mut claimed) = (0.0, 0.0, 0_u64, 0_u64);
+        let mut dark = 0_u32;
+        let here = |coolant: u16| of.is_none_or(|l| l == usize::from(coolant));
+        let nodes = self.floor.nodes.iter().zip(&self.hosts);
+        for (place, host) in nodes.filter(|(place, _)| here(place.coolant)) {
+            gpus += u64::from(place.gpus) * u64::from(FULL);
+            if host.is_dark {
+                dark += 1;
+                continue;
+            }
+            for d in place.devices() {
+                let kelvin = self.devices.site().kelvin()[d];
+                sum += kelvin;
+                clock += self.devices.clock(d);
+                kelvins.push(kelvin as f32);
+            }
+        }
+        let racks = self.scheduler.ledger();
+        for (place, node) in self.floor.nodes.iter().zip(0_u32..) {
+            if here(place.coolant) {
+                claimed += u64::from(racks.gpu_claimed(node));
+            }
+        }
+        let count = kelvins.len();
+        let p99 = if count == 0 {
+            f32::NAN
+        } else {
+            let rank = (count * 99 / 100).min(count - 1);
+            *kelvins.select_nth_unstable_by(rank, f32::total_cmp).1
+        };
+        let site = self.devices.site();
+        let load = match of {
+            Some(l) => load(site.load(l).0, site.loops()[l].capacity.0),
+            None => {
+                let loops = 0..site.loops().len();
+                let given: f64 = loops.clone().map(|l| site.load(l).0).sum();
+                load(given, loops.map(|l| site.loops()[l].capacity.0).sum())
+            }
+        };
+        let sample = Sample {
+            kelvin_mean: (sum / count as f64) as f32,
+            kelvin_max: kelvins.iter().copied().fold(f32::NAN, f32::max),
+            kelvin_p99: p99,
+            load: load as f32,
+            clock: (clock / count as f64) as f32,
+            utilisation: (claimed as f64 / gpus as f64) as f32,
+            dark: dark as f32,
+            // Jobs wait for the site, not for a loop.
+            waiting: of.map_or(self.scheduler.waiting() as f32, |_| f32::NAN),
+        };
+        self.scratch = kelvins;
+        sample
+    }
+
+    fn finish(mut self, complete: bool) -> Outcome {
+        let now = self.devices.now();
+        self.integrate(now);
+        let (site, jobs) = self.work.audit(now);
+        let seconds = now.as_secs_f64();
+        if site != jobs {
+            let unit = f64::from(FULL) * 1e9;
+            let (found, bound) = (jobs as f64 / unit, site as f64 / unit);
+            let subject = || "all jobs".to_owned();
+            self.violations
+                .note(Invariant::WorkConserved, seconds, subject, found, bound);
+        }
+        let flows = self.devices.flows;
+        // Two opinions on what is stored: the steps' own, and the temperatures now.
+        let stored = self.devices.site().heat().0 - self.heat_at_start;
+        let error = (flows.imbalance().0.abs()).max((stored - flows.stored.0).abs());
+        let error = if flows.supplied.0 > 0.0 {
+            error / flows.supplied.0
+        } else {
+            0.0
+        };
+        if error > 1e-6 {
+            let subject = || "the whole site".to_owned();
+            self.violations
+                .note(Invariant::EnergyConserved, seconds, subject, error, 1e-6);
+        }
+        for d in 0..self.guards.len() {
+            let kelvin = self.devices.site().kelvin()[d].to_bits();
+            self.fold(self.floor.node_of[d], now, 6, kelvin);
+        }
+        let hosts = self.hosts.iter().zip(0_u64..);
+        let gpus: u64 = self.floor.nodes.iter().map(|n| u64::from(n.gpus)).sum();
+        let possible = gpus as f64 * f64::from(FULL) * now.0 as f64;
+        Outcome {
+            invariants: self.violations.verdict(&self.config.invariants),
+            gpu_allocated: self.claimed as f64 / possible,
+            gpu_utilised: self.clocked as f64 / (possible * f64::from(FULL)),
+            discarded_seconds: self.work.discarded_seconds(),
+            flows,
+            energy_error: error,
+            simulated: now.since(Instant::EPOCH),
+            complete,
+            history_hash: history::combine(hosts.map(|(host, node)| (node, host.history))),
+            jobs: Jobs {
+                running: self.scheduler.running() as u64,
+                waiting: self.scheduler.waiting() as u64,
+                ..self.outcome.jobs
+            },
+            ..self.outcome
+        }
+    }
+}
+
+fn load(watts: f64, capacity: f64) -> f64 {
+    if capacity > 0.0 {
+        (watts / capacity).min(scheduler::cooling::LOAD_MAX)
+    } else {
+        scheduler::cooling::LOAD_MAX
+    }
+}
+
+fn name(floor: &Floor, trace: &Trace, device: usize) -> String {
+    let node = floor.node_of[device] as usize;
+    let (place, name) = (&floor.nodes[node], &trace.nodes[node].name);
+    if device == place.processors() {
+        format!("{name}, processors")
+    } else {
+        format!("{name}, GPU {}", device - place.first as usize)
+    }
+}
+
+/// One guard per device; devices of a kind share their limits.
+fn guards(config: &Config, floor: &Floor) -> Vec<Guard> {
+    let mut kinds: Vec<Arc<guard::Limits>> = Vec::new();
+    let of = |device: &physics::devices::Device| {
+        let limits = guard::Limits {
+            throttle_kelvin: device.throttle.0,
+            limit_kelvin: device.shutdown.0,
+            clock_min: config.firmware.clock_min,
+            clock_exponent: config.firmware.clock_exponent,
+            throttles: true,
+        };
+        let known = kinds.iter().find(|k| ***k == limits).cloned();
+        let limits = known.unwrap_or_else(|| {
+            kinds.push(Arc::new(limits));
+            kinds[kinds.len() - 1].clone()
+        });
+        Guard::new(limits)
+    };
+    floor.devices.iter().map(of).collect()
+}
+
+/// Every beginning and end of a fault, in order of time.
+fn changes(config: &Config, seed: u64) -> Vec<Change> {
+    let mut chance = Stream::new(seed, Tile(0), Purpose::Faults);
+    let mut changes = Vec::new();
+    for fault in &config.faults {
+        let drawn = chance.below(config.building.loops.into()) as usize;
+        let coolant = fault.coolant.map_or(drawn, usize::from);
+        let begins = Instant::EPOCH + fault.at;
+        changes.push(Change {
+            at: begins,
+            coolant,
+            left: fault.capacity_left,
+        });
+        changes.push(Change {
+            at: begins + fault.lasts,
+            coolant,
+            left: 1.0,
+        });
+    }
+    changes.sort_by_key(|change| change.at);
+    changes
+}
+
+fn series(config: &Config, trace: &Trace, floor: &Floor) -> Series {
+    let limits = |here: &dyn Fn(u32) -> bool| {
+        // The most cautious device speaks for all.
+        let devices = floor.devices.iter().zip(&floor.cooled_by);
+        let here = devices.filter(|(_, l)| here(**l));
+        here.fold((f32::NAN, f32::NAN), |(shutdown, throttle), (d, _)| {
+            (
+                shutdown.min(d.shutdown.0 as f32),
+                throttle.min(d.throttle.0 as f32),
+            )
+        })
+    };
+    let (shutdown, throttle) = limits(&|_| true);
+    let mut groups = vec![Group::new(
+        "whole site",
+        trace.nodes.len() as u64,
+        shutdown,
+        throttle,
+    )];
+    for l in 0..floor.loops.len() {
+        let nodes = floor.nodes.iter().filter(|n| usize::from(n.coolant) == l);
+        let (shutdown, throttle) = limits(&|of| of as usize == l);
+        let count = nodes.count() as u64;
+        groups.push(Group::new(format!("loop {l}"), count, shutdown, throttle));
+    }
+    let racks = floor.row_of.iter().zip(&floor.loop_of).zip(0_u32..);
+    let racks = racks.map(|((&row, &coolant), rack)| Holon {
+        name: format!("rack {rack}"),
+        group: u32::from(coolant) + 1,
+        x: (rack - row * floor.racks_per_row) as f32,
+        y: row as f32,
+    });
+    let mut series = Series::new(groups, Some(Map::new(Layout::Rows, racks.collect())));
+    for model in &floor.unknown {
+        let stand_in = super::floor::STAND_IN.name;
+        series.note(
+            0.0,
+            format!("GPU model {model} is unknown; {stand_in} stands in"),
+        );
+    }
+    if config.copies.get() > 1 {
+        series.note(0.0, format!("each pod comes {} times", config.copies));
+    }
+    series
+}
