@@ -126,8 +126,10 @@ impl Guard {
         }
         let band = (limit - start) * (1.0 - RESERVE);
         let own = (1.0 - (kelvin - start) / band).clamp(0.0, 1.0) as f32;
+        let at_an_end = own == 0.0 || own == 1.0;
+        let moves = own != self.own && (at_an_end || (own - self.own).abs() >= STEP_MIN);
         // Entering and leaving the band are decisions; gliding within it is not.
-        if !self.slowed && own < 1.0 {
+        if moves && own < 1.0 && !self.slowed {
             self.slowed = true;
             out(Effect::Decided(
                 Action::Throttle,
@@ -144,8 +146,7 @@ impl Guard {
                 start,
             ));
         }
-        let at_an_end = own == 0.0 || own == 1.0;
-        if own != self.own && (at_an_end || (own - self.own).abs() >= STEP_MIN) {
+        if moves {
             self.own = own;
             self.set_clock(out);
         }
@@ -239,6 +240,15 @@ mod tests {
         let entered = after(&mut guard, Input::Sensed(390.1));
         assert_eq!(entered.len(), 2, "{entered:?}");
         assert_eq!(after(&mut guard, Input::Sensed(390.11)), []);
+        // Back at the edge it runs at full clock; recorded as cooled only well below.
+        assert_eq!(
+            after(&mut guard, Input::Sensed(389.9)),
+            [Effect::SetClock(1.0)]
+        );
+        assert_eq!(after(&mut guard, Input::Sensed(390.1)).len(), 1);
+        after(&mut guard, Input::Sensed(389.9));
+        let cooled = Effect::Decided(Action::Release, Reason::Cooled, 387.0, 390.0);
+        assert_eq!(after(&mut guard, Input::Sensed(387.0)), [cooled]);
     }
 
     //= requirements K2

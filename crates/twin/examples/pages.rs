@@ -46,7 +46,7 @@ fn main() -> std::io::Result<()> {
                 (x - 0.37).powf(1.6) * 0.9
             },
             stable: x < 1.56,
-            held: x < 1.56,
+            held: true,
             tiles_lost: 0,
         }
     });

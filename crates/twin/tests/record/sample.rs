@@ -227,7 +227,7 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
             overshoot: if thermos { 0.021 } else { f64::NAN },
             energy_error: 3.1e-9,
             throttled_tile_seconds: 6.1e8,
-            work_tile_seconds: 4.6e11,
+            work_tile_seconds: 7.4e11,
         }),
         os_overhead_fraction: Some(0.0061),
         faults: vec![
