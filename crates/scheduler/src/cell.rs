@@ -263,7 +263,7 @@ impl CellScheduler {
     }
 
     fn find_room(&mut self, work: &Work) -> Result<(), Obstacle> {
-        if work.shards > self.config.tiles || work.activity > 1.0 {
+        if work.shards == 0 || work.shards > self.config.tiles || work.activity > 1.0 {
             return Err((
                 Reason::Impossible,
                 f64::from(work.shards),
@@ -376,8 +376,12 @@ impl CellScheduler {
         };
         belief.up = false;
         belief.activity = 0.0;
-        let concerned = self.leases.iter().filter(|l| l.tiles.contains(&lost));
-        let concerned: Vec<(u64, f64)> = concerned.map(|l| (l.work, l.activity)).collect();
+        // One entry per shard: a tile may carry several of one piece of work.
+        let shards = self.leases.iter().flat_map(|lease| {
+            let here = lease.tiles.iter().filter(|&&tile| tile == lost);
+            here.map(|_| (lease.work, lease.activity))
+        });
+        let concerned: Vec<(u64, f64)> = shards.collect();
         for (work, activity) in concerned {
             self.busy -= activity;
             let found = self.candidates(1, activity);
@@ -399,6 +403,9 @@ impl CellScheduler {
                 self.decide(now, Action::Migrate, work, cause, to, out);
             } else {
                 tiles.swap_remove(at);
+                if tiles.is_empty() {
+                    self.leases.end(work);
+                }
                 let cause = found.err().unwrap_or((Reason::NoCapacity, 0.0, 1.0));
                 self.decide(now, Action::Lose, work, cause, lost, out);
             }

@@ -140,6 +140,60 @@ fn a_lost_tiles_work_moves_and_its_own_activity_is_not_counted_twice() {
     assert_eq!(cell.give(at(3), Input::Lost { tile: 0 }), []);
 }
 
+#[test]
+fn shards_that_came_together_on_a_tile_all_leave_it_when_it_is_lost() {
+    let mut cell = Cell::new(config());
+    cell.warm(f64::from);
+    let light = Work {
+        activity: 0.4,
+        ..work(1, 2)
+    };
+    cell.give(at(1), Input::Arrived(light));
+    cell.warm(|tile| if tile == 1 { 300.0 } else { 395.0 });
+    assert_eq!(assigned(&cell.give(at(2), Input::Lost { tile: 0 })), [1]);
+    cell.warm(f64::from);
+    let moved = cell.give(at(3), Input::Lost { tile: 1 });
+    assert_eq!(
+        decisions(&moved),
+        [(Action::Migrate, Reason::HostLost); 2],
+        "{moved:?}"
+    );
+    let tiles = &cell.0.leases().iter().next().unwrap().tiles;
+    assert!(!tiles.contains(&1), "{tiles:?}");
+    assert!((cell.0.busy() - 0.8).abs() < 1e-12, "{}", cell.0.busy());
+}
+
+#[test]
+fn work_that_lost_its_last_shard_is_over_and_moves_nowhere() {
+    let mut cell = Cell::new(config());
+    cell.warm(f64::from);
+    let urgent = Work {
+        priority: 3,
+        ..work(1, 1)
+    };
+    cell.give(at(1), Input::Arrived(urgent));
+    cell.warm(|_| 395.0);
+    let lost = cell.give(at(2), Input::Lost { tile: 0 });
+    assert_eq!(decisions(&lost), [(Action::Lose, Reason::NoHeadroomHere)]);
+    assert!(cell.0.leases().is_empty());
+    // Pressed hard enough that priority work would move inward, if there were any.
+    for minute in 1..600 {
+        let measured = Instant::EPOCH + Nanos::MINUTE * minute;
+        let (layer, load) = (2, 1.3);
+        let hot = Signal {
+            layer,
+            load,
+            measured,
+        };
+        cell.give(measured, Input::Heard(hot));
+    }
+    let measured = cell.give(Instant::EPOCH + Nanos::HOUR * 11, Input::Measure);
+    assert_eq!(decisions(&measured), []);
+    // Nor would an inner cell know where to put it.
+    let refused = cell.give(at(40_000), Input::Arrived(work(2, 0)));
+    assert_eq!(decisions(&refused), [(Action::Refuse, Reason::Impossible)]);
+}
+
 //= requirements H6
 #[test]
 fn what_does_not_fit_is_passed_on_then_waits_then_is_refused() {

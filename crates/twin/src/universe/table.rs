@@ -311,10 +311,12 @@ impl<'d> Table<'d> {
         matches!(self.contents, Contents::Here(..) | Contents::Imagined)
     }
 
-    /// Whether the file or an override sets this key, right or wrong.
+    /// Whether the file or an override sets this key, right or wrong. When a schema
+    /// is read for its keys alone it does, so that none stays hidden behind a
+    /// question.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        self.find(key).is_some()
+        self.document.imagined.is_some() || self.find(key).is_some()
     }
 
     /// Where this table is, dotted from the root; empty for the root.

@@ -1,0 +1,650 @@
+//! Shells of tiles through their public face: small universes, whole runs.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use telemetry::{Action, Decision, Reason};
+use twin::observer::{Nobody, Observer, Progress};
+use twin::record::Metric;
+use twin::record::summary::{Fault, Invariant};
+use twin::rehearsal::{Outcome, Request, Universe, simulate};
+use twin::universe::{Document, Override, Reference};
+use wire::Instant;
+
+/// One cell in which everything happens, quickly.
+const CELL: &str = r#"
+name = "cell"
+intent = "A hundred tiles watch each other, work, warm up and fail."
+kind = "shells"
+
+[time]
+end = "60 s"
+sample = "2 s"
+
+[holons]
+tiles_per_cell = 100
+
+[[shell]]
+name = "cell"
+distance = "1 AU"
+limit = "370 K"
+throttle = "360 K"
+initial = "330 K"
+radiator = "1.5 m^2"
+heat_capacity = "1 kJ/K"
+idle = "100 W"
+dynamic = "900 W"
+neighbour_conductance = "2 W/K"
+leakage = { power = "40 W", reference = "320 K", e_fold = "30 K" }
+
+[heat]
+step = "1 s"
+
+[thermos]
+period = "2 s"
+
+[membership]
+period = "1 s"
+
+[links]
+delay_min = "2 ms"
+delay_max = "20 ms"
+loss = "1 %"
+
+[[work]]
+kind = "hot"
+utilisation = "60 %"
+shards = 10
+activity = 0.9
+term = "20 s"
+priority = 1
+
+[[fault]]
+kind = "burst"
+at = "20 s"
+share = "5 %"
+"#;
+
+/// Two shells of two cells each, 30 light-seconds apart. Outside, the radiators
+/// cannot carry what both shells make at full load, and leakage grows fast enough
+/// that one lost tile's work is too much for the next.
+const SHELLS: &str = r#"
+name = "shells"
+intent = "The outer of two shells cannot carry what both make at full load."
+kind = "shells"
+
+[time]
+end = "40 min"
+sample = "20 s"
+
+[holons]
+tiles_per_cell = 25
+cells_per_cluster = 2
+
+[[shell]]
+name = "inner"
+distance = "1 AU"
+limit = "400 K"
+throttle = "390 K"
+initial = "340 K"
+radiator = "1.2 m^2"
+heat_capacity = "2 kJ/K"
+idle = "100 W"
+dynamic = "900 W"
+neighbour_conductance = "2 W/K"
+
+[[shell]]
+name = "outer"
+distance = "1.06 AU"
+limit = "360 K"
+throttle = "353 K"
+initial = "335 K"
+radiator = "2 m^2"
+heat_capacity = "3 kJ/K"
+idle = "100 W"
+dynamic = "900 W"
+neighbour_conductance = "2 W/K"
+coverage = "80 %"
+leakage = { power = "40 W", reference = "320 K", e_fold = "20 K" }
+
+[heat]
+step = "2 s"
+
+[thermos]
+period = "10 s"
+
+[[work]]
+kind = "hot"
+shells = [1]
+utilisation = "95 %"
+shards = 4
+activity = 1.0
+term = "4 min"
+priority = 1
+
+[[work]]
+kind = "cold"
+shells = [2]
+utilisation = "95 %"
+shards = 4
+activity = 1.0
+term = "4 min"
+
+[[fault]]
+kind = "radiators"
+at = "10 min"
+shell = 2
+share = "20 %"
+remaining = "60 %"
+
+[failures]
+rate = "1000 /year"
+"#;
+
+fn universe(text: &str, settings: &[&str]) -> Universe {
+    let settings: Vec<Override> = (settings.iter())
+        .map(|setting| setting.parse().expect("a setting"))
+        .collect();
+    Document::parse("test.toml", text, &settings)
+        .and_then(|document| Universe::read(&document))
+        .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn request(seed: u64, threads: usize) -> Request {
+    Request {
+        seed,
+        threads,
+        out: None,
+        overrides: Vec::new(),
+        command: String::new(),
+    }
+}
+
+fn run(text: &str, settings: &[&str]) -> Outcome {
+    simulate(universe(text, settings), &request(1, 2), &mut Nobody)
+}
+
+fn invariant<'a>(outcome: &'a Outcome, name: &str) -> &'a Invariant {
+    let mut all = outcome.summary.invariants.iter();
+    all.find(|i| i.name == name)
+        .unwrap_or_else(|| panic!("{name} was not looked at"))
+}
+
+fn broken(outcome: &Outcome) -> Vec<&str> {
+    let broken = outcome.summary.invariants.iter().filter(|i| !i.held);
+    broken.map(|i| i.name.as_str()).collect()
+}
+
+fn fault<'a>(outcome: &'a Outcome, kind: &str) -> &'a Fault {
+    let mut faults = outcome.summary.faults.iter();
+    faults
+        .find(|f| f.kind == kind)
+        .unwrap_or_else(|| panic!("no fault is called {kind}"))
+}
+
+fn decided(outcome: &Outcome, action: Action, reason: Reason) -> u64 {
+    let (action, reason) = (action.name(), reason.name());
+    (outcome.summary.decisions.iter())
+        .filter(|d| (d.action.as_str(), d.reason.as_str()) == (action, reason))
+        .map(|d| d.count)
+        .sum()
+}
+
+/// A metric of one shell over time.
+fn column(outcome: &Outcome, shell: usize, metric: Metric) -> &[f32] {
+    outcome.series.groups()[shell].column(metric)
+}
+
+/// For one cell: which tiles are dark at the last sample before an instant.
+fn dark_tiles(outcome: &Outcome, seconds: f64) -> Vec<usize> {
+    let frames = outcome.series.map().expect("a cell has a map").frames();
+    let frame = frames.iter().rfind(|frame| frame.seconds <= seconds);
+    let dark = &frame.expect("a frame").dark;
+    (0..dark.len()).filter(|&tile| dark[tile] > 0.0).collect()
+}
+
+//= requirements W1
+#[test]
+fn a_history_depends_on_the_seed_and_not_on_threads() {
+    for (text, settings) in [
+        (CELL, &[][..]),
+        (SHELLS, &["time.end=10min", "membership.period=5s"]),
+    ] {
+        let hash = |seed, threads| {
+            let outcome = simulate(
+                universe(text, settings),
+                &request(seed, threads),
+                &mut Nobody,
+            );
+            assert!(outcome.summary.complete);
+            outcome.summary.history_hash
+        };
+        let first = hash(1, 1);
+        for threads in [1, 2, 3] {
+            assert_eq!(hash(1, threads), first, "{threads} threads");
+        }
+        assert_ne!(hash(2, 1), first);
+    }
+}
+
+//= requirements W1
+#[test]
+fn everything_told_of_a_run_but_its_cost_is_the_same_for_any_number_of_threads() {
+    let told = |threads| {
+        let settings = ["time.end=10min", "membership.period=5s"];
+        let outcome = simulate(
+            universe(SHELLS, &settings),
+            &request(1, threads),
+            &mut Nobody,
+        );
+        let mut summary = outcome.summary;
+        summary.threads = 0;
+        (summary.wall_seconds, summary.events_per_second) = (0.0, 0.0);
+        (summary.peak_rss_bytes, summary.os_overhead_fraction) = (0, None);
+        // Through JSON and text, because a gap in a chart is NaN.
+        (summary.to_json(), format!("{:?}", outcome.series))
+    };
+    assert_eq!(told(1), told(3));
+}
+
+//= requirements U3
+//= requirements H1
+#[test]
+fn without_thermos_shells_run_away_and_with_it_none_does_under_the_same_faults() {
+    let without = run(SHELLS, &["thermos.enabled=false"]);
+    let with = run(SHELLS, &[]);
+
+    let lost = without.summary.heat.expect("heat was modelled").tiles_lost;
+    assert!(lost > 25, "{lost} of 100");
+    let broken_without = broken(&without);
+    for name in ["no_thermal_runaway", "no_tile_above_limit"] {
+        assert!(broken_without.contains(&name), "{broken_without:?}");
+    }
+    let passed = invariant(&without, "no_tile_above_limit");
+    let passed = passed.first_violation.as_ref().expect("it failed");
+    assert!(passed.subject.starts_with("tile "), "{passed:?}");
+    assert!(passed.found >= passed.bound && passed.bound > 300.0);
+    let runaway = invariant(&without, "no_thermal_runaway");
+    let runaway = runaway.first_violation.as_ref().expect("it failed");
+    assert!(runaway.found > runaway.bound, "{runaway:?}");
+    assert!(runaway.seconds >= passed.seconds, "one tile comes first");
+    assert_eq!(
+        decided(&without, Action::Darken, Reason::OverLimit),
+        lost,
+        "each says why"
+    );
+    // It does not stop at one: the tiles that are left take over the work.
+    let dark = column(&without, 1, Metric::Dark);
+    let most = dark.last().copied().expect("a sample");
+    let steps = dark.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    assert!(most > 3.0 && steps > 2, "{dark:?}");
+
+    assert_eq!(broken(&with), [""; 0]);
+    let heat = with.summary.heat.expect("heat was modelled");
+    assert_eq!(heat.tiles_lost, 0);
+    assert!(heat.max_kelvin_over_limit < 0.0, "{heat:?}");
+    assert!(heat.work_tile_seconds > 0.0 && heat.throttled_tile_seconds > 0.0);
+
+    for (a, b) in with.summary.faults.iter().zip(&without.summary.faults) {
+        assert_eq!((&a.kind, a.injected), (&b.kind, b.injected));
+    }
+    let radiators = fault(&with, "radiators");
+    assert!(radiators.injected > 0 && radiators.fired == radiators.injected);
+}
+
+#[test]
+fn the_same_tiles_fail_at_the_same_time_whatever_the_policy() {
+    let cool = ["shell.0.initial=300K", "shell.0.radiator=4m^2"];
+    let failures = ["failures.rate=0.01/s", "membership.gossip_interval=1s"];
+    let with = |thermos| {
+        let settings = [&[thermos][..], &cool, &failures].concat();
+        run(CELL, &settings)
+    };
+    let (on, off) = (with("thermos.enabled=true"), with("thermos.enabled=false"));
+    for seconds in [10.0, 30.0, 60.0] {
+        let dark = dark_tiles(&on, seconds);
+        assert!(!dark.is_empty());
+        assert_eq!(dark, dark_tiles(&off, seconds), "at {seconds} s");
+    }
+    for kind in ["burst", "failures"] {
+        assert!(fault(&on, kind).fired > 0);
+        assert_eq!(fault(&on, kind), fault(&off, kind));
+    }
+}
+
+#[test]
+fn a_fault_added_to_a_universe_does_not_move_the_others() {
+    let more = format!("{CELL}\n[[fault]]\nkind = \"burst\"\nat = \"50 s\"\nshare = \"20 %\"\n");
+    let (one, two) = (run(CELL, &[]), run(&more, &[]));
+    let first = dark_tiles(&one, 40.0);
+    assert!(!first.is_empty());
+    assert_eq!(first, dark_tiles(&two, 40.0));
+    assert!(dark_tiles(&two, 60.0).len() > first.len());
+}
+
+//= requirements H1
+#[test]
+fn tiles_that_lose_their_radiators_slow_down_and_stay() {
+    let text = CELL.replace(
+        "[[fault]]\nkind = \"burst\"\nat = \"20 s\"\nshare = \"5 %\"",
+        "",
+    );
+    let text = format!(
+        "{text}\n[[fault]]\nkind = \"radiators\"\nat = \"30 s\"\nshell = 1\nshare = \"30 %\"\n\
+         remaining = \"25 %\"\n"
+    );
+    let full = ["work.0.utilisation=100%", "time.end=5min", "links.loss=0"];
+    let whole = run(&CELL.replace("share = \"5 %\"", "share = 0.0"), &full);
+    assert_eq!(broken(&whole), [""; 0]);
+    let outcome = run(&text, &full);
+    assert_eq!(broken(&outcome), [""; 0]);
+    let radiators = fault(&outcome, "radiators");
+    assert!((10..60).contains(&radiators.fired), "{radiators:?}");
+    assert_eq!(radiators.fired, radiators.injected);
+    let throttled = |outcome: &Outcome| {
+        let heat = outcome.summary.heat.expect("heat was modelled");
+        heat.throttled_tile_seconds
+    };
+    assert!(throttled(&outcome) > throttled(&whole));
+    assert!(decided(&outcome, Action::Throttle, Reason::NearLimit) >= radiators.fired / 2);
+    let frames = outcome.series.map().expect("a cell has a map").frames();
+    let mut last = frames.last().expect("a frame").kelvin.clone();
+    last.sort_by(f32::total_cmp);
+    assert!(last[99] > last[0] + 10.0, "{last:?}");
+}
+
+#[test]
+fn the_books_of_heat_balance() {
+    for (text, settings) in [
+        (CELL, &[][..]),
+        (SHELLS, &[]),
+        (SHELLS, &["thermos.enabled=false"]),
+    ] {
+        let outcome = run(text, settings);
+        let heat = outcome.summary.heat.expect("heat was modelled");
+        assert!(heat.energy_error <= 1e-6, "{}", heat.energy_error);
+        assert!(invariant(&outcome, "energy_conserved").held);
+    }
+    let strict = run(CELL, &["bounds.energy_error=0.0"]);
+    let error = invariant(&strict, "energy_conserved");
+    let error = error.first_violation.as_ref().expect("nothing is exact");
+    assert_eq!(error.subject, "cell");
+}
+
+/// Heat that leaves a shell warms the next one a light time later, and only then.
+#[test]
+fn light_carries_heat_outward_and_no_sooner_than_it_travels() {
+    let quiet = [
+        "failures.rate=0/s",
+        "time.end=4min",
+        "time.sample=2s",
+        "fault.0.at=1min",
+        "fault.0.share=0.0",
+        "work.1.utilisation=0.0",
+        "work.0.constant=true",
+        "work.0.shards=25",
+        "thermos.enabled=false",
+    ];
+    let hot = run(SHELLS, &quiet);
+    let cold = run(SHELLS, &[&quiet[..], &["work.0.activity=0.0"]].concat());
+    let warmer = |shell| {
+        let means = [&hot, &cold].map(|o| column(o, shell, Metric::KelvinMean));
+        let differs = (means[0].iter().zip(means[1])).position(|(a, b)| a != b);
+        hot.series.seconds()[differs.expect("it warms up")]
+    };
+    let light_seconds = 0.06 * 499.004_78;
+    let delay = warmer(1) - warmer(0);
+    assert!(
+        (light_seconds - 2.0..=light_seconds + 6.0).contains(&delay),
+        "{delay}"
+    );
+}
+
+//= requirements H2
+#[test]
+fn work_is_refused_whose_heat_the_shell_outside_cannot_take() {
+    // Outside it is as good as full from its own work; inside there is all the room.
+    let outer_full = [
+        "work.1.utilisation=150%",
+        "shell.0.radiator=4m^2",
+        "time.end=20min",
+        "failures.rate=0/s",
+        "fault.0.share=0.0",
+    ];
+    let with = run(SHELLS, &outer_full);
+    let turned_away = |outcome: &Outcome| {
+        [Action::Refuse, Action::Queue, Action::Migrate]
+            .map(|action| decided(outcome, action, Reason::NoHeadroomOutward))
+            .iter()
+            .sum::<u64>()
+    };
+    assert!(turned_away(&with) > 0, "{:?}", with.summary.decisions);
+    let without = run(
+        SHELLS,
+        &[&outer_full[..], &["thermos.admission=false"]].concat(),
+    );
+    assert_eq!(turned_away(&without), 0);
+    let busy = |outcome: &Outcome| {
+        let column = column(outcome, 0, Metric::Utilisation);
+        f64::from(column.iter().sum::<f32>()) / column.len() as f64
+    };
+    assert!(
+        busy(&with) < 0.8 * busy(&without),
+        "{} and {}",
+        busy(&with),
+        busy(&without)
+    );
+}
+
+//= requirements M1
+#[test]
+fn failures_are_known_in_time_and_messages_to_the_dead_are_counted() {
+    let outcome = run(CELL, &[]);
+    let membership = outcome.summary.membership.expect("it ran");
+    assert!(membership.failures > 0);
+    assert_eq!(membership.undetected, 0);
+    assert_eq!(membership.false_removals, 0);
+    let detection = membership.detection_seconds;
+    assert!(detection.p50 > 0.5, "nobody knows at once: {detection:?}");
+    assert!(detection.p99 < 10.0 && detection.p50 <= detection.p99);
+    assert!(invariant(&outcome, "detection").held);
+    for kind in ["burst", "message loss", "messages in flight"] {
+        assert!(fault(&outcome, kind).fired > 0, "{kind}");
+    }
+    assert_eq!(fault(&outcome, "burst").fired, membership.failures);
+
+    let hasty = run(CELL, &["bounds.detection_p99=1s"]);
+    let late = invariant(&hasty, "detection");
+    let late = late
+        .first_violation
+        .as_ref()
+        .expect("a second is too short");
+    assert_eq!((late.found, late.bound), (detection.p99, 1.0));
+}
+
+#[test]
+fn nothing_is_lost_where_no_link_loses_and_nobody_fails() {
+    let calm = [
+        "links.loss=0",
+        "fault.0.share=0.0",
+        "work.0.utilisation=10%",
+    ];
+    let outcome = run(CELL, &calm);
+    assert_eq!(broken(&outcome), [""; 0]);
+    let membership = outcome.summary.membership.expect("it ran");
+    assert_eq!((membership.failures, membership.false_suspicions), (0, 0));
+    assert!(membership.messages > 100 * 60);
+    let fired = |fault: &Fault| (fault.kind.clone(), fault.fired);
+    let fired: Vec<_> = outcome.summary.faults.iter().map(fired).collect();
+    assert_eq!(
+        fired,
+        [
+            ("burst".to_owned(), 0),
+            ("messages in flight".to_owned(), 0)
+        ]
+    );
+}
+
+#[test]
+fn a_partition_loses_messages_and_is_no_reason_to_call_anybody_wrong() {
+    let text = CELL.replace(
+        "kind = \"burst\"\nat = \"20 s\"\nshare = \"5 %\"",
+        "kind = \"partition\"\nat = \"20 s\"\nlasts = \"10 s\"\nshare = 1.0",
+    );
+    let outcome = run(&text, &["time.end=35s"]);
+    assert_eq!(fault(&outcome, "partition").fired, 1);
+    assert!(fault(&outcome, "messages in flight").fired > 100);
+    let membership = outcome.summary.membership.expect("it ran");
+    assert_eq!(membership.failures, 0, "who cannot be heard has not failed");
+}
+
+//= requirements U2
+#[test]
+fn messages_stay_near_and_the_bound_is_held_against_what_was_counted() {
+    let settings = [
+        "time.end=4min",
+        "membership.period=1s",
+        "fault.0.at=1min",
+        "bounds.locality=99%",
+    ];
+    let outcome = run(SHELLS, &settings);
+    let locality = outcome.summary.locality.expect("membership ran");
+    assert!(invariant(&outcome, "locality").held, "{locality:?}");
+    // Only light between shells leaves a region, and there is some.
+    assert!(locality.cell < 1.0 && locality.cell > 0.99, "{locality:?}");
+    assert_eq!(locality.cell, locality.region);
+    assert_eq!(locality.system, 1.0);
+    let strict = run(SHELLS, &[&settings[..], &["bounds.locality=1.0"]].concat());
+    let failed = invariant(&strict, "locality").first_violation.as_ref();
+    assert_eq!(failed.expect("too strict").found, locality.cluster);
+}
+
+/// Stops a run after so many looks at it.
+struct Impatient {
+    looks: u32,
+    decisions: u64,
+}
+
+impl Observer for Impatient {
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        assert!(progress.now <= progress.end);
+        self.looks -= 1;
+        if self.looks == 0 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+    fn decision(&mut self, _: &Decision, cell: Option<u64>) {
+        assert!(cell.is_some_and(|cell| cell < 4));
+        self.decisions += 1;
+    }
+    fn event(&mut self, _: Instant, _: &'static str, _: Option<u64>, _: &str) {}
+}
+
+#[test]
+fn a_run_that_is_stopped_tells_what_happened_until_then() {
+    for (text, looks, end) in [(CELL, 15, 60.0), (SHELLS, 40, 2_400.0)] {
+        let mut observer = Impatient {
+            looks,
+            decisions: 0,
+        };
+        let wear = "failures.rate=0/s";
+        let outcome = simulate(
+            universe(text, &[wear, "fault.0.at=20s"]),
+            &request(1, 2),
+            &mut observer,
+        );
+        let summary = &outcome.summary;
+        assert!(!summary.complete);
+        assert!(summary.simulated_seconds > 0.0 && summary.simulated_seconds < end);
+        assert_eq!(
+            outcome.series.seconds().last(),
+            Some(&summary.simulated_seconds)
+        );
+        let counted: u64 = summary.decisions.iter().map(|d| d.count).sum();
+        assert_eq!(counted, observer.decisions);
+        assert!(counted > 0 && summary.events > 0);
+        // The same part of the same history as a run that was meant to be short.
+        let short = format!("time.end={}ns", (summary.simulated_seconds * 1e9).round());
+        let whole = run(text, &[&short, wear, "fault.0.at=20s"]);
+        assert_eq!(whole.summary.history_hash, summary.history_hash);
+    }
+}
+
+/// Steady work, so that nothing but the step differs between two runs.
+#[test]
+fn temperatures_do_not_depend_on_the_step_of_the_heat_model() {
+    let steady = |step| {
+        let settings = [
+            step,
+            "time.end=20min",
+            "failures.rate=0/s",
+            "work.0.constant=true",
+            "work.1.constant=true",
+            "work.0.shards=15",
+            "work.1.shards=10",
+            "work.0.activity=0.7",
+            "work.1.activity=0.7",
+        ];
+        run(SHELLS, &settings)
+    };
+    let (coarse, fine) = (steady("heat.step=2s"), steady("heat.step=1s"));
+    for shell in 0..2 {
+        let [coarse, fine] =
+            [&coarse, &fine].map(|outcome| column(outcome, shell, Metric::KelvinMean));
+        assert!(fine.iter().any(|&k| (k - fine[0]).abs() > 5.0), "it warms");
+        for (a, b) in coarse.iter().zip(fine) {
+            assert!((a - b).abs() < 1e-3 * b, "shell {shell}: {a} K and {b} K");
+        }
+    }
+}
+
+#[test]
+fn a_step_that_light_outruns_is_refused_with_both_numbers() {
+    let setting = "heat.step=20s".parse().expect("a setting");
+    let document = Document::parse("test.toml", SHELLS, &[setting]).expect("it is TOML");
+    let problems = Universe::read(&document).expect_err("two steps take 40 s");
+    let text = problems.to_string();
+    assert!(text.contains("20 s") && text.contains("29.9"), "{text}");
+}
+
+#[test]
+fn every_universe_of_the_repository_reads_and_is_called_as_its_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../universes");
+    let mut read = 0;
+    for entry in fs::read_dir(folder).expect("the universes") {
+        let path = entry.expect("a file").path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let name = path.file_name().expect("a name").to_string_lossy();
+        let text = fs::read_to_string(&path).expect("it can be read");
+        let universe = Document::parse(&name, &text, &[])
+            .and_then(|document| Universe::read(&document))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(format!("{}.toml", universe.name()), name);
+        read += 1;
+    }
+    assert!(read >= 4, "{read}");
+}
+
+#[test]
+fn the_schema_writes_its_own_reference() {
+    let reference = Reference::of(Universe::schema);
+    let text = reference.to_string();
+    for key in [
+        "shell.N.limit\n",
+        "thermos.gain\n",
+        "fault.N.remaining\n",
+        "work.N.burst.factor\n",
+        "membership.suspicion_max\n",
+        "invariants\n",
+    ] {
+        assert!(text.contains(key), "{key} is not in\n{text}");
+    }
+    for note in &reference.keys {
+        assert!(note.doc.ends_with('.'), "{}.{}", note.table, note.key);
+    }
+}
