@@ -43,6 +43,8 @@
     : scaled(v, 1000, ["", "thousand", "million", "billion", "trillion"]);
   const bytes = (v) => scaled(v, 1000, ["B", "kB", "MB", "GB", "TB"]);
   const percent = (v, digits = 1) => known(v) ? `${fixed(v * 100, digits)} %` : "–";
+  // A share of which the first digits matter, however small it is.
+  const share = (v) => known(v) ? `${v > 0 && v < 1e-5 ? (v * 100).toExponential(0).replace("e-", " × 10⁻").replace(/\d+$/, (d) => d.replace(/\d/g, (n) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[n])) : plain(v * 100, 2)} %` : "–";
   function duration(s) {
     if (!known(s)) return "–";
     if (s !== 0 && Math.abs(s) < 1) return s < 1e-3 ? `${plain(s * 1e6)} µs` : `${plain(s * 1e3)} ms`;
@@ -155,13 +157,16 @@
   const CHARTS = [
     { metric: "kelvin_mean", also: "kelvin_max", title: "Temperature", temperature: true, height: 300 },
     { metric: "load", title: "Heat load", note: "share of the heat that can be carried away", percent: true, height: 170,
-      rules: [[0.9, "90 %: layers inside slow down"]] },
+      rule: "setpoint" },
     { metric: "clock", title: "Clock", note: "mean; below 100 % something throttles", percent: true, height: 140, full: 1 },
     { metric: "dark", title: "Dark", note: "lost so far", height: 130, counts: true, steps: true },
     { metric: "utilisation", title: "Utilisation", note: "share of compute in use", percent: true, height: 140, full: 1 },
     { metric: "waiting", title: "Waiting", note: "pieces of work without a place", height: 130, counts: true },
   ];
   const COLUMNS = { kelvin_mean: "mean", kelvin_max: "max", load: "load", clock: "clock", dark: "dark", utilisation: "use", waiting: "waiting" };
+
+  // Letters of a name that fit beside a chart.
+  const LABEL_MAX = 17;
 
   // Draws all charts and returns what moves them: `now(t)` and `redraw()`.
   function timeCharts(host, options) {
@@ -252,7 +257,8 @@
       const { chart, node } = plot;
       const width = Math.max(240, node.clientWidth || node.parentNode.clientWidth), height = chart.height + 24;
       const slim = width < 560;
-      const left = 46, right = width - (slim || all().length < 2 ? 14 : 92), top = chart.temperature ? 20 : 8, bottom = height - 22;
+      const longest = Math.min(LABEL_MAX, Math.max(...all().map((s) => s.name.length)));
+      const left = 46, right = width - (slim || all().length < 2 ? 20 : 14 + 6.4 * longest), top = chart.temperature ? 20 : 8, bottom = height - 22;
       const place = (t) => left + (t - from) / (to - from) * (right - left);
       Object.assign(plot, { left, right, place, time: (x) => from + (x - left) / (right - left) * (to - from) });
       const lines = [];
@@ -262,11 +268,12 @@
           if (column) lines.push({ s, dash, values: chart.temperature ? column.map((v) => shown(v, s)) : column });
         }
       }
-      const rules = (chart.rules || []).map(([value, label]) => ({ value, label, colour: "var(--limit)" }));
+      const held = chart.rule ? [...new Set(visible().map((s) => s[chart.rule]).filter(known))] : [];
+      const rules = held.map((value) => ({ value, label: `above ${percent(value, 0)} whoever makes the heat slows down`, colour: "var(--limit)" }));
       if (chart.temperature) rules.push(...limits());
       const seen = lines.flatMap((l) => [min(l.values), max(l.values)]).filter(known);
       let low = chart.temperature ? Math.min(...seen) : 0;
-      let high = Math.max(...seen, ...(chart.full ? [chart.full] : []), ...(chart.rules || []).map(([v]) => v * 1.05));
+      let high = Math.max(...seen, ...(chart.full ? [chart.full] : []), ...held.map((v) => v * 1.05));
       if (chart.temperature && seen.length) {
         // A limit belongs in the picture unless it would flatten everything else.
         const reach = (high - low || 1) * 2;
@@ -287,14 +294,15 @@
       }
       for (const [t, label] of timeTicks(from, to, Math.max(2, (right - left) / 90))) {
         const x = place(t);
-        const anchor = x > right - 12 && slim ? "end" : "middle";
+        const anchor = x > width - 22 ? "end" : "middle";
         parts.push(svg("line", { class: "grid", x1: x, x2: x, y1: bottom, y2: bottom + 4 }), svg("text", { x, y: bottom + 16, "text-anchor": anchor }, label));
       }
+      const labels = [];
       for (const rule of rules) {
         if (rule.value < low || rule.value > high) continue;
         const y = plot.rise(rule.value);
         parts.push(svg("line", { class: "rule", x1: left, x2: right, y1: y, y2: y, stroke: rule.colour }));
-        if (rule.label) parts.push(svg("text", { x: left + 6, y: y - 4, style: `fill:${rule.colour}` }, rule.label));
+        if (rule.label) labels.push(svg("text", { class: "over", x: left + 6, y: y - 4, style: `fill:${rule.colour}` }, rule.label));
       }
       const badges = [], told = [];
       marks().forEach((mark, i) => {
@@ -324,7 +332,7 @@
       if (!slim && ends.length > 1 && ends.length * 13 < bottom - top + 13) {
         spread(ends, 13, top + 4, bottom + 2);
         for (const { y, s } of ends) {
-          const text = s.name.length > 13 ? `${s.name.slice(0, 12)}…` : s.name;
+          const text = s.name.length > LABEL_MAX ? `${s.name.slice(0, LABEL_MAX - 1)}…` : s.name;
           parts.push(svg("text", { class: "end", x: right + 8, y: y + 4, style: `fill:${s.colour}` }, text));
         }
       }
@@ -334,7 +342,7 @@
       plot.lines = lines;
       node.setAttribute("viewBox", `0 0 ${width} ${height}`);
       node.setAttribute("height", height);
-      node.replaceChildren(...parts, plot.nowLine, ...badges, plot.cross, plot.dots,
+      node.replaceChildren(...parts, ...labels, plot.nowLine, ...badges, plot.cross, plot.dots,
         svg("rect", { x: 0, y: 0, width, height, fill: "transparent" }));
       if (chart.temperature) {
         plot.title.lastChild.textContent = scale === "limit" ? "kelvin above (+) or below (−) the limit" : degrees();
@@ -531,6 +539,7 @@
     function paint() {
       const c = canvas.getContext("2d");
       c.clearRect(0, 0, size[0], size[1]);
+      let names = () => {};
       if (map.layout === "rings") {
         const { x, y, inner, labels, band } = rings;
         const glow = c.createRadialGradient(x, y, 0, x, y, inner * 0.85);
@@ -539,7 +548,9 @@
         c.beginPath(); c.arc(x, y, inner * 0.85, 0, 7); c.fill();
         if (labels >= 9) {
           c.font = labels < 12 ? "9.5px system-ui, sans-serif" : "11px system-ui, sans-serif"; c.textAlign = "center"; c.textBaseline = "middle"; c.fillStyle = "#aab6d3";
-          groups.forEach((g, i) => c.fillText(g.name, x, y - (inner + (i + 1) * band + i * labels + labels / 2 - 0.5)));
+          c.strokeStyle = "#0a0f1d"; c.lineWidth = 4; c.lineJoin = "round";
+          const above = (i) => y - (inner + (i + 1) * band + i * labels + labels / 2 - 0.5);
+          names = () => groups.forEach((g, i) => { c.strokeText(g.name, x, above(i)); c.fillText(g.name, x, above(i)); });
         }
       }
       const first = shapes[0], wide = first.w ?? (first.r ? 2 * first.r : first.r1 - first.r0), rim = Math.min(1.6, wide * 0.07);
@@ -554,6 +565,8 @@
           if (over) { c.strokeStyle = "#ff3b52"; c.lineWidth = rim; c.stroke(); }
         }
       }
+      // Last, so that they lie over the inner rings, which curve into them.
+      names();
       if (map.layout === "rows" && groups.length > 1) {
         const colours = groups.map((_, g) => oklch(0.56 + 0.34 * g / (groups.length - 1), 0.15, 305 - 205 * g / (groups.length - 1)));
         for (let i = 0; i < n; i += 1) {
@@ -673,8 +686,8 @@
       el("ul", { class: "chips" }, [...broken, ...summary.invariants.filter((i) => i.held)].map((i) =>
         el("li", { class: `chip ${i.held ? "good" : "bad"}`, title: i.name }, words(i.name)))),
       broken.length > 0 && el("div", { class: "broken" }, broken.map(({ name, first_violation: v }) => el("div", {},
-        el("b", {}, words(name)), v ? [` from ${duration(v.seconds)} on. ${v.text} `,
-          el("small", {}, `${v.subject}: found ${plain(v.found, 5)} ${v.unit}, bound ${plain(v.bound, 5)} ${v.unit}`)] : ""))));
+        el("b", {}, words(name)), v ? [` broken at ${duration(v.seconds)}: ${v.text} `,
+          el("small", {}, `${v.subject}; found ${said([plain(v.found, 5), v.unit])}, allowed ${said([plain(v.bound, 5), v.unit])}`)] : ""))));
   }
 
   function repeat(command) {
@@ -781,13 +794,14 @@
       figure(count(s.events), "events", s.events.toLocaleString("en")),
       figure(count(s.events_per_second), "events per second"),
       figure(bytes(s.peak_rss_bytes), "memory, at most"),
-      known(s.os_overhead_fraction) && figure([percent(s.os_overhead_fraction, 2), ""], "spent on the OS itself"),
+      known(s.os_overhead_fraction) && figure([share(s.os_overhead_fraction), ""], "of a core, per tile, at most",
+        "Processor time of the whole run over tiles and simulated time: heat model and engine included, so the protocols cost less."),
       el("div", { class: "figure", title: seed }, el("b", { class: "mono" }, seed), el("span", {}, "seed")),
       el("div", { class: "figure", title: s.history_hash }, el("b", { class: "mono" }, s.history_hash), el("span", {}, "history hash")));
   }
 
   const subject = (group, colour, seconds) => ({
-    name: group.name, colour, seconds, columns: group.columns, limit: group.limit_kelvin, throttle: group.throttle_kelvin,
+    name: group.name, colour, seconds, columns: group.columns, limit: group.limit_kelvin, throttle: group.throttle_kelvin, setpoint: group.setpoint,
   });
 
   // One run
@@ -877,7 +891,7 @@
       ["Jobs placed", (s) => s.site ? [s.site.placed.toLocaleString("en")] : null],
       ["Living, removed", (s) => s.membership ? [s.membership.false_removals.toLocaleString("en"), s.membership.false_removals === 0] : null],
       ["Failure known, 99 in 100", (s) => s.membership ? [duration(s.membership.detection_seconds.p99)] : null],
-      ["Spent on the OS itself", (s) => known(s.os_overhead_fraction) ? [percent(s.os_overhead_fraction, 2)] : null],
+      ["Of a core, per tile, at most", (s) => known(s.os_overhead_fraction) ? [share(s.os_overhead_fraction)] : null],
       ["Simulated", (s) => [duration(s.simulated_seconds)]],
       ["Changed", (s) => [s.overrides.join(", ") || "nothing"]],
     ].map(([label, of]) => [label, runs.map((r) => of(r.summary))]).filter(([, cells]) => cells.some(Boolean));
@@ -912,6 +926,8 @@
     page.append(masthead("sweep", sweep.universe, sweep.intent));
     const stack = el("div", { class: "stack" });
     page.append(stack);
+    // Below a ten-thousandth it is rounding of the clock, not a swing.
+    const overshoot = (v) => v < 1e-4 ? `${v > 1e-5 ? "below 0.01" : "0"} %` : `${plain(v * 100, 3)} %`;
     const points = sweep.points.filter((p) => known(p.gain_times_delay)), found = sweep.boundaries;
     const versus = (measured, predicted) => known(measured) ? `${plain(measured)} measured, ${plain(predicted)} predicted (${measured >= predicted ? "+" : "−"}${fixed(Math.abs(measured / predicted - 1) * 100, 1)} %)` : `not reached; ${plain(predicted)} predicted`;
     stack.append(el("section", { class: "figures" },
@@ -926,8 +942,8 @@
     stack.append(main, repeat(sweep.command));
     const rows = points.slice().sort((a, b) => a.gain_times_delay - b.gain_times_delay);
     stack.append(card("Runs", el("table", { class: "rows slender" },
-      el("tr", {}, el("th", { class: "n" }, sweep.parameter), el("th", { class: "n" }, "Gain × delay"), el("th", { class: "n" }, "Overshoot"), el("th", {}, "Swings")),
-      rows.map((p) => el("tr", {}, el("td", { class: "n" }, plain(p.value, 4)), el("td", { class: "n" }, plain(p.gain_times_delay, 4)), el("td", { class: "n" }, percent(p.overshoot)),
+      el("tr", {}, el("th", { class: "n" }, sweep.unit ? `${sweep.parameter}, ${sweep.unit}` : sweep.parameter), el("th", { class: "n" }, "Gain × delay"), el("th", { class: "n" }, "Overshoot"), el("th", {}, "Swings")),
+      rows.map((p) => el("tr", {}, el("td", { class: "n" }, plain(p.value, 4)), el("td", { class: "n" }, plain(p.gain_times_delay, 4)), el("td", { class: "n" }, p.stable ? overshoot(p.overshoot) : "–"),
         el("td", { class: p.stable ? "yes" : "no" }, p.stable ? "die out" : "grow"))))));
 
     function draw() {
@@ -935,13 +951,14 @@
       const left = 50, right = width - 14, top = slim ? 58 : 44, bottom = height - 40;
       const reach = Math.max(theory.instability_begins * 1.15, ...rows.map((p) => p.gain_times_delay)) * 1.02;
       const tame = rows.filter((p) => p.stable && known(p.overshoot)).map((p) => p.overshoot);
-      const high = Math.max(0.1, ...tame) * 1.15;
+      // Close to the edge overshoot has no end, and would flatten the rest.
+      const high = Math.min(2, Math.max(0.1, ...tame)) * 1.15;
       const x = (v) => left + v / reach * (right - left), y = (v) => bottom - Math.min(1, v / high) * (bottom - top);
       const parts = [];
       const zone = (from, to, colour, label) => {
         if (to <= from) return;
         parts.push(svg("rect", { x: x(from), y: top, width: x(to) - x(from), height: bottom - top, fill: colour }));
-        parts.push(svg("text", { x: (x(from) + x(to)) / 2, y: bottom - 8, "text-anchor": "middle", class: "end" }, label));
+        parts.push(svg("text", { x: (x(from) + x(to)) / 2, y: top + 32, "text-anchor": "middle", class: "end" }, label));
       };
       const a = theory.overshoot_begins, b = theory.instability_begins;
       zone(0, a, "color-mix(in srgb, var(--good) 9%, transparent)", slim ? "calm" : "settles without swinging");
@@ -964,8 +981,9 @@
       parts.push(svg("path", { class: "line", d: path(stable.map((p) => p.gain_times_delay), stable.map((p) => p.overshoot), x, y), stroke: "var(--accent)", "stroke-width": 1.5, opacity: 0.5 }));
       for (const p of rows) {
         const px = x(p.gain_times_delay);
-        const title = svg("title", {}, `${sweep.parameter} = ${plain(p.value, 4)}: gain × delay ${plain(p.gain_times_delay, 4)}, overshoot ${percent(p.overshoot)}, ${p.stable ? "settles" : "grows"}`);
-        if (p.stable) parts.push(svg("circle", { cx: px, cy: y(p.overshoot), r: 4, fill: "var(--accent)", stroke: "var(--card)", "stroke-width": 1 }, title));
+        const title = svg("title", {}, `${sweep.parameter} = ${plain(p.value, 4)}${sweep.unit}: gain × delay ${plain(p.gain_times_delay, 4)}, overshoot ${p.stable ? overshoot(p.overshoot) : "without end"}, ${p.stable ? "settles" : "grows"}`);
+        if (p.stable && p.overshoot > high) parts.push(svg("path", { d: `M${px} ${top + 3}l5 9h-10z`, fill: "var(--accent)", stroke: "var(--card)", "stroke-width": 1 }, title));
+        else if (p.stable) parts.push(svg("circle", { cx: px, cy: y(p.overshoot), r: 4, fill: "var(--accent)", stroke: "var(--card)", "stroke-width": 1 }, title));
         else parts.push(svg("path", { d: `M${px - 4} ${top + 4}l8 8m0 -8l-8 8`, stroke: "var(--limit)", "stroke-width": 2.2, "stroke-linecap": "round" }, title));
       }
       node.setAttribute("viewBox", `0 0 ${width} ${height}`);

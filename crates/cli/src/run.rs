@@ -140,6 +140,7 @@ pub(crate) fn sweep(asked: &SweepRun) -> Result<ExitCode> {
         intent: runs.intent.clone(),
         command: sweep_command(asked),
         parameter: range.path.clone(),
+        unit: range.unit.clone(),
         points: runs.points.clone(),
         boundaries,
     };
@@ -373,13 +374,12 @@ fn tell(finished: &Finished) -> String {
         match &invariant.first_violation {
             None => text.push_str(&format!("  held    {}\n", invariant.name)),
             Some(v) => text.push_str(&format!(
-                "  FAILED  {}: {} ({}: {} found, {} allowed {}) at {}\n",
+                "  FAILED  {}: {} ({}; found {}, allowed {}) at {}\n",
                 invariant.name,
                 v.text,
                 v.subject,
-                digits(v.found),
-                digits(v.bound),
-                v.unit,
+                with_unit(v.found, &v.unit),
+                with_unit(v.bound, &v.unit),
                 wire::Nanos::from_secs_f64(v.seconds),
             )),
         }
@@ -417,6 +417,10 @@ fn tell(finished: &Finished) -> String {
         finished.directory.join("report.html").display()
     ));
     text
+}
+
+fn with_unit(value: f64, unit: &str) -> String {
+    format!("{} {unit}", digits(value)).trim_end().to_owned()
 }
 
 /// Six significant digits at most.

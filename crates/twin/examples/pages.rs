@@ -56,6 +56,7 @@ fn main() -> std::io::Result<()> {
             .to_owned(),
         command: "cosmos twin sweep universes/loop.toml thermos.gain 0.1..4.0/40".to_owned(),
         parameter: "thermos.gain".to_owned(),
+        unit: "/h".to_owned(),
         points: points.collect(),
         boundaries: Boundaries {
             overshoot_begins: Some(0.38),

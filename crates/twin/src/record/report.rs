@@ -43,6 +43,8 @@ pub struct Sweep {
     pub command: String,
     /// The field that was varied: `thermos.gain`.
     pub parameter: String,
+    /// The unit its values were written with: `/h`; empty if none.
+    pub unit: String,
     /// A run per value.
     pub points: Vec<SweepPoint>,
     /// What the runs showed.
@@ -197,12 +199,15 @@ fn charts(series: &Series) -> Value {
                 "tiles": group.tiles,
                 "limit_kelvin": rounded(f64::from(group.limit_kelvin), 2),
                 "throttle_kelvin": rounded(f64::from(group.throttle_kelvin), 2),
+                "setpoint": rounded(f64::from(group.setpoint), 4),
                 "columns": columns,
             })
         })
         .collect();
-    let notables = series.notables().iter();
-    let notables = notables.map(|n| json!({ "seconds": n.seconds, "text": n.text }));
+    // Planned faults are noted before the run, the rest as it comes.
+    let mut notables: Vec<_> = series.notables().iter().collect();
+    notables.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    let notables = notables.iter().map(|n| json!({ "seconds": n.seconds, "text": n.text }));
     json!({
         "seconds": series.seconds().iter().map(|&t| rounded(t, 6)).collect::<Value>(),
         "groups": groups,

@@ -59,6 +59,8 @@ pub struct Group {
     pub limit_kelvin: f32,
     /// Where its tiles begin to throttle by themselves; NaN if they do not.
     pub throttle_kelvin: f32,
+    /// The load above which whoever makes its heat is to slow down; NaN if nobody is.
+    pub setpoint: f32,
     /// Tiles in it.
     pub tiles: u64,
     columns: [Vec<f32>; Metric::ALL.len()],
@@ -231,9 +233,17 @@ impl Group {
             name: name.into(),
             limit_kelvin,
             throttle_kelvin,
+            setpoint: f32::NAN,
             tiles,
             columns: Default::default(),
         }
+    }
+
+    /// The same group, whose load is to stay below this.
+    #[must_use]
+    pub const fn below(mut self, setpoint: f64) -> Self {
+        self.setpoint = setpoint as f32;
+        self
     }
 
     /// One metric over time, a value per sample.

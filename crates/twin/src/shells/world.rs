@@ -174,14 +174,20 @@ struct Watch {
 
 impl Watch {
     fn new(config: &Config) -> Self {
-        let groups = config.shells.iter().map(|shell| {
+        let groups = config.shells.iter().enumerate().map(|(i, shell)| {
             let tiles = config.fanout.tiles_in(Level::Region);
-            Group::new(
+            let group = Group::new(
                 shell.name.clone(),
                 tiles,
                 shell.limit.0 as f32,
                 shell.throttle.0 as f32,
-            )
+            );
+            // Nobody lies inside the innermost shell to slow down for it.
+            if config.thermos.enabled && i > 0 {
+                group.below(config.thermos.setpoint)
+            } else {
+                group
+            }
         });
         let shells = config.shells.len();
         let series = Series::new(groups.collect(), Some(map(config)));

@@ -978,7 +978,12 @@ fn series(config: &Config, trace: &Trace, floor: &Floor) -> Series {
         let nodes = floor.nodes.iter().filter(|n| usize::from(n.coolant) == l);
         let (shutdown, throttle) = limits(&|of| of as usize == l);
         let count = nodes.count() as u64;
-        groups.push(Group::new(format!("loop {l}"), count, shutdown, throttle));
+        let group = Group::new(format!("loop {l}"), count, shutdown, throttle);
+        groups.push(if config.scheduler.heat_aware {
+            group.below(config.scheduler.setpoint)
+        } else {
+            group
+        });
     }
     let racks = floor.row_of.iter().zip(&floor.loop_of).zip(0_u32..);
     let racks = racks.map(|((&row, &coolant), rack)| Holon {
