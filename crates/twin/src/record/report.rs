@@ -5,6 +5,8 @@
 //! from a disk. Its sources are `web/report.{html,css,js}`; this file only hands them the
 //! numbers, rounded to what a screen can show.
 //!
+//! Why no library: docs/decisions/2026-11-21-a-report-asks-nobody.md.
+//!
 //! Three pages share them: one run ([`run_page`]), several runs over each other
 //! ([`Comparison`]), and one parameter through many runs ([`Sweep`]).
 
@@ -207,7 +209,9 @@ fn charts(series: &Series) -> Value {
     // Planned faults are noted before the run, the rest as it comes.
     let mut notables: Vec<_> = series.notables().iter().collect();
     notables.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    let notables = notables.iter().map(|n| json!({ "seconds": n.seconds, "text": n.text }));
+    let notables = notables
+        .iter()
+        .map(|n| json!({ "seconds": n.seconds, "text": n.text }));
     json!({
         "seconds": series.seconds().iter().map(|&t| rounded(t, 6)).collect::<Value>(),
         "groups": groups,
