@@ -116,6 +116,10 @@ pub(crate) struct Settled {
 
 #[derive(Debug, Args)]
 pub(crate) struct Universes {
+    /// Print every key a universe file can have: unit, range, default, meaning
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) keys: bool,
+
     /// Print the list as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -207,7 +207,9 @@ fn charts(series: &Series) -> Value {
     // Planned faults are noted before the run, the rest as it comes.
     let mut notables: Vec<_> = series.notables().iter().collect();
     notables.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    let notables = notables.iter().map(|n| json!({ "seconds": n.seconds, "text": n.text }));
+    let notables = notables
+        .iter()
+        .map(|n| json!({ "seconds": n.seconds, "text": n.text }));
     json!({
         "seconds": series.seconds().iter().map(|&t| rounded(t, 6)).collect::<Value>(),
         "groups": groups,
