@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
-use twin::universe::{Document, Problems};
+use twin::rehearsal;
+use twin::universe::{Document, Problems, Reference};
 
 use crate::arguments;
 
@@ -57,6 +58,10 @@ pub(crate) fn find(asked: &str) -> Result<Universe> {
 
 /// `cosmos universes`.
 pub(crate) fn show(asked: &arguments::Universes) -> Result<ExitCode> {
+    if asked.keys {
+        crate::print(&Reference::of(rehearsal::Universe::schema).to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut list = Vec::new();
     for (name, place) in all()? {
         let (file, universe) = match place {

@@ -46,20 +46,34 @@ pub struct Signal {
 /// Resolution of a load on the wire: one billionth, below any sensor's.
 const LOAD_UNITS: f64 = 1e9;
 
+/// The largest load on the wire, a million times what can be rejected. Up to 2⁵¹
+/// billionths every number survives the way through a double; above, two would
+/// share one, and a signal two spellings.
+const LOAD_UNITS_MAX: u64 = 1_000_000_000_000_000;
+const _: () = assert!(LOAD_UNITS_MAX < 1 << 51);
+
 impl Encode for Signal {
     fn encode(&self, out: &mut Vec<u8>) {
         self.layer.encode(out);
-        // Saturates for a negative or NaN load, which no sensor measures.
-        ((self.load * LOAD_UNITS + 0.5) as u64).encode(out);
+        // Saturates for a negative, NaN or larger load, which no sensor measures.
+        let units = (self.load * LOAD_UNITS + 0.5) as u64;
+        units.min(LOAD_UNITS_MAX).encode(out);
         self.measured.0.encode(out);
     }
 }
 
 impl Decode for Signal {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let layer = u8::decode(from)?;
+        let at = from.position();
+        let found = u64::decode(from)?;
+        if found > LOAD_UNITS_MAX {
+            let what = "thermal load";
+            return Err(DecodeError::Invalid { at, what, found });
+        }
         Ok(Self {
-            layer: u8::decode(from)?,
-            load: u64::decode(from)? as f64 / LOAD_UNITS,
+            layer,
+            load: found as f64 / LOAD_UNITS,
             measured: Instant(u64::decode(from)?),
         })
     }
@@ -326,6 +340,30 @@ mod tests {
         let settled = 0.9 / 1.2;
         assert!((budgets.last().unwrap() - settled).abs() < 1e-3);
         assert!(overshoot(&budgets, settled) < 1e-9);
+    }
+
+    #[test]
+    fn every_load_on_the_wire_has_one_spelling_and_others_are_refused() {
+        use wire::codec::decode_all;
+        let spelled = |units: u64| {
+            let mut bytes = alloc::vec![3];
+            units.encode(&mut bytes);
+            7_u64.encode(&mut bytes);
+            bytes
+        };
+        for units in [0, 1, 999_999_999, 123_456_789_012_345, LOAD_UNITS_MAX] {
+            let signal = decode_all::<Signal>(&spelled(units)).unwrap();
+            assert_eq!(signal.to_bytes(), spelled(units), "{units}");
+        }
+        for units in [LOAD_UNITS_MAX + 1, (1 << 60) + 1, u64::MAX] {
+            assert!(decode_all::<Signal>(&spelled(units)).is_err(), "{units}");
+        }
+        let absurd = Signal {
+            layer: 3,
+            load: f64::INFINITY,
+            measured: Instant(7),
+        };
+        assert_eq!(absurd.to_bytes(), spelled(LOAD_UNITS_MAX));
     }
 
     #[test]

@@ -1,0 +1,645 @@
+//! Rehearsals as a person or a script runs them: what is left behind, and what is
+//! said when something is wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Twenty-five tiles, a minute, everything on.
+const TINY: &str = r#"name = "tiny"
+intent = "Twenty-five tiles watch each other for a minute."
+kind = "shells"
+
+[time]
+end = "60 s"
+sample = "2 s"
+
+[holons]
+tiles_per_cell = 25
+
+[[shell]]
+name = "cell"
+distance = "1 AU"
+limit = "370 K"
+throttle = "360 K"
+initial = "330 K"
+radiator = "1.5 m^2"
+heat_capacity = "1 kJ/K"
+idle = "100 W"
+dynamic = "900 W"
+
+[heat]
+step = "1 s"
+
+[thermos]
+period = "2 s"
+
+[membership]
+period = "1 s"
+
+[[work]]
+kind = "hot"
+utilisation = "60 %"
+shards = 5
+activity = 0.9
+term = "20 s"
+
+[[fault]]
+kind = "burst"
+at = "20 s"
+share = "15 %"
+"#;
+
+/// Keys of `summary.json` that others may rely on.
+//= requirements U4
+const PROMISED: [&str; 32] = [
+    "universe",
+    "seed",
+    "tiles",
+    "simulated_seconds",
+    "wall_seconds",
+    "events",
+    "peak_rss_bytes",
+    "history_hash",
+    "invariants.0.name",
+    "invariants.0.held",
+    "membership.detection_seconds.p50",
+    "membership.detection_seconds.p99",
+    "membership.detection_seconds.max",
+    "membership.false_removals",
+    "locality.cell",
+    "locality.cluster",
+    "locality.region",
+    "locality.system",
+    "heat.max_kelvin_over_limit",
+    "heat.tiles_lost",
+    "heat.overshoot",
+    "heat.energy_error",
+    "os_overhead_fraction",
+    "faults.0.kind",
+    "faults.0.injected",
+    "faults.0.fired",
+    "decisions.0.action",
+    "decisions.0.reason",
+    "decisions.0.count",
+    "complete",
+    "command",
+    "threads",
+];
+
+/// A folder to call the command in, with `tiny.toml` in it.
+struct Place(TempDir);
+
+/// What a call came to.
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(TempDir::new().expect("a temporary folder"));
+        place.write("tiny.toml", TINY);
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path().join(name), text).expect("a file in it");
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.path());
+        command
+    }
+
+    fn cosmos(&self, arguments: &[&str]) -> Said {
+        said(&mut self.command(COSMOS, arguments))
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        self.cosmos(&[&["twin", "run", "tiny.toml"], arguments].concat())
+    }
+
+    /// Everything in it but `tiny.toml`, hidden or not.
+    fn left(&self) -> Vec<String> {
+        let mut names = names(self.path());
+        names.retain(|name| name != "tiny.toml");
+        names
+    }
+
+    fn summary(&self, run: &str) -> Value {
+        let text = fs::read_to_string(self.path().join(run).join("summary.json"));
+        serde_json::from_str(&text.expect("a summary")).expect("JSON")
+    }
+}
+
+const COSMOS: &str = env!("CARGO_BIN_EXE_cosmos");
+
+fn said(command: &mut Command) -> Said {
+    let output = command.output().expect("the command starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Said {
+        code: output.status.code(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").file_name())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The value at a dotted path; null if there is none.
+fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
+    path.split('.').fold(value, |value, key| {
+        let index = key.parse::<usize>();
+        index.map_or_else(|_| &value[key], |i| &value[i])
+    })
+}
+
+fn count(history: &Connection, what: &str) -> i64 {
+    let sql = format!("SELECT count(*) FROM {what}");
+    let count = history.query_row(&sql, [], |row| row.get(0));
+    count.unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+fn history(run: &Path) -> Connection {
+    Connection::open(run.join("history.db")).expect("any SQLite opens it")
+}
+
+//= requirements U4
+//= requirements S7
+#[test]
+fn a_run_leaves_a_summary_a_history_and_a_page() {
+    let place = Place::new();
+    let said = place.run(&["--quiet"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    assert!(
+        said.out.ends_with("report: runs/tiny-seed1/report.html\n"),
+        "{}",
+        said.out
+    );
+    assert_eq!(names(&place.path().join("runs")), ["tiny-seed1"]);
+    let run = place.path().join("runs/tiny-seed1");
+    assert_eq!(names(&run), ["history.db", "report.html", "summary.json"]);
+
+    let summary = place.summary("runs/tiny-seed1");
+    for key in PROMISED {
+        assert!(!at(&summary, key).is_null(), "{key} in {summary:#}");
+    }
+    assert_eq!(summary["universe"], "tiny");
+    assert_eq!(summary["tiles"], 25);
+    assert_eq!(summary["simulated_seconds"], 60.0);
+    assert_eq!(summary["complete"], true);
+    assert_eq!(
+        summary["history_hash"].as_str().expect("digits").len(),
+        "0123456789abcdef0123456789abcdef".len()
+    );
+    for invariant in summary["invariants"].as_array().expect("a list") {
+        assert_eq!(invariant["held"], true, "{invariant}");
+        assert!(invariant["first_violation"].is_null());
+    }
+
+    let history = history(&run);
+    assert_eq!(count(&history, "runs WHERE held = 1 AND complete = 1"), 1);
+    assert_eq!(count(&history, "samples WHERE metric = 'dark'"), 30);
+    assert!(count(&history, "events WHERE detail LIKE '%fail at once%'") == 1);
+    // Every decision that was counted is there, with what settled it.
+    let decided = summary["decisions"].as_array().expect("a list");
+    let counted: i64 = decided.iter().filter_map(|d| d["count"].as_i64()).sum();
+    let recorded = history.query_row("SELECT sum(count) FROM decisions", [], |row| {
+        row.get::<_, i64>(0)
+    });
+    assert_eq!(recorded.expect("decisions"), counted);
+    assert_eq!(count(&history, "decisions WHERE found IS NULL"), 0);
+
+    let page = fs::read_to_string(run.join("report.html")).expect("a page");
+    assert!(page.contains("tiny") && page.len() > 10_000);
+}
+
+#[test]
+fn json_is_the_summary_and_nothing_else() {
+    let place = Place::new();
+    let said = place.run(&["--json"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    let file = place.path().join("runs/tiny-seed1/summary.json");
+    assert_eq!(said.out, fs::read_to_string(file).expect("a summary"));
+}
+
+#[test]
+fn a_broken_invariant_is_exit_code_1_and_names_who_where_and_when() {
+    let place = Place::new();
+    let hot = [
+        "--set",
+        "thermos.enabled=false",
+        "--set",
+        "shell.0.radiator=0.5m^2",
+        "--set",
+        "work.0.utilisation=100%",
+        "--set",
+        "time.end=3min",
+    ];
+    let said = place.run(&hot);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.out.contains("  FAILED  no_tile_above_limit: "));
+    let summary = place.summary("runs/tiny-seed1");
+    let invariants = summary["invariants"].as_array().expect("a list");
+    let failed = invariants
+        .iter()
+        .find(|i| i["name"] == "no_tile_above_limit");
+    let violation = &failed.expect("it is looked at")["first_violation"];
+    assert_eq!(violation["bound"], 370.0);
+    assert!(violation["found"].as_f64().expect("kelvin") >= 370.0);
+    assert!(violation["seconds"].as_f64().expect("a time") > 0.0);
+    assert!(violation["subject"].as_str().expect("a tile").len() > 4);
+    let history = history(&place.path().join("runs/tiny-seed1"));
+    assert!(count(&history, "decisions WHERE action = 'darken'") > 0);
+}
+
+#[test]
+fn what_is_wrong_with_a_universe_is_said_with_line_field_found_and_expected() {
+    let edit = |from: &str, to: &str| {
+        assert!(TINY.contains(from), "{from}");
+        TINY.replace(from, to)
+    };
+    for (text, says) in [
+        (
+            edit("throttle = \"360 K\"", "throtle = \"360 K\""),
+            &[
+                "tiny.toml:16: shell.0.throtle: unknown key; did you mean `throttle`?",
+                "16 | throtle = \"360 K\"",
+            ][..],
+        ),
+        (
+            edit("limit = \"370 K\"", "limit = \"370 W\""),
+            &[
+                "tiny.toml:15: shell.0.limit: found \"370 W\", expected a temperature",
+                "15 | limit = \"370 W\"",
+            ],
+        ),
+        (
+            edit("limit = \"370 K\"", "limit = 370"),
+            &["tiny.toml:15: shell.0.limit: found 370, expected a temperature"],
+        ),
+        (
+            edit("limit = \"370 K\"", "limit = \"-5 K\""),
+            &["tiny.toml:15: shell.0.limit: found \"-5 K\", expected"],
+        ),
+        (
+            edit("tiles_per_cell = 25", "tiles_per_cell = 3"),
+            &["tiny.toml:10: holons.tiles_per_cell: found 3, expected a whole number from 9"],
+        ),
+        (
+            edit("tiles_per_cell = 25", "tiles_per_cell = 26"),
+            &[
+                "tiny.toml:10: holons.tiles_per_cell: found 26, but",
+                "no lattice",
+            ],
+        ),
+        (
+            edit("heat_capacity = \"1 kJ/K\"", "heat_capacity = \"0 J/K\""),
+            &["tiny.toml:19: shell.0.heat_capacity: found \"0 J/K\", expected"],
+        ),
+        (
+            edit("at = \"20 s\"", "at = \"2 min\""),
+            &["tiny.toml:41: fault.0.at: found \"2 min\", expected a time from 0 ns to"],
+        ),
+        (
+            edit("utilisation = \"60 %\"", "utilisation = nan"),
+            &["tiny.toml:34: work.0.utilisation: found"],
+        ),
+        (
+            edit("end = \"60 s\"\n", ""),
+            &["tiny.toml", "time.end: missing, expected a time"],
+        ),
+        (
+            edit("kind = \"shells\"", "kind = \"shelves\""),
+            &[
+                "tiny.toml:3: kind: found \"shelves\", expected",
+                "\"shells\"",
+            ],
+        ),
+        // Cut off in the middle of a line, as by a full disk.
+        (
+            TINY[..TINY.find("370 K").expect("a limit") + 2].to_owned(),
+            &["tiny.toml:15: ", "15 | limit = \"37"],
+        ),
+        // Cut off between two lines: still TOML.
+        (
+            TINY[..TINY.find("[[shell]]").expect("a shell")].to_owned(),
+            &["tiny.toml: shell: missing"],
+        ),
+        (String::new(), &["tiny.toml: name: missing"]),
+    ] {
+        let place = Place::new();
+        place.write("tiny.toml", &text);
+        let said = place.run(&[]);
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{says:?}");
+        for part in says {
+            assert!(said.err.contains(part), "{part:?} is not in\n{}", said.err);
+        }
+        assert!(said.err.ends_with(", nothing was run\n"), "{}", said.err);
+        assert_eq!(place.left(), [""; 0], "{says:?}");
+    }
+}
+
+#[test]
+fn a_wrong_request_is_exit_code_2_and_leaves_nothing() {
+    for (arguments, says) in [
+        (
+            &["--set", "thermos.gian=1/h"][..],
+            "--set thermos.gian=1/h: unknown key; did you mean `thermos.gain`?",
+        ),
+        (
+            &["--set", "shell.4.limit=350K"],
+            "--set shell.4.limit=350K: leads nowhere: `shell` has one entry, shell.0",
+        ),
+        (
+            &["--set", "time.end=10K"],
+            "--set time.end=10K: found \"10K\", expected a time",
+        ),
+        (&["--threads", "0"], "1..=1024"),
+        (&["--seed=-1"], "--seed"),
+        (
+            &["--out", "tiny.toml"],
+            "tiny.toml already exists and was left as it is",
+        ),
+        (&["--out", "tiny.toml/run"], "tiny.toml"),
+    ] {
+        let place = Place::new();
+        let said = place.run(arguments);
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (Some(2), ""),
+            "{arguments:?}"
+        );
+        assert!(said.err.contains(says), "{arguments:?}: {}", said.err);
+        assert_eq!(place.left(), [""; 0], "{arguments:?}");
+    }
+    let place = Place::new();
+    let said = place.cosmos(&["twin", "run", "none.toml"]);
+    assert_eq!(said.code, Some(2));
+    assert_eq!(said.err, "error: there is no file none.toml\n");
+    assert_eq!(place.left(), [""; 0]);
+}
+
+#[test]
+fn a_run_is_never_written_over_another() {
+    let place = Place::new();
+    for run in ["tiny-seed1", "tiny-seed1-2", "tiny-seed1-3"] {
+        let said = place.run(&["--quiet"]);
+        assert_eq!(said.code, Some(0));
+        let report = format!("report: runs/{run}/report.html\n");
+        assert!(said.out.ends_with(&report), "{}", said.out);
+    }
+    let hash = |run| place.summary(run)["history_hash"].clone();
+    assert_eq!(hash("runs/tiny-seed1"), hash("runs/tiny-seed1-3"));
+
+    assert_eq!(place.run(&["--out", "mine"]).code, Some(0));
+    let before = fs::read(place.path().join("mine/summary.json")).expect("a summary");
+    let again = place.run(&["--out", "mine"]);
+    assert_eq!(again.code, Some(2));
+    assert_eq!(
+        again.err,
+        "error: mine already exists and was left as it is; choose another name\n"
+    );
+    let after = fs::read(place.path().join("mine/summary.json")).expect("a summary");
+    assert_eq!(before, after);
+    assert_eq!(place.left(), ["mine", "runs"]);
+}
+
+//= requirements U3
+#[test]
+fn the_command_in_a_summary_repeats_the_run() {
+    let place = Place::new();
+    let settings = ["--set", "time.end=30s", "--set", "work.0.kind=cold"];
+    let said = place.run(&[&settings[..], &["--seed", "7", "--threads", "1"]].concat());
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let first = place.summary("runs/tiny-seed7");
+    assert_eq!(first["simulated_seconds"], 30.0);
+    assert_eq!(
+        first["overrides"],
+        serde_json::json!(["time.end=30s", "work.0.kind=cold"])
+    );
+    let command = first["command"].as_str().expect("a command");
+    let bin = Path::new(COSMOS).parent().expect("a folder");
+    let path = format!(
+        "{}:{}",
+        bin.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let mut shell = place.command("sh", &["-c", command]);
+    assert_eq!(said_by(shell.env("PATH", path)), Some(0), "{command}");
+    let again = place.summary("runs/tiny-seed7-2");
+    assert_eq!(first["history_hash"], again["history_hash"]);
+    assert_eq!(first["command"], again["command"]);
+    place.run(&["--seed", "8", "--set", "time.end=30s"]);
+    let other = place.summary("runs/tiny-seed8");
+    assert_ne!(first["history_hash"], other["history_hash"]);
+}
+
+fn said_by(command: &mut Command) -> Option<i32> {
+    said(command).code
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_run_in_order_and_keeps_what_there_is() {
+    let place = Place::new();
+    let long = ["twin", "run", "tiny.toml", "--set", "time.end=3000d"];
+    let mut command = place.command(COSMOS, &long);
+    let mut child = (command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+        .spawn()
+        .expect("the command starts");
+    // Its hidden folder appears after it began to listen for Ctrl-C.
+    let begun = || {
+        let runs = place.path().join("runs");
+        runs.is_dir() && !names(&runs).is_empty()
+    };
+    wait_until("the run began", begun);
+    sleep(Duration::from_millis(200));
+    let interrupt = place.command("kill", &["-INT", &child.id().to_string()]);
+    assert_eq!(said_by(&mut { interrupt }), Some(0));
+    let ended = || child.try_wait().expect("a child").is_some();
+    wait_until("the run stopped", ended);
+    let output = child.wait_with_output().expect("it ended");
+    assert_eq!(output.status.code(), Some(130));
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(out.contains("stopped before its end"), "{out}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stopping"));
+
+    assert_eq!(names(&place.path().join("runs")), ["tiny-seed1"]);
+    let run = place.path().join("runs/tiny-seed1");
+    let summary = place.summary("runs/tiny-seed1");
+    assert_eq!(summary["complete"], false);
+    let simulated = summary["simulated_seconds"].as_f64().expect("a time");
+    assert!(simulated > 0.0 && simulated < 3000.0 * 86_400.0);
+    let history = history(&run);
+    assert_eq!(count(&history, "runs WHERE complete = 0"), 1);
+    assert!(count(&history, "samples") > 0 && count(&history, "decisions") > 0);
+    let whole = history.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+    assert_eq!(whole.expect("a history"), "ok");
+    let page = fs::read_to_string(run.join("report.html")).expect("a page");
+    assert!(page.contains("</html>"));
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if holds() {
+            return;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    panic!("after 30 s it is still not so that {what}");
+}
+
+/// A file that may not grow, as under a quota, in the middle of a run.
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_grow_is_named_and_the_run_leaves_nothing() {
+    let place = Place::new();
+    // 64 blocks of 512 bytes: less than the history. Without the trap the system
+    // would kill the process instead of refusing the write.
+    let limited = "trap '' XFSZ; ulimit -f 64; exec \"$0\" twin run tiny.toml --quiet";
+    let said = said(&mut place.command("sh", &["-c", limited, COSMOS]));
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
+    assert!(said.err.contains("history.db: "), "{}", said.err);
+    assert_eq!(place.left(), [""; 0]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_named_and_the_run_leaves_nothing() {
+    let place = Place::new();
+    fs::create_dir(place.path().join("full")).expect("a folder");
+    // In a mount namespace of its own, so that it goes when the command ends.
+    let script = "mount -t tmpfs -o size=48k tmpfs full || exit 77
+        \"$0\" twin run tiny.toml --quiet --out full/run; code=$?
+        echo \"left: $(ls -A full)\"; exit $code";
+    let in_namespace = ["--user", "--map-root-user", "--mount", "sh", "-c"];
+    let arguments = [&in_namespace[..], &[script, COSMOS]].concat();
+    let started = place.command("unshare", &arguments).output();
+    let Ok(output) = started else {
+        return println!("skipped: no unshare here");
+    };
+    let err = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) || err.contains("unshare") {
+        return println!("skipped: nothing can be mounted here: {err}");
+    }
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("full/.run."), "{err}");
+    assert!(
+        err.contains("history.db: database or disk is full"),
+        "{err}"
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "left: \n");
+}
+
+//= requirements H4
+#[test]
+fn a_sweep_finds_both_edges_of_the_loop_where_theory_has_them() {
+    let place = Place::new();
+    let universes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../universes");
+    let universe: PathBuf = universes.join("loop.toml");
+    let said = place.cosmos(&[
+        "twin",
+        "sweep",
+        &universe.display().to_string(),
+        "--set",
+        "thermos.gain=0.2/h..2.2/h:6",
+        "--set",
+        "heat.step=20s",
+        "--set",
+        "thermos.period=20s",
+        "--json",
+        "--quiet",
+    ]);
+    // Beyond the second edge the loop swings, and an invariant says so.
+    assert_eq!((said.code, said.err.as_str()), (Some(1), ""));
+    let sweep: Value = serde_json::from_str(&said.out).expect("JSON");
+    let theory = [
+        ("overshoot_begins", 1.0 / std::f64::consts::E),
+        ("instability_begins", std::f64::consts::FRAC_PI_2),
+    ];
+    for (edge, theory) in theory {
+        let found = sweep["boundaries"][edge].as_f64().expect("an edge");
+        assert!(
+            (found / theory - 1.0).abs() < 0.1,
+            "{edge}: {found}, not {theory}"
+        );
+    }
+    let points = sweep["points"].as_array().expect("points");
+    assert!(points.len() > 6, "edges are refined");
+    let values = points.iter().filter_map(|point| point["value"].as_f64());
+    let values: Vec<_> = values.collect();
+    assert!(values.is_sorted() && values[0] == 0.2 && values.last() == Some(&2.2));
+    for point in points {
+        let x = point["gain_times_delay"].as_f64().expect("a number");
+        if x < 0.3 {
+            assert_eq!(point["overshoot"], 0.0, "{point}");
+        }
+        assert_eq!(point["stable"], x < 1.571, "{point}");
+    }
+    assert_eq!(
+        names(&place.path().join("runs/loop-sweep-seed1")),
+        ["report.html", "sweep.json"]
+    );
+}
+
+#[test]
+fn a_sweep_with_one_wrong_value_runs_none_of_them() {
+    let place = Place::new();
+    for (setting, says) in [
+        ("thermos.gian=1/h..2/h:3", "did you mean `thermos.gain`?"),
+        // The second of three values is beyond the range.
+        ("work.0.utilisation=300%..900%:3", "found \"600 %\""),
+    ] {
+        let said = place.cosmos(&["twin", "sweep", "tiny.toml", "--set", setting]);
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
+        assert!(said.err.contains(says), "{}", said.err);
+        assert_eq!(place.left(), [""; 0]);
+    }
+}
+
+#[test]
+fn the_universes_of_the_repository_are_built_in() {
+    let place = Place::new();
+    let said = place.cosmos(&["universes"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    for name in ["cell", "loop", "matroska", "openb", "swarm"] {
+        let line = said.out.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("{name} is not in\n{}", said.out));
+        assert!(line.ends_with('.') && line.len() > 40, "{line}");
+    }
+    assert_eq!(place.left(), [""; 0]);
+    let said = place.cosmos(&[
+        "twin",
+        "run",
+        "cell",
+        "--set",
+        "time.end=100s",
+        "--set",
+        "time.end=0s",
+    ]);
+    assert_eq!(said.code, Some(2));
+    let says = "--set time.end=0s: found \"0s\", expected a time from 1 s";
+    assert!(said.err.contains(says), "{}", said.err);
+}
