@@ -15,6 +15,10 @@
 //! itself. Rumours ride on probes and answers, and for as long as there are any
 //! also travel by themselves, four times a second.
 //!
+//! Nobody is removed on another's word. After a partition each side hears that the
+//! other has removed everybody on it, among them those it never lost touch with;
+//! it takes this for an accusation and gives them time to object.
+//!
 //! Four things are cosmOS's own:
 //!
 //! * **The roster is held by exception.** A member everybody believes alive at its

@@ -6,6 +6,11 @@
 //! towards the minimum on a logarithmic curve, so that the first confirmation
 //! counts most (Lifeguard: Dadgar, Phillips, Currey, *Local Health Awareness for
 //! More Accurate Failure Detection*, DSN 2018, § IV-B).
+//!
+//! After a partition half a cell must object at once, and each objection queues with
+//! all the others. Two kinds of suspicion are therefore *patient*: one that began with
+//! somebody else's removal, and any that runs among a crowd. Confirmations do not
+//! shorten them, for all of them may be echoes of one cut.
 
 use alloc::vec::Vec;
 use wire::{Instant, Nanos};
