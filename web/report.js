@@ -157,7 +157,7 @@
   const CHARTS = [
     { metric: "kelvin_mean", also: "kelvin_max", title: "Temperature", temperature: true, height: 300 },
     { metric: "load", title: "Heat load", note: "share of the heat that can be carried away", percent: true, height: 170,
-      rule: "setpoint" },
+      rule: "setpoint", cap: 1.5 },
     { metric: "clock", title: "Clock", note: "mean; below 100 % something throttles", percent: true, height: 140, full: 1 },
     { metric: "dark", title: "Dark", note: "lost so far", height: 130, counts: true, steps: true },
     { metric: "utilisation", title: "Utilisation", note: "share of compute in use", percent: true, height: 140, full: 1 },
@@ -258,7 +258,7 @@
       const width = Math.max(240, node.clientWidth || node.parentNode.clientWidth), height = chart.height + 24;
       const slim = width < 560;
       const longest = Math.min(LABEL_MAX, Math.max(...all().map((s) => s.name.length)));
-      const left = 46, right = width - (slim || all().length < 2 ? 20 : 14 + 6.4 * longest), top = chart.temperature ? 20 : 8, bottom = height - 22;
+      const left = 46, right = width - (slim || all().length < 2 || all().length > 6 ? 20 : 14 + 6.4 * longest), top = chart.temperature ? 20 : 8, bottom = height - 22;
       const place = (t) => left + (t - from) / (to - from) * (right - left);
       Object.assign(plot, { left, right, place, time: (x) => from + (x - left) / (right - left) * (to - from) });
       const lines = [];
@@ -269,11 +269,16 @@
         }
       }
       const held = chart.rule ? [...new Set(visible().map((s) => s[chart.rule]).filter(known))] : [];
-      const rules = held.map((value) => ({ value, label: `above ${percent(value, 0)} whoever makes the heat slows down`, colour: "var(--limit)" }));
+      const rules = held.map((value) => ({ value, label: "", colour: "var(--limit)" }));
+      const capped = chart.cap && Math.max(0, ...lines.map((l) => max(l.values) ?? 0)) > chart.cap;
+      if (chart.rule) {
+        plot.title.lastChild.textContent = [chart.note, held.length && `above ${held.map((v) => percent(v, 0)).join(", ")} whoever makes it slows down`,
+          capped && `peaks reach ${percent(Math.max(...lines.map((l) => max(l.values) ?? 0)), 0)}`].filter(Boolean).join("; ");
+      }
       if (chart.temperature) rules.push(...limits());
       const seen = lines.flatMap((l) => [min(l.values), max(l.values)]).filter(known);
       let low = chart.temperature ? Math.min(...seen) : 0;
-      let high = Math.max(...seen, ...(chart.full ? [chart.full] : []), ...held.map((v) => v * 1.05));
+      let high = Math.max(...seen, ...(chart.full && Math.max(...lines.map((l) => max(l.values) ?? 0)) > chart.full / 4 ? [chart.full] : []), ...held.map((v) => v * 1.05));
       if (chart.temperature && seen.length) {
         // A limit belongs in the picture unless it would flatten everything else.
         const reach = (high - low || 1) * 2;
@@ -284,7 +289,8 @@
         high = (known(high) && high > 0 ? high : 1) * (chart.full ? 1.02 : 1.08);
       }
       if (!known(low)) { low = 0; high = 1; }
-      plot.rise = (v) => bottom - (v - low) / (high - low) * (bottom - top);
+      if (capped) high = chart.cap;
+      plot.rise = (v) => bottom - ((capped ? Math.min(v, high) : v) - low) / (high - low) * (bottom - top);
 
       const parts = [];
       for (const v of valueTicks(low, high, chart.height / 40)) {
@@ -302,7 +308,7 @@
         if (rule.value < low || rule.value > high) continue;
         const y = plot.rise(rule.value);
         parts.push(svg("line", { class: "rule", x1: left, x2: right, y1: y, y2: y, stroke: rule.colour }));
-        if (rule.label) labels.push(svg("text", { class: "over", x: left + 6, y: y - 4, style: `fill:${rule.colour}` }, rule.label));
+        if (rule.label) labels.push(svg("text", { class: "halo", x: left + 6, y: y - 4, style: `fill:${rule.colour}` }, rule.label));
       }
       const badges = [], told = [];
       marks().forEach((mark, i) => {
@@ -329,7 +335,8 @@
           if (known(last)) ends.push({ y: plot.rise(last), s: line.s });
         }
       }
-      if (!slim && ends.length > 1 && ends.length * 13 < bottom - top + 13) {
+      // More than six names at the end of flat lines stand nowhere near them.
+      if (!slim && ends.length > 1 && ends.length <= 6 && ends.length * 13 < bottom - top + 13) {
         spread(ends, 13, top + 4, bottom + 2);
         for (const { y, s } of ends) {
           const text = s.name.length > LABEL_MAX ? `${s.name.slice(0, LABEL_MAX - 1)}…` : s.name;
@@ -547,10 +554,9 @@
         c.fillStyle = glow;
         c.beginPath(); c.arc(x, y, inner * 0.85, 0, 7); c.fill();
         if (labels >= 9) {
-          c.font = labels < 12 ? "9.5px system-ui, sans-serif" : "11px system-ui, sans-serif"; c.textAlign = "center"; c.textBaseline = "middle"; c.fillStyle = "#aab6d3";
-          c.strokeStyle = "#0a0f1d"; c.lineWidth = 4; c.lineJoin = "round";
+          c.font = labels < 12 ? "9.5px system-ui, sans-serif" : "11px system-ui, sans-serif"; c.textAlign = "center"; c.textBaseline = "middle";
           const above = (i) => y - (inner + (i + 1) * band + i * labels + labels / 2 - 0.5);
-          names = () => groups.forEach((g, i) => { c.strokeText(g.name, x, above(i)); c.fillText(g.name, x, above(i)); });
+          names = () => { c.fillStyle = "#c8d2ea"; c.strokeStyle = "#0a0f1d"; c.lineWidth = 4; c.lineJoin = "round"; groups.forEach((g, i) => { c.strokeText(g.name, x, above(i)); c.fillText(g.name, x, above(i)); }); };
         }
       }
       const first = shapes[0], wide = first.w ?? (first.r ? 2 * first.r : first.r1 - first.r0), rim = Math.min(1.6, wide * 0.07);

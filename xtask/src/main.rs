@@ -3,6 +3,7 @@
 //! `verify` answers whether a change may go in, and writes nothing that git
 //! tracks; `fix` is its writing twin; `setup` fetches the tools both can use.
 
+mod browser;
 mod fuzz;
 mod setup;
 mod verify;

@@ -6,10 +6,7 @@ use anyhow::{Context, Result};
 use toml::Table;
 use xtask::root;
 
-use crate::{answers, command, stream};
-
-/// Names under which a Chromium goes.
-const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+use crate::{answers, browser, command, stream};
 
 /// Installs what is missing, or with `check` only reports it.
 pub(crate) fn setup(check: bool) -> Result<()> {
@@ -40,8 +37,8 @@ pub(crate) fn setup(check: bool) -> Result<()> {
             ))
         },
     )?;
-    let browser = BROWSERS.iter().any(|name| answers(name, &["--version"]));
-    tool("chromium, to look at reports", browser, check, chromium)
+    let present = browser::find().is_some();
+    tool("chromium, to look at reports", present, check, chromium)
 }
 
 fn tool(

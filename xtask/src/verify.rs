@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use xtask::architecture::Workspace;
 use xtask::root;
 
-use crate::{MANIFESTS, answers, command, stream};
+use crate::{MANIFESTS, answers, browser, command, stream};
 
 /// A check that did not fail.
 enum Outcome {
@@ -25,7 +25,7 @@ enum Outcome {
 type Check = fn() -> Result<Outcome>;
 
 /// In order: what fails soonest comes first, what can be skipped last.
-const CHECKS: [(&str, Check); 8] = [
+const CHECKS: [(&str, Check); 9] = [
     ("format", format),
     ("clippy", clippy),
     ("tests", tests),
@@ -34,6 +34,7 @@ const CHECKS: [(&str, Check); 8] = [
     ("documentation", documentation),
     ("fuzz targets", fuzz_targets),
     ("licences", licences),
+    ("report in a browser", report),
 ];
 
 /// Runs every check; true if none failed.
@@ -56,15 +57,15 @@ pub(crate) fn verify() -> Result<bool> {
         match outcome {
             Ok(Outcome::Passed) => {
                 passed += 1;
-                println!("passed   {name:<14} {:>7}", seconds(*took));
+                println!("passed   {name:<19} {:>7}", seconds(*took));
             }
             Ok(Outcome::Skipped(reason)) => {
                 skipped += 1;
-                println!("skipped  {name:<14} {:>7}  {reason}", seconds(*took));
+                println!("skipped  {name:<19} {:>7}  {reason}", seconds(*took));
             }
             Err(error) => {
                 failed += 1;
-                println!("FAILED   {name:<14} {:>7}  {error:#}", seconds(*took));
+                println!("FAILED   {name:<19} {:>7}  {error:#}", seconds(*took));
             }
         }
     }
@@ -154,6 +155,15 @@ fn licences() -> Result<Outcome> {
         return unavailable("cargo-deny is not installed; cargo xtask setup installs it");
     }
     cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"])
+}
+
+/// That a report shows what its run found; see [`browser`].
+fn report() -> Result<Outcome> {
+    let Some(chromium) = browser::find() else {
+        return unavailable("chromium is not installed; cargo xtask setup says how it comes");
+    };
+    browser::check(chromium)?;
+    Ok(Outcome::Passed)
 }
 
 /// Skipped on a person's machine. A build server has run `setup`, so there a

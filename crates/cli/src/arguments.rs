@@ -16,11 +16,19 @@ Exit codes:
 const EXAMPLES: &str = "\
 Examples:
   cosmos universes                             which universes there are
-  cosmos twin run shell                        rehearse a built-in one
-  cosmos twin run ./site.toml --seed 7         rehearse your own, with other chance
-  cosmos twin run shell --set time.end=2d      change one thing for one run
-  cosmos twin sweep shell --set thermos.gain=0.1/h..2/h:20
-                                               one run for each of 20 values
+  cosmos universes --keys                      what a universe file can say
+  cosmos twin run matroska                     a million tiles, ten days
+  cosmos twin run matroska --set thermos.enabled=false
+                                               the same without Thermos: they burn
+  cosmos twin run openb --trace DIR            a GPU cluster's trace, with heat
+  cosmos twin run ./mine.toml --seed 7         your own, with other chance
+  cosmos twin sweep loop --set thermos.gain=0.1/h..2.4/h:24
+                                               one run for each of 24 values
+
+What a run leaves, in ./runs or where --out says:
+  report.html   pictures first; open it in a browser, it needs no network
+  summary.json  the outcome for scripts
+  history.db    every decision, event and sample, for any SQLite
 
 Universes:
   A universe is a TOML file that describes a fleet: its machines, links, heat,

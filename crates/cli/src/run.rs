@@ -392,9 +392,17 @@ fn tell(finished: &Finished) -> String {
     }
     if let Some(m) = &summary.membership {
         let d = &m.detection_seconds;
+        let detection = if d.max.is_nan() {
+            "no failure to detect".to_owned()
+        } else {
+            format!(
+                "detection p50 {:.2} s, p99 {:.2} s, max {:.2} s",
+                d.p50, d.p99, d.max
+            )
+        };
         text.push_str(&format!(
-            "  members detection p50 {:.2} s, p99 {:.2} s, max {:.2} s; {} false removals\n",
-            d.p50, d.p99, d.max, m.false_removals
+            "  members {detection}; {} false removals\n",
+            m.false_removals
         ));
     }
     if let Some(site) = &summary.site {

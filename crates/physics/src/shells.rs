@@ -9,6 +9,8 @@
 //! The delay is also a gift: what will arrive is known a light time ahead, so
 //! shells can be simulated apart for that long.
 //!
+//! Why evenly: docs/decisions/2026-11-21-shells-absorb-evenly.md.
+//!
 //! Deliberately absent: light sent back inward. Radiators face outward and the
 //! inner faces are mirrors; a world with a warm sky sets [`crate::TileModel::sky`].
 

@@ -42,6 +42,8 @@
 //! right. Conduction is explicit, and a step longer than
 //! C/(9k) is cut beforehand (9 k/C is the lattice's fastest rate); for tiles joined
 //! so tightly that this hurts, a coarser tile is the better model.
+//!
+//! What else was considered: docs/decisions/2026-11-21-heat-as-batch-arrays.md.
 
 use crate::constants::{BOLTZMANN, SKY, STEFAN_BOLTZMANN};
 use crate::exp::exp;

@@ -7,6 +7,8 @@
 //!
 //! A run is never written over another: the name is claimed by making an empty
 //! directory, which fails if there is one, and the rename replaces that.
+//!
+//! Why so: docs/decisions/2026-11-21-a-run-appears-whole.md.
 
 use std::fs;
 use std::io::{self, ErrorKind};

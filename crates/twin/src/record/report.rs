@@ -5,6 +5,8 @@
 //! from a disk. Its sources are `web/report.{html,css,js}`; this file only hands them the
 //! numbers, rounded to what a screen can show.
 //!
+//! Why no library: docs/decisions/2026-11-21-a-report-asks-nobody.md.
+//!
 //! Three pages share them: one run ([`run_page`]), several runs over each other
 //! ([`Comparison`]), and one parameter through many runs ([`Sweep`]).
 

@@ -474,19 +474,32 @@ impl Watch {
     /// The first shell whose budget or activity swings back and forth without dying down.
     //= requirements H4
     fn undamped(&self, config: &Config) -> Option<Violation> {
-        let budgets = (self.budgets.iter().enumerate()).map(|(i, b)| (i, b, "heat budget"));
-        let busy = (self.busy.iter().enumerate()).map(|(i, b)| (i, b, "activity"));
-        budgets.chain(busy).find_map(|(shell, series, what)| {
-            let (at, swing) = sustained_oscillation(series, period_max(config, shell))?;
-            Some(Violation {
-                seconds: (config.sample * (at as u64 + 1)).as_secs_f64(),
-                subject: config.shells[shell].name.clone(),
-                found: swing,
-                bound: SWING_MIN,
-                unit: String::new(),
-                text: format!("its {what} swings back and forth without dying down"),
+        // Four pieces of work that come or go at once are chance, not a loop.
+        let tiles = config.fanout.tiles_in(Level::Region) as f64;
+        let largest = config
+            .work
+            .iter()
+            .map(|work| work.shards)
+            .max()
+            .unwrap_or(0);
+        let by_chance = SWING_MIN.max(4.0 * f64::from(largest) / tiles);
+        let budgets = (self.budgets.iter().enumerate())
+            .map(|(i, budget)| (i, budget, SWING_MIN, "heat budget"));
+        let busy = (self.busy.iter().enumerate()).map(|(i, busy)| (i, busy, by_chance, "activity"));
+        budgets
+            .chain(busy)
+            .find_map(|(shell, series, swing_min, what)| {
+                let period = period_max(config, shell);
+                let (at, swing) = sustained_oscillation(series, period, swing_min)?;
+                Some(Violation {
+                    seconds: (config.sample * (at as u64 + 1)).as_secs_f64(),
+                    subject: config.shells[shell].name.clone(),
+                    found: swing,
+                    bound: swing_min,
+                    unit: String::new(),
+                    text: format!("its {what} swings back and forth without dying down"),
+                })
             })
-        })
     }
 }
 
@@ -494,7 +507,7 @@ impl Watch {
 pub const SWING_MIN: f64 = 0.05;
 
 /// Alternating extrema of a series that differ by more than [`SWING_MIN`].
-fn extrema(series: &[f64]) -> Vec<(usize, f64)> {
+fn extrema(series: &[f64], swing_min: f64) -> Vec<(usize, f64)> {
     let mut turns: Vec<(usize, f64)> = Vec::new();
     let Some(&first) = series.first() else {
         return turns;
@@ -509,11 +522,11 @@ fn extrema(series: &[f64]) -> Vec<(usize, f64)> {
             high = (i, value);
         }
         match rising {
-            Some(true) | None if value < high.1 - SWING_MIN => {
+            Some(true) | None if value < high.1 - swing_min => {
                 turns.push(high);
                 (rising, low) = (Some(false), (i, value));
             }
-            Some(false) | None if value > low.1 + SWING_MIN => {
+            Some(false) | None if value > low.1 + swing_min => {
                 turns.push(low);
                 (rising, high) = (Some(true), (i, value));
             }
@@ -540,8 +553,8 @@ fn period_max(config: &Config, shell: usize) -> usize {
 /// Four swings in a row none of which is much smaller than the one before, from
 /// where they begin, each as fast as the loop itself could swing; the budget must come down twice, because one dip and its
 /// recovery is what a fault looks like.
-fn sustained_oscillation(series: &[f64], within: usize) -> Option<(usize, f64)> {
-    let turns = extrema(series);
+fn sustained_oscillation(series: &[f64], within: usize, swing_min: f64) -> Option<(usize, f64)> {
+    let turns = extrema(series, swing_min);
     let lasting = |turns: &[(usize, f64)]| {
         let swings: Vec<f64> = (turns.windows(2))
             .map(|w| (w[0].1 - w[1].1).abs())
@@ -558,7 +571,7 @@ fn sustained_oscillation(series: &[f64], within: usize) -> Option<(usize, f64)> 
 /// does so within four to five dead times (at the edge of stability the period is
 /// four, Hayes 1950); what comes later is the load's own coming and going.
 fn swing_back(series: &[f64], within: usize) -> f64 {
-    let turns = extrema(series);
+    let turns = extrema(series, SWING_MIN);
     let falls: Vec<(usize, f64)> = (turns.windows(2))
         .filter(|w| w[1].1 < w[0].1)
         .map(|w| (w[1].0, w[0].1 - w[1].1))
@@ -798,9 +811,12 @@ mod tests {
 
     #[test]
     fn an_oscillation_that_lasts_is_told_from_one_that_dies_down() {
-        assert!(sustained_oscillation(&damped(5.0, 0.0), 20).is_some());
-        assert!(sustained_oscillation(&damped(5.0, -0.1), 20).is_some());
-        assert_eq!(sustained_oscillation(&damped(5.0, 0.8), 20), None);
+        assert!(sustained_oscillation(&damped(5.0, 0.0), 20, SWING_MIN).is_some());
+        assert!(sustained_oscillation(&damped(5.0, -0.1), 20, SWING_MIN).is_some());
+        assert_eq!(
+            sustained_oscillation(&damped(5.0, 0.8), 20, SWING_MIN),
+            None
+        );
     }
 
     #[test]
@@ -808,7 +824,7 @@ mod tests {
         let dip: Vec<f64> = (0..100)
             .map(|i| if (30..60).contains(&i) { 0.4 } else { 1.0 })
             .collect();
-        assert_eq!(sustained_oscillation(&dip, 20), None);
+        assert_eq!(sustained_oscillation(&dip, 20, SWING_MIN), None);
         assert_eq!(swing_back(&dip, 100), 0.0);
     }
 }
