@@ -19,8 +19,22 @@ pub(crate) fn print(error: &anyhow::Error, json: bool) {
             let count = problems.0.len();
             anstream::eprint!("{problems}{red}error{red:#}: {count} problem{s}, nothing was run\n");
         }
-        None => anstream::eprintln!("{red}error{red:#}: {error:#}"),
+        None => anstream::eprintln!("{red}error{red:#}: {}", in_one_line(error)),
     }
+}
+
+/// The error and its causes, each once: some name their cause themselves.
+fn in_one_line(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
+    })
 }
 
 fn as_json(error: &anyhow::Error) -> Value {
@@ -29,7 +43,7 @@ fn as_json(error: &anyhow::Error) -> Value {
             let each: Vec<_> = problems.0.iter().map(problem_as_json).collect();
             json!({ "error": "the universe has problems, nothing was run", "problems": each })
         }
-        None => json!({ "error": format!("{error:#}") }),
+        None => json!({ "error": in_one_line(error) }),
     }
 }
 
