@@ -106,6 +106,11 @@ impl Config {
         self.spread.saturating_mul(doublings as u8)
     }
 
+    /// More suspects at once than this are rather cut off than dead.
+    pub(crate) const fn crowd(&self) -> usize {
+        8 + self.tiles() as usize / 12
+    }
+
     pub(crate) const fn walk(&self) -> (u32, u32) {
         (self.stride, self.start)
     }

@@ -78,6 +78,9 @@ struct Probe {
 
 const _: () = assert!(SECTIONS == u16::BITS as usize);
 
+/// So many seats go to the patient suspicions that have run longest, before any news.
+const SEATS_FOR_THE_PATIENT: usize = 4;
+
 /// No section.
 const NOTHING: u16 = 0;
 
@@ -298,8 +301,8 @@ impl Member {
                 let ack = Kind::ForwardedAck { target: from };
                 self.send(origin, ack, number, Updates::NONE, NOTHING, out);
             }
-            Kind::Ack => self.answered(from, number),
-            Kind::ForwardedAck { target } => self.answered(target, number),
+            Kind::Ack => self.answered(now, from, number),
+            Kind::ForwardedAck { target } => self.answered(now, target, number),
             Kind::Relaying { .. } => self.relay_heard(from, number),
             Kind::Gossip if corrections == Updates::NONE => {}
             Kind::Gossip => self.send(from, Kind::Gossip, 0, corrections, NOTHING, out),
@@ -361,11 +364,7 @@ impl Member {
         corrections: &mut Updates,
         out: &mut impl FnMut(Effect),
     ) {
-        let Update {
-            peer,
-            accuser,
-            claim,
-        } = heard;
+        let Update { peer, claim, .. } = heard;
         if peer == self.me {
             if claim.incarnation() < self.incarnation {
                 corrections.push(self.update(peer));
@@ -373,15 +372,26 @@ impl Member {
             return self.defend(now, claim, out);
         }
         let held = self.roster.claim(peer);
+        if claim < held {
+            // Whoever suspects what is removed here has a clock of its own for it.
+            if held != claim.but(State::Removed) || !claim.is_suspicion() {
+                corrections.push(self.update(peer));
+            }
+            return;
+        }
+        let Update { accuser, claim, .. } = taken(heard, held);
         if claim > held {
             let why = if by == peer {
                 Why::OwnWord
             } else {
                 Why::Told { by }
             };
-            self.adopt(now, heard, why, out);
-        } else if claim < held {
-            corrections.push(self.update(peer));
+            let update = Update {
+                peer,
+                accuser,
+                claim,
+            };
+            self.adopt(now, update, why, out);
         } else if claim.is_suspicion() && self.suspicions.confirm(peer, accuser, &self.config) {
             self.announce(now, peer);
         }
@@ -393,8 +403,11 @@ impl Member {
             accuser,
             claim,
         } = update;
+        let suspected = self.roster.claim(peer).is_suspicion();
         self.roster.raise(peer, claim);
-        self.suspicions.end(peer, &self.config);
+        if suspected {
+            self.suspicions.end(peer, &self.config);
+        }
         if claim.is_suspicion() {
             let mine_to_check = accuser != self.me && self.neighbours().contains(&peer);
             self.suspicions
@@ -405,7 +418,12 @@ impl Member {
                 self.next_turn = self.next_turn.min(soon);
             }
         }
-        self.announce(now, peer);
+        if let Why::Expired { .. } = why {
+            // Everybody who heard the suspicion has a clock of its own.
+            self.news.drop(peer);
+        } else {
+            self.announce(now, peer);
+        }
         out(Effect::Changed {
             peer,
             state: claim.state(),
@@ -463,13 +481,15 @@ impl Member {
         });
     }
 
-    fn answered(&mut self, target: Peer, number: u64) {
+    fn answered(&mut self, now: Instant, target: Peer, number: u64) {
         if self
             .probe
             .take_if(|probe| probe.number == number && probe.target == target)
             .is_some()
         {
             self.health.improve();
+            // A turn that came while it waited is not one it slept through.
+            self.next_turn = self.next_turn.max(now);
         }
     }
 
@@ -509,6 +529,9 @@ impl Member {
 
     //= spec 9
     fn remove_the_expired(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        if self.suspicions.next() <= now && self.news.len() > self.config.crowd() {
+            self.suspicions.be_patient();
+        }
         while let Some(suspicion) = self.suspicions.expired(now, &self.config) {
             let (peer, confirmations) = (suspicion.peer(), suspicion.confirmations());
             let removal = Update {
@@ -730,10 +753,13 @@ impl Member {
         } else {
             self.roster.claim(peer)
         };
-        let accusers = self.suspicions.get(peer).map_or(&[][..], |s| s.accusers());
+        let suspicion = claim
+            .is_suspicion()
+            .then(|| self.suspicions.get(peer))
+            .flatten();
         Update {
             peer,
-            accuser: accusers.first().copied().unwrap_or_default(),
+            accuser: suspicion.map_or(Peer(0), |s| s.accusers()[0]),
             claim,
         }
     }
@@ -776,13 +802,19 @@ impl Member {
         if self.state(to) != State::Alive {
             seats.push(self.update(to));
         }
+        // Whoever knows of a refutation, say so before these expire.
+        for peer in self.suspicions.patient().take(SEATS_FOR_THE_PATIENT) {
+            seats.push(self.update(peer));
+        }
         let mut news = core::mem::take(&mut self.news);
         news.tell(self.config.tellings(), |peer, told| {
             if seats.is_full() {
                 return false;
             }
             let mut update = self.update(peer);
-            if let Some(suspicion) = self.suspicions.get(peer) {
+            if update.claim.is_suspicion()
+                && let Some(suspicion) = self.suspicions.get(peer)
+            {
                 // Each telling names another accuser, so that all become known.
                 let accusers = suspicion.accusers();
                 update.accuser = accusers[usize::from(told) % accusers.len()];
@@ -792,6 +824,9 @@ impl Member {
         });
         self.news = news;
         for peer in self.suspicions.peers() {
+            if seats.is_full() {
+                break;
+            }
             seats.push(self.update(peer));
         }
         if differ != NOTHING {
@@ -805,6 +840,22 @@ impl Member {
                 }
             }
         }
+    }
+}
+
+/// As what a claim heard is taken: a removal by somebody else's clock is an accusation, for
+/// after a partition the other side has removed everybody on this one, who shall object
+/// before they are removed here too. Its accuser is the suspect itself, which stands for
+/// hearsay: however many repeat it, it is one piece of evidence.
+//= spec 9
+fn taken(heard: Update, held: Claim) -> Update {
+    if heard.claim.state() != State::Removed || heard.claim <= held {
+        return heard;
+    }
+    Update {
+        peer: heard.peer,
+        accuser: heard.peer,
+        claim: heard.claim.but(State::Suspect),
     }
 }
 

@@ -44,6 +44,11 @@ impl News {
         }
     }
 
+    /// No more of this peer.
+    pub(crate) fn drop(&mut self, peer: Peer) {
+        self.queue.retain(|item| item.peer != peer);
+    }
+
     /// Offers peers, least told first, with how often each was told, until
     /// `take` declines. Those taken were told once more, and are dropped when
     /// that was the last time.

@@ -20,6 +20,14 @@ pub(crate) const CONFIRMATIONS_MAX: usize = 4;
 /// computes the same deadline.
 const LOG2: [u64; CONFIRMATIONS_MAX + 1] = [0, 1024, 1623, 2048, 2378];
 
+/// How patient a suspicion is that began with somebody else's removal: its suspect may
+/// be on this side of a partition, and has not heard of it yet.
+const HEARSAY: u8 = 2;
+
+/// How patient one is that runs among a crowd: refutations queue with all the other
+/// news. After halves of a cell of 1,000 have met again the last arrive after ten seconds.
+const CROWD: u8 = 3;
+
 /// A suspicion under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Suspicion {
@@ -30,6 +38,8 @@ pub(crate) struct Suspicion {
     /// Set when this member has taken its own look at the suspect, or is not
     /// one of those who should.
     settled: bool,
+    /// If not 0, it runs this many times the maximum, whoever confirms it.
+    patience: u8,
 }
 
 impl Suspicion {
@@ -47,19 +57,24 @@ impl Suspicion {
 
     //= spec 9
     fn deadline(&self, config: &Config) -> Instant {
+        if self.patience > 0 {
+            return self.since + config.suspicion_max * u64::from(self.patience);
+        }
         let enough = LOG2[usize::from(config.confirmations)];
         let reached = LOG2[usize::from(self.confirmations())].min(enough);
         let range = config.suspicion_max.0 - config.suspicion_min.0;
-        let cut = u128::from(range) * u128::from(reached) / u128::from(enough);
-        self.since + Nanos(config.suspicion_max.0 - cut as u64)
+        // To a microsecond, so that a range of an hour fits.
+        let cut = range / 1024 * reached / enough * 1024;
+        self.since + Nanos(config.suspicion_max.0 - cut)
     }
 }
 
 /// The suspicions a member is timing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Suspicions {
+    /// In the order in which they began.
     running: Vec<Suspicion>,
-    /// The earliest deadline, or [`Instant::END`].
+    /// No later than the earliest deadline; [`Instant::END`] if none runs.
     next: Instant,
 }
 
@@ -83,6 +98,12 @@ impl Suspicions {
         self.running.iter().map(|s| s.peer)
     }
 
+    /// Those on the longest clocks, the oldest first.
+    pub(crate) fn patient(&self) -> impl Iterator<Item = Peer> + '_ {
+        let patient = self.running.iter().filter(|s| s.patience > 0);
+        patient.map(|s| s.peer)
+    }
+
     pub(crate) fn start(
         &mut self,
         now: Instant,
@@ -94,14 +115,19 @@ impl Suspicions {
         assert!(self.get(peer).is_none(), "{peer:?} is suspected already");
         let mut accusers = [Peer(0); CONFIRMATIONS_MAX + 1];
         accusers[0] = accuser;
-        self.running.push(Suspicion {
+        let suspicion = Suspicion {
             since: now,
             peer,
             accusers,
             count: 1,
             settled,
-        });
-        self.reckon(config);
+            patience: if accuser == peer { HEARSAY } else { 0 },
+        };
+        self.next = self.next.min(suspicion.deadline(config));
+        self.running.push(suspicion);
+        if self.running.len() > config.crowd() {
+            self.be_patient();
+        }
     }
 
     /// Counts another accuser; whether it was new and mattered.
@@ -110,32 +136,44 @@ impl Suspicions {
             return false;
         };
         let enough = suspicion.confirmations() >= config.confirmations;
-        if enough || suspicion.accusers().contains(&accuser) {
+        if suspicion.patience > 0 || enough || suspicion.accusers().contains(&accuser) {
             return false;
         }
         suspicion.accusers[usize::from(suspicion.count)] = accuser;
         suspicion.count += 1;
-        self.reckon(config);
+        self.next = self.next.min(suspicion.deadline(config));
         true
     }
 
     /// Ends a suspicion, if there is one.
     pub(crate) fn end(&mut self, peer: Peer, config: &Config) {
         if let Some(at) = self.running.iter().position(|s| s.peer == peer) {
-            self.running.remove(at);
+            let ended = self.running.remove(at);
             if self.running.is_empty() {
                 self.running = Vec::new();
             }
-            self.reckon(config);
+            if ended.deadline(config) <= self.next {
+                self.reckon(config);
+            }
         }
     }
 
     /// One whose clock has run out.
-    pub(crate) fn expired(&self, now: Instant, config: &Config) -> Option<&Suspicion> {
+    pub(crate) fn expired(&mut self, now: Instant, config: &Config) -> Option<&Suspicion> {
         if self.next > now {
             return None;
         }
+        self.reckon(config);
         self.running.iter().find(|s| s.deadline(config) <= now)
+    }
+
+    /// Grants all that run now the longest clock.
+    pub(crate) fn be_patient(&mut self) {
+        // Those before one that is patient became so with it.
+        let running = self.running.iter_mut().rev();
+        for suspicion in running.take_while(|s| s.patience < CROWD) {
+            suspicion.patience = CROWD;
+        }
     }
 
     /// A suspect this member ought to look at itself; each is given out once.
