@@ -784,7 +784,7 @@ impl Member {
         let mut message = Message::unsealed(self.config.cell, parties, kind, number, view);
         let mut seats = corrections;
         if self.roster.len() > 0 {
-            self.fill(&mut seats, to, differ);
+            self.fill(&mut seats, to, kind, differ);
         }
         let in_doubt = kind == Kind::Ping && self.doubt && seats == Updates::NONE;
         message.content = if in_doubt {
@@ -798,7 +798,7 @@ impl Member {
         out(Effect::Send { to, message });
     }
 
-    fn fill(&mut self, seats: &mut Updates, to: Peer, differ: u16) {
+    fn fill(&mut self, seats: &mut Updates, to: Peer, kind: Kind, differ: u16) {
         if self.state(to) != State::Alive {
             seats.push(self.update(to));
         }
@@ -823,7 +823,11 @@ impl Member {
             true
         });
         self.news = news;
-        for peer in self.suspicions.peers() {
+        // Rumours of their own carry news; a few suspicions ride on what goes anyway.
+        if kind == Kind::Gossip {
+            return;
+        }
+        for peer in self.suspicions.peers().take(SEATS_FOR_THE_PATIENT) {
             if seats.is_full() {
                 break;
             }

@@ -9,13 +9,17 @@
 
 use alloc::vec::Vec;
 
-use crate::message::Peer;
+use crate::message::{Peer, SEATS};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Item {
     peer: Peer,
     told: u8,
 }
+
+/// The most that are told at once: every seat, and as many again that turn out to
+/// be seated already.
+const TAKEN_MAX: usize = 2 * SEATS;
 
 //= spec 11
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -56,22 +60,38 @@ impl News {
         let taken = self
             .queue
             .iter()
+            .take(TAKEN_MAX)
             .take_while(|item| take(item.peer, item.told))
             .count();
-        for item in &mut self.queue[..taken] {
-            item.told += 1;
-        }
-        // From the last taken: behind it everything is in order already.
-        for at in (0..taken).rev() {
-            let told = self.queue[at].told;
-            let behind = &self.queue[at + 1..];
-            let passed = behind.partition_point(|item| item.told <= told);
-            self.queue[at..=at + passed].rotate_left(1);
-        }
+        self.told_once_more(taken);
         let left = self.queue.partition_point(|item| item.told < tellings);
         self.queue.truncate(left);
         if self.queue.is_empty() {
             self.queue = Vec::new();
+        }
+    }
+
+    /// Counts a telling of the first so many and merges them back among the rest:
+    /// both runs are in order, so one pass will do.
+    fn told_once_more(&mut self, taken: usize) {
+        let mut first = [Item { peer: Peer(0), told: 0 }; TAKEN_MAX];
+        let first = &mut first[..taken];
+        first.copy_from_slice(&self.queue[..taken]);
+        first.iter_mut().for_each(|item| item.told += 1);
+        let (mut from_first, mut from_rest) = (0, taken);
+        for at in 0..self.queue.len() {
+            let rest = self.queue.get(from_rest);
+            let Some(&next) = first.get(from_first) else { break };
+            self.queue[at] = match rest {
+                Some(&item) if item.told <= next.told => {
+                    from_rest += 1;
+                    item
+                }
+                _ => {
+                    from_first += 1;
+                    next
+                }
+            };
         }
     }
 

@@ -48,6 +48,12 @@ impl Roster {
             }
             Err(at) => {
                 assert!(claim > Claim::INITIAL, "{peer:?} is no exception");
+                if self.exceptions.len() == self.exceptions.capacity() {
+                    // An eighth more, or eight: most rosters stay short, and a
+                    // million of them grow at once.
+                    let more = (self.exceptions.len() / 8).max(8);
+                    self.exceptions.reserve_exact(more);
+                }
                 self.exceptions.insert(at, Exception { peer, claim });
             }
         }

@@ -79,6 +79,9 @@ impl Suspicion {
 pub(crate) struct Suspicions {
     /// In the order in which they began.
     running: Vec<Suspicion>,
+    /// Whom they are about, in the same order: looked up for every claim heard or
+    /// told, so kept close together.
+    suspects: Vec<Peer>,
     /// No later than the earliest deadline; [`Instant::END`] if none runs.
     next: Instant,
 }
@@ -87,6 +90,7 @@ impl Suspicions {
     pub(crate) const fn new() -> Self {
         Self {
             running: Vec::new(),
+            suspects: Vec::new(),
             next: Instant::END,
         }
     }
@@ -95,12 +99,16 @@ impl Suspicions {
         self.next
     }
 
+    fn find(&self, peer: Peer) -> Option<usize> {
+        self.suspects.iter().position(|&suspect| suspect == peer)
+    }
+
     pub(crate) fn get(&self, peer: Peer) -> Option<&Suspicion> {
-        self.running.iter().find(|s| s.peer == peer)
+        self.find(peer).map(|at| &self.running[at])
     }
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = Peer> + '_ {
-        self.running.iter().map(|s| s.peer)
+        self.suspects.iter().copied()
     }
 
     /// Those on the longest clocks, the oldest first.
@@ -129,7 +137,13 @@ impl Suspicions {
             patience: if accuser == peer { HEARSAY } else { 0 },
         };
         self.next = self.next.min(suspicion.deadline(config));
+        if self.running.len() == self.running.capacity() {
+            // By little at a time: in a burst a million members grow together.
+            self.running.reserve_exact(8);
+            self.suspects.reserve_exact(8);
+        }
         self.running.push(suspicion);
+        self.suspects.push(peer);
         if self.running.len() > config.crowd() {
             self.be_patient();
         }
@@ -137,9 +151,10 @@ impl Suspicions {
 
     /// Counts another accuser; whether it was new and mattered.
     pub(crate) fn confirm(&mut self, peer: Peer, accuser: Peer, config: &Config) -> bool {
-        let Some(suspicion) = self.running.iter_mut().find(|s| s.peer == peer) else {
+        let Some(at) = self.find(peer) else {
             return false;
         };
+        let suspicion = &mut self.running[at];
         let enough = suspicion.confirmations() >= config.confirmations;
         if suspicion.patience > 0 || enough || suspicion.accusers().contains(&accuser) {
             return false;
@@ -152,10 +167,11 @@ impl Suspicions {
 
     /// Ends a suspicion, if there is one.
     pub(crate) fn end(&mut self, peer: Peer, config: &Config) {
-        if let Some(at) = self.running.iter().position(|s| s.peer == peer) {
+        if let Some(at) = self.find(peer) {
             let ended = self.running.remove(at);
+            self.suspects.remove(at);
             if self.running.is_empty() {
-                self.running = Vec::new();
+                (self.running, self.suspects) = (Vec::new(), Vec::new());
             }
             if ended.deadline(config) <= self.next {
                 self.reckon(config);
@@ -198,6 +214,7 @@ impl Suspicions {
 
     pub(crate) const fn heap(&self) -> usize {
         self.running.capacity() * size_of::<Suspicion>()
+            + self.suspects.capacity() * size_of::<Peer>()
     }
 
     fn reckon(&mut self, config: &Config) {
