@@ -11,6 +11,9 @@ use crate::universe::{PerSecond, Table};
 /// More tiles than this on one machine are simulated in aggregate, or not at all.
 const TILES_MAX: u64 = 20_000_000;
 
+/// Heat on its way to a cell is kept per step: 8 bytes each, a megabyte a cell at most.
+const STEPS_ON_THE_WAY_MAX: u64 = 131_072;
+
 /// Reads everything but the name, the intent and the kind.
 #[must_use]
 pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
@@ -84,6 +87,18 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
         bounds: bounds(root),
         shells,
     };
+    let outermost = config.shells.len().saturating_sub(1);
+    let steps = config.light_time(0, outermost).0 / config.heat_step.0;
+    if steps > STEPS_ON_THE_WAY_MAX {
+        heat.refuse(
+            "step",
+            format!(
+                "the step {} is too short: {steps} of them are under way between the innermost \
+                 and the outermost shell, and each cell keeps them; at most {STEPS_ON_THE_WAY_MAX}",
+                config.heat_step
+            ),
+        );
+    }
     if let Err(light_time) = config.lookahead() {
         heat.refuse(
             "step",
@@ -149,7 +164,8 @@ fn shell(table: &Table<'_>) -> Shell {
         .temperature("throttle", "Where a tile starts to slow down by itself.")
         .range(temperature.clone())
         .or(limit * 0.975);
-    if throttle >= limit {
+    // A limit that is missing or wrong has been complained about already.
+    if table.has("limit") && throttle >= limit {
         table.refuse(
             "throttle",
             format!("{throttle} is not below the limit, {limit}"),
