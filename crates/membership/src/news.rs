@@ -74,14 +74,19 @@ impl News {
     /// Counts a telling of the first so many and merges them back among the rest:
     /// both runs are in order, so one pass will do.
     fn told_once_more(&mut self, taken: usize) {
-        let mut first = [Item { peer: Peer(0), told: 0 }; TAKEN_MAX];
+        let mut first = [Item {
+            peer: Peer(0),
+            told: 0,
+        }; TAKEN_MAX];
         let first = &mut first[..taken];
         first.copy_from_slice(&self.queue[..taken]);
         first.iter_mut().for_each(|item| item.told += 1);
         let (mut from_first, mut from_rest) = (0, taken);
         for at in 0..self.queue.len() {
             let rest = self.queue.get(from_rest);
-            let Some(&next) = first.get(from_first) else { break };
+            let Some(&next) = first.get(from_first) else {
+                break;
+            };
             self.queue[at] = match rest {
                 Some(&item) if item.told <= next.told => {
                     from_rest += 1;

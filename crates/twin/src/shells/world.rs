@@ -364,7 +364,8 @@ impl Watch {
             max_load: self.load_max,
             tiles_lost: cells.iter().map(|c| c.around.counts.dark).sum(),
             overshoot: (self.budgets.iter().enumerate())
-                .map(|(shell, b)| swing_back(b, period_max(config, shell)))
+                .flat_map(|(shell, b)| undisturbed(config, b).map(move |(_, part)| (shell, part)))
+                .map(|(shell, part)| swing_back(part, period_max(config, shell)))
                 .fold(0.0, f64::max),
             energy_error: energy_error(&flows),
             throttled_tile_seconds: cells
@@ -490,7 +491,10 @@ impl Watch {
             .chain(busy)
             .find_map(|(shell, series, swing_min, what)| {
                 let period = period_max(config, shell);
-                let (at, swing) = sustained_oscillation(series, period, swing_min)?;
+                let (at, swing) = undisturbed(config, series).find_map(|(first, part)| {
+                    let (at, swing) = sustained_oscillation(part, period, swing_min)?;
+                    Some((first + at, swing))
+                })?;
                 Some(Violation {
                     seconds: (config.sample * (at as u64 + 1)).as_secs_f64(),
                     subject: config.shells[shell].name.clone(),
@@ -550,9 +554,24 @@ fn period_max(config: &Config, shell: usize) -> usize {
     (dead_time.0 * 5).div_ceil(config.sample.0) as usize
 }
 
+/// A series cut where faults strike, each part with the number of its first
+/// sample: what a fault does is a disturbance, and no swing of the loop's.
+fn undisturbed<'s>(
+    config: &Config,
+    series: &'s [f64],
+) -> impl Iterator<Item = (usize, &'s [f64])> + use<'s> {
+    let strikes = (config.faults.iter()).map(|fault| (fault.at.0 / config.sample.0) as usize);
+    let mut cuts: Vec<usize> = strikes.map(|cut| cut.min(series.len())).collect();
+    cuts.extend([0, series.len()]);
+    cuts.sort_unstable();
+    let parts = cuts.windows(2).map(|w| (w[0], &series[w[0]..w[1]]));
+    parts.collect::<Vec<_>>().into_iter()
+}
+
 /// Four swings in a row none of which is much smaller than the one before, from
-/// where they begin, each as fast as the loop itself could swing; the budget must come down twice, because one dip and its
-/// recovery is what a fault looks like.
+/// where they begin, each as fast as the loop itself could swing; the budget must
+/// come down twice, because one dip and its recovery is what a rush of work looks
+/// like.
 fn sustained_oscillation(series: &[f64], within: usize, swing_min: f64) -> Option<(usize, f64)> {
     let turns = extrema(series, swing_min);
     let lasting = |turns: &[(usize, f64)]| {
