@@ -676,7 +676,8 @@ impl Member {
     }
 
     fn announce(&mut self, now: Instant, peer: Peer) {
-        self.news.add(peer);
+        let refutes = peer == self.me || self.roster.claim(peer).state() == State::Alive;
+        self.news.add(peer, refutes);
         if self.next_gossip == Instant::END {
             // Soon, but not in step with everybody who heard it with us.
             self.next_gossip = now + self.stream.span(self.config.gossip_interval / 2);

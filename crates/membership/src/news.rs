@@ -17,6 +17,9 @@ struct Item {
     told: u8,
 }
 
+/// So many tellings more a refutation gets, and gets first.
+const HEAD_START: u8 = 2;
+
 /// The most that are told at once: every seat, and as many again that turn out to
 /// be seated already.
 const TAKEN_MAX: usize = 2 * SEATS;
@@ -37,15 +40,14 @@ impl News {
         self.queue.len()
     }
 
-    /// Something new about this peer: begin telling it afresh.
-    pub(crate) fn add(&mut self, peer: Peer) {
-        match self.queue.iter().position(|item| item.peer == peer) {
-            Some(at) => {
-                self.queue[at].told = 0;
-                self.queue[..=at].rotate_right(1);
-            }
-            None => self.queue.insert(0, Item { peer, told: 0 }),
-        }
+    /// Something new about this peer: begin telling it afresh. A refutation goes
+    /// before everything that was not told twice yet: while half a cell is
+    /// suspected, a life hangs on it.
+    pub(crate) fn add(&mut self, peer: Peer, refutes: bool) {
+        self.drop(peer);
+        let told = if refutes { 0 } else { HEAD_START };
+        let at = self.queue.partition_point(|item| item.told < told);
+        self.queue.insert(at, Item { peer, told });
     }
 
     /// No more of this peer.
@@ -64,7 +66,9 @@ impl News {
             .take_while(|item| take(item.peer, item.told))
             .count();
         self.told_once_more(taken);
-        let left = self.queue.partition_point(|item| item.told < tellings);
+        let left = self
+            .queue
+            .partition_point(|item| item.told < tellings + HEAD_START);
         self.queue.truncate(left);
         if self.queue.is_empty() {
             self.queue = Vec::new();
@@ -126,13 +130,13 @@ mod tests {
     fn the_least_told_goes_first_and_each_is_told_thrice() {
         let mut news = News::default();
         for peer in [1, 2, 3] {
-            news.add(Peer(peer));
+            news.add(Peer(peer), false);
         }
         let mut counts = [0; 5];
         let mut rounds = Vec::new();
         while !news.is_empty() {
             if rounds.len() == 2 {
-                news.add(Peer(4));
+                news.add(Peer(4), false);
             }
             let seated = told(&mut news, 2);
             for &peer in &seated {
@@ -146,12 +150,28 @@ mod tests {
     }
 
     #[test]
+    fn a_refutation_goes_first_and_is_told_more_often() {
+        let mut news = News::default();
+        news.add(Peer(1), true);
+        news.add(Peer(2), false);
+        news.add(Peer(3), false);
+        for _ in 0..HEAD_START {
+            assert_eq!(told(&mut news, 1), [1]);
+        }
+        let mut rest = 0;
+        while !news.is_empty() {
+            rest += told(&mut news, 1).len();
+        }
+        assert_eq!(rest, 3 * 3);
+    }
+
+    #[test]
     fn fresh_news_of_a_peer_starts_over() {
         let mut news = News::default();
-        news.add(Peer(1));
+        news.add(Peer(1), false);
         told(&mut news, 1);
         told(&mut news, 1);
-        news.add(Peer(1));
+        news.add(Peer(1), false);
         assert_eq!(news.len(), 1);
         for _ in 0..3 {
             assert_eq!(told(&mut news, 1), [1]);

@@ -87,8 +87,12 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
         bounds: bounds(root),
         shells,
     };
-    let outermost = config.shells.len().saturating_sub(1);
-    let steps = config.light_time(0, outermost).0 / config.heat_step.0;
+    let way = match config.shells.len() {
+        // Their absence was complained about.
+        0 => Nanos::ZERO,
+        shells => config.light_time(0, shells - 1),
+    };
+    let steps = way.0 / config.heat_step.0;
     if steps > STEPS_ON_THE_WAY_MAX {
         heat.refuse(
             "step",

@@ -475,7 +475,9 @@ impl Watch {
     /// The first shell whose budget or activity swings back and forth without dying down.
     //= requirements H4
     fn undamped(&self, config: &Config) -> Option<Violation> {
-        // Four pieces of work that come or go at once are chance, not a loop.
+        // Work comes at random, so the number of pieces that run is Poisson, and
+        // activity wanders by its standard deviation, √(shards / tiles) at most,
+        // without any loop. Three of those are chance.
         let tiles = config.fanout.tiles_in(Level::Region) as f64;
         let largest = config
             .work
@@ -483,7 +485,7 @@ impl Watch {
             .map(|work| work.shards)
             .max()
             .unwrap_or(0);
-        let by_chance = SWING_MIN.max(4.0 * f64::from(largest) / tiles);
+        let by_chance = SWING_MIN.max(3.0 * (f64::from(largest) / tiles).sqrt());
         let budgets = (self.budgets.iter().enumerate())
             .map(|(i, budget)| (i, budget, SWING_MIN, "heat budget"));
         let busy = (self.busy.iter().enumerate()).map(|(i, busy)| (i, busy, by_chance, "activity"));
