@@ -3,7 +3,8 @@
 //! A layer outward measures its thermal load and tells the layers inside it, in
 //! class A, what it measured and when. The news is old by the light time, and
 //! what is done about it shows only after the light time again: the loop has a
-//! dead time of two light times, hours between far shells.
+//! dead time of two light times, hours between far shells, and longer by what the
+//! tiles on the way take to warm up.
 //!
 //! Each inner cell integrates what it hears. While the load reported lies above
 //! the setpoint (90 %) its budget falls, below it the budget rises, at a rate in

@@ -19,8 +19,8 @@
 //! learns of a lost tile by missing its report. Each shell's heat spreads evenly
 //! over the next.
 //!
-//! Tour: [`config`] a universe in numbers ·
-//! `cell` the engine's process · [`schema`] read from a file · `faults` what goes wrong where · [`world`] a run ·
+//! Tour: [`config`] a universe in numbers · [`schema`] read from a file · `cell` the
+//! engine's process · `faults` what goes wrong where · [`world`] a run ·
 //! [`step_response`] the edges of the backpressure loop.
 
 mod cell;
