@@ -1,10 +1,20 @@
 //! How hot and hungry are real devices?
 //!
-//! Maximum power is the maker's. Idle power and the temperatures at which a device
-//! protects itself are what `nvidia-smi -q` reports for it, as found in public logs,
-//! where such a log was found; each entry says what it rests on. No maker publishes the
-//! thermal resistance and capacity of a device *with its cooler*, so these are derived, all by the
-//! same two rules, stated at [`MARGIN`] and [`TIME_CONSTANT`]. They are good for
+//! What a device draws and where it protects itself is what its driver reports: the log
+//! `nvidia-smi -q` prints of a device at rest. Each entry names the log it was read from:
+//!
+//! * `gls`: the logs in github.com/thamada/gls, `gls/*_smi.py`, and in its predecessor
+//!   thamada/nvidia-smi, `nvsim/*_smi.py`, taken in November 2024.
+//! * An issue: the log quoted in that issue on GitHub.
+//!
+//! *Idle* is the log's power draw, the mean where it shows several devices. *Max* is its default
+//! power limit, which is the TDP of the data sheet. *Throttle* is "GPU Max Operating Temp" and
+//! *shutdown* "GPU Shutdown Temp". From the H100 on a log gives margins instead: the limit
+//! is "GPU Current Temp" + "GPU T.Limit Temp", and shutdown lies above it by "GPU Shutdown
+//! T.Limit Temp".
+//!
+//! No maker publishes the thermal resistance and capacity of a device *with its cooler*, so these
+//! are derived, all by the same two rules, stated at [`MARGIN`] and [`TIME_CONSTANT`]. Good for
 //! rehearsing a fleet; whoever has telemetry of his own should replace them.
 
 use wire::{JoulesPerKelvin, Kelvin, KelvinPerWatt, Seconds, Watts};
@@ -43,9 +53,6 @@ pub const MARGIN: f64 = 13.0;
 /// load that sets in and stays.
 pub const TIME_CONSTANT: Seconds = Seconds(25.0);
 
-/// Idle power over TDP where no log gave a reading: the A100's, 52 W of 400 W.
-pub const IDLE_SHARE: f64 = 0.13;
-
 const fn device(name: &'static str, idle: f64, max: f64, throttle: f64, shutdown: f64) -> Device {
     let resistance = (throttle - MARGIN - DESIGN_COOLANT.as_celsius()) / max;
     Device {
@@ -59,13 +66,14 @@ const fn device(name: &'static str, idle: f64, max: f64, throttle: f64, shutdown
     }
 }
 
-/// NVIDIA Tesla P100 SXM2. TDP 300 W (NVIDIA Tesla P100 datasheet; the PCIe card has 250 W). Idle
-/// 35 W (log). No log with its limits was found: the V100's, its successor in the same module, stand in.
-pub const P100: Device = device("P100", 35.0, 300.0, 83.0, 90.0);
-/// NVIDIA Tesla P100 PCIe. TDP 250 W (datasheet); idle by [`IDLE_SHARE`], limits as [`P100`].
-pub const P100_PCIE: Device = device("P100-PCIE", IDLE_SHARE * 250.0, 250.0, 83.0, 90.0);
-/// NVIDIA Tesla V100 SXM2. TDP 300 W (NVIDIA V100 datasheet). Idle 44 W, limits 83 and 90 °C (log).
-pub const V100: Device = device("V100", 44.0, 300.0, 83.0, 90.0);
+/// NVIDIA Tesla P100 SXM2. Idle and 300 W: issue openbmc/openbmc-test-automation#637, which shows no
+/// limits; those of [`P100_PCIE`], the same chip, stand in.
+pub const P100: Device = device("P100", 35.0, 300.0, 82.0, 85.0);
+/// NVIDIA Tesla P100 PCIe 16 GB: issue NVIDIA/dcgm-exporter#16. This driver reports no maximum operating
+/// temperature; "GPU Slowdown Temp" stands in for it.
+pub const P100_PCIE: Device = device("P100-PCIE", 25.0, 250.0, 82.0, 85.0);
+/// NVIDIA V100 SXM2 16 GB: `gls` `V100_x8`, idle 39 to 45 W. With 32 GB the limits are the same: issue NVIDIA/nvidia-docker#1076.
+pub const V100: Device = device("V100", 42.0, 300.0, 83.0, 90.0);
 /// [`V100`] with 16 GB, as the openb trace names it.
 pub const V100M16: Device = Device {
     name: "V100M16",
@@ -76,25 +84,24 @@ pub const V100M32: Device = Device {
     name: "V100M32",
     ..V100
 };
-/// NVIDIA T4. TDP 70 W (NVIDIA T4 datasheet). Idle 14 W, limits 85 and 96 °C (log).
+/// NVIDIA T4. A log of 5 July 2023, driver 530.30.02, board 900-2G183-0000-001. 70 W also: NVIDIA T4
+/// product brief, "Overview".
 pub const T4: Device = device("T4", 14.0, 70.0, 85.0, 96.0);
-/// NVIDIA A10. TDP 150 W (NVIDIA A10 datasheet). Idle 16 W, limits 91 and 101 °C (log).
+/// NVIDIA A10: `gls` `A10`.
 pub const A10: Device = device("A10", 16.0, 150.0, 91.0, 101.0);
-/// NVIDIA A100 SXM4. TDP 400 W (NVIDIA A100 datasheet). Idle 52 W, limits 85 and 92 °C (log).
+/// NVIDIA A100 SXM4 40 GB. A log of eight, driver 535.129.03, part 20B0-884-A1. With 80 GB the limits are the
+/// same, though a board may allow 500 W: `gls` `A100SXMx4`.
 pub const A100: Device = device("A100", 52.0, 400.0, 85.0, 92.0);
-/// NVIDIA H100 SXM5. TDP up to 700 W (NVIDIA H100 datasheet). Idle 75 W, limits 87 and 92 °C (log).
-pub const H100: Device = device("H100", 75.0, 700.0, 87.0, 92.0);
-/// NVIDIA H200 SXM. TDP up to 700 W (NVIDIA H200 datasheet). Idle and limits as the [`H100`],
-/// whose chip it carries.
-pub const H200: Device = Device {
-    name: "H200",
-    ..H100
-};
-/// NVIDIA GH200, processor and GPU together. TDP 450 to 1,000 W (NVIDIA GH200 datasheet); the
-/// upper end. Idle by [`IDLE_SHARE`], limits as the [`H100`].
-pub const GH200: Device = device("GH200", IDLE_SHARE * 1000.0, 1000.0, 87.0, 92.0);
-/// NVIDIA B200 SXM. TDP up to 1,000 W (NVIDIA HGX B200 specifications). Idle by [`IDLE_SHARE`], limits as the [`H100`].
-pub const B200: Device = device("B200", IDLE_SHARE * 1000.0, 1000.0, 87.0, 92.0);
+/// NVIDIA H100 SXM5 80 GB: `gls` `H100SXMx8`, idle 75 to 100 W.
+pub const H100: Device = device("H100", 85.0, 700.0, 87.0, 95.0);
+/// NVIDIA H200 SXM: `gls` `H200`.
+pub const H200: Device = device("H200", 75.0, 700.0, 87.0, 95.0);
+/// NVIDIA GH200 480 GB, processor and GPU together: `gls` `GH200`, its "Module Power Readings". Limits are its GPU's.
+pub const GH200: Device = device("GH200", 170.0, 1000.0, 86.0, 94.0);
+/// NVIDIA B200 SXM. Idle: issue ROCm/legacy-rocm-build#5219, air-cooled. Max and limits: "Power, clocks and thermals: the 1000 W
+/// envelope", measurements of 17 August 2026 on eight of them, driver 595.71.05, sections 2 and 3. There one
+/// idles at 190 W and 31 °C, and at 990 W they are at 52 to 61 °C: 0.026 to 0.038 K/W, where [`MARGIN`] gives 0.045.
+pub const B200: Device = device("B200", 137.0, 1000.0, 88.0, 93.0);
 /// "G1" of the openb trace, which says only that G1, G2 and G3 are undisclosed. No node
 /// of the published list has one. The [`T4`] stands in.
 pub const G1: Device = Device { name: "G1", ..T4 };
@@ -104,18 +111,13 @@ pub const G2: Device = Device { name: "G2", ..A10 };
 /// "G3" of the openb trace (undisclosed): eight in a node of 128 vCPU and 768 GiB. The [`A100`]
 /// stands in, whose usual server looks like that; a guess.
 pub const G3: Device = Device { name: "G3", ..A100 };
-/// AMD EPYC 7763 socket. Default TDP 280 W (AMD product page). Idle by twice
-/// [`IDLE_SHARE`], since its I/O die never rests; 90 and 105 °C are assumed, AMD gives none for both.
-pub const EPYC_7763: Device = device("EPYC-7763", 2.0 * IDLE_SHARE * 280.0, 280.0, 90.0, 105.0);
+/// AMD EPYC 7763 socket. 280 W is the most a processor of its generation may be set to (KitGuru, "AMD EPYC Turin
+/// processors may come with up to 256 cores and 600W cTDP"). The rest stands in, since AMD publishes no such figures: idle a quarter of that, twice a GPU's
+/// share, because its I/O die never rests; 90 °C, and 15 K above.
+pub const EPYC_7763: Device = device("EPYC-7763", 73.0, 280.0, 90.0, 105.0);
 /// A server without GPUs or the host of some: two [`EPYC_7763`] and 100 W for memory,
 /// disks and fans (assumed), as one body.
-pub const CPU_NODE: Device = device(
-    "CPU-NODE",
-    2.0 * IDLE_SHARE * 560.0 + 100.0,
-    660.0,
-    90.0,
-    105.0,
-);
+pub const CPU_NODE: Device = device("CPU-NODE", 246.0, 660.0, 90.0, 105.0);
 
 /// All of them.
 pub const ALL: [&Device; 17] = [
