@@ -1,7 +1,13 @@
-//! What must hold of every decoder, whatever bytes arrive.
+//! What must hold of every decoder, whatever bytes arrive, and of every machine, whatever happens
+//! to it and whenever.
+//!
+//! [`is_canonical`] bytes and values · [`contract`] any machine and time · [`speech`] a member and what it may say.
 
 use wire::codec::decode_all;
 use wire::{Decode, Encode};
+
+pub mod contract;
+pub mod speech;
 
 /// Bytes are refused, or they are the one spelling of what they decode to.
 ///

@@ -1,6 +1,7 @@
 //! One member: the protocol itself.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
 use machine::{Machine, Persist, Persisted, Stream};
@@ -90,7 +91,8 @@ const RELAYS_MAX: usize = 8;
 const LATE_PROBES: u32 = 8;
 
 /// The incarnation for a member that starts again, out of the bytes of its last
-/// durable [`Persist`]: one above. A member that never wrote any starts at 0.
+/// durable [`Persist`]: one above. A tile in service for the first time starts at 0, and its disk
+/// must hold the [`record`] of that before it does: a blank disk cannot tell a second life from a first.
 ///
 /// # Errors
 /// If the bytes are not those of a membership `Persist`.
@@ -100,6 +102,12 @@ pub fn incarnation_after(persisted: &[u8]) -> Result<u32, DecodeError> {
     read_incarnation(&mut reader)?;
     let last: u32 = decode_all(persisted)?;
     Ok(last.saturating_add(1).min(INCARNATION_MAX))
+}
+
+/// What a disk holds of an incarnation.
+#[must_use]
+pub fn record(incarnation: u32) -> Vec<u8> {
+    incarnation.to_bytes()
 }
 
 impl Member {
@@ -867,7 +875,7 @@ fn taken(heard: Update, held: Claim) -> Update {
 fn persist(incarnation: u32, out: &mut impl FnMut(Effect)) {
     out(Effect::Persist(Persist {
         token: incarnation.into(),
-        bytes: incarnation.to_bytes(),
+        bytes: record(incarnation),
     }));
 }
 

@@ -11,10 +11,11 @@
 //!
 //! Tour: [`engine`] events in order, on as many cores as there are · [`universe`]
 //! the file that describes a world, and everything that can be wrong in it ·
-//! [`shells`] tiles around a star · [`site`] a GPU cluster's trace on racks and
+//! [`disk`] what survives a crash · [`shells`] tiles around a star · [`site`] a GPU cluster's trace on racks and
 //! cooling loops · [`rehearsal`] from a file to a run · [`observer`] who watches ·
 //! [`record`] what is left of a run.
 
+pub mod disk;
 pub mod engine;
 pub mod observer;
 pub mod record;
