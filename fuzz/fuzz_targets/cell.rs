@@ -169,7 +169,7 @@ libfuzzer_sys::fuzz_target!(|plan: (bool, Vec<(Pause, bool, Act)>)| {
         machine: CellScheduler::new(Arc::new(config), Instant::EPOCH),
         now: Instant::EPOCH,
         effects_max: 400,
-        wakes_max: 0,
+        wakes_max: 1,
     };
     let mut books = Books::default();
     for (id, (pause, punctual, act)) in (0..).zip(acts) {

@@ -28,7 +28,7 @@ libfuzzer_sys::fuzz_target!(|plan: (bool, bool, Vec<Act>)| {
         })),
         now: wire::Instant::EPOCH,
         effects_max: 2,
-        wakes_max: 0,
+        wakes_max: 1,
     };
     for act in acts {
         let was_dark = rig.machine.is_dark();

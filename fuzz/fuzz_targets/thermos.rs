@@ -38,7 +38,7 @@ libfuzzer_sys::fuzz_target!(|plan: Vec<(Pause, bool, Option<News>)>| {
         machine: Thermos::new(&config, Instant::EPOCH),
         now: Instant::EPOCH,
         effects_max: 3,
-        wakes_max: 0,
+        wakes_max: 1,
     };
     let mut announced = 1.0;
     for (pause, punctual, news) in plan {

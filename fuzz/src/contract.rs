@@ -45,17 +45,17 @@ impl<M: Machine> Rig<M> {
         if !punctual {
             self.now = until;
         }
-        let (mut at, mut wakes) = (self.now, 0);
+        let (mut at, mut wakes) = (None, 0);
         // A bound on the whole, so that 18 hours of probes do not take one.
         for _ in 0..1_000 {
             let Some(due) = self.machine.deadline().filter(|&due| due <= until) else {
                 break;
             };
             self.now = self.now.max(due);
-            wakes = if self.now > at { 0 } else { wakes + 1 };
-            at = self.now;
-            assert!(wakes <= self.wakes_max, "time stands still at {at}");
             let now = self.now;
+            wakes = if at == Some(now) { wakes + 1 } else { 1 };
+            at = Some(now);
+            assert!(wakes <= self.wakes_max, "time stands still at {now}");
             self.call(|machine, out| machine.wake(now, &mut |e| out(e)), &mut seen);
         }
         self.now = self.now.max(until);

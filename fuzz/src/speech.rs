@@ -204,13 +204,16 @@ impl Promise {
     /// What holds between calls.
     ///
     /// # Panics
-    /// If the member believes something of itself, or of nobody, or has grown.
+    /// If the member believes anything of nobody, or of itself what it does not say, or has grown.
     pub fn holds(&self, member: &Member) {
-        for (peer, _, incarnation) in member.exceptions() {
-            assert!(peer != ME && u32::from(peer.0) < TILES);
-            assert!(incarnation <= INCARNATION_MAX);
+        for (peer, state, incarnation) in member.exceptions() {
+            assert!(u32::from(peer.0) < TILES && incarnation <= INCARNATION_MAX);
+            let itself = (State::Alive, member.incarnation());
+            assert!(
+                peer != ME || (state, incarnation) == itself,
+                "{state} {incarnation}"
+            );
         }
-        assert!(member.exceptions().count() < TILES as usize);
         assert!(member.local_health() <= 8);
         assert!(
             member.footprint() < 256 + 64 * TILES as usize,

@@ -494,7 +494,11 @@ impl Machine for CellScheduler {
     fn handle(&mut self, now: Instant, input: Input, out: &mut impl FnMut(Effect)) {
         match input {
             Input::Sensed { tile, kelvin, load } => {
-                if let Some(belief) = self.tiles.get_mut(tile as usize) {
+                // A reading that is no number would let everything in: no bound is below it.
+                if let Some(belief) = self.tiles.get_mut(tile as usize)
+                    && !kelvin.is_nan()
+                    && !load.is_nan()
+                {
                     (belief.kelvin, belief.load) = (kelvin as f32, load as f32);
                 }
             }

@@ -203,7 +203,9 @@ impl Machine for Thermos {
 
     fn handle(&mut self, now: Instant, signal: Signal, out: &mut impl FnMut(Effect)) {
         let (period, setpoint, budget_min) = (self.period, self.setpoint, self.budget_min);
-        let Some(l) = self.loops.iter_mut().find(|l| l.link.layer == signal.layer) else {
+        // What is no number says nothing, and silence is heat.
+        let told = |l: &&mut Loop| l.link.layer == signal.layer && !signal.load.is_nan();
+        let Some(l) = self.loops.iter_mut().find(told) else {
             return;
         };
         // News is integrated over the time it covers, once: late or repeated
@@ -375,6 +377,23 @@ mod tests {
             thermos.wake(at, &mut |_| {});
         }
         assert!(thermos.budget() < 0.01, "{}", thermos.budget());
+    }
+
+    /// Found by `cargo xtask fuzz thermos`: it gave the whole budget back.
+    #[test]
+    fn a_load_that_is_no_number_is_silence() {
+        let mut thermos = thermos(Nanos::MINUTE, None);
+        let news = |s: u64, load| Signal {
+            layer: 1,
+            load,
+            measured: Instant::EPOCH + PERIOD * s,
+        };
+        let now = Instant::EPOCH + Nanos::MINUTE;
+        thermos.handle(now, news(1, 1.5), &mut |_| {});
+        let (budget, deadline) = (thermos.budget(), thermos.deadline());
+        assert!(budget < 1.0);
+        thermos.handle(now + PERIOD, news(2, f64::NAN), &mut |e| panic!("{e:?}"));
+        assert_eq!((thermos.budget(), thermos.deadline()), (budget, deadline));
     }
 
     #[test]

@@ -116,6 +116,26 @@ fn work_goes_to_the_coolest_tiles_and_says_so() {
 }
 
 #[test]
+fn a_sensor_that_gives_no_number_changes_no_belief() {
+    let mut cell = Cell::new(config());
+    let hot = |kelvin, load| Input::Sensed {
+        tile: 0,
+        kelvin,
+        load,
+    };
+    cell.warm(|_| 380.0);
+    cell.give(at(0), hot(380.0, 1.0e6));
+    cell.give(at(0), hot(380.0, f64::NAN));
+    cell.give(at(0), hot(f64::NAN, 0.0));
+    cell.give(at(1), Input::Measure);
+    // The cell is as loaded as it was: there is no room for more heat in it.
+    let refused = cell.give(at(2), Input::Arrived(work(1, 1)));
+    assert_eq!(assigned(&refused), [0; 0]);
+    let decided = decisions(&refused);
+    assert_eq!(decided, [(Action::Migrate, Reason::NoHeadroomHere)]);
+}
+
+#[test]
 fn blind_to_heat_work_goes_to_the_first_tiles_with_room() {
     let mut cell = Cell::new(Config {
         heat_aware: false,

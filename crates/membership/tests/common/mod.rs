@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use machine::{Machine, Persisted, Purpose, Stream};
 use membership::{
-    Config, Effect, Input, Member, Message, Peer, Reason, State, Why, incarnation_after,
+    Config, Effect, Input, Member, Message, Peer, Reason, State, Why, incarnation_after, record,
 };
 use trust::Key;
 use wire::{Cell, Hexagons, Instant, Nanos, Tile};
@@ -162,7 +162,7 @@ pub struct World {
     pub asleep: Vec<Instant>,
     disk_delay: Nanos,
     /// What each disk holds.
-    disk: Vec<Option<Vec<u8>>>,
+    disk: Vec<Vec<u8>>,
     /// What is being written to it.
     writing: Vec<Vec<(u64, Vec<u8>)>>,
     agenda: Agenda<Event>,
@@ -190,7 +190,7 @@ impl World {
             skew: (0..u64::from(tiles)).map(skew).collect(),
             asleep: vec![Instant::EPOCH; tiles as usize],
             disk_delay: Nanos::from_millis(5),
-            disk: vec![None; tiles as usize],
+            disk: vec![record(0); tiles as usize],
             writing: vec![Vec::new(); tiles as usize],
             agenda: Agenda::new(),
             armed: vec![Instant::END; tiles as usize],
@@ -215,9 +215,10 @@ impl World {
     pub fn start(&mut self, peer: Peer) {
         let at = usize::from(peer.0);
         let first = self.lives[at] == 0;
-        let incarnation = match &self.disk[at] {
-            Some(bytes) => incarnation_after(bytes).expect("its own bytes"),
-            None => u32::from(!first),
+        let incarnation = if first {
+            0
+        } else {
+            incarnation_after(&self.disk[at]).expect("its own bytes")
         };
         self.lives[at] += 1;
         let owner = Tile(u64::from(peer.0) << 16 | self.lives[at]);
@@ -272,7 +273,7 @@ impl World {
                     let index = usize::from(peer.0);
                     let writing = &mut self.writing[index];
                     if let Some(found) = writing.iter().position(|(t, _)| *t == token) {
-                        self.disk[index] = Some(writing.remove(found).1);
+                        self.disk[index] = writing.remove(found).1;
                         self.give(peer, Input::Persisted(Persisted { token }));
                     }
                 }
