@@ -810,10 +810,12 @@ fn fault_summary(config: &Config, injected: &[u64], cells: &[&Cell]) -> Vec<summ
         injected: fired,
         fired,
     };
-    let lost_on_links = cells.iter().map(|c| c.around.counts.lost_on_links).sum();
+    let lost_on_links: u64 = cells.iter().map(|c| c.around.counts.lost_on_links).sum();
     let lost_in_flight = cells.iter().map(|c| c.around.counts.lost_in_flight).sum();
+    // A loss that nobody asked for would be told, too.
+    let loses = config.links.loss > 0.0 || lost_on_links > 0;
     kinds
-        .chain((config.links.loss > 0.0).then(|| counted("message loss", lost_on_links)))
+        .chain(loses.then(|| counted("message loss", lost_on_links)))
         .chain([counted("messages in flight", lost_in_flight)])
         .collect()
 }
