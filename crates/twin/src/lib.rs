@@ -9,9 +9,10 @@
 //! Deliberately absent: wall-clock time below the command line, rollback, a stack
 //! or a task for each node, and any event that happens because a thread was fast.
 //!
-//! Tour: [`engine`] events in order, on as many cores as there are · [`universe`]
+//! Tour: [`engine`] events in order, on as many cores as there are · [`disk`] what
+//! survives a crash · [`universe`]
 //! the file that describes a world, and everything that can be wrong in it ·
-//! [`disk`] what survives a crash · [`shells`] tiles around a star · [`site`] a GPU cluster's trace on racks and
+//! [`shells`] tiles around a star · [`site`] a GPU cluster's trace on racks and
 //! cooling loops · [`rehearsal`] from a file to a run · [`observer`] who watches ·
 //! [`record`] what is left of a run.
 
