@@ -78,7 +78,8 @@ pub enum Reason {
     NotForMe,
     /// Its tag does not prove it.
     Forged,
-    /// It names a peer the cell does not have, or comes from this member itself.
+    /// It names a peer the cell does not have, comes from this member itself, or asks it to
+    /// carry word to or of itself.
     Nobody,
     /// It answers a probe that was over long ago: a very late answer or a replay.
     Stale,

@@ -330,7 +330,8 @@ impl Member {
             return Some(Reason::Forged);
         }
         let tiles = self.config.tiles();
-        if message.from == self.me || message.named().any(|peer| u32::from(peer.0) >= tiles) {
+        let concerns_itself = message.from == self.me || message.kind.party() == Some(self.me);
+        if concerns_itself || message.named().any(|peer| u32::from(peer.0) >= tiles) {
             return Some(Reason::Nobody);
         }
         let answers = matches!(

@@ -228,7 +228,7 @@ impl Message {
 
     /// Every peer it names, itself included.
     pub(crate) fn named(&self) -> impl Iterator<Item = Peer> + '_ {
-        let party = self.kind.code().1.unwrap_or(self.from);
+        let party = self.kind.party().unwrap_or(self.from);
         let updates = self.claims().iter();
         [self.from, self.to, party]
             .into_iter()
@@ -273,6 +273,11 @@ impl Message {
 }
 
 impl Kind {
+    /// The third that is spoken of besides speaker and recipient.
+    pub(crate) const fn party(self) -> Option<Peer> {
+        self.code().1
+    }
+
     const fn code(self) -> (u8, Option<Peer>) {
         match self {
             Self::Ping => (0, None),

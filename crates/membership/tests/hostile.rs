@@ -114,6 +114,15 @@ fn what_is_not_proven_to_be_for_me_is_refused_and_changes_nothing() {
         (from_to(OTHER, Peer(6)).sealed(key), Some(Reason::NotForMe)),
         (from_to(ME, ME).sealed(key), Some(Reason::Nobody)),
         (from_to(Peer(9), ME).sealed(key), Some(Reason::Nobody)),
+        // It would answer by a message to itself: found by `cargo xtask fuzz member`.
+        (
+            message(Kind::RelayAck { origin: ME }).sealed(key),
+            Some(Reason::Nobody),
+        ),
+        (
+            message(Kind::PingReq { target: ME }).sealed(key),
+            Some(Reason::Nobody),
+        ),
         (claiming(about(Peer(9))).sealed(key), Some(Reason::Nobody)),
         (
             message(Kind::PingReq { target }).sealed(key),
