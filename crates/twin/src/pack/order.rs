@@ -8,6 +8,7 @@
 //! from a seed: the pods shuffled, then clones of pods drawn at random until the next
 //! would pass 130 %; or, if the list alone is worth more, pods drawn at random leave it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
@@ -118,19 +119,24 @@ impl Draw {
         let gpus: u64 = trace.nodes.iter().map(|node| u64::from(node.gpus)).sum();
         let most = gpus * u64::from(WHOLE) * u64::from(ARRIVED_PERCENT_MAX) / 100;
         let mut arrived: u64 = order.iter().map(|&pod| asked(pod)).sum();
-        let clones = arrived < most && arrived > 0;
-        while arrived > most {
-            let gone = order.remove(chance.below(order.len() as u32) as usize);
-            arrived -= asked(gone);
-        }
-        while clones {
-            let pod = by_name[chance.below(by_name.len() as u32) as usize];
-            // Of several GPUs the published simulator looks at one here.
-            if arrived + u64::from(trace.pods[pod as usize].demand.share()) > most {
-                break;
+        let drawn = |chance: &mut Chance| by_name[chance.below(by_name.len() as u32) as usize];
+        match arrived.cmp(&most) {
+            Ordering::Less if arrived > 0 => loop {
+                let pod = drawn(&mut chance);
+                // Of several GPUs the published simulator looks at one here.
+                if arrived + u64::from(trace.pods[pod as usize].demand.share()) > most {
+                    break;
+                }
+                arrived += asked(pod);
+                order.push(pod);
+            },
+            Ordering::Greater => {
+                while arrived > most {
+                    let gone = order.remove(chance.below(order.len() as u32) as usize);
+                    arrived -= asked(gone);
+                }
             }
-            arrived += asked(pod);
-            order.push(pod);
+            _ => {}
         }
         spend(&mut chance, SPENT_BEFORE_NODES);
         let nodes = self::by_name(trace.nodes.iter().map(|node| &*node.name));

@@ -1,0 +1,254 @@
+//! The published packing experiment: five lists of pods, ten seeds, all policies,
+//! beside the results its authors published, and what a run of ours costs. Writes
+//! `docs/bench/pack.md`.
+//!
+//! Each list and policy is a process of its own, so that the most memory it held is its
+//! own.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use scheduler::Policy;
+use serde_json::{Value, json};
+use twin::pack::{Cluster, Draw, Experiment};
+use twin::rehearsal::{Host, peak_rss_bytes};
+use twin::site::Trace;
+
+mod host;
+
+const LISTS: [&str; 5] = ["default", "cpu100", "gpushare40", "gpuspec10", "multigpu20"];
+const SEEDS: std::ops::RangeInclusive<u64> = 42..=51;
+const NODES: &str = "openb_node_list_gpu_node.csv";
+/// Where the tables compare.
+const AT: [u32; 2] = [100, 130];
+
+struct Options {
+    /// Where the lists and the published results are.
+    trace: PathBuf,
+    /// Where the page goes; none prints it alone.
+    page: Option<PathBuf>,
+    /// Only this list and policy, in this process.
+    only: Option<(String, Policy)>,
+}
+
+const USAGE: &str = "usage: pack [--trace DIR] [--page FILE|-]";
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(options) => options,
+        Err(wrong) => {
+            eprintln!("{wrong}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Some((list, policy)) = &options.only {
+        println!("{}", experiments(&options.trace, list, *policy));
+        return ExitCode::SUCCESS;
+    }
+    if !options.trace.is_dir() {
+        eprintln!(
+            "there is no trace in {}; --trace says where\n{USAGE}",
+            options.trace.display()
+        );
+        return ExitCode::from(2);
+    }
+    let mut rows = Vec::new();
+    for list in LISTS {
+        for policy in Policy::ALL {
+            eprintln!("{list} {policy}");
+            rows.push((list, policy, in_a_process(&options, list, policy)));
+        }
+    }
+    let page = page(&options, &rows);
+    println!("{page}");
+    if let Some(path) = &options.page
+        && let Err(error) = fs::write(path, &page)
+    {
+        eprintln!("cannot write {}: {error}", path.display());
+        return ExitCode::from(1);
+    }
+    ExitCode::SUCCESS
+}
+
+fn options() -> Result<Options, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut options = Options {
+        trace: root.join("../shared/data/openb"),
+        page: Some(root.join("docs/bench/pack.md")),
+        only: None,
+    };
+    let mut words = env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().unwrap_or_default();
+        match word.as_str() {
+            "--trace" => options.trace = value().into(),
+            "--page" => options.page = Some(value()).filter(|path| path != "-").map(PathBuf::from),
+            "--only" => {
+                let (list, policy) = (value(), value());
+                let policy = policy.parse();
+                let policy = policy.map_err(|_| "--only: no such policy".to_owned())?;
+                options.only = Some((list, policy));
+            }
+            // `cargo bench` says so to every benchmark.
+            "--bench" => {}
+            _ => return Err(format!("{word}: no such option")),
+        }
+    }
+    Ok(options)
+}
+
+fn in_a_process(options: &Options, list: &str, policy: Policy) -> Value {
+    let mut command = Command::new(env::current_exe().expect("this program has a path"));
+    command.arg("--trace").arg(&options.trace);
+    command.args(["--only", list, policy.name()]);
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.expect("this program can be started again");
+    assert!(output.status.success(), "{list} {policy}");
+    serde_json::from_slice(&output.stdout).expect("figures in JSON")
+}
+
+/// Ten seeds of a list and a policy in this process, as figures.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a decision takes is a question for the wall clock"
+)]
+fn experiments(folder: &Path, list: &str, policy: Policy) -> Value {
+    let pods = format!("openb_pod_list_{list}.csv");
+    let trace = Trace::read(folder, NODES, &pods).unwrap_or_else(|e| panic!("{e}"));
+    let cluster = Cluster::new(&trace, NODES.as_ref(), pods.as_ref());
+    let cluster = cluster.unwrap_or_else(|e| panic!("{e}"));
+    let mut points = Vec::new();
+    let (mut wall, mut wall_max, mut cpu) = (0.0, 0.0_f64, 0.0);
+    let (mut p50, mut p99) = (Duration::ZERO, Duration::ZERO);
+    for seed in SEEDS {
+        let host = Host::now();
+        let draw = Draw::new(&trace, seed);
+        let experiment = Experiment {
+            cluster: &cluster,
+            order: &draw.order,
+            preference: &draw.preference,
+            policy,
+            seed,
+        };
+        let began = Instant::now();
+        let outcome = experiment.run(|| began.elapsed());
+        let (wall_seconds, cpu_seconds) = host.elapsed_seconds();
+        wall += wall_seconds;
+        wall_max = wall_max.max(wall_seconds);
+        cpu += cpu_seconds;
+        p50 = p50.max(outcome.decision_quantile(0.5));
+        p99 = p99.max(outcome.decision_quantile(0.99));
+        let at = AT.map(|percent| {
+            let point = outcome.at(percent).expect("the order goes on to there");
+            [point.allocated_percent, point.fragmented_of_idle_percent]
+        });
+        points.push(at);
+    }
+    let count = points.len() as f64;
+    let mean = |at: usize, what: usize| points.iter().map(|p| p[at][what]).sum::<f64>() / count;
+    json!({
+        "allocated": [mean(0, 0), mean(1, 0)],
+        "fragmented": [mean(0, 1), mean(1, 1)],
+        "wall_seconds": wall / count,
+        "wall_seconds_max": wall_max,
+        "cpu_seconds": cpu / count,
+        "p50_us": p50.as_nanos() as f64 / 1e3,
+        "p99_us": p99.as_nanos() as f64 / 1e3,
+        "peak_rss_bytes": peak_rss_bytes(),
+    })
+}
+
+/// What the authors call a policy.
+const fn published_name(policy: Policy) -> Option<&'static str> {
+    match policy {
+        Policy::Random => Some("Random"),
+        Policy::DotProd => Some("DotProd"),
+        Policy::GpuClustering => Some("GpuClustering"),
+        Policy::GpuPacking => Some("GpuPacking"),
+        Policy::BestFit => Some("BestFit"),
+        Policy::Fgd => Some("FGD"),
+    }
+}
+
+/// The published allocation and fragmentation of a policy on a list.
+fn published(table: &str, list: &str, name: &str, arrived: u32) -> Option<[f64; 2]> {
+    let mut rows = table
+        .lines()
+        .map(|line| line.split(',').collect::<Vec<_>>());
+    let arrived = arrived.to_string();
+    let row = rows.find(|row| row[..3] == [list, name, arrived.as_str()])?;
+    Some([row[3].parse().ok()?, row[5].parse().ok()?])
+}
+
+type Row<'a> = (&'a str, Policy, Value);
+
+fn page(options: &Options, rows: &[Row<'_>]) -> String {
+    let table = options.trace.join("published.csv");
+    let table = fs::read_to_string(&table).unwrap_or_else(|e| panic!("{}: {e}", table.display()));
+    let mut page = format!(
+        "# Packing\n\n\
+         `cargo bench -p twin --bench pack -- --trace DIR`\n\n\
+         {}.\n\n\
+         The experiment of Weng et al., *Beware of Fragmentation* (ATC 2023), on the lists of the openb trace: 1,213 nodes \
+         with 6,212 GPUs, means of the seeds {} to {}. *Allocated* is in percent of the cluster's GPU, when work worth 100 % \
+         and 130 % of it has arrived; *fragmented* in percent of what is idle, at 100 %. Differences are ours less the \
+         published mean. *Seconds* are wall and processor time of one experiment, its draw and its report included; *p50* and \
+         *p99* the time of a decision, the worst of the ten seeds; *RSS* the most memory a process held that ran all ten, \
+         lists included.\n\n\
+         | list | policy | at 100 % | published | difference | at 130 % | published | difference | fragmented | difference | wall s | longest | CPU s | p50 µs | p99 µs | RSS MB |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+        host::machine(),
+        SEEDS.start(),
+        SEEDS.end(),
+    );
+    let mut furthest = (0.0_f64, 0.0_f64);
+    for (list, policy, figures) in rows {
+        let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+        let name = published_name(*policy);
+        write!(page, "| {list} | {policy} ").expect("a string takes everything");
+        for (i, arrived) in AT.into_iter().enumerate() {
+            let ours = number(&figures["allocated"][i]);
+            match name.and_then(|name| published(&table, list, name, arrived)) {
+                Some([theirs, _]) => {
+                    let far = match policy {
+                        Policy::Random => &mut furthest.1,
+                        _ => &mut furthest.0,
+                    };
+                    *far = far.max((ours - theirs).abs());
+                    write!(page, "| {ours:.3} | {theirs:.3} | {:+.3} ", ours - theirs)
+                }
+                None => write!(page, "| {ours:.3} | – | – "),
+            }
+            .expect("a string takes everything");
+        }
+        let ours = number(&figures["fragmented"][0]);
+        match name.and_then(|name| published(&table, list, name, AT[0])) {
+            Some([_, theirs]) => write!(page, "| {ours:.2} | {:+.2} ", ours - theirs),
+            None => write!(page, "| {ours:.2} | – "),
+        }
+        .expect("a string takes everything");
+        let of = |key: &str| number(&figures[key]);
+        writeln!(
+            page,
+            "| {:.3} | {:.3} | {:.3} | {:.1} | {:.1} | {:.1} |",
+            of("wall_seconds"),
+            of("wall_seconds_max"),
+            of("cpu_seconds"),
+            of("p50_us"),
+            of("p99_us"),
+            of("peak_rss_bytes") / 1e6,
+        )
+        .expect("a string takes everything");
+    }
+    writeln!(
+        page,
+        "\nFurthest from a published mean: {:.3} points, `random` {:.3}. Asked for: 0.3, `random` 0.6; \
+         1 s an experiment, p99 200 µs, 50 MB.",
+        furthest.0, furthest.1,
+    )
+    .expect("a string takes everything");
+    page
+}
