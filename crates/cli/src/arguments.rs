@@ -154,7 +154,11 @@ pub(crate) struct Pack {
     pub(crate) pods: PathBuf,
 
     /// The list of nodes, likewise
-    #[arg(long, value_name = "FILE", default_value = "openb_node_list_gpu_node.csv")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "openb_node_list_gpu_node.csv"
+    )]
     pub(crate) nodes: PathBuf,
 
     /// Who arrives when: a list of pod names, plain or gzipped; a folder stands for
@@ -168,7 +172,12 @@ pub(crate) struct Pack {
     pub(crate) seeds: Vec<u64>,
 
     /// Who decides; several compare themselves
-    #[arg(long = "policy", value_name = "NAME", required = true, value_delimiter = ',')]
+    #[arg(
+        long = "policy",
+        value_name = "NAME",
+        required = true,
+        value_delimiter = ','
+    )]
     pub(crate) policies: Vec<Policies>,
 
     /// Print the result as JSON

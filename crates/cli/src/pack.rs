@@ -12,8 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use scheduler::Policy;
 use serde::Serialize;
-use serde_json::json;
-use twin::pack::{Cluster, Experiment, Order, Point};
+use twin::pack::{Cluster, Draw, Experiment, Order, Point};
 use twin::rehearsal::{self, Host};
 use twin::site::Trace;
 
@@ -22,11 +21,11 @@ use crate::arguments::{Pack, Policies};
 /// Without an order and without a seed, this one: the first of the published.
 const SEED: u64 = 42;
 
-/// An order of arrival, and the seed of what else is left to chance.
+/// An order of arrival, and what else is left to chance.
 struct Arrivals {
     /// The file it was read from.
     file: Option<PathBuf>,
-    order: Order,
+    draw: Draw,
     seed: u64,
 }
 
@@ -48,23 +47,31 @@ struct Packed {
     curve: Vec<Point>,
 }
 
+/// Several, likewise.
+#[derive(Debug, Serialize)]
+struct Compared<'p> {
+    experiments: &'p [Packed],
+    means: Vec<Mean>,
+}
+
 pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
     let nodes_file = located(&asked.trace, &asked.nodes)?;
     let pods_file = located(&asked.trace, &asked.pods)?;
     let trace = Trace::read(&asked.trace, &nodes_file, &pods_file)?;
     let shown = |file: &Path| asked.trace.join(file);
     let cluster = Cluster::new(&trace, &shown(&nodes_file), &shown(&pods_file))?;
-    let arrivals = arrivals(asked, &trace, &shown(&pods_file), &cluster)?;
+    let arrivals = arrivals(asked, &trace, &shown(&pods_file))?;
     let name = |file: &Path| {
         let name = file.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     };
     let mut results = Vec::new();
     for policy in policies(asked) {
-        for Arrivals { file, order, seed } in &arrivals {
+        for Arrivals { file, draw, seed } in &arrivals {
             let experiment = Experiment {
                 cluster: &cluster,
-                order,
+                order: &draw.order,
+                preference: &draw.preference,
                 policy,
                 seed: *seed,
             };
@@ -90,8 +97,14 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
         }
     }
     let text = match (&results[..], asked.json) {
-        ([one], true) => format!("{:#}\n", json!(one)),
-        (all, true) => format!("{:#}\n", json!({ "experiments": all, "means": means(all) })),
+        ([one], true) => serde_json::to_string_pretty(one)? + "\n",
+        (all, true) => {
+            let means = means(all);
+            serde_json::to_string_pretty(&Compared {
+                experiments: all,
+                means,
+            })? + "\n"
+        }
         ([one], false) => tell_one(one, &trace),
         (all, false) => tell_many(all, &trace),
     };
@@ -130,12 +143,7 @@ fn policies(asked: &Pack) -> Vec<Policy> {
     policies
 }
 
-fn arrivals(
-    asked: &Pack,
-    trace: &Trace,
-    pods_file: &Path,
-    cluster: &Cluster,
-) -> Result<Vec<Arrivals>> {
+fn arrivals(asked: &Pack, trace: &Trace, pods_file: &Path) -> Result<Vec<Arrivals>> {
     if asked.orders.is_empty() {
         let seeds = match &asked.seeds[..] {
             [] => &[SEED],
@@ -143,7 +151,7 @@ fn arrivals(
         };
         let drawn = seeds.iter().map(|&seed| Arrivals {
             file: None,
-            order: Order::shuffled(&trace.pods, cluster.capacity_milli(), seed),
+            draw: Draw::new(trace, seed),
             seed,
         });
         return Ok(drawn.collect());
@@ -164,8 +172,12 @@ fn arrivals(
         let order = Order::read(&file, &trace.pods, pods_file)?;
         let seed = asked.seeds.first().copied();
         let seed = seed.or_else(|| seed_of(&file)).unwrap_or(SEED);
+        let draw = Draw {
+            order,
+            ..Draw::new(trace, seed)
+        };
         let file = Some(file);
-        Ok(Arrivals { file, order, seed })
+        Ok(Arrivals { file, draw, seed })
     });
     read.collect()
 }
@@ -176,7 +188,8 @@ fn orders_in(folder: &Path, pods_file: &Path) -> Result<Vec<PathBuf>> {
     let stem = pods_file.file_stem().unwrap_or_default().to_string_lossy();
     let list = stem.rsplit('_').next().unwrap_or_default();
     let mut files = Vec::new();
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
         let name = entry.file_name();
@@ -199,7 +212,9 @@ fn orders_in(folder: &Path, pods_file: &Path) -> Result<Vec<PathBuf>> {
 fn seed_of(file: &Path) -> Option<u64> {
     let name = file.file_name()?.to_str()?;
     let (_, rest) = name.rsplit_once("seed")?;
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     rest[..digits].parse().ok()
 }
 
@@ -219,9 +234,8 @@ struct Mean {
 fn means(results: &[Packed]) -> Vec<Mean> {
     let groups = results.chunk_by(|a, b| a.policy == b.policy);
     let mean = |group: &[Packed]| {
-        let mean = |of: &dyn Fn(&Packed) -> f64| {
-            group.iter().map(of).sum::<f64>() / group.len() as f64
-        };
+        let mean =
+            |of: &dyn Fn(&Packed) -> f64| group.iter().map(of).sum::<f64>() / group.len() as f64;
         // Orders may end at different points.
         let points = group.iter().map(|one| one.curve.len()).min().unwrap_or(0);
         let point = |i: usize| Point {
@@ -307,9 +321,8 @@ fn tell_many(all: &[Packed], trace: &Trace) -> String {
         cluster(trace),
         means[0].experiments,
     );
-    let number = |curve: &[Point], percent, of: fn(&Point) -> f64| {
-        at(curve, percent).map_or(f64::NAN, of)
-    };
+    let number =
+        |curve: &[Point], percent, of: fn(&Point) -> f64| at(curve, percent).map_or(f64::NAN, of);
     for mean in &means {
         let allocated = |percent| number(&mean.curve, percent, |p| p.allocated_percent);
         let _ = writeln!(
@@ -324,8 +337,12 @@ fn tell_many(all: &[Packed], trace: &Trace) -> String {
         );
     }
     let allocated = |mean: &&Mean| number(&mean.curve, 100, |p| p.allocated_percent);
-    let best = means.iter().max_by(|a, b| allocated(a).total_cmp(&allocated(b)));
-    let worst = means.iter().min_by(|a, b| allocated(a).total_cmp(&allocated(b)));
+    let best = means
+        .iter()
+        .max_by(|a, b| allocated(a).total_cmp(&allocated(b)));
+    let worst = means
+        .iter()
+        .min_by(|a, b| allocated(a).total_cmp(&allocated(b)));
     if let (Some(best), Some(worst)) = (best, worst)
         && means.len() > 1
     {

@@ -12,9 +12,9 @@
 //! comes again, only nodes that changed since are scored again. The answer is the
 //! same as from scoring every node, which a property test holds it to.
 //!
-//! Nodes are ranked once, at random, and of several best the lowest in rank wins,
-//! always. A fixed order matters: it fills one node before it touches its equals,
-//! where a fresh draw each time would spread work over all of them.
+//! Nodes have an order of preference that never changes, and of several best the first
+//! in it wins, always. That it is fixed matters: it fills one node before it touches its
+//! equals, where a fresh draw each time would spread work over all of them.
 //!
 //! Deliberately absent: queues, preemption and heat ([`crate::placement`]).
 //!
@@ -146,18 +146,28 @@ struct Scores {
 }
 
 impl Ranking {
-    /// Nothing scored yet; the ranks of the nodes are drawn from the stream.
+    /// Nothing scored yet. Of nodes with equal scores the first in `preference` wins;
+    /// the stream is for policies that draw.
+    ///
+    /// # Panics
+    /// If `preference` is not every node once.
     #[must_use]
-    pub fn new(policy: Policy, typical: Typical, ledger: &Ledger, mut stream: Stream) -> Self {
-        let count = ledger.nodes().len();
-        let mut nodes: Vec<u32> = (0..count as u32).collect();
-        for last in (1..count).rev() {
-            nodes.swap(last, stream.below(last as u64 + 1) as usize);
-        }
-        let mut ranks = vec![0; count];
+    pub fn new(
+        policy: Policy,
+        typical: Typical,
+        ledger: &Ledger,
+        preference: Vec<u32>,
+        stream: Stream,
+    ) -> Self {
+        let (count, nodes) = (ledger.nodes().len(), preference);
+        let mut ranks = vec![u32::MAX; count];
         for (rank, &node) in nodes.iter().enumerate() {
             ranks[node as usize] = rank as u32;
         }
+        assert!(
+            nodes.len() == count && !ranks.contains(&u32::MAX),
+            "a preference names every node once"
+        );
         Self {
             policy,
             cosmos: (policy == Policy::Cosmos).then(|| Cosmos::new(&typical)),
@@ -304,7 +314,11 @@ mod tests {
             memory_mib: 1_024,
             gpus,
             gpu_milli,
-            models: if models == 0 { Models::ANY } else { Models(models) },
+            models: if models == 0 {
+                Models::ANY
+            } else {
+                Models(models)
+            },
         })
     }
 
@@ -317,7 +331,8 @@ mod tests {
             let mut ledger = Ledger::new(nodes());
             let typical = Typical::of(arrivals.iter().map(|(demand, _)| demand));
             let stream = Stream::new(1, Tile(0), Purpose::Placement);
-            let mut kept = Ranking::new(policy, typical, &ledger, stream);
+            let preference = (0..12).rev().collect();
+            let mut kept = Ranking::new(policy, typical, &ledger, preference, stream);
             let mut held = vec![];
             for (demand, back) in arrivals {
                 let mut fresh = kept.clone();
@@ -356,7 +371,8 @@ mod tests {
             models: Models::ANY,
         };
         let stream = Stream::new(1, Tile(0), Purpose::Placement);
-        let mut ranking = Ranking::new(Policy::BestFit, Typical::of([]), &ledger, stream);
+        let (typical, preference) = (Typical::of([]), (0..12).collect());
+        let mut ranking = Ranking::new(Policy::BestFit, typical, &ledger, preference, stream);
         for n in (0..DEMANDS_MAX).chain([0, DEMANDS_MAX]) {
             ranking.choose(&ledger, &demand(n)).unwrap();
         }

@@ -83,9 +83,12 @@ pub struct Experiment<'a> {
     pub cluster: &'a Cluster,
     /// Who arrives when.
     pub order: &'a Order,
+    /// Of several nodes that the policy finds equal, the first of these is taken: all
+    /// nodes, as positions in their list.
+    pub preference: &'a [u32],
     /// Who decides.
     pub policy: Policy,
-    /// Where ties and the policy's own chance come from.
+    /// Where the policy's own chance comes from.
     pub seed: u64,
 }
 
@@ -157,7 +160,10 @@ impl Pencil {
     fn finish_point(&mut self) {
         let (allocated, fragmented) = match self.arrivals {
             0 => self.last,
-            n => (self.allocated / f64::from(n), self.fragmented / f64::from(n)),
+            n => (
+                self.allocated / f64::from(n),
+                self.fragmented / f64::from(n),
+            ),
         };
         self.points.push(Point {
             arrived_percent: self.next(),
@@ -203,7 +209,8 @@ impl Experiment<'_> {
         let percent = |milli: u64| 100.0 * milli as f64 / *capacity_milli as f64;
         let mut ledger = Ledger::new(nodes.clone());
         let stream = Stream::new(self.seed, Tile(0), Purpose::Placement);
-        let mut ranking = Ranking::new(self.policy, typical.clone(), &ledger, stream);
+        let preference = self.preference.to_vec();
+        let mut ranking = Ranking::new(self.policy, typical.clone(), &ledger, preference, stream);
         let mut fragmentation = Fragmentation::default();
         fragmentation.refresh(&ledger, typical);
         let mut pencil = Pencil {

@@ -12,13 +12,15 @@
 //!
 //! Deliberately absent: time, departures, queues and heat ([`crate::site`] has them).
 //!
-//! Tour: [`order`] who arrives when · [`experiment`] the run and its curve.
+//! Tour: [`order`] who arrives when · `chance` what a seed stands for ·
+//! [`experiment`] the run and its curve.
 
+mod chance;
 pub mod experiment;
 pub mod order;
 
 pub use experiment::{ARRIVED_PERCENT_MAX, Cluster, Experiment, Outcome, Point, STEP_PERCENT};
-pub use order::Order;
+pub use order::{Draw, Order};
 
 use std::path::PathBuf;
 

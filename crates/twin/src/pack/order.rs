@@ -4,10 +4,9 @@
 //! often worth less than 130 % of a cluster's GPU; the published orders fill it up with
 //! clones, whose names end in `-tuned-` and a number.
 //!
-//! Without a list, [`Order::shuffled`] draws an order as the published experiment does:
-//! the pods shuffled, then clones of pods drawn at random until the next would pass
-//! 130 %; or, if the list alone is worth more, pods drawn at random leave it. The draw
-//! is our own, so the published orders have to come from their files.
+//! Without such a list a [`Draw`] has the order that the published experiment draws
+//! from a seed: the pods shuffled, then clones of pods drawn at random until the next
+//! would pass 130 %; or, if the list alone is worth more, pods drawn at random leave it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,11 +14,11 @@ use std::io::Read as _;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use machine::{Purpose, Stream};
-use wire::Tile;
+use scheduler::ledger::WHOLE;
 
+use super::chance::Chance;
 use super::{ARRIVED_PERCENT_MAX, PackError};
-use crate::site::trace::Pod;
+use crate::site::trace::{Pod, Trace};
 
 /// What every gzipped file starts with (RFC 1952, § 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -86,33 +85,72 @@ impl Order {
         }
         Ok(Self(order))
     }
+}
 
-    /// Draws an order of pods worth 130 % of so much GPU, in thousandths.
+/// What the published experiment leaves to chance, drawn from a seed as it draws it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// Pods worth 130 % of the GPU, in order of arrival.
+    pub order: Order,
+    /// The nodes, as positions in their list: of several that a policy finds equal the
+    /// first of these is taken.
+    pub preference: Vec<u32>,
+}
+
+/// Numbers that the published simulator spends before it shuffles: one to show it.
+const SPENT_BEFORE_ORDER: u32 = 1;
+/// Numbers it spends between clones and nodes, as far as one can tell from outside: its
+/// ten watchers of the cluster's state draw a time limit each. With any other number
+/// from 0 to 39 the results differ from the published ones in the second digit.
+const SPENT_BEFORE_NODES: u32 = 10;
+
+impl Draw {
+    /// Draws the order and the preference for a trace.
     #[must_use]
-    pub fn shuffled(pods: &[Pod], capacity_milli: u64, seed: u64) -> Self {
-        let mut stream = Stream::new(seed, Tile(0), Purpose::Work);
-        let mut order: Vec<u32> = (0..pods.len() as u32).collect();
-        for last in (1..order.len()).rev() {
-            order.swap(last, stream.below(last as u64 + 1) as usize);
-        }
-        let asked = |pod: u32| u64::from(pods[pod as usize].demand.gpu_total());
-        let most = capacity_milli * u64::from(ARRIVED_PERCENT_MAX) / 100;
+    pub fn new(trace: &Trace, seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let spend = |chance: &mut Chance, count| (0..count).for_each(|_| _ = chance.next());
+        spend(&mut chance, SPENT_BEFORE_ORDER);
+        let by_name = by_name(trace.pods.iter().map(|pod| &*pod.name));
+        let mut order = by_name.clone();
+        chance.shuffle(&mut order);
+        let asked = |pod: u32| u64::from(trace.pods[pod as usize].demand.gpu_total());
+        let gpus: u64 = trace.nodes.iter().map(|node| u64::from(node.gpus)).sum();
+        let most = gpus * u64::from(WHOLE) * u64::from(ARRIVED_PERCENT_MAX) / 100;
         let mut arrived: u64 = order.iter().map(|&pod| asked(pod)).sum();
-        if arrived == 0 {
-            return Self(order);
-        }
-        while arrived > most && !order.is_empty() {
-            let gone = order.remove(stream.below(order.len() as u64) as usize);
+        let clones = arrived < most && arrived > 0;
+        while arrived > most {
+            let gone = order.remove(chance.below(order.len() as u32) as usize);
             arrived -= asked(gone);
         }
-        let drawn = std::iter::repeat_with(|| stream.below(pods.len() as u64) as u32);
-        let clones = drawn.take_while(|&pod| {
+        while clones {
+            let pod = by_name[chance.below(by_name.len() as u32) as usize];
+            // Of several GPUs the published simulator looks at one here.
+            if arrived + u64::from(trace.pods[pod as usize].demand.share()) > most {
+                break;
+            }
             arrived += asked(pod);
-            arrived <= most
-        });
-        order.extend(clones);
-        Self(order)
+            order.push(pod);
+        }
+        spend(&mut chance, SPENT_BEFORE_NODES);
+        let nodes = self::by_name(trace.nodes.iter().map(|node| &*node.name));
+        let mut preference = vec![0; nodes.len()];
+        let places = chance.permutation(nodes.len() as u32);
+        for (&node, place) in nodes.iter().zip(places) {
+            preference[place as usize] = node;
+        }
+        Self {
+            order: Order(order),
+            preference,
+        }
     }
+}
+
+/// Positions in a list, by name.
+fn by_name<'n>(names: impl Iterator<Item = &'n str>) -> Vec<u32> {
+    let mut named: Vec<_> = names.zip(0_u32..).collect();
+    named.sort_unstable();
+    named.into_iter().map(|(_, position)| position).collect()
 }
 
 /// The pod of which a name is the clone.
@@ -130,14 +168,18 @@ mod tests {
 
     const NODES: &str = "sn,cpu_milli,memory_mib,gpu,model\nn,64000,262144,8,T4\n";
 
-    fn pods(count: usize) -> Vec<Pod> {
+    fn trace(count: usize) -> Trace {
         let mut list = "name,cpu_milli,memory_mib,num_gpu,gpu_milli\n".to_owned();
         for pod in 0..count {
             list += &format!("p{pod},1000,1024,1,500\n");
         }
         let files = [Path::new("nodes.csv"), Path::new("pods.csv")];
         let trace = Trace::parse((NODES.as_bytes(), files[0]), (list.as_bytes(), files[1]));
-        trace.unwrap().pods
+        trace.unwrap()
+    }
+
+    fn pods(count: usize) -> Vec<Pod> {
+        trace(count).pods
     }
 
     fn parse(text: &str) -> Result<Vec<u32>, String> {
@@ -156,7 +198,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
         for (text, says) in [
-            ("p0\np9\n", "o:2: found \"p9\"; expected the name of a pod of pods.csv"),
+            (
+                "p0\np9\n",
+                "o:2: found \"p9\"; expected the name of a pod of pods.csv",
+            ),
             ("p0-tuned-\n", "o:1: found \"p0-tuned-\""),
             ("p0\np1\np0\n", "o:3: found \"p0\" a second time"),
             ("\n", "o:1: found no name"),
@@ -186,14 +231,15 @@ mod tests {
     #[test]
     fn a_drawn_order_has_every_pod_and_clones_up_to_130_percent() {
         // 10 pods are worth 5 GPUs; 130 % of 8 is 10.4: 20 pods fit, 21 do not.
-        let order = Order::shuffled(&pods(10), 8_000, 1);
+        let draw = |pods, seed| Draw::new(&trace(pods), seed).order;
+        let order = draw(10, 1);
         assert_eq!(order.0.len(), 20);
         let mut first = order.0[..10].to_vec();
         first.sort_unstable();
         assert_eq!(first, (0..10).collect::<Vec<_>>());
-        assert_eq!(order, Order::shuffled(&pods(10), 8_000, 1));
-        assert_ne!(order, Order::shuffled(&pods(10), 8_000, 2));
+        assert_eq!(order, draw(10, 1));
+        assert_ne!(order, draw(10, 2));
         // And of 40 pods, 20 stay.
-        assert_eq!(Order::shuffled(&pods(40), 8_000, 1).0.len(), 20);
+        assert_eq!(draw(40, 1).0.len(), 20);
     }
 }
