@@ -36,8 +36,9 @@ const MODELS_MAX: usize = 32;
 /// The shapes that work usually has, each with how often it came.
 #[derive(Clone, Debug)]
 pub struct Typical {
-    /// Most frequent first.
-    shapes: Vec<(Demand, u32)>,
+    /// All shapes, most frequent first, and how many of them are typical.
+    all: Vec<(Demand, u32)>,
+    kept: usize,
     /// Sum of their counts.
     weight: u64,
     /// What they ask of the CPU and of a single GPU: distinct, ascending.
@@ -78,13 +79,13 @@ impl Typical {
         }
         let mut shapes: Vec<_> = counts.into_iter().map(|(s, count)| (count, s)).collect();
         shapes.sort_unstable_by(|a, b| b.cmp(a));
-        let mut weight = 0;
-        let mut kept = Vec::new();
+        let (mut weight, mut kept) = (0, 0);
+        let mut all = Vec::new();
         for (count, (cpu_milli, gpu_milli, gpus, models)) in shapes {
-            if weight * 100 >= total * COVERAGE_PERCENT {
-                break;
+            if weight * 100 < total * COVERAGE_PERCENT {
+                weight += u64::from(count);
+                kept += 1;
             }
-            weight += u64::from(count);
             let demand = Demand {
                 cpu_milli,
                 memory_mib: 0,
@@ -92,12 +93,13 @@ impl Typical {
                 gpu_milli,
                 models,
             };
-            kept.push((demand, count));
+            all.push((demand, count));
         }
-        Self::from_shapes(kept, weight)
+        Self::from_shapes(all, kept, weight)
     }
 
-    fn from_shapes(shapes: Vec<(Demand, u32)>, weight: u64) -> Self {
+    fn from_shapes(all: Vec<(Demand, u32)>, kept: usize, weight: u64) -> Self {
+        let shapes = &all[..kept];
         let with_gpus = || shapes.iter().filter(|(shape, _)| shape.share() > 0);
         let mut cpus: Vec<u32> = with_gpus().map(|(shape, _)| shape.cpu_milli).collect();
         cpus.sort_unstable();
@@ -115,7 +117,8 @@ impl Typical {
             tables: Vec::new(),
             cpus,
             shares,
-            shapes,
+            all,
+            kept,
         };
         // Most models are named by no shape and share a table.
         for model in 0..MODELS_MAX {
@@ -133,7 +136,7 @@ impl Typical {
         let width = self.shares.len() + 1;
         let mut one = vec![0; (self.cpus.len() + 1) * width];
         let mut several = vec![[0; GPUS_MAX + 1]; self.cpus.len() + 1];
-        for (shape, count) in &self.shapes {
+        for (shape, count) in self.shapes() {
             if shape.share() == 0 || !shape.models.contains(model) {
                 continue;
             }
@@ -157,7 +160,13 @@ impl Typical {
     /// The shapes and how often each came, most frequent first.
     #[must_use]
     pub fn shapes(&self) -> &[(Demand, u32)] {
-        &self.shapes
+        &self.all[..self.kept]
+    }
+
+    /// The same, and then those too rare to be typical.
+    #[must_use]
+    pub fn all(&self) -> &[(Demand, u32)] {
+        &self.all
     }
 
     /// How many pieces of work the shapes stand for.

@@ -18,8 +18,10 @@
 //!
 //! Deliberately absent: queues, preemption and heat ([`crate::placement`]).
 //!
-//! Tour: [`score`] the policies one by one · [`fragmentation`] what nobody can use.
+//! Tour: [`score`] the published policies one by one · [`fragmentation`] what nobody can
+//! use · [`cosmos`] our own policy.
 
+pub mod cosmos;
 pub mod fragmentation;
 pub mod score;
 
@@ -32,6 +34,7 @@ use core::str::FromStr;
 use machine::Stream;
 
 use crate::ledger::{Demand, GPUS_MAX, Ledger};
+pub use cosmos::{Cosmos, Terms};
 pub use fragmentation::{Fragmentation, Typical};
 
 /// How one place is preferred to another.
@@ -49,17 +52,20 @@ pub enum Policy {
     BestFit,
     /// [`score::fgd`].
     Fgd,
+    /// Our own: [`cosmos`].
+    Cosmos,
 }
 
 impl Policy {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Random,
         Self::DotProd,
         Self::GpuClustering,
         Self::GpuPacking,
         Self::BestFit,
         Self::Fgd,
+        Self::Cosmos,
     ];
 
     /// As one writes it.
@@ -72,6 +78,7 @@ impl Policy {
             Self::GpuPacking => "gpu-packing",
             Self::BestFit => "bestfit",
             Self::Fgd => "fgd",
+            Self::Cosmos => "cosmos",
         }
     }
 }
@@ -116,6 +123,8 @@ pub const DEMANDS_MAX: usize = 2_048;
 pub struct Ranking {
     policy: Policy,
     typical: Typical,
+    /// There for its own policy, which keeps its own books.
+    cosmos: Option<Cosmos>,
     cpu_milli_max: u32,
     /// Which node has each rank, and which rank each node.
     nodes: Vec<u32>,
@@ -161,6 +170,7 @@ impl Ranking {
         );
         Self {
             policy,
+            cosmos: (policy == Policy::Cosmos).then(|| Cosmos::new(&typical)),
             typical,
             cpu_milli_max: cpu_milli_max(ledger),
             nodes,
@@ -180,6 +190,9 @@ impl Ranking {
     /// The best node for the demand and the GPUs to take there; none where it fits
     /// nowhere now. Has to be the ledger that was there from the start.
     pub fn choose(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
+        if let Some(cosmos) = &mut self.cosmos {
+            return cosmos.choose(ledger, demand);
+        }
         self.asked += 1;
         self.refresh(ledger, demand);
         let scores = &self.demands[demand].each;
@@ -261,7 +274,8 @@ fn score_of(
 ) -> u32 {
     let (built, room) = (&ledger.nodes()[node as usize], ledger.room(node));
     match policy {
-        Policy::Random => 0,
+        // The last keeps its own books and never comes here.
+        Policy::Random | Policy::Cosmos => 0,
         Policy::DotProd => score::dot_product(room, demand, cpu_milli_max),
         Policy::GpuClustering => score::gpu_clustering(room, demand),
         Policy::GpuPacking => score::gpu_packing(built, room, demand),

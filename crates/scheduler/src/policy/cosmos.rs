@@ -1,0 +1,643 @@
+//! Where does this work cost least of what can still come?
+//!
+//! Fragmentation ([`super::fragmentation`]) looks one task ahead: what of the idle GPU
+//! could the next task not use? A node can look whole by that measure and still have
+//! its CPU run out before its GPUs. So this policy asks what a node is *worth*: how much
+//! of its idle GPU the work to come would still fill, task after task, until nothing
+//! fits any more. A placement costs what the node loses in worth beyond what the work
+//! itself takes.
+//!
+//! Worth alone does not see that the last nodes for an eight-GPU gang, or for those who
+//! need one model, are about to go: other work would fill them as well. So room for each
+//! *kind* of work has a price as soon as it may run short, and only then.
+//!
+//! The cost of a place, in thousandths of a GPU ([`Terms`]; the least wins):
+//!
+//! 1. **Unusable**: worth before − worth after − GPU of the work itself. The worth of a
+//!    node is the mean, over [`FUTURES`] fixed random futures of [`HORIZON`] tasks each,
+//!    of the GPU that the tasks take there, each the tightest GPU, passing over those
+//!    that do not fit: a rollout of the future (Bertsekas, Tsitsiklis, Wu, *Rollout
+//!    Algorithms for Combinatorial Optimization*, J. Heuristics 1997). All nodes see the
+//!    same futures, so chance does not tell them apart. Negative where work fills what
+//!    the future would leave.
+//! 2. **Scarcity**: Σ over kinds (number of GPUs, share or whole, models) of the places
+//!    lost for the kind × its bid price (Talluri, van Ryzin, *An Analysis of Bid-Price
+//!    Controls for Network Revenue Management*, Management Science 1998). The price is
+//!    the GPU the kind asks for × P(D > N): N is how many more of it the whole site
+//!    holds, D, Poisson, how many will come that need as much as it does or more until
+//!    the idle GPU is spent.
+//! 3. **Spread**: one hundredth of the GPU left idle there ([`SPREAD_PERCENT`]): of
+//!    places that cost the same, the fuller node.
+//!
+//! What will come is taken from what came: from the list the policy is told, if it is,
+//! and from every arrival, learnt anew each time their number has doubled. There are no
+//! weights to tune; nothing in it knows a trace.
+//!
+//! # How it is kept
+//!
+//! Nodes with the same model and the same rest are the same *state*; worth and room of
+//! a state are computed once. For each shape of demand each node keeps where the demand
+//! could go there, until the node changes. Prices are of this moment, so costs are added
+//! up anew for each decision. The work of a decision is bounded ([`FRESH_MAX`]): beyond
+//! that it passes over places nobody looked at yet, as long as it has found one.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use machine::{Purpose, Stream};
+use wire::Tile;
+
+use super::{Choice, Typical};
+use crate::ledger::{Demand, GPUS_MAX, Ledger, Models, Node, Room, State, WHOLE};
+
+/// Futures a node's worth is the mean of. With 8 the gain over fragmentation gradient
+/// descent is a little smaller, with 4 clearly; with 64 it is as with 16.
+pub const FUTURES: usize = 16;
+/// Tasks in a future: enough to fill a node of eight GPUs several times over.
+pub const HORIZON: usize = 64;
+/// A place costs this much of the GPU left idle on its node, in percent.
+pub const SPREAD_PERCENT: f64 = 1.0;
+/// Standard deviations of supply over demand from which a kind has no price: it would
+/// run short once in 30,000 times.
+const AMPLE_SIGMA: f64 = 4.0;
+/// Kinds that may have a price; of more, those that ask for most GPU.
+const KINDS_MAX: usize = 64;
+/// New worths that a decision computes at most, once it has found a place.
+pub const FRESH_MAX: usize = 32;
+/// What finding out where a demand could go costs, of a worth.
+const FRESH_PER_WORTH: usize = 8;
+/// States, shapes and ways to place that are kept; beyond, all are forgotten and met anew.
+const STATES_MAX: usize = 1 << 17;
+const SHAPES_MAX: usize = 512;
+const WAYS_MAX: usize = 1 << 20;
+
+/// What of a demand matters here: memory does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    cpu_milli: u32,
+    gpus: u8,
+    share: u16,
+    models: Models,
+}
+
+impl Shape {
+    const fn of(demand: &Demand) -> Self {
+        let share = demand.share();
+        match share {
+            0 => Self {
+                cpu_milli: demand.cpu_milli,
+                gpus: 0,
+                share: 0,
+                models: Models::ANY,
+            },
+            _ => Self {
+                cpu_milli: demand.cpu_milli,
+                gpus: demand.gpus,
+                share,
+                models: demand.models,
+            },
+        }
+    }
+
+    const fn gpu_total(&self) -> u32 {
+        self.gpus as u32 * self.share as u32
+    }
+}
+
+/// Work that competes for the same room: so many GPUs, whole or shared, of these models.
+#[derive(Clone, Debug)]
+struct Kind {
+    /// The mean of the shapes of this kind.
+    typical: Shape,
+    /// How often a task comes that asks for at least as much of everything, counted in
+    /// places of this kind, of all tasks.
+    demanded: f64,
+}
+
+/// What is left of a node, whichever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rest {
+    cpu_milli: u32,
+    /// Descending.
+    gpu_milli: [u16; GPUS_MAX],
+    model: u8,
+}
+
+impl Rest {
+    fn of(node: &Node, room: &Room, state: State) -> Self {
+        // A node that takes no work has nothing left.
+        let open = state == State::Open;
+        let rest = Self {
+            cpu_milli: if open { room.cpu_milli } else { 0 },
+            gpu_milli: if open { room.gpu_milli } else { [0; GPUS_MAX] },
+            model: node.model,
+        };
+        rest.sorted()
+    }
+
+    fn sorted(mut self) -> Self {
+        self.gpu_milli.sort_unstable_by(|a, b| b.cmp(a));
+        self
+    }
+
+    fn idle(&self) -> u32 {
+        self.gpu_milli.iter().map(|&rest| u32::from(rest)).sum()
+    }
+
+    /// How many have at least this much left.
+    fn with_left(&self, share: u16) -> usize {
+        self.gpu_milli.iter().filter(|&&rest| rest >= share).count()
+    }
+
+    fn fits(&self, shape: &Shape) -> bool {
+        shape.cpu_milli <= self.cpu_milli
+            && (shape.gpus == 0
+                || shape.models.contains(self.model)
+                    && self.with_left(shape.share) >= usize::from(shape.gpus))
+    }
+
+    /// What is left once the shape, which fits, has taken its GPUs: a share from the
+    /// `at`-th, several from the first.
+    fn without(mut self, shape: &Shape, at: usize) -> Self {
+        self.cpu_milli -= shape.cpu_milli;
+        for rest in &mut self.gpu_milli[at..at + usize::from(shape.gpus)] {
+            *rest -= shape.share;
+        }
+        self.sorted()
+    }
+
+    /// How many of the kind, and nothing else, would fit.
+    fn room_for(&self, kind: &Shape) -> u16 {
+        if !kind.models.contains(self.model) {
+            return 0;
+        }
+        let by_gpu = match kind.share {
+            WHOLE => (self.with_left(WHOLE) / usize::from(kind.gpus)) as u32,
+            share => self.gpu_milli.iter().map(|rest| u32::from(rest / share)).sum(),
+        };
+        let by_cpu = self.cpu_milli.checked_div(kind.cpu_milli);
+        by_gpu.min(by_cpu.unwrap_or(u32::MAX)) as u16
+    }
+}
+
+/// Where a demand could go on a node.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// The state it would leave.
+    state: u32,
+    /// What the GPU it would take has left now.
+    rest: u16,
+}
+
+/// Where the demands of a shape could go on each node.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    /// [`Ledger::changes`] when they were true.
+    changes: u64,
+    /// By node: its ways, from where to where; none if nobody looked yet.
+    each: Vec<Option<(u32, u32)>>,
+}
+
+/// What a place costs, in thousandths of a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Terms {
+    /// GPU that work to come can no longer use there, beyond what this work takes.
+    pub unusable: f64,
+    /// Room for kinds of work that may run short, at its price.
+    pub scarcity: f64,
+    /// A hundredth of the GPU left idle there.
+    pub spread: f64,
+}
+
+impl Terms {
+    /// Their sum: the place with the least is taken.
+    #[must_use]
+    pub fn cost(&self) -> f64 {
+        self.unusable + self.scarcity + self.spread
+    }
+}
+
+/// The policy and what it has learnt.
+#[derive(Clone, Debug)]
+pub struct Cosmos {
+    /// What came, and how many when it was learnt from last.
+    counts: BTreeMap<Shape, u64>,
+    total: u64,
+    learnt: u64,
+    /// GPU that a task asks for in the mean, in thousandths.
+    mean_milli: f64,
+    /// All futures, one after another.
+    futures: Vec<Shape>,
+    kinds: Vec<Kind>,
+    /// The least that any work with GPUs needs.
+    least_cpu: u32,
+    least_share: u32,
+
+    /// All states met, with their worth, the sum over the futures, and room for each of
+    /// the kinds.
+    states: Vec<Rest>,
+    numbers: BTreeMap<Rest, u32>,
+    worths: Vec<Option<u32>>,
+    rooms: Vec<u16>,
+    /// At which decision a state was looked at last, and its least cost and the rest of
+    /// the GPU to take then.
+    looked: Vec<(u64, f64, u16)>,
+    decisions: u64,
+
+    /// The state of each node; room at the site for each kind; idle GPU of the site.
+    at: Vec<u32>,
+    supply: Vec<u64>,
+    idle: u64,
+    changes: u64,
+
+    shapes: BTreeMap<Shape, Places>,
+    ways: Vec<Way>,
+    /// Kinds with a price now.
+    prices: Vec<(usize, f64)>,
+}
+
+impl Cosmos {
+    /// Knows what work is typical; that may be nothing.
+    #[must_use]
+    pub fn new(typical: &Typical) -> Self {
+        let mut counts = BTreeMap::new();
+        for (demand, count) in typical.all() {
+            *counts.entry(Shape::of(demand)).or_default() += u64::from(*count);
+        }
+        let total = counts.values().sum();
+        let mut cosmos = Self {
+            counts,
+            total,
+            learnt: 0,
+            mean_milli: 1.0,
+            futures: Vec::new(),
+            kinds: Vec::new(),
+            least_cpu: 0,
+            least_share: 0,
+            states: Vec::new(),
+            numbers: BTreeMap::new(),
+            worths: Vec::new(),
+            rooms: Vec::new(),
+            looked: Vec::new(),
+            decisions: 0,
+            at: Vec::new(),
+            supply: Vec::new(),
+            idle: 0,
+            changes: 0,
+            shapes: BTreeMap::new(),
+            ways: Vec::new(),
+            prices: Vec::new(),
+        };
+        cosmos.learn();
+        cosmos
+    }
+
+    /// Everything that depends on what work is expected, anew.
+    fn learn(&mut self) {
+        self.learnt = self.total;
+        // Most frequent first, so that little changes in the futures when little does.
+        let mut shapes: Vec<_> = self.counts.iter().map(|(&s, &count)| (count, s)).collect();
+        shapes.sort_unstable_by(|a, b| b.cmp(a));
+        let total = self.total.max(1) as f64;
+        let asked = |&(count, s): &(u64, Shape)| count * u64::from(s.gpu_total());
+        self.mean_milli = shapes.iter().map(asked).sum::<u64>() as f64 / total;
+
+        self.futures.clear();
+        let mut stream = Stream::new(0, Tile(0), Purpose::Work);
+        let mut upto = 0;
+        let bounds: Vec<u64> = (shapes.iter())
+            .map(|(count, _)| {
+                upto += count;
+                upto
+            })
+            .collect();
+        for _ in 0..if upto > 0 { FUTURES * HORIZON } else { 0 } {
+            let drawn = stream.below(upto);
+            self.futures.push(shapes[bounds.partition_point(|&b| b <= drawn)].1);
+        }
+        let with_gpus = || shapes.iter().map(|(_, s)| s).filter(|s| s.gpus > 0);
+        self.least_cpu = with_gpus().map(|s| s.cpu_milli).min().unwrap_or(0);
+        self.least_share = with_gpus().map(|s| s.share.into()).min().unwrap_or(0);
+
+        self.learn_kinds(&shapes);
+        self.forget();
+    }
+
+    fn learn_kinds(&mut self, shapes: &[(u64, Shape)]) {
+        // Count, and sums of CPU and shares.
+        let mut sums = BTreeMap::<(u8, bool, Models), (u64, u64, u64)>::new();
+        for (count, s) in shapes.iter().filter(|(_, s)| s.gpus > 0) {
+            let sum = sums.entry((s.gpus, s.share < WHOLE, s.models)).or_default();
+            sum.0 += count;
+            sum.1 += count * u64::from(s.cpu_milli);
+            sum.2 += count * u64::from(s.share);
+        }
+        let mut kinds: Vec<(u64, Shape)> = (sums.into_iter())
+            .map(|((gpus, _, models), (count, cpu, share))| {
+                let typical = Shape {
+                    cpu_milli: (cpu / count) as u32,
+                    gpus,
+                    share: ((share + count / 2) / count) as u16,
+                    models,
+                };
+                (count, typical)
+            })
+            .collect();
+        kinds.sort_by_key(|(count, kind)| core::cmp::Reverse(count * u64::from(kind.gpu_total())));
+        kinds.truncate(KINDS_MAX);
+        let needs_as_much = |other: &Shape, kind: &Shape| {
+            let per_gpu = |a: &Shape, b: &Shape| u64::from(a.cpu_milli) * u64::from(b.gpus);
+            other.gpus >= kind.gpus
+                && other.share >= kind.share
+                && per_gpu(other, kind) >= per_gpu(kind, other)
+                && other.models.0 & !kind.models.0 == 0
+        };
+        let demanded = |kind: &Shape| {
+            let others = kinds.iter().filter(|(_, other)| needs_as_much(other, kind));
+            let places = others.map(|(count, other)| count * u64::from(other.gpus / kind.gpus));
+            places.sum::<u64>() as f64 / self.total.max(1) as f64
+        };
+        self.kinds = (kinds.iter())
+            .map(|&(_, typical)| Kind {
+                typical,
+                demanded: demanded(&typical),
+            })
+            .collect();
+    }
+
+    /// Forgets all states; the next decision meets them anew.
+    fn forget(&mut self) {
+        self.states.clear();
+        self.numbers.clear();
+        self.worths.clear();
+        self.rooms.clear();
+        self.looked.clear();
+        self.at.clear();
+        self.supply = vec![0; self.kinds.len()];
+        self.idle = 0;
+        self.changes = 0;
+        self.shapes.clear();
+        self.ways.clear();
+    }
+
+    /// The number of a state.
+    fn number(&mut self, rest: Rest) -> u32 {
+        if let Some(&number) = self.numbers.get(&rest) {
+            return number;
+        }
+        let number = self.states.len() as u32;
+        self.numbers.insert(rest, number);
+        self.states.push(rest);
+        self.worths.push(None);
+        self.looked.push((0, 0.0, 0));
+        let rooms = self.kinds.iter().map(|kind| rest.room_for(&kind.typical));
+        self.rooms.extend(rooms);
+        number
+    }
+
+    fn rooms_of(&self, state: u32) -> &[u16] {
+        let kinds = self.kinds.len();
+        &self.rooms[state as usize * kinds..][..kinds]
+    }
+
+    /// Takes in what changed in the ledger.
+    fn follow(&mut self, ledger: &Ledger) {
+        for node in ledger.changed_since(self.changes) {
+            let i = node as usize;
+            let rest = Rest::of(&ledger.nodes()[i], ledger.room(node), ledger.state(node));
+            let now = self.number(rest);
+            let was = self.at.get(i).copied();
+            for kind in 0..self.kinds.len() {
+                let was = was.map_or(0, |was| self.rooms_of(was)[kind]);
+                self.supply[kind] += u64::from(self.rooms_of(now)[kind]);
+                self.supply[kind] -= u64::from(was);
+            }
+            self.idle += u64::from(rest.idle());
+            match was {
+                Some(was) => {
+                    self.idle -= u64::from(self.states[was as usize].idle());
+                    self.at[i] = now;
+                }
+                // Nothing was known, so all nodes come, in their order.
+                None => self.at.push(now),
+            }
+        }
+        self.changes = ledger.changes();
+    }
+
+    /// GPU that the futures would fill, summed over them, in thousandths.
+    fn worth(&mut self, state: u32) -> u32 {
+        if let Some(worth) = self.worths[state as usize] {
+            return worth;
+        }
+        let rest = self.states[state as usize];
+        let futures = self.futures.chunks(HORIZON);
+        let worth = futures.map(|future| self.filled(rest, future)).sum();
+        self.worths[state as usize] = Some(worth);
+        worth
+    }
+
+    /// GPU that one future would fill.
+    fn filled(&self, mut rest: Rest, future: &[Shape]) -> u32 {
+        let before = rest.idle();
+        let mut idle = before;
+        for task in future {
+            if idle < self.least_share || rest.cpu_milli < self.least_cpu {
+                break;
+            }
+            if task.cpu_milli > rest.cpu_milli || !task.models.contains(rest.model) {
+                continue;
+            }
+            match task.gpus {
+                0 => {}
+                1 => {
+                    // The tightest, as the least of (what it leaves, which).
+                    let mut tightest = u16::MAX;
+                    for (g, &left) in (0..).zip(&rest.gpu_milli) {
+                        let leaves = left.wrapping_sub(task.share);
+                        let key = if leaves <= WHOLE { leaves << 3 | g } else { u16::MAX };
+                        tightest = tightest.min(key);
+                    }
+                    if tightest == u16::MAX {
+                        continue;
+                    }
+                    rest.gpu_milli[usize::from(tightest & 7)] -= task.share;
+                }
+                several => {
+                    if rest.with_left(WHOLE) < usize::from(several) {
+                        continue;
+                    }
+                    let whole = rest.gpu_milli.iter_mut().filter(|left| **left == WHOLE);
+                    whole.take(several.into()).for_each(|left| *left = 0);
+                }
+            }
+            rest.cpu_milli -= task.cpu_milli;
+            idle -= task.gpu_total();
+        }
+        before - idle
+    }
+
+    /// What room for each kind is worth now.
+    fn price(&mut self) {
+        self.prices.clear();
+        let tasks = self.idle as f64 / self.mean_milli.max(1.0);
+        for (number, kind) in self.kinds.iter().enumerate() {
+            let demand = kind.demanded * tasks;
+            if demand <= 0.0 {
+                continue;
+            }
+            let over = self.supply[number] as f64 + 0.5 - demand;
+            let sigma = over / libm::sqrt(demand);
+            if sigma < AMPLE_SIGMA {
+                let short = 0.5 * libm::erfc(sigma * core::f64::consts::FRAC_1_SQRT_2);
+                let price = short * f64::from(kind.typical.gpu_total());
+                self.prices.push((number, price));
+            }
+        }
+    }
+
+    /// What going from one state to another costs work that takes so much GPU.
+    fn terms(&mut self, from: u32, to: u32, taken: u32) -> Terms {
+        let lost = f64::from(self.worth(from)) - f64::from(self.worth(to));
+        let (before, after) = (self.rooms_of(from), self.rooms_of(to));
+        let fewer = |kind: usize| f64::from(before[kind]) - f64::from(after[kind]);
+        let scarcity = self.prices.iter().map(|&(kind, price)| fewer(kind) * price);
+        Terms {
+            unusable: lost / FUTURES as f64 - f64::from(taken),
+            scarcity: scarcity.sum(),
+            spread: f64::from(self.states[to as usize].idle()) * SPREAD_PERCENT / 100.0,
+        }
+    }
+
+    /// Where the shape could go in a state: on one of each equal GPUs.
+    fn ways_of(&mut self, state: u32, shape: &Shape) -> (u32, u32) {
+        let rest = self.states[state as usize];
+        let first = self.ways.len() as u32;
+        if rest.fits(shape) {
+            let last = if shape.gpus == 1 { GPUS_MAX } else { 1 };
+            for at in 0..last {
+                let left = rest.gpu_milli[at];
+                let equal = at > 0 && rest.gpu_milli[at - 1] == left;
+                if left < shape.share || equal {
+                    continue;
+                }
+                let state = self.number(rest.without(shape, at));
+                self.ways.push(Way { state, rest: left });
+            }
+        }
+        (first, self.ways.len() as u32)
+    }
+
+    /// The place that costs least; none where the demand fits nowhere now.
+    pub(super) fn choose(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
+        let shape = Shape::of(demand);
+        *self.counts.entry(shape).or_default() += 1;
+        self.total += 1;
+        if self.total >= 2 * self.learnt {
+            self.learn();
+        }
+        self.choose_among(ledger, demand, None)
+    }
+
+    /// The same, without learning from it, and not on that node.
+    pub(super) fn choose_among(
+        &mut self,
+        ledger: &Ledger,
+        demand: &Demand,
+        not_on: Option<u32>,
+    ) -> Option<Choice> {
+        let full = self.states.len() > STATES_MAX
+            || self.shapes.len() >= SHAPES_MAX
+            || self.ways.len() > WAYS_MAX;
+        if full {
+            self.forget();
+        }
+        let shape = Shape::of(demand);
+        self.follow(ledger);
+        self.price();
+        self.decisions += 1;
+        let mut places = self.shapes.remove(&shape).unwrap_or_default();
+        places.each.resize(ledger.nodes().len(), None);
+        for node in ledger.changed_since(places.changes) {
+            places.each[node as usize] = None;
+        }
+        places.changes = ledger.changes();
+
+        let mut best: Option<(f64, u32, u16)> = None;
+        let mut fresh = 0;
+        for node in 0..ledger.nodes().len() as u32 {
+            if !ledger.fits(node, demand) || not_on == Some(node) {
+                continue;
+            }
+            let state = self.at[node as usize];
+            let (when, mut cost, mut rest) = self.looked[state as usize];
+            if when != self.decisions {
+                let spent = fresh > FRESH_MAX * FRESH_PER_WORTH && best.is_some();
+                let place = &mut places.each[node as usize];
+                let (first, last) = match *place {
+                    Some(known) => known,
+                    None if spent => continue,
+                    None => {
+                        fresh += 1;
+                        *place.insert(self.ways_of(state, &shape))
+                    }
+                };
+                let ways = first as usize..last as usize;
+                let unknown = (self.ways[ways.clone()].iter())
+                    .filter(|o| self.worths[o.state as usize].is_none())
+                    .count();
+                if unknown > 0 && spent {
+                    continue;
+                }
+                fresh += unknown * FRESH_PER_WORTH;
+                cost = f64::INFINITY;
+                for i in ways {
+                    let way = self.ways[i];
+                    let terms = self.terms(state, way.state, demand.gpu_total());
+                    if terms.cost() < cost {
+                        (cost, rest) = (terms.cost(), way.rest);
+                    }
+                }
+                self.looked[state as usize] = (self.decisions, cost, rest);
+            }
+            if best.is_none_or(|(least, ..)| cost < least) {
+                best = Some((cost, node, rest));
+            }
+        }
+        self.shapes.insert(shape, places);
+        let (cost, node, rest) = best?;
+        let gpus = gpus_of(ledger.room(node), demand, rest);
+        Some(Choice { node, gpus, score: score(cost) })
+    }
+
+    /// What the demand would cost on a node, on the GPU where it costs least; none where
+    /// it does not fit.
+    pub fn explain(&mut self, ledger: &Ledger, node: u32, demand: &Demand) -> Option<Terms> {
+        self.follow(ledger);
+        self.price();
+        if !ledger.fits(node, demand) {
+            return None;
+        }
+        let state = self.at[node as usize];
+        let (first, last) = self.ways_of(state, &Shape::of(demand));
+        let ways = self.ways.split_off(first as usize);
+        debug_assert_eq!(ways.len(), (last - first) as usize);
+        let terms = ways.iter().map(|o| self.terms(state, o.state, demand.gpu_total()));
+        terms.min_by(|a, b| a.cost().total_cmp(&b.cost()))
+    }
+}
+
+/// The GPUs to take: for a share the first with just this much left.
+fn gpus_of(room: &Room, demand: &Demand, rest: u16) -> u8 {
+    if demand.gpus != 1 || demand.share() == 0 {
+        return room.snuggest(demand);
+    }
+    let at = room.gpu_milli.iter().position(|&left| left == rest);
+    at.map_or(0, |g| 1 << g)
+}
+
+/// A cost as a score, of which more is better: thousandths of a GPU below 100 GPUs.
+fn score(cost: f64) -> u32 {
+    (100_000.0 - libm::round(cost)).clamp(0.0, f64::from(u32::MAX)) as u32
+}
