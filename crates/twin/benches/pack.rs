@@ -161,26 +161,27 @@ fn experiments(folder: &Path, list: &str, policy: Policy) -> Value {
     })
 }
 
-/// What the authors call a policy.
-const fn published_name(policy: Policy) -> Option<&'static str> {
+/// What the authors call a policy; our own is held against their best.
+const fn published_name(policy: Policy) -> &'static str {
     match policy {
-        Policy::Random => Some("Random"),
-        Policy::DotProd => Some("DotProd"),
-        Policy::GpuClustering => Some("GpuClustering"),
-        Policy::GpuPacking => Some("GpuPacking"),
-        Policy::BestFit => Some("BestFit"),
-        Policy::Fgd => Some("FGD"),
+        Policy::Random => "Random",
+        Policy::DotProd => "DotProd",
+        Policy::GpuClustering => "GpuClustering",
+        Policy::GpuPacking => "GpuPacking",
+        Policy::BestFit => "BestFit",
+        Policy::Fgd | Policy::Cosmos => "FGD",
     }
 }
 
 /// The published allocation and fragmentation of a policy on a list.
-fn published(table: &str, list: &str, name: &str, arrived: u32) -> Option<[f64; 2]> {
+fn published(table: &str, list: &str, name: &str, arrived: u32) -> [f64; 2] {
     let mut rows = table
         .lines()
         .map(|line| line.split(',').collect::<Vec<_>>());
     let arrived = arrived.to_string();
-    let row = rows.find(|row| row[..3] == [list, name, arrived.as_str()])?;
-    Some([row[3].parse().ok()?, row[5].parse().ok()?])
+    let row = rows.find(|row| row[..3] == [list, name, arrived.as_str()]);
+    let row = row.unwrap_or_else(|| panic!("published.csv has no {list} {name} {arrived}"));
+    [3, 5].map(|at| row[at].parse().unwrap_or(f64::NAN))
 }
 
 type Row<'a> = (&'a str, Policy, Value);
@@ -195,7 +196,7 @@ fn page(options: &Options, rows: &[Row<'_>]) -> String {
          The experiment of Weng et al., *Beware of Fragmentation* (ATC 2023), on the lists of the openb trace: 1,213 nodes \
          with 6,212 GPUs, means of the seeds {} to {}. *Allocated* is in percent of the cluster's GPU, when work worth 100 % \
          and 130 % of it has arrived; *fragmented* in percent of what is idle, at 100 %. Differences are ours less the \
-         published mean. *Seconds* are wall and processor time of one experiment, its draw and its report included; *p50* and \
+         published mean, which for `cosmos` is that of FGD. *Seconds* are wall and processor time of one experiment, its draw and its report included; *p50* and \
          *p99* the time of a decision, the worst of the ten seeds; *RSS* the most memory a process held that ran all ten, \
          lists included.\n\n\
          | list | policy | at 100 % | published | difference | at 130 % | published | difference | fragmented | difference | wall s | longest | CPU s | p50 µs | p99 µs | RSS MB |\n\
@@ -204,36 +205,30 @@ fn page(options: &Options, rows: &[Row<'_>]) -> String {
         SEEDS.start(),
         SEEDS.end(),
     );
-    let mut furthest = (0.0_f64, 0.0_f64);
+    // Of the published policies, of `random`, and what ours gains, list by list.
+    let (mut furthest, mut random, mut gains) = (0.0_f64, 0.0_f64, Vec::new());
     for (list, policy, figures) in rows {
-        let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
         let name = published_name(*policy);
+        let of = |key: &str| figures[key].as_f64().unwrap_or(f64::NAN);
+        let each = |key: &str, i: usize| figures[key][i].as_f64().unwrap_or(f64::NAN);
         write!(page, "| {list} | {policy} ").expect("a string takes everything");
         for (i, arrived) in AT.into_iter().enumerate() {
-            let ours = number(&figures["allocated"][i]);
-            match name.and_then(|name| published(&table, list, name, arrived)) {
-                Some([theirs, _]) => {
-                    let far = match policy {
-                        Policy::Random => &mut furthest.1,
-                        _ => &mut furthest.0,
-                    };
-                    *far = far.max((ours - theirs).abs());
-                    write!(page, "| {ours:.3} | {theirs:.3} | {:+.3} ", ours - theirs)
-                }
-                None => write!(page, "| {ours:.3} | – | – "),
+            let ours = each("allocated", i);
+            let [theirs, _] = published(&table, list, name, arrived);
+            match policy {
+                Policy::Random => random = random.max((ours - theirs).abs()),
+                Policy::Cosmos if i > 0 => {}
+                Policy::Cosmos => gains.push(ours - theirs),
+                _ => furthest = furthest.max((ours - theirs).abs()),
             }
-            .expect("a string takes everything");
+            write!(page, "| {ours:.3} | {theirs:.3} | {:+.3} ", ours - theirs)
+                .expect("a string takes everything");
         }
-        let ours = number(&figures["fragmented"][0]);
-        match name.and_then(|name| published(&table, list, name, AT[0])) {
-            Some([_, theirs]) => write!(page, "| {ours:.2} | {:+.2} ", ours - theirs),
-            None => write!(page, "| {ours:.2} | – "),
-        }
-        .expect("a string takes everything");
-        let of = |key: &str| number(&figures[key]);
+        let (ours, [_, theirs]) = (each("fragmented", 0), published(&table, list, name, AT[0]));
         writeln!(
             page,
-            "| {:.3} | {:.3} | {:.3} | {:.1} | {:.1} | {:.1} |",
+            "| {ours:.2} | {:+.2} | {:.3} | {:.3} | {:.3} | {:.1} | {:.1} | {:.1} |",
+            ours - theirs,
             of("wall_seconds"),
             of("wall_seconds_max"),
             of("cpu_seconds"),
@@ -243,11 +238,13 @@ fn page(options: &Options, rows: &[Row<'_>]) -> String {
         )
         .expect("a string takes everything");
     }
+    let least = gains.iter().copied().fold(f64::INFINITY, f64::min);
+    let mean = gains.iter().sum::<f64>() / gains.len() as f64;
     writeln!(
         page,
-        "\nFurthest from a published mean: {:.3} points, `random` {:.3}. Asked for: 0.3, `random` 0.6; \
-         1 s an experiment, p99 200 µs, 50 MB.",
-        furthest.0, furthest.1,
+        "\nFurthest from a published mean: {furthest:.3} points, `random` {random:.3} (asked for: 0.3 and 0.6). \
+         `cosmos` allocates {mean:.2} points more than the published FGD at 100 % in the mean of the lists and at least \
+         {least:.2} on each (asked for: 0.5 and 0.3). Asked for besides: 1 s an experiment, p99 200 µs, 50 MB.",
     )
     .expect("a string takes everything");
     page

@@ -174,7 +174,11 @@ impl Rest {
         }
         let by_gpu = match kind.share {
             WHOLE => (self.with_left(WHOLE) / usize::from(kind.gpus)) as u32,
-            share => self.gpu_milli.iter().map(|rest| u32::from(rest / share)).sum(),
+            share => self
+                .gpu_milli
+                .iter()
+                .map(|rest| u32::from(rest / share))
+                .sum(),
         };
         let by_cpu = self.cpu_milli.checked_div(kind.cpu_milli);
         by_gpu.min(by_cpu.unwrap_or(u32::MAX)) as u16
@@ -314,7 +318,8 @@ impl Cosmos {
             .collect();
         for _ in 0..if upto > 0 { FUTURES * HORIZON } else { 0 } {
             let drawn = stream.below(upto);
-            self.futures.push(shapes[bounds.partition_point(|&b| b <= drawn)].1);
+            self.futures
+                .push(shapes[bounds.partition_point(|&b| b <= drawn)].1);
         }
         let with_gpus = || shapes.iter().map(|(_, s)| s).filter(|s| s.gpus > 0);
         self.least_cpu = with_gpus().map(|s| s.cpu_milli).min().unwrap_or(0);
@@ -456,7 +461,11 @@ impl Cosmos {
                     let mut tightest = u16::MAX;
                     for (g, &left) in (0..).zip(&rest.gpu_milli) {
                         let leaves = left.wrapping_sub(task.share);
-                        let key = if leaves <= WHOLE { leaves << 3 | g } else { u16::MAX };
+                        let key = if leaves <= WHOLE {
+                            leaves << 3 | g
+                        } else {
+                            u16::MAX
+                        };
                         tightest = tightest.min(key);
                     }
                     if tightest == u16::MAX {
@@ -608,7 +617,11 @@ impl Cosmos {
         self.shapes.insert(shape, places);
         let (cost, node, rest) = best?;
         let gpus = gpus_of(ledger.room(node), demand, rest);
-        Some(Choice { node, gpus, score: score(cost) })
+        Some(Choice {
+            node,
+            gpus,
+            score: score(cost),
+        })
     }
 
     /// What the demand would cost on a node, on the GPU where it costs least; none where
@@ -623,7 +636,9 @@ impl Cosmos {
         let (first, last) = self.ways_of(state, &Shape::of(demand));
         let ways = self.ways.split_off(first as usize);
         debug_assert_eq!(ways.len(), (last - first) as usize);
-        let terms = ways.iter().map(|o| self.terms(state, o.state, demand.gpu_total()));
+        let terms = ways
+            .iter()
+            .map(|o| self.terms(state, o.state, demand.gpu_total()));
         terms.min_by(|a, b| a.cost().total_cmp(&b.cost()))
     }
 }
