@@ -180,6 +180,11 @@ pub(crate) struct Pack {
     )]
     pub(crate) policies: Vec<Policies>,
 
+    /// How many placed pods may be moved for each hundred arrivals, to make room for
+    /// pods that fit nowhere; what is not used is saved up
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub(crate) migrate: u32,
+
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

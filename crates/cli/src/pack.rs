@@ -36,6 +36,7 @@ struct Packed {
     pods: String,
     order: Option<String>,
     seed: u64,
+    migrate: u32,
     wall_seconds: f64,
     cpu_seconds: f64,
     peak_rss_bytes: u64,
@@ -74,6 +75,7 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
                 preference: &draw.preference,
                 policy,
                 seed: *seed,
+                migrate: asked.migrate,
             };
             let host = Host::now();
             let outcome = experiment.run(stopwatch());
@@ -84,6 +86,7 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
                 pods: name(&pods_file),
                 order: file.as_deref().map(name),
                 seed: *seed,
+                migrate: asked.migrate,
                 wall_seconds,
                 cpu_seconds,
                 peak_rss_bytes: rehearsal::peak_rss_bytes(),

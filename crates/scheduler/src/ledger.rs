@@ -174,6 +174,14 @@ impl Room {
         self.gpu_whole = self.gpu_milli.iter().filter(|&&m| m == WHOLE).count() as u8;
     }
 
+    fn give_back(&mut self, claim: &Claim) {
+        self.cpu_milli += claim.cpu_milli;
+        self.memory_mib += claim.memory_mib;
+        for g in (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1) {
+            self.gpu_milli[g] += claim.share;
+        }
+    }
+
     const fn holds(&self, demand: &Demand) -> bool {
         matches!(self.state, State::Open)
             && demand.cpu_milli <= self.cpu_milli
@@ -292,6 +300,26 @@ impl Ledger {
             && (demand.gpus == 0 || demand.models.contains(self.nodes[i].model))
     }
 
+    /// Whether the demand would fit there once these claims were returned.
+    #[must_use]
+    pub fn would_fit<'c>(
+        &self,
+        node: u32,
+        demand: &Demand,
+        returned: impl IntoIterator<Item = &'c Claim>,
+    ) -> bool {
+        let i = node as usize;
+        if demand.gpus > 0 && !demand.models.contains(self.nodes[i].model) {
+            return false;
+        }
+        let mut room = self.rooms[i];
+        for claim in returned {
+            room.give_back(claim);
+        }
+        room.tally();
+        room.holds(demand)
+    }
+
     /// Whether the demand would fit some node that is not lost, were all empty.
     #[must_use]
     pub fn could_ever_fit(&self, demand: &Demand) -> bool {
@@ -402,12 +430,9 @@ impl Ledger {
         self.touch(node);
         let built = &self.nodes[node as usize];
         let room = &mut self.rooms[node as usize];
-        room.cpu_milli += claim.cpu_milli;
-        room.memory_mib += claim.memory_mib;
-        for g in (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1) {
-            room.gpu_milli[g] += claim.share;
-            assert!(room.gpu_milli[g] <= WHOLE, "a GPU share was returned twice");
-        }
+        room.give_back(claim);
+        let whole = room.gpu_milli.iter().all(|&left| left <= WHOLE);
+        assert!(whole, "a GPU share was returned twice");
         assert!(
             room.cpu_milli <= built.cpu_milli && room.memory_mib <= built.memory_mib,
             "a claim was returned twice"

@@ -28,6 +28,7 @@ fn pack(trace: &Trace, policy: Policy, draw: &Draw) -> Outcome {
         preference: &draw.preference,
         policy,
         seed: 1,
+        migrate: 0,
     };
     experiment.run(|| Duration::ZERO)
 }

@@ -372,7 +372,7 @@ impl Cosmos {
     }
 
     /// Forgets all states; the next decision meets them anew.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.states.clear();
         self.numbers.clear();
         self.worths.clear();
@@ -538,24 +538,17 @@ impl Cosmos {
         (first, self.ways.len() as u32)
     }
 
-    /// The place that costs least; none where the demand fits nowhere now.
-    pub(super) fn choose(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
-        let shape = Shape::of(demand);
-        *self.counts.entry(shape).or_default() += 1;
+    /// Learns from an arrival.
+    pub fn arrived(&mut self, demand: &Demand) {
+        *self.counts.entry(Shape::of(demand)).or_default() += 1;
         self.total += 1;
         if self.total >= 2 * self.learnt {
             self.learn();
         }
-        self.choose_among(ledger, demand, None)
     }
 
-    /// The same, without learning from it, and not on that node.
-    pub(super) fn choose_among(
-        &mut self,
-        ledger: &Ledger,
-        demand: &Demand,
-        not_on: Option<u32>,
-    ) -> Option<Choice> {
+    /// The place that costs least; none where the demand fits nowhere now.
+    pub fn choose(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
         let full = self.states.len() > STATES_MAX
             || self.shapes.len() >= SHAPES_MAX
             || self.ways.len() > WAYS_MAX;
@@ -576,7 +569,7 @@ impl Cosmos {
         let mut best: Option<(f64, u32, u16)> = None;
         let mut fresh = 0;
         for node in 0..ledger.nodes().len() as u32 {
-            if !ledger.fits(node, demand) || not_on == Some(node) {
+            if !ledger.fits(node, demand) {
                 continue;
             }
             let state = self.at[node as usize];
@@ -655,4 +648,225 @@ fn gpus_of(room: &Room, demand: &Demand, rest: u16) -> u8 {
 /// A cost as a score, of which more is better: thousandths of a GPU below 100 GPUs.
 fn score(cost: f64) -> u32 {
     (100_000.0 - libm::round(cost)).clamp(0.0, f64::from(u32::MAX)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn node(cpu_milli: u32, gpus: u8, model: u8) -> Node {
+        Node {
+            cpu_milli,
+            memory_mib: 262_144,
+            gpus,
+            model,
+            coolant: 0,
+            idle_watts: 0.0,
+            gpu_watts: 0.0,
+            cpu_watts: 0.0,
+        }
+    }
+
+    fn demand(cpu_milli: u32, gpus: u8, gpu_milli: u16) -> Demand {
+        Demand {
+            cpu_milli,
+            memory_mib: 1_024,
+            gpus,
+            gpu_milli,
+            models: Models::ANY,
+        }
+    }
+
+    fn told(list: &[Demand]) -> Cosmos {
+        Cosmos::new(&Typical::of(list))
+    }
+
+    fn cost_on(cosmos: &mut Cosmos, ledger: &Ledger, node: u32, demand: &Demand) -> Terms {
+        let terms = cosmos.explain(ledger, node, demand);
+        terms.expect("it fits there")
+    }
+
+    #[test]
+    fn gpu_that_no_work_to_come_has_the_cpu_for_is_unusable() {
+        // Everyone wants a whole GPU and 8 CPUs; 16 are there for two GPUs. Who takes 9
+        // CPUs leaves 7 and a GPU that nobody can use: 1,000. Who takes 8 leaves all.
+        let mut cosmos = told(&[demand(8_000, 1, 1_000)]);
+        let ledger = Ledger::new(vec![node(16_000, 2, 0), node(64_000, 2, 0)]);
+        let heavy = demand(9_000, 1, 1_000);
+        assert_eq!(cost_on(&mut cosmos, &ledger, 0, &heavy).unusable, 1_000.0);
+        assert_eq!(cost_on(&mut cosmos, &ledger, 1, &heavy).unusable, 0.0);
+        let usual = demand(8_000, 1, 1_000);
+        assert_eq!(cost_on(&mut cosmos, &ledger, 0, &usual).unusable, 0.0);
+        // Work without GPUs that takes the CPU of one of them costs that GPU.
+        let plain = demand(1_000, 0, 0);
+        assert_eq!(cost_on(&mut cosmos, &ledger, 0, &plain).unusable, 1_000.0);
+        assert_eq!(cosmos.choose(&ledger, &plain).unwrap().node, 1);
+    }
+
+    #[test]
+    fn a_share_goes_where_the_rest_of_the_gpu_is_of_use() {
+        // Everyone takes 400. Of a whole GPU 200 stay that nobody takes, so it is worth
+        // 800, and with 600 taken 400. The 600 cost nothing on a whole GPU, and would
+        // cost what is taken from 800 left: 200 stay, of 800: 800 − 0 − 600 = 200.
+        let mut cosmos = told(&[demand(1_000, 1, 400)]);
+        let mut ledger = Ledger::new(vec![node(64_000, 2, 0)]);
+        let large = demand(1_000, 1, 600);
+        assert_eq!(cost_on(&mut cosmos, &ledger, 0, &large).unusable, -200.0);
+        let claim = ledger.claim_on(0, &demand(1_000, 1, 200), 0b01);
+        claim.expect("an empty node takes it");
+        assert_eq!(cost_on(&mut cosmos, &ledger, 0, &large).unusable, -200.0);
+        assert_eq!(cosmos.choose(&ledger, &large).unwrap().gpus, 0b10);
+    }
+
+    #[test]
+    fn the_fuller_of_two_nodes_that_cost_the_same() {
+        let mut cosmos = told(&[demand(1_000, 1, 1_000)]);
+        let mut ledger = Ledger::new(vec![node(64_000, 4, 0), node(64_000, 4, 0)]);
+        let one = demand(1_000, 1, 1_000);
+        ledger.claim(1, &one).unwrap();
+        let (first, second) = (
+            cost_on(&mut cosmos, &ledger, 0, &one),
+            cost_on(&mut cosmos, &ledger, 1, &one),
+        );
+        // A hundredth of 3,000 and of 2,000 left.
+        assert_eq!((first.spread, second.spread), (30.0, 20.0));
+        assert_eq!((first.unusable, second.unusable), (0.0, 0.0));
+        assert_eq!(cosmos.choose(&ledger, &one).unwrap().node, 1);
+    }
+
+    #[test]
+    fn room_has_a_price_once_it_may_run_short() {
+        let gang = demand(8_000, 8, 1_000);
+        let one = demand(1_000, 1, 1_000);
+        // One in nine is a gang, so half of the GPU asked for is asked for by gangs.
+        let list = [[one; 8].as_slice(), &[gang]].concat();
+        let mut cosmos = told(&list);
+        let mut ledger = Ledger::new(vec![node(64_000, 8, 0); 2]);
+        // 16 idle GPUs are 9 tasks of 16/9 GPUs, one of them a gang; there is room for 2.
+        // P(Poisson(1) > 2) in the normal approximation: ½ erfc((2.5 − 1) ÷ √2) = 0.0668.
+        let gangs = 0.066_807_2 * 8_000.0;
+        // Singles, or more: 16 of them, with room for 16: ½ erfc(0.5 ÷ 4 ÷ √2) = 0.4503.
+        let singles = 0.450_261_8 * 1_000.0;
+        let terms = cost_on(&mut cosmos, &ledger, 0, &one);
+        assert!((terms.scarcity - gangs - singles).abs() < 0.1, "{terms:?}");
+        // Once no node is whole there is no room for gangs left to lose.
+        for node in 0..2 {
+            ledger.claim(node, &one).unwrap();
+        }
+        let terms = cost_on(&mut cosmos, &ledger, 0, &one);
+        assert!(terms.scarcity < 1_000.0, "{terms:?}");
+    }
+
+    #[test]
+    fn scarce_models_are_kept_for_those_who_need_them() {
+        // Every other task needs model 1, of which there is one node in four.
+        let one = demand(1_000, 1, 1_000);
+        let bound = Demand {
+            models: Models(0b10),
+            ..one
+        };
+        let mut cosmos = told(&[one, bound]);
+        let nodes = vec![node(64_000, 4, 1), node(64_000, 8, 0), node(64_000, 4, 0)];
+        let ledger = Ledger::new(nodes);
+        assert_ne!(cosmos.choose(&ledger, &one).unwrap().node, 0);
+        assert_eq!(cosmos.choose(&ledger, &bound).unwrap().node, 0);
+    }
+
+    #[test]
+    fn it_learns_from_who_arrives() {
+        let mut cosmos = told(&[]);
+        let ledger = Ledger::new(vec![node(16_000, 2, 0), node(64_000, 2, 0)]);
+        // Knowing nothing, the first of equals; knowing that GPUs come with 8 CPUs each,
+        // the node that has CPUs to spare.
+        let plain = demand(1_000, 0, 0);
+        assert_eq!(cosmos.choose(&ledger, &plain).unwrap().node, 0);
+        for _ in 0..4 {
+            cosmos.arrived(&demand(8_000, 1, 1_000));
+        }
+        assert_eq!(cosmos.choose(&ledger, &plain).unwrap().node, 1);
+    }
+
+    #[test]
+    fn a_node_that_takes_no_work_is_no_room() {
+        let one = demand(1_000, 1, 1_000);
+        let mut cosmos = told(&[one]);
+        let mut ledger = Ledger::new(vec![node(64_000, 8, 0), node(64_000, 8, 0)]);
+        ledger.set_state(0, State::Parked);
+        assert_eq!(cosmos.choose(&ledger, &one).unwrap().node, 1);
+        assert_eq!((cosmos.supply[0], cosmos.idle), (8, 8_000));
+        ledger.set_state(0, State::Open);
+        assert_eq!(cosmos.choose(&ledger, &one).unwrap().node, 0);
+        assert_eq!((cosmos.supply[0], cosmos.idle), (16, 16_000));
+    }
+
+    fn any_shape() -> impl Strategy<Value = Shape> {
+        let cpus = prop::sample::select(vec![0_u32, 1_000, 4_000, 8_000]);
+        let shares = prop::sample::select(vec![100_u16, 300, 500, 1_000]);
+        (cpus, 0..5_u8, shares, 0..4_u32).prop_map(|(cpu_milli, gpus, gpu_milli, models)| {
+            let models = if models == 0 {
+                Models::ANY
+            } else {
+                Models(models)
+            };
+            Shape::of(&Demand {
+                cpu_milli,
+                memory_mib: 0,
+                gpus,
+                gpu_milli,
+                models,
+            })
+        })
+    }
+
+    proptest! {
+        /// One future, played on a ledger as the live system would.
+        #[test]
+        fn a_future_fills_what_the_ledger_would_give_it(
+            future in prop::collection::vec(any_shape(), 1..80),
+            gpus in 0..9_u8,
+            cpus in 0..40_u32,
+            model in 0..2_u8,
+        ) {
+            let node = node(cpus * 1_000, gpus, model);
+            let mut ledger = Ledger::new(vec![node]);
+            let rest = Rest::of(&node, ledger.room(0), State::Open);
+            let filled = told(&[]).filled(rest, &future);
+            let mut expected = 0;
+            for shape in &future {
+                let demand = Demand {
+                    cpu_milli: shape.cpu_milli,
+                    memory_mib: 0,
+                    gpus: shape.gpus,
+                    gpu_milli: shape.share,
+                    models: shape.models,
+                };
+                if ledger.claim(0, &demand).is_some() {
+                    expected += demand.gpu_total();
+                }
+            }
+            prop_assert_eq!(filled, expected);
+        }
+
+        /// What is kept per state is what the ledger says.
+        #[test]
+        fn room_for_a_kind_is_how_often_it_can_be_claimed(
+            shape in any_shape().prop_filter("asks for GPUs", |s| s.gpus > 0 && s.cpu_milli > 0),
+            gpus in 0..9_u8,
+            cpus in 0..40_u32,
+        ) {
+            let node = node(cpus * 1_000, gpus, 0);
+            let mut ledger = Ledger::new(vec![node]);
+            let room = Rest::of(&node, ledger.room(0), State::Open).room_for(&shape);
+            let demand = Demand {
+                cpu_milli: shape.cpu_milli,
+                memory_mib: 0,
+                gpus: shape.gpus,
+                gpu_milli: shape.share,
+                models: shape.models,
+            };
+            let claims = core::iter::from_fn(|| ledger.claim(0, &demand)).count();
+            prop_assert_eq!(usize::from(room), claims);
+        }
+    }
 }

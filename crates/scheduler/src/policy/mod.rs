@@ -19,10 +19,11 @@
 //! Deliberately absent: queues, preemption and heat ([`crate::placement`]).
 //!
 //! Tour: [`score`] the published policies one by one · [`fragmentation`] what nobody can
-//! use · [`cosmos`] our own policy.
+//! use · [`cosmos`] our own policy · [`migration`] what runs makes way.
 
 pub mod cosmos;
 pub mod fragmentation;
+pub mod migration;
 pub mod score;
 
 use alloc::collections::BTreeMap;
@@ -36,6 +37,7 @@ use machine::Stream;
 use crate::ledger::{Demand, GPUS_MAX, Ledger};
 pub use cosmos::{Cosmos, Terms};
 pub use fragmentation::{Fragmentation, Typical};
+pub use migration::{Move, Placed, Residents};
 
 /// How one place is preferred to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,6 +193,14 @@ impl Ranking {
     /// nowhere now. Has to be the ledger that was there from the start.
     pub fn choose(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
         if let Some(cosmos) = &mut self.cosmos {
+            cosmos.arrived(demand);
+        }
+        self.find(ledger, demand)
+    }
+
+    /// [`Self::choose`] for work that did not just arrive.
+    fn find(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
+        if let Some(cosmos) = &mut self.cosmos {
             return cosmos.choose(ledger, demand);
         }
         self.asked += 1;
@@ -337,6 +347,7 @@ mod tests {
             for (demand, back) in arrivals {
                 let mut fresh = kept.clone();
                 fresh.demands.clear();
+                fresh.cosmos.iter_mut().for_each(Cosmos::forget);
                 let choice = kept.choose(&ledger, &demand);
                 prop_assert_eq!(choice, fresh.choose(&ledger, &demand));
                 let fits = (0..12).any(|node| ledger.fits(node, &demand));

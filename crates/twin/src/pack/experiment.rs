@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use machine::{Purpose, Stream};
 use scheduler::ledger::{self, Demand, Ledger, WHOLE};
-use scheduler::policy::{Choice, Fragmentation, Policy, Ranking, Typical};
+use scheduler::policy::{Choice, Fragmentation, Placed, Policy, Ranking, Residents, Typical};
 use serde::Serialize;
 use wire::Tile;
 
@@ -90,6 +90,9 @@ pub struct Experiment<'a> {
     pub policy: Policy,
     /// Where the policy's own chance comes from.
     pub seed: u64,
+    /// How many placed pods may be moved for each hundred arrivals, to make room for
+    /// pods that fit nowhere; what is not used is saved up.
+    pub migrate: u32,
 }
 
 /// What came of it: a function of the experiment, but for the times.
@@ -219,17 +222,45 @@ impl Experiment<'_> {
         };
         let mut decisions = Vec::with_capacity(self.order.0.len());
         let (mut placed, mut dropped, mut arrived) = (0, 0, 0_u64);
+        let (mut residents, mut moved) = (Residents::new(nodes.len()), 0);
+        // Moves that may be made, in hundredths.
+        let mut credit = 0;
         for &pod in &self.order.0 {
             let demand = &demands[pod as usize];
             arrived += u64::from(demand.gpu_total());
             let before = clock();
             let choice = ranking.choose(&ledger, demand);
             decisions.push(clock().saturating_sub(before));
+            let work = decisions.len() as u64 - 1;
+            credit += self.migrate;
             match choice {
                 Some(Choice { node, gpus, .. }) => {
                     let claim = ledger.claim_on(node, demand, gpus);
-                    claim.expect("a policy chooses among places that fit");
+                    let claim = claim.expect("a policy chooses among places that fit");
                     placed += 1;
+                    if self.migrate > 0 {
+                        let demand = *demand;
+                        residents.place(
+                            node,
+                            Placed {
+                                work,
+                                demand,
+                                claim,
+                            },
+                        );
+                    }
+                }
+                // The curve counts GPU, so nobody moves for work that asks for none.
+                None if demand.gpu_total() > 0 && credit >= 100 => {
+                    let most = (credit / 100) as usize;
+                    match ranking.make_room(&mut ledger, &mut residents, work, demand, most) {
+                        Some(moves) => {
+                            credit -= 100 * moves.len() as u32;
+                            moved += moves.len() as u64;
+                            placed += 1;
+                        }
+                        None => dropped += 1,
+                    }
                 }
                 None => dropped += 1,
             }
@@ -245,7 +276,7 @@ impl Experiment<'_> {
             curve: pencil.end(),
             placed,
             dropped,
-            moved: 0,
+            moved,
             decisions,
         }
     }
