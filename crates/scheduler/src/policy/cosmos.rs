@@ -31,7 +31,8 @@
 //!
 //! What will come is taken from what came: from the list the policy is told, if it is,
 //! and from every arrival, learnt anew each time their number has doubled. There are no
-//! weights to tune; nothing in it knows a trace.
+//! weights to tune; nothing in it knows a trace
+//! (`docs/decisions/2026-11-21-the-cosmos-policy-places-by-worth.md`).
 //!
 //! # How it is kept
 //!
@@ -40,6 +41,8 @@
 //! could go there, until the node changes. Prices are of this moment, so costs are added
 //! up anew for each decision. The work of a decision is bounded ([`FRESH_MAX`]): beyond
 //! that it passes over places nobody looked at yet, as long as it has found one.
+//!
+//! Deliberately absent: moving what runs ([`super::migration`]), queues and heat.
 
 use alloc::collections::BTreeMap;
 use alloc::vec;

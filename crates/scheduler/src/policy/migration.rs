@@ -37,10 +37,9 @@ pub struct Placed {
 #[derive(Clone, Debug)]
 pub struct Residents {
     each: Vec<Vec<Placed>>,
-    /// How often anything changed, and that count when room for a demand was sought in
-    /// vain.
-    changes: u64,
-    vain: BTreeMap<Demand, (u64, usize)>,
+    /// For which demands room was sought in vain, and with how many moves, since
+    /// anything moved: where work was only added since, it would be in vain again.
+    vain: BTreeMap<Demand, usize>,
 }
 
 /// Work that moved.
@@ -60,14 +59,12 @@ impl Residents {
     pub fn new(nodes: usize) -> Self {
         Self {
             each: vec![Vec::new(); nodes],
-            changes: 0,
             vain: BTreeMap::new(),
         }
     }
 
     /// Notes work that was placed.
     pub fn place(&mut self, node: u32, placed: Placed) {
-        self.changes += 1;
         self.each[node as usize].push(placed);
     }
 
@@ -101,13 +98,7 @@ impl Ranking {
         most: usize,
     ) -> Option<Vec<Move>> {
         let most = most.min(MOVES_MAX);
-        let sought = (residents.changes, most);
-        if most == 0
-            || residents
-                .vain
-                .get(demand)
-                .is_some_and(|&v| v.0 == sought.0 && v.1 >= most)
-        {
+        if most <= residents.vain.get(demand).copied().unwrap_or(0) {
             return None;
         }
         let mut clearings = Vec::new();
@@ -118,11 +109,8 @@ impl Ranking {
         let mut tried = clearings.iter().take(TRIES_MAX);
         let made = tried.find_map(|c| self.attempt(ledger, residents, work, demand, c));
         match made {
-            None => _ = residents.vain.insert(*demand, sought),
-            Some(_) => {
-                residents.changes += 1;
-                residents.vain.clear();
-            }
+            None => _ = residents.vain.insert(*demand, most),
+            Some(_) => residents.vain.clear(),
         }
         made
     }
