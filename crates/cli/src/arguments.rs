@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use scheduler::Policy;
 use twin::universe::{Override, SettingError, Sweep};
 
 const EXIT_CODES: &str = "\
@@ -13,6 +14,20 @@ Exit codes:
   2    the request was wrong; nothing was run
   130  stopped by Ctrl-C";
 
+const PACK: &str = "\
+Examples:
+  cosmos twin pack --trace DIR --pods openb_pod_list_default.csv --seed 1 --policy fgd
+                                               one policy, an order drawn from a seed
+  cosmos twin pack --trace DIR --pods openb_pod_list_default.csv \\
+      --order DIR/orders --policy all          all policies on the published orders
+
+Pods arrive until what they ask for is worth 130 % of the cluster's GPU. Each is placed
+at once or dropped; none leaves.
+
+Exit codes:
+  0  fine
+  2  the request was wrong; nothing was run";
+
 const EXAMPLES: &str = "\
 Examples:
   cosmos universes                             which universes there are
@@ -21,6 +36,8 @@ Examples:
   cosmos twin run matroska --set thermos.enabled=false
                                                the same without Thermos: they burn
   cosmos twin run openb --trace DIR            a GPU cluster's trace, with heat
+  cosmos twin pack --trace DIR --pods FILE --seed 1 --policy all
+                                               how policies pack a list of pods
   cosmos twin run ./mine.toml --seed 7         your own, with other chance
   cosmos twin sweep loop --set thermos.gain=0.1/h..2.4/h:24
                                                one run for each of 24 values
@@ -66,6 +83,10 @@ pub(crate) enum Rehearsal {
     /// Rehearse a universe once for each value of one key, and find where its behaviour changes.
     #[command(after_help = EXIT_CODES)]
     Sweep(SweepRun),
+    /// Pack a list of pods into an empty cluster, one arrival at a time, and see how
+    /// much of its GPU is allocated and how much of the rest is of no use.
+    #[command(after_help = PACK)]
+    Pack(Pack),
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +141,75 @@ pub(crate) struct Settled {
     /// Show no progress
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pack {
+    /// A folder with lists of nodes and pods in the format of the openb trace
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace: PathBuf,
+
+    /// The list of pods: the name of a file in DIR, or a path
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pods: PathBuf,
+
+    /// The list of nodes, likewise
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "openb_node_list_gpu_node.csv"
+    )]
+    pub(crate) nodes: PathBuf,
+
+    /// Who arrives when: a list of pod names, plain or gzipped; a folder stands for
+    /// those in it that begin with the last word of the pods' list. May be repeated
+    #[arg(long = "order", value_name = "FILE")]
+    pub(crate) orders: Vec<PathBuf>,
+
+    /// Where chance comes from: ties, the policy `random` and, without --order, the
+    /// order itself [default: with --order the number behind `seed` in its name, else 42]
+    #[arg(long = "seed", value_name = "N", value_delimiter = ',')]
+    pub(crate) seeds: Vec<u64>,
+
+    /// Who decides; several compare themselves
+    #[arg(
+        long = "policy",
+        value_name = "NAME",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub(crate) policies: Vec<Policies>,
+
+    /// How many placed pods may be moved for each hundred arrivals, to make room for
+    /// pods that fit nowhere; what is not used is saved up
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub(crate) migrate: u32,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A `--policy`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Policies {
+    One(Policy),
+    All,
+}
+
+impl FromStr for Policies {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == "all" {
+            return Ok(Self::All);
+        }
+        let policy = name.parse().map(Self::One);
+        policy.map_err(|scheduler::policy::UnknownPolicy| {
+            let names = Policy::ALL.map(Policy::name).join(", ");
+            format!("expected {names} or all")
+        })
+    }
 }
 
 #[derive(Debug, Args)]

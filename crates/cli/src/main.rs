@@ -4,11 +4,12 @@
 //! says what is wrong. What happens in a universe is the twin's affair.
 //!
 //! Tour: [`arguments`] what can be asked · [`universes`] which universes there
-//! are · [`run`] rehearsing them · [`progress`] how far it is · [`complaint`]
+//! are · [`run`] rehearsing them · [`pack`] packing a list into a cluster · [`progress`] how far it is · [`complaint`]
 //! how what is wrong is said.
 
 mod arguments;
 mod complaint;
+mod pack;
 mod progress;
 mod run;
 mod universes;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let (json, done) = match &arguments.command {
         Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
         Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
+        Command::Twin(Rehearsal::Pack(asked)) => (asked.json, pack::pack(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),
     };
     done.unwrap_or_else(|error| {

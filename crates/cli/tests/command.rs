@@ -145,3 +145,141 @@ fn nothing_is_coloured_that_no_terminal_shows() {
     let (_, out, err) = cosmos(&folder, &["twin", "run", "nothing"]);
     assert!(!format!("{out}{err}").contains('\u{1b}'));
 }
+
+/// A folder with a cluster of two nodes and a list of four pods.
+fn packable() -> TempDir {
+    let folder = folder(&[]);
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "nodes.csv",
+        "sn,cpu_milli,memory_mib,gpu,model\na,8000,65536,2,T4\nb,8000,65536,2,T4\nc,8000,65536,0,\n",
+    );
+    let head = "name,cpu_milli,memory_mib,num_gpu,gpu_milli\n";
+    write(
+        "pods_x.csv",
+        &format!(
+            "{head}p,1000,1024,1,500\nq,1000,1024,1,1000\nr,1000,1024,0,0\ns,9000,1024,1,500\n"
+        ),
+    );
+    write("free.csv", &format!("{head}p,1000,1024,0,0\n"));
+    write("x.seed5.names", "p\nq\nr\ns\np-tuned-0\n");
+    write("wrong", "p\nz\n");
+    folder
+}
+
+const PACK: [&str; 8] = [
+    "twin",
+    "pack",
+    "--trace",
+    ".",
+    "--nodes",
+    "nodes.csv",
+    "--pods",
+    "pods_x.csv",
+];
+
+#[test]
+fn packing_says_what_came_of_it_in_the_keys_it_promised() {
+    let folder = packable();
+    let asked = |more: &[&str]| cosmos(&folder, &[&PACK[..], more].concat());
+    let (code, out, err) = asked(&["--order", "x.seed5.names", "--policy", "bestfit", "--json"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let result: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    for (key, value) in [
+        ("policy", serde_json::json!("bestfit")),
+        ("pods", serde_json::json!("pods_x.csv")),
+        ("seed", serde_json::json!(5)),
+        ("placed", serde_json::json!(4)),
+        // `s` wants more CPU than any node has.
+        ("dropped", serde_json::json!(1)),
+    ] {
+        assert_eq!(result[key], value, "{key}");
+    }
+    assert!(result["wall_seconds"].as_f64().unwrap() > 0.0);
+    assert!(result["peak_rss_bytes"].as_u64().unwrap() > 0);
+    // Worth 0.5, 1.5, 2 and 2.5 of 4 GPUs.
+    let curve = result["curve"].as_array().unwrap();
+    assert_eq!(curve[9]["arrived_percent"], 50);
+    assert_eq!(curve[9]["allocated_percent"], 37.5);
+    let keys: Vec<&String> = curve[9].as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "allocated_percent",
+            "arrived_percent",
+            "fragmented_of_idle_percent"
+        ]
+    );
+
+    let (code, out, _) = asked(&["--order", "x.seed5.names", "--policy", "bestfit"]);
+    assert_eq!(code, 0);
+    assert!(
+        out.contains("in the order of x.seed5.names, seed 5"),
+        "{out}"
+    );
+    assert!(out.contains("4 pods placed, 1 dropped"), "{out}");
+
+    // A folder stands for the orders of the list, and several are compared.
+    let (code, out, _) = asked(&["--order", ".", "--policy", "fgd,random", "--json"]);
+    assert_eq!(code, 0);
+    let several: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(several["experiments"].as_array().unwrap().len(), 2);
+    assert_eq!(several["means"][1]["policy"], "fgd");
+    let (code, out, _) = asked(&["--seed", "1,2", "--policy", "all"]);
+    assert_eq!(code, 0);
+    assert!(
+        out.contains("means of 2 experiments for each policy"),
+        "{out}"
+    );
+}
+
+#[test]
+fn packing_refuses_what_it_cannot_pack() {
+    let folder = packable();
+    for (more, says) in [
+        (
+            &["--seed", "1", "--policy", "best"][..],
+            "expected random, dotprod",
+        ),
+        (&["--seed", "1"], "--policy <NAME>"),
+        (
+            &["--order", "wrong", "--policy", "fgd"],
+            "wrong:2: found \"z\"; expected the name of a pod of ./pods_x.csv",
+        ),
+        (
+            &["--order", "none", "--policy", "fgd"],
+            "cannot read none: No such file",
+        ),
+        (
+            &[
+                "--order",
+                "x.seed5.names",
+                "--seed",
+                "1,2",
+                "--policy",
+                "fgd",
+            ],
+            "--seed: found 2 seeds beside --order",
+        ),
+    ] {
+        let (code, out, err) = cosmos(&folder, &[&PACK[..], more].concat());
+        assert_eq!((code, out.as_str()), (2, ""), "{more:?}");
+        assert!(err.contains(says), "{more:?}: {err}");
+    }
+    let free = [
+        "twin",
+        "pack",
+        "--trace",
+        ".",
+        "--nodes",
+        "nodes.csv",
+        "--pods",
+        "free.csv",
+    ];
+    let (code, _, err) = cosmos(&folder, &[&free[..], &["--policy", "fgd"]].concat());
+    assert_eq!(code, 2);
+    assert!(
+        err.starts_with("error: ./free.csv: found 1 pods of which none asks for GPU"),
+        "{err}"
+    );
+}

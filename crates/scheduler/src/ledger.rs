@@ -38,7 +38,7 @@ pub struct Node {
 }
 
 /// A set of GPU models, a bit each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Models(pub u32);
 
 impl Models {
@@ -53,7 +53,7 @@ impl Models {
 }
 
 /// What a piece of work needs at once, all of it on one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Demand {
     /// Thousandths of a CPU.
     pub cpu_milli: u32,
@@ -75,6 +75,15 @@ impl Demand {
             0 => 0,
             1 => self.gpu_milli,
             _ => WHOLE,
+        }
+    }
+
+    /// Its bit in [`Room::kinds`]; 0 if it takes no GPU.
+    #[must_use]
+    pub const fn kind(&self) -> u16 {
+        match kind(self.gpus as u32, self.share()) {
+            None => 0,
+            Some(kind) => 1 << kind,
         }
     }
 
@@ -106,17 +115,27 @@ pub struct Claim {
     pub memory_mib: u32,
 }
 
+/// How claims use GPUs: a share of one, or this many whole ones.
+const KINDS: usize = GPUS_MAX + 1;
+
 /// What is free on one node.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Room {
-    cpu_milli: u32,
-    memory_mib: u32,
-    gpu_milli: [u16; GPUS_MAX],
-    /// Sum, largest, and number of untouched ones of the above.
-    gpu_total: u16,
-    gpu_widest: u16,
-    gpu_whole: u8,
+pub struct Room {
+    /// Thousandths of a CPU.
+    pub cpu_milli: u32,
+    /// Memory.
+    pub memory_mib: u32,
+    /// The share left of each GPU, in thousandths; 0 where there is no GPU.
+    pub gpu_milli: [u16; GPUS_MAX],
+    /// Their sum.
+    pub gpu_total: u16,
+    /// The largest of them.
+    pub gpu_widest: u16,
+    /// How many of them are untouched.
+    pub gpu_whole: u8,
     claims: u16,
+    /// How many claims hold a share of one GPU, at 0, or so many whole ones.
+    kinds: [u16; KINDS],
     state: State,
 }
 
@@ -141,6 +160,7 @@ impl Room {
             gpu_widest: 0,
             gpu_whole: 0,
             claims: 0,
+            kinds: [0; KINDS],
             state: State::Open,
         };
         room.gpu_milli[..usize::from(node.gpus)].fill(WHOLE);
@@ -154,6 +174,14 @@ impl Room {
         self.gpu_whole = self.gpu_milli.iter().filter(|&&m| m == WHOLE).count() as u8;
     }
 
+    fn give_back(&mut self, claim: &Claim) {
+        self.cpu_milli += claim.cpu_milli;
+        self.memory_mib += claim.memory_mib;
+        for g in (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1) {
+            self.gpu_milli[g] += claim.share;
+        }
+    }
+
     const fn holds(&self, demand: &Demand) -> bool {
         matches!(self.state, State::Open)
             && demand.cpu_milli <= self.cpu_milli
@@ -164,6 +192,40 @@ impl Room {
                 n => n <= self.gpu_whole,
             }
     }
+
+    /// The GPUs of a claim that takes the least it can: for a share the GPU with
+    /// the least room that is enough, otherwise untouched ones; the first of equals.
+    /// A bit each; meaningless for a demand that does not fit.
+    #[must_use]
+    pub fn snuggest(&self, demand: &Demand) -> u8 {
+        let share = demand.share();
+        if demand.gpus == 1 {
+            let roomy =
+                (0..GPUS_MAX).filter(|&g| self.gpu_milli[g] >= share && self.gpu_milli[g] > 0);
+            return roomy
+                .min_by_key(|&g| self.gpu_milli[g])
+                .map_or(0, |g| 1 << g);
+        }
+        let whole = (0..GPUS_MAX).filter(|&g| self.gpu_milli[g] == WHOLE);
+        (whole.take(demand.gpus.into())).fold(0, |gpus, g| gpus | 1 << g)
+    }
+
+    /// How GPUs are used there: bit 0 is set if a claim holds a share of one, bit
+    /// *n* if a claim holds *n* whole ones.
+    #[must_use]
+    pub fn kinds(&self) -> u16 {
+        (0..KINDS).fold(0, |set, kind| set | u16::from(self.kinds[kind] > 0) << kind)
+    }
+}
+
+/// The bit of [`Room::kinds`] that work of so many GPUs and such a share of each
+/// falls under; none without GPUs.
+const fn kind(gpus: u32, share: u16) -> Option<usize> {
+    match (gpus, share) {
+        (0, _) => None,
+        (1, share) if share < WHOLE => Some(0),
+        (gpus, _) => Some(gpus as usize),
+    }
 }
 
 /// Every node's books.
@@ -171,6 +233,9 @@ impl Room {
 pub struct Ledger {
     nodes: Vec<Node>,
     rooms: Vec<Room>,
+    /// How often anything changed, and that count at each node's last change.
+    changes: u64,
+    changed: Vec<u64>,
     /// One over the CPUs of the largest node, for scores between 0 and 1.
     per_cpu: f64,
 }
@@ -186,6 +251,8 @@ impl Ledger {
         let cpu_max = nodes.iter().map(|n| n.cpu_milli).max().unwrap_or(1).max(1);
         Self {
             rooms: nodes.iter().map(Room::of).collect(),
+            changes: 1,
+            changed: alloc::vec![1; nodes.len()],
             per_cpu: 1.0 / f64::from(cpu_max),
             nodes,
         }
@@ -197,6 +264,33 @@ impl Ledger {
         &self.nodes
     }
 
+    /// What is free on a node.
+    #[inline]
+    #[must_use]
+    pub fn room(&self, node: u32) -> &Room {
+        &self.rooms[node as usize]
+    }
+
+    /// How often anything changed. Whoever keeps what was true of a node notes this
+    /// beside it.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The nodes that changed since [`Self::changes`] was this; all of them if it
+    /// was 0.
+    #[inline]
+    pub fn changed_since(&self, changes: u64) -> impl Iterator<Item = u32> + '_ {
+        let changed = self.changed.iter().zip(0_u32..);
+        changed.filter_map(move |(&at, node)| (at > changes).then_some(node))
+    }
+
+    fn touch(&mut self, node: u32) {
+        self.changes += 1;
+        self.changed[node as usize] = self.changes;
+    }
+
     /// Whether the demand fits there now.
     #[inline]
     #[must_use]
@@ -204,6 +298,26 @@ impl Ledger {
         let i = node as usize;
         self.rooms[i].holds(demand)
             && (demand.gpus == 0 || demand.models.contains(self.nodes[i].model))
+    }
+
+    /// Whether the demand would fit there once these claims were returned.
+    #[must_use]
+    pub fn would_fit<'c>(
+        &self,
+        node: u32,
+        demand: &Demand,
+        returned: impl IntoIterator<Item = &'c Claim>,
+    ) -> bool {
+        let i = node as usize;
+        if demand.gpus > 0 && !demand.models.contains(self.nodes[i].model) {
+            return false;
+        }
+        let mut room = self.rooms[i];
+        for claim in returned {
+            room.give_back(claim);
+        }
+        room.tally();
+        room.holds(demand)
     }
 
     /// Whether the demand would fit some node that is not lost, were all empty.
@@ -266,39 +380,46 @@ impl Ledger {
         (node, f64::from(found), f64::from(asked))
     }
 
-    /// Gives the demand its share of a node, or nothing if it does not fit.
+    /// Gives the demand its share of a node, or nothing if it does not fit. Which
+    /// GPUs it gets says [`Room::snuggest`].
     pub fn claim(&mut self, node: u32, demand: &Demand) -> Option<Claim> {
         if !self.fits(node, demand) {
             return None;
         }
+        let gpus = self.room(node).snuggest(demand);
+        Some(self.take(node, demand, gpus))
+    }
+
+    /// Gives the demand these GPUs of a node, a bit each; nothing if it does not fit
+    /// there, or not on those, or they are too few or too many.
+    pub fn claim_on(&mut self, node: u32, demand: &Demand, gpus: u8) -> Option<Claim> {
+        let room = self.room(node);
+        let share = demand.share().max(1);
+        let roomy = (0..GPUS_MAX).all(|g| gpus >> g & 1 == 0 || room.gpu_milli[g] >= share);
+        let right = gpus.count_ones() == u32::from(demand.gpus) && roomy;
+        (right && self.fits(node, demand)).then(|| self.take(node, demand, gpus))
+    }
+
+    fn take(&mut self, node: u32, demand: &Demand, gpus: u8) -> Claim {
+        self.touch(node);
         let room = &mut self.rooms[node as usize];
-        let share = demand.share();
-        let mut gpus = 0_u8;
-        if demand.gpus == 1 {
-            // The GPU with the least room that is enough; the first of equals.
-            let roomy =
-                (0..GPUS_MAX).filter(|&g| room.gpu_milli[g] >= share && room.gpu_milli[g] > 0);
-            gpus = roomy
-                .min_by_key(|&g| room.gpu_milli[g])
-                .map_or(0, |g| 1 << g);
-        } else {
-            let whole = (0..GPUS_MAX).filter(|&g| room.gpu_milli[g] == WHOLE);
-            whole.take(demand.gpus.into()).for_each(|g| gpus |= 1 << g);
-        }
         let claim = Claim {
             gpus,
-            share,
+            share: demand.share(),
             cpu_milli: demand.cpu_milli,
             memory_mib: demand.memory_mib,
         };
         room.cpu_milli -= claim.cpu_milli;
         room.memory_mib -= claim.memory_mib;
         for g in (0..GPUS_MAX).filter(|g| gpus >> g & 1 == 1) {
-            room.gpu_milli[g] -= share;
+            room.gpu_milli[g] -= claim.share;
         }
         room.claims += 1;
+        if let Some(kind) = kind(gpus.count_ones(), claim.share) {
+            room.kinds[kind] += 1;
+        }
         room.tally();
-        Some(claim)
+        claim
     }
 
     /// Returns what was claimed.
@@ -306,19 +427,20 @@ impl Ledger {
     /// # Panics
     /// If more comes back than the node has: a claim was returned twice.
     pub fn release(&mut self, node: u32, claim: &Claim) {
+        self.touch(node);
         let built = &self.nodes[node as usize];
         let room = &mut self.rooms[node as usize];
-        room.cpu_milli += claim.cpu_milli;
-        room.memory_mib += claim.memory_mib;
-        for g in (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1) {
-            room.gpu_milli[g] += claim.share;
-            assert!(room.gpu_milli[g] <= WHOLE, "a GPU share was returned twice");
-        }
+        room.give_back(claim);
+        let whole = room.gpu_milli.iter().all(|&left| left <= WHOLE);
+        assert!(whole, "a GPU share was returned twice");
         assert!(
             room.cpu_milli <= built.cpu_milli && room.memory_mib <= built.memory_mib,
             "a claim was returned twice"
         );
         room.claims -= 1;
+        if let Some(kind) = kind(claim.gpus.count_ones(), claim.share) {
+            room.kinds[kind] -= 1;
+        }
         room.tally();
     }
 
@@ -337,6 +459,7 @@ impl Ledger {
 
     /// Claims stay when a node's state changes; whoever changes it returns them.
     pub fn set_state(&mut self, node: u32, state: State) {
+        self.touch(node);
         self.rooms[node as usize].state = state;
     }
 

@@ -39,6 +39,7 @@ pub mod guard;
 pub mod lease;
 pub mod ledger;
 pub mod placement;
+pub mod policy;
 pub mod thermos;
 
 pub use admission::{Admission, Outward};
@@ -49,4 +50,5 @@ pub use guard::Guard;
 pub use lease::{Lease, Leases};
 pub use ledger::{Claim, Demand, Ledger, Models};
 pub use placement::{Job, SiteScheduler};
+pub use policy::{Policy, Ranking};
 pub use thermos::{Signal, Thermos};

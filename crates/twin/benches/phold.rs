@@ -12,6 +12,8 @@ use std::{env, fs};
 use twin::engine::phold::{self, Model, Reach, Reference};
 use wire::{Instant, Nanos};
 
+mod host;
+
 /// Members of a cell.
 const MEMBERS: u32 = 1_000;
 
@@ -315,22 +317,6 @@ fn runner_name(runner: Runner) -> String {
     }
 }
 
-fn machine() -> String {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = (cpuinfo.lines())
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or("unknown processor", |(_, name)| name.trim());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let rustc = Command::new("rustc").arg("-V").output();
-    let rustc = rustc.map_or_else(
-        |_| "unknown rustc".to_owned(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    );
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or_default();
-    format!("{cores} cores, {model}, {rustc}, load average {load} at the end")
-}
-
 fn page(options: &Options, rows: &[Row<'_>]) -> String {
     let Options {
         lps,
@@ -352,7 +338,7 @@ fn page(options: &Options, rows: &[Row<'_>]) -> String {
          on two cores; it was not run here.\n\n\
          | model | runner | events | wall s | M events/s | median | M events/s per core | × binary heap | bytes per LP | history |\n\
          |---|---|--:|--:|--:|--:|--:|--:|--:|---|\n",
-        machine(),
+        host::machine(),
         WARM_UP,
     );
     for &(&(variant, runner), figures) in rows {
@@ -410,7 +396,7 @@ fn json(options: &Options, rows: &[Row<'_>]) -> String {
     });
     format!(
         "{{\"machine\":\"{}\",\"lps\":{},\"seconds\":{},\"rounds\":{},\"rows\":[{}]}}",
-        machine(),
+        host::machine(),
         options.lps,
         options.seconds,
         options.rounds,

@@ -15,6 +15,8 @@ use twin::observer::Nobody;
 use twin::rehearsal::{Request, Universe, simulate};
 use twin::universe::{Document, Override};
 
+mod host;
+
 /// A universe and what is changed in it.
 struct Case {
     name: &'static str,
@@ -187,27 +189,6 @@ fn rehearse(options: &Options, case: &Case) -> Value {
     })
 }
 
-fn machine() -> String {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = (cpuinfo.lines())
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or("unknown processor", |(_, name)| name.trim());
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory = (memory.lines())
-        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next())
-        .and_then(|kib| kib.parse::<f64>().ok())
-        .map_or(f64::NAN, |kib| kib / f64::from(1 << 20));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let rustc = Command::new("rustc").arg("-V").output();
-    let rustc = rustc.map_or_else(
-        |_| "unknown rustc".to_owned(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    );
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or_default();
-    format!("{cores} cores, {model}, {memory:.0} GiB, {rustc}, load average {load} at the end")
-}
-
 type Row<'a> = (&'a Case, Value, Option<Value>);
 
 fn page(options: &Options, rows: &[Row<'_>]) -> String {
@@ -229,7 +210,7 @@ fn page(options: &Options, rows: &[Row<'_>]) -> String {
          | universe | tiles | simulated | threads | wall s | CPU s | events | M events/s | peak RSS | bytes per tile | history | broken |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|---|\n",
         command.trim_end_matches(" --"),
-        machine(),
+        host::machine(),
         options.threads,
         if options.threads_check {
             " Each ran again on one thread and ended with the same history, which the benchmark asserts."

@@ -349,6 +349,14 @@ impl Host {
         }
     }
 
+    /// Seconds since then: by the clock on the wall, and of processor time.
+    #[must_use]
+    pub fn elapsed_seconds(&self) -> (f64, f64) {
+        let after = Self::now();
+        let wall = after.wall.duration_since(self.wall).as_secs_f64();
+        (wall, after.cpu_seconds - self.cpu_seconds)
+    }
+
     /// Fills in what the run since then cost.
     pub fn measure(&self, summary: &mut Summary) {
         let after = Self::now();

@@ -141,20 +141,24 @@ const MEMORY_MIB_MAX: u64 = 1 << 30;
 const SECONDS_MAX: u64 = 946_080_000;
 
 impl Trace {
-    /// Reads both lists from a folder.
+    /// Reads both lists from a folder; absolute paths from where they say.
     ///
     /// # Errors
     /// The first thing that is wrong; see [`TraceError`].
-    pub fn read(folder: &Path, nodes: &str, pods: &str) -> Result<Self, TraceError> {
-        let open = |name: &str, what| {
+    pub fn read(
+        folder: &Path,
+        nodes: impl AsRef<Path>,
+        pods: impl AsRef<Path>,
+    ) -> Result<Self, TraceError> {
+        let open = |name: &Path, what| {
             let file = folder.join(name);
             match File::open(&file) {
                 Ok(open) => Ok((open, file)),
                 Err(source) => Err(TraceError::File { file, what, source }),
             }
         };
-        let (nodes, nodes_file) = open(nodes, "nodes")?;
-        let (pods, pods_file) = open(pods, "pods")?;
+        let (nodes, nodes_file) = open(nodes.as_ref(), "nodes")?;
+        let (pods, pods_file) = open(pods.as_ref(), "pods")?;
         Self::parse((nodes, &nodes_file), (pods, &pods_file))
     }
 
