@@ -120,6 +120,17 @@ pub struct Claim {
     pub memory_mib: u32,
 }
 
+impl Claim {
+    const fn new(demand: &Demand, gpus: u8) -> Self {
+        Self {
+            gpus,
+            share: demand.share(),
+            cpu_milli: demand.cpu_milli,
+            memory_mib: demand.memory_mib,
+        }
+    }
+}
+
 /// How claims use GPUs: a share of one, or this many whole ones.
 const KINDS: usize = GPUS_MAX + 1;
 
@@ -179,7 +190,7 @@ impl Room {
         self.gpu_whole = self.gpu_milli.iter().filter(|&&m| m == WHOLE).count() as u8;
     }
 
-    const fn holds(&self, demand: &Demand) -> bool {
+    pub(crate) const fn holds(&self, demand: &Demand) -> bool {
         matches!(self.state, State::Open)
             && demand.cpu_milli <= self.cpu_milli
             && demand.memory_mib <= self.memory_mib
@@ -225,6 +236,21 @@ impl Room {
         gpu.min(of(self.cpu_milli, demand.cpu_milli))
             .min(of(self.memory_mib, demand.memory_mib))
             .min(u16::MAX.into())
+    }
+
+    /// Takes what the demand asks for, as [`Ledger::claim`] does.
+    pub(crate) fn claim(&mut self, demand: &Demand) -> Claim {
+        let claim = Claim::new(demand, self.snuggest(demand));
+        self.hold(&claim);
+        claim
+    }
+
+    /// Whether what a claim names is free.
+    pub(crate) fn has(&self, claim: &Claim) -> bool {
+        let gpus = (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1);
+        claim.cpu_milli <= self.cpu_milli
+            && claim.memory_mib <= self.memory_mib
+            && gpus.into_iter().all(|g| claim.share <= self.gpu_milli[g])
     }
 
     /// Takes what a claim names.
@@ -376,29 +402,16 @@ impl Ledger {
         }
     }
 
-    /// How many would fit there, were it empty; none once it is lost.
+    /// How many would fit there, were it open and empty.
     #[must_use]
-    pub fn copies_when_empty(&self, node: u32, demand: &Demand) -> u32 {
-        let (built, room) = (&self.nodes[node as usize], &self.rooms[node as usize]);
+    pub fn copies_when_built(&self, node: u32, demand: &Demand) -> u32 {
+        let built = &self.nodes[node as usize];
         let allowed = demand.gpus == 0 || demand.models.contains(built.model);
-        if room.state == State::Lost || !allowed || demand.share() > WHOLE {
+        if !allowed || demand.share() > WHOLE {
             0
         } else {
             Room::of(built).copies(demand)
         }
-    }
-
-    /// Whether the demand would fit some node that is not lost, were all empty.
-    #[must_use]
-    pub fn could_ever_fit(&self, demand: &Demand) -> bool {
-        self.nodes.iter().zip(&self.rooms).any(|(node, room)| {
-            room.state != State::Lost
-                && demand.cpu_milli <= node.cpu_milli
-                && demand.memory_mib <= node.memory_mib
-                && demand.gpus <= node.gpus
-                && demand.share() <= WHOLE
-                && (demand.gpus == 0 || demand.models.contains(node.model))
-        })
     }
 
     /// How loosely the demand would sit there, 0 for a perfect fit to 1: the
@@ -469,12 +482,7 @@ impl Ledger {
     }
 
     fn take(&mut self, node: u32, demand: &Demand, gpus: u8) -> Claim {
-        let claim = Claim {
-            gpus,
-            share: demand.share(),
-            cpu_milli: demand.cpu_milli,
-            memory_mib: demand.memory_mib,
-        };
+        let claim = Claim::new(demand, gpus);
         self.hold(node, &claim);
         claim
     }
@@ -599,7 +607,7 @@ mod tests {
             ..demand(1_000, gpus, 1_000)
         };
         assert!(!ledger.fits(0, &picky(1)));
-        assert!(!ledger.could_ever_fit(&picky(1)));
+        assert_eq!(ledger.copies_when_built(0, &picky(1)), 0);
         assert!(ledger.fits(0, &picky(0)));
     }
 
