@@ -21,21 +21,33 @@ use wire::Instant;
 
 use crate::ledger::{Ledger, State};
 
-use super::choose::too_hot;
+use super::choose::{Nowhere, too_hot};
 use super::evidence::{Evidence, Funnel, Test};
-use super::job::{Job, Resources};
+use super::job::Job;
 use super::queue::{Front, Turn, Waiting};
 use super::reserve::Reservation;
 use super::{Effect, Obstacle, Outlook, Overrun, SiteScheduler, decided, won};
 
 /// What the order goes by: the lowest first.
-type Rank = (bool, Reverse<u8>, u64, Turn);
+pub(super) type Rank = (bool, Reverse<u8>, u64, Turn);
+
+/// What keeps a job from starting.
+enum Hold {
+    /// No domain has room for it.
+    Room,
+    /// Others come first.
+    Turn(Obstacle),
+    /// All the room there is, is reserved.
+    Reserved,
+    /// The nodes with room fell to something else.
+    Nowhere(Nowhere),
+}
 
 /// Why a job does not start, and what was seen of the nodes if they were looked at.
 pub(super) type Held = (Obstacle, Option<Evidence>);
 
 impl SiteScheduler {
-    fn rank(&self, waiting: &Waiting) -> Rank {
+    pub(super) fn rank(&self, waiting: &Waiting) -> Rank {
         let job = &waiting.job;
         let turn = (waiting.arrived, job.id);
         // Shares are not negative, so their bits are in their order.
@@ -104,11 +116,10 @@ impl SiteScheduler {
             return Err((Obstacle::general(Reason::NotItsTurn, (waited, bound)), None));
         }
         let head = self.head(now).expect("it waits and is admitted");
-        let tried = self.try_start(now, id, head, out);
-        if tried.is_err() && head == id && self.preempt(now, id, out) {
-            return Ok(());
+        match self.try_start(now, id, head, out) {
+            Err(_) if head == id && self.preempt(now, id, out) => Ok(()),
+            tried => tried.map_err(|hold| self.held(now, &job, head, hold)),
         }
-        tried
     }
 
     /// Starts everything that can start, in order.
@@ -167,65 +178,84 @@ impl SiteScheduler {
         id: u64,
         head: u64,
         out: &mut impl FnMut(Effect),
-    ) -> Result<(), Held> {
+    ) -> Result<(), Hold> {
         let job = self.queue.get(id).expect("it waits").job;
-        let is_head = id == head;
-        if !is_head {
-            // Where the head's start is not known, going ahead is a matter of turns.
+        if !self.queue.is_possible(&job) {
+            return Err(Hold::Room);
+        }
+        if id != head {
             self.look_ahead(now, head);
+            // Where the head's start is not known, going ahead is a matter of turns.
             if let Outlook::Unknown(_) = self.outlook
                 && let Some(obstacle) = self.out_of_turn(now, &job, head)
             {
-                return Err((obstacle, None));
+                return Err(Hold::Turn(obstacle));
             }
         }
-        if !self.queue.is_possible(&job) {
-            let tally = self.queue.tally(&job);
-            let funnel = self.view(None).funnel_of(&job, tally);
-            let reason = shortage(&self.ledger, &job, &funnel);
-            let evidence = Evidence {
-                funnel,
-                ..Evidence::default()
-            };
-            return Err((self.shortage(&job, reason), Some(evidence)));
-        }
-        let reservation = match &self.outlook {
-            Outlook::Known(kept) if !is_head => {
-                let end = self.limit(&job).map(|limit| now + limit);
-                end.is_none_or(|end| end > kept.at).then_some(&**kept)
-            }
-            _ => None,
-        };
+        let reservation = self.reservation_for(now, &job, head);
         if let Some(kept) = reservation
             && !self.leaves_room(&job, kept)
         {
-            return Err((self.reserved(now, &job, kept), None));
+            return Err(Hold::Reserved);
         }
-        match self.view(reservation).choose(&job) {
-            Ok((places, evidence)) => {
-                let waiting = self.queue.remove(id).expect("it waits");
-                let evidence = Box::new(evidence);
-                decided(now, Action::Place, id, won(&evidence), Some(&evidence), out);
-                self.start(now, waiting, &places, evidence, out);
-                Ok(())
+        let (places, evidence) = self.view(reservation).choose(&job).map_err(Hold::Nowhere)?;
+        let waiting = self.queue.remove(id).expect("it waits");
+        let evidence = Box::new(evidence);
+        decided(now, Action::Place, id, won(&evidence), Some(&evidence), out);
+        self.start(now, waiting, &places, evidence, out);
+        Ok(())
+    }
+
+    /// What a job has to leave alone, if it would still run then.
+    pub(super) fn reservation_for(
+        &self,
+        now: Instant,
+        job: &Job,
+        head: u64,
+    ) -> Option<&Reservation> {
+        let end = self.limit(job).map(|limit| now + limit);
+        match &self.outlook {
+            Outlook::Known(kept) if head != job.id => {
+                end.is_none_or(|end| end > kept.at).then_some(&**kept)
             }
-            Err(nowhere) => {
-                let obstacle = match (nowhere.too_hot, reservation) {
-                    (None, Some(kept)) => self.reserved(now, &job, kept),
-                    _ => self.obstacle(&job, &nowhere),
-                };
-                let evidence = Evidence {
-                    funnel: nowhere.funnel,
-                    because_of: reservation.iter().map(|kept| kept.job).collect(),
-                    ..Evidence::default()
-                };
-                Err((obstacle, Some(evidence)))
+            _ => None,
+        }
+    }
+
+    /// In words and numbers what keeps a job from starting.
+    fn held(&self, now: Instant, job: &Job, head: u64, hold: Hold) -> Held {
+        let reservation = self.reservation_for(now, job, head);
+        let because_of = reservation.iter().map(|kept| kept.job).collect();
+        let funnel = |funnel| Evidence {
+            funnel,
+            candidates: Vec::new(),
+            because_of,
+        };
+        match (hold, reservation) {
+            (Hold::Turn(obstacle), _) => (obstacle, None),
+            (Hold::Nowhere(nowhere), None) => {
+                (self.obstacle(job, &nowhere), Some(funnel(nowhere.funnel)))
+            }
+            (Hold::Nowhere(nowhere), Some(kept)) => {
+                let obstacle = nowhere.too_hot;
+                let obstacle = obstacle.unwrap_or_else(|| self.reserved(now, job, kept));
+                (obstacle, Some(funnel(nowhere.funnel)))
+            }
+            (Hold::Reserved, Some(kept)) => {
+                let view = self.view(Some(kept));
+                let fell = view.funnel_of(job, self.queue.tally(job));
+                (self.reserved(now, job, kept), Some(funnel(fell)))
+            }
+            (Hold::Room | Hold::Reserved, _) => {
+                let fell = self.view(None).funnel_of(job, self.queue.tally(job));
+                let reason = shortage(&self.ledger, job, &fell);
+                (self.shortage(job, reason), Some(funnel(fell)))
             }
         }
     }
 
     /// Works out when and where the head starts, unless that is known.
-    fn look_ahead(&mut self, now: Instant, head: u64) {
+    pub(super) fn look_ahead(&mut self, now: Instant, head: u64) {
         match &self.outlook {
             Outlook::Unknown(job) if *job == head => return,
             Outlook::Known(kept) if kept.job == head => return,
@@ -368,5 +398,5 @@ pub(super) fn free_gpu(ledger: &Ledger, job: &Job) -> u64 {
         ledger.state(*i) == State::Open && job.demand.models.contains(node.model)
     });
     let free = allowed.map(|(_, i)| u64::from(ledger.room(i).gpu_total));
-    free.sum::<u64>().min(Resources::UNBOUNDED.gpu_milli)
+    free.sum()
 }

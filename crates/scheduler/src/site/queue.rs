@@ -104,10 +104,6 @@ impl Queue {
         self.jobs.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
-    }
-
     pub(super) fn get(&self, job: u64) -> Option<&Waiting> {
         self.jobs.get(&job)
     }

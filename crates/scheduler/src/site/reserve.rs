@@ -13,8 +13,6 @@
 //! no moment to protect, and the older rule holds: overtake few
 //! ([`super::Config::overtake_max`]) and not for long ([`super::Config::patience`]).
 
-use alloc::vec::Vec;
-
 use wire::Instant;
 
 use crate::ledger::{Demand, Ledger};
@@ -168,16 +166,4 @@ impl<'a> Outlook<'a> {
             reservation: None,
         }
     }
-}
-
-/// Tasks of a job on the nodes it was given.
-pub(super) fn claim(ledger: &mut Ledger, demand: &Demand, places: &Places) -> Vec<Task> {
-    let each = places.iter();
-    let each = each.flat_map(|&(node, tasks)| core::iter::repeat_n(node, tasks.into()));
-    let claimed = each.map(|node| {
-        let claim = ledger.claim(node, demand);
-        let claim = claim.expect("chosen among the nodes it fits");
-        Task { node, claim }
-    });
-    claimed.collect()
 }
