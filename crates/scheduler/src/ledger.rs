@@ -9,6 +9,7 @@
 //! them whole. This is how GPU sharing works where it is in use (time slices and
 //! memory limits on one device), and how the openb trace counts it.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Most GPUs in one node; a [`Claim`] names them in the bits of a byte.
@@ -29,6 +30,10 @@ pub struct Node {
     pub model: u8,
     /// The cooling loop that takes its heat.
     pub coolant: u16,
+    /// Its rack; numbers count from 0 over the whole site.
+    pub rack: u32,
+    /// The row of its rack.
+    pub row: u32,
     /// Heat it makes when switched on and idle, in watts.
     pub idle_watts: f64,
     /// What one busy GPU makes beyond that at full clock, in watts.
@@ -115,6 +120,17 @@ pub struct Claim {
     pub memory_mib: u32,
 }
 
+impl Claim {
+    const fn new(demand: &Demand, gpus: u8) -> Self {
+        Self {
+            gpus,
+            share: demand.share(),
+            cpu_milli: demand.cpu_milli,
+            memory_mib: demand.memory_mib,
+        }
+    }
+}
+
 /// How claims use GPUs: a share of one, or this many whole ones.
 const KINDS: usize = GPUS_MAX + 1;
 
@@ -182,7 +198,7 @@ impl Room {
         }
     }
 
-    const fn holds(&self, demand: &Demand) -> bool {
+    pub(crate) const fn holds(&self, demand: &Demand) -> bool {
         matches!(self.state, State::Open)
             && demand.cpu_milli <= self.cpu_milli
             && demand.memory_mib <= self.memory_mib
@@ -210,6 +226,55 @@ impl Room {
         (whole.take(demand.gpus.into())).fold(0, |gpus, g| gpus | 1 << g)
     }
 
+    /// How many tasks with this demand it holds side by side; models are not looked at.
+    #[must_use]
+    pub fn copies(&self, demand: &Demand) -> u32 {
+        if !self.holds(demand) {
+            return 0;
+        }
+        let of = |have: u32, each: u32| have.checked_div(each).unwrap_or(u32::MAX);
+        let gpu = match demand.gpus {
+            0 => u32::MAX,
+            1 if demand.gpu_milli == 0 => u32::MAX,
+            1 => (self.gpu_milli.iter())
+                .map(|&free| u32::from(free / demand.gpu_milli))
+                .sum(),
+            n => u32::from(self.gpu_whole / n),
+        };
+        gpu.min(of(self.cpu_milli, demand.cpu_milli))
+            .min(of(self.memory_mib, demand.memory_mib))
+            .min(u16::MAX.into())
+    }
+
+    /// Takes what the demand asks for, as [`Ledger::claim`] does.
+    pub(crate) fn claim(&mut self, demand: &Demand) -> Claim {
+        let claim = Claim::new(demand, self.snuggest(demand));
+        self.hold(&claim);
+        claim
+    }
+
+    /// Whether what a claim names is free.
+    pub(crate) fn has(&self, claim: &Claim) -> bool {
+        let gpus = (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1);
+        claim.cpu_milli <= self.cpu_milli
+            && claim.memory_mib <= self.memory_mib
+            && gpus.into_iter().all(|g| claim.share <= self.gpu_milli[g])
+    }
+
+    /// Takes what a claim names.
+    pub(crate) fn hold(&mut self, claim: &Claim) {
+        self.cpu_milli -= claim.cpu_milli;
+        self.memory_mib -= claim.memory_mib;
+        for g in (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1) {
+            self.gpu_milli[g] -= claim.share;
+        }
+        self.claims += 1;
+        if let Some(kind) = kind(claim.gpus.count_ones(), claim.share) {
+            self.kinds[kind] += 1;
+        }
+        self.tally();
+    }
+
     /// How GPUs are used there: bit 0 is set if a claim holds a share of one, bit
     /// *n* if a claim holds *n* whole ones.
     #[must_use]
@@ -228,10 +293,26 @@ const fn kind(gpus: u32, share: u16) -> Option<usize> {
     }
 }
 
+/// What a node lacks for a demand, in the order in which it is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lack {
+    /// It is off or lost.
+    State,
+    /// It has another GPU model.
+    Model,
+    /// CPU.
+    Cpu,
+    /// Memory.
+    Memory,
+    /// GPUs, or the share of one.
+    Gpu,
+}
+
 /// Every node's books.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    nodes: Vec<Node>,
+    /// Shared between copies, which are made to ask "what if".
+    nodes: Arc<[Node]>,
     rooms: Vec<Room>,
     /// How often anything changed, and that count at each node's last change.
     changes: u64,
@@ -254,7 +335,7 @@ impl Ledger {
             changes: 1,
             changed: alloc::vec![1; nodes.len()],
             per_cpu: 1.0 / f64::from(cpu_max),
-            nodes,
+            nodes: nodes.into(),
         }
     }
 
@@ -320,17 +401,45 @@ impl Ledger {
         room.holds(demand)
     }
 
-    /// Whether the demand would fit some node that is not lost, were all empty.
+    /// What the node lacks first for the demand; nothing if it fits.
+    #[inline]
     #[must_use]
-    pub fn could_ever_fit(&self, demand: &Demand) -> bool {
-        self.nodes.iter().zip(&self.rooms).any(|(node, room)| {
-            room.state != State::Lost
-                && demand.cpu_milli <= node.cpu_milli
-                && demand.memory_mib <= node.memory_mib
-                && demand.gpus <= node.gpus
-                && demand.share() <= WHOLE
-                && (demand.gpus == 0 || demand.models.contains(node.model))
-        })
+    pub fn lacks(&self, node: u32, demand: &Demand) -> Option<Lack> {
+        let (built, room) = (&self.nodes[node as usize], &self.rooms[node as usize]);
+        if room.state != State::Open {
+            Some(Lack::State)
+        } else if demand.gpus > 0 && !demand.models.contains(built.model) {
+            Some(Lack::Model)
+        } else if demand.cpu_milli > room.cpu_milli {
+            Some(Lack::Cpu)
+        } else if demand.memory_mib > room.memory_mib {
+            Some(Lack::Memory)
+        } else {
+            (!room.holds(demand)).then_some(Lack::Gpu)
+        }
+    }
+
+    /// How many tasks with this demand fit there now.
+    #[inline]
+    #[must_use]
+    pub fn copies(&self, node: u32, demand: &Demand) -> u32 {
+        if self.fits(node, demand) {
+            self.rooms[node as usize].copies(demand)
+        } else {
+            0
+        }
+    }
+
+    /// How many would fit there, were it open and empty.
+    #[must_use]
+    pub fn copies_when_built(&self, node: u32, demand: &Demand) -> u32 {
+        let built = &self.nodes[node as usize];
+        let allowed = demand.gpus == 0 || demand.models.contains(built.model);
+        if !allowed || demand.share() > WHOLE {
+            0
+        } else {
+            Room::of(built).copies(demand)
+        }
     }
 
     /// How loosely the demand would sit there, 0 for a perfect fit to 1: the
@@ -401,25 +510,18 @@ impl Ledger {
     }
 
     fn take(&mut self, node: u32, demand: &Demand, gpus: u8) -> Claim {
-        self.touch(node);
-        let room = &mut self.rooms[node as usize];
-        let claim = Claim {
-            gpus,
-            share: demand.share(),
-            cpu_milli: demand.cpu_milli,
-            memory_mib: demand.memory_mib,
-        };
-        room.cpu_milli -= claim.cpu_milli;
-        room.memory_mib -= claim.memory_mib;
-        for g in (0..GPUS_MAX).filter(|g| gpus >> g & 1 == 1) {
-            room.gpu_milli[g] -= claim.share;
-        }
-        room.claims += 1;
-        if let Some(kind) = kind(gpus.count_ones(), claim.share) {
-            room.kinds[kind] += 1;
-        }
-        room.tally();
+        let claim = Claim::new(demand, gpus);
+        self.hold(node, &claim);
         claim
+    }
+
+    /// Takes exactly what a claim names, as after [`Self::release`].
+    ///
+    /// # Panics
+    /// If it is not free.
+    pub fn hold(&mut self, node: u32, claim: &Claim) {
+        self.touch(node);
+        self.rooms[node as usize].hold(claim);
     }
 
     /// Returns what was claimed.
@@ -483,6 +585,8 @@ mod tests {
             gpus,
             model,
             coolant: 0,
+            rack: 0,
+            row: 0,
             idle_watts: 100.0,
             gpu_watts: 200.0,
             cpu_watts: 100.0,
@@ -528,7 +632,7 @@ mod tests {
             ..demand(1_000, gpus, 1_000)
         };
         assert!(!ledger.fits(0, &picky(1)));
-        assert!(!ledger.could_ever_fit(&picky(1)));
+        assert_eq!(ledger.copies_when_built(0, &picky(1)), 0);
         assert!(ledger.fits(0, &picky(0)));
     }
 

@@ -16,7 +16,7 @@
 //! in it wins, always. That it is fixed matters: it fills one node before it touches its
 //! equals, where a fresh draw each time would spread work over all of them.
 //!
-//! Deliberately absent: queues, preemption and heat ([`crate::placement`]).
+//! Deliberately absent: queues, preemption and heat ([`crate::site`]).
 //!
 //! Tour: [`score`] the published policies one by one · [`fragmentation`] what nobody can
 //! use · [`cosmos`] our own policy · [`migration`] what runs makes way.
@@ -309,6 +309,8 @@ mod tests {
             gpus: [8, 2, 4, 0][i as usize % 4],
             model: (i % 2) as u8,
             coolant: 0,
+            rack: 0,
+            row: 0,
             idle_watts: 0.0,
             gpu_watts: 0.0,
             cpu_watts: 0.0,
