@@ -29,6 +29,10 @@ pub struct Node {
     pub model: u8,
     /// The cooling loop that takes its heat.
     pub coolant: u16,
+    /// Its rack; numbers count from 0 over the whole site.
+    pub rack: u32,
+    /// The row of its rack.
+    pub row: u32,
     /// Heat it makes when switched on and idle, in watts.
     pub idle_watts: f64,
     /// What one busy GPU makes beyond that at full clock, in watts.
@@ -360,6 +364,8 @@ mod tests {
             gpus,
             model,
             coolant: 0,
+            rack: 0,
+            row: 0,
             idle_watts: 100.0,
             gpu_watts: 200.0,
             cpu_watts: 100.0,

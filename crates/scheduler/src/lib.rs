@@ -38,7 +38,7 @@ pub mod descriptor;
 pub mod guard;
 pub mod lease;
 pub mod ledger;
-pub mod placement;
+pub mod site;
 pub mod thermos;
 
 pub use admission::{Admission, Outward};
@@ -48,5 +48,5 @@ pub use descriptor::Descriptor;
 pub use guard::Guard;
 pub use lease::{Lease, Leases};
 pub use ledger::{Claim, Demand, Ledger, Models};
-pub use placement::{Job, SiteScheduler};
+pub use site::{Job, SiteScheduler};
 pub use thermos::{Signal, Thermos};

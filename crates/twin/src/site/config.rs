@@ -83,7 +83,7 @@ pub struct Firmware {
     pub spread: f64,
 }
 
-/// How work is placed; see [`scheduler::placement`].
+/// How work is placed; see [`scheduler::site`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
     /// Whether the scheduler looks at heat.

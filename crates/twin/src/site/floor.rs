@@ -176,6 +176,8 @@ impl Floor {
                 gpus: node.gpus,
                 model: node.model.unwrap_or(0),
                 coolant: place.coolant,
+                rack: place.rack,
+                row: self.row_of[place.rack as usize],
                 idle_watts: all.iter().map(|d| d.idle.0).sum(),
                 gpu_watts: if node.gpus > 0 { dynamic(&all[0]) } else { 0.0 },
                 cpu_watts: dynamic(&self.devices[place.processors()]),

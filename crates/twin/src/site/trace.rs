@@ -24,7 +24,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use scheduler::ledger::{Demand, GPUS_MAX, Models, WHOLE};
-use scheduler::placement::Quality;
+use scheduler::site::Quality;
 use wire::{Instant, Nanos};
 
 /// A cluster and its work.

@@ -13,7 +13,7 @@ use physics::devices::Device;
 use physics::site::Flows;
 use scheduler::guard::{self, Guard};
 use scheduler::ledger::{Claim, GPUS_MAX};
-use scheduler::placement::{self, Effect, Input, Job, Quality, SiteScheduler};
+use scheduler::site::{self, Effect, Input, Job, Overrun, Quality, SiteScheduler, Task, Tenant};
 use telemetry::{Action, Decision, Reason, Sketch};
 use wire::{Instant, Nanos, Tile, Watts};
 
@@ -86,9 +86,10 @@ struct Change {
 }
 
 /// Where a job is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Place {
-    on: Option<(u32, Claim)>,
+    /// Its tasks; none while it does not run.
+    on: Vec<Task>,
     has_started: bool,
     /// Thousandths of GPU × thousandths of clock.
     rate: u64,
@@ -175,7 +176,7 @@ impl<'a> World<'a> {
         });
         let policy = &config.scheduler;
         let scheduler = SiteScheduler::new(
-            placement::Config {
+            site::Config {
                 nodes: floor.ledger_nodes(trace),
                 loop_watts: floor.loops.iter().map(|l| l.capacity.0).collect(),
                 heat_aware: policy.heat_aware,
@@ -186,6 +187,10 @@ impl<'a> World<'a> {
                 queue_max: policy.queue_max,
                 overtake_max: policy.overtake_max,
                 patience: policy.patience,
+                tenants: vec![Tenant::default()],
+                limit: None,
+                overrun: Overrun::Ended,
+                preempt_max: 3,
             },
             Instant::EPOCH,
         );
@@ -358,18 +363,14 @@ impl<'a> World<'a> {
         self.next_arrival += 1;
         self.outcome.jobs.arrived += 1;
         let pod = &self.trace.pods[id / self.config.copies.get() as usize];
-        let job = Job {
-            id: id as u64,
-            demand: pod.demand,
-            quality: pod.quality,
-        };
+        let job = Job::single(id as u64, pod.quality, pod.demand);
         self.tell(now, Input::Arrived(job));
     }
 
     fn departure(&mut self, now: Instant) {
         let (_, job) = self.work.next_due().expect("a departure is due");
         self.work.finish(now, job);
-        let node = self.leave(now, job);
+        let node = self.leave(now, job)[0].node;
         self.outcome.jobs.finished += 1;
         self.fold(node, now, 1, job);
         (self.record)(Record::Event {
@@ -585,8 +586,8 @@ impl<'a> World<'a> {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Start { job, node, claim } => self.start(now, job, node, claim),
-                Effect::Stop { job, node } => self.stop(now, job, node),
+                Effect::Start { job, tasks } => self.start(now, job, tasks),
+                Effect::Stop { job, reason } => self.stop(now, job, reason),
                 Effect::Budget { node, share } => {
                     for device in self.floor.nodes[node as usize].devices() {
                         self.sensed(now, device, guard::Input::Budget(share));
@@ -599,7 +600,7 @@ impl<'a> World<'a> {
                         self.devices.switch(now, device, on);
                     }
                 }
-                Effect::Decided(decision) => self.decided(&decision),
+                Effect::Decided(decision, _) => self.decided(&decision),
             }
         }
         self.effects = effects;
@@ -611,18 +612,21 @@ impl<'a> World<'a> {
         }
     }
 
-    fn start(&mut self, now: Instant, job: u64, node: u32, claim: Claim) {
-        let host = &mut self.hosts[node as usize];
-        assert!(
-            !host.is_dark,
-            "job {job} starts on node {node}, which is dark"
-        );
-        host.jobs.push(job);
+    fn start(&mut self, now: Instant, job: u64, tasks: Vec<Task>) {
+        for &Task { node, .. } in &tasks {
+            let host = &mut self.hosts[node as usize];
+            assert!(
+                !host.is_dark,
+                "job {job} starts on node {node}, which is dark"
+            );
+            if host.jobs.last() != Some(&job) {
+                host.jobs.push(job);
+            }
+        }
         if self.uprooted == Some(job) {
             self.uprooted = None;
         }
         let place = &mut self.places[job as usize];
-        place.on = Some((node, claim));
         if place.has_started {
             self.outcome.jobs.restarted += 1;
         } else {
@@ -631,31 +635,38 @@ impl<'a> World<'a> {
             let pod = &self.trace.pods[job as usize / self.config.copies.get() as usize];
             self.outcome.waiting.record(now.since(pod.arrives).0);
         }
-        self.fold(node, now, 4, job);
-        self.take(now, node, claim, 1);
+        for &Task { node, claim } in &tasks {
+            self.fold(node, now, 4, job);
+            self.take(now, node, claim, 1);
+        }
+        self.places[job as usize].on = tasks;
         self.set_rate(now, job);
     }
 
-    fn stop(&mut self, now: Instant, job: u64, node: u32) {
+    fn stop(&mut self, now: Instant, job: u64, reason: Reason) {
         let pod = &self.trace.pods[job as usize / self.config.copies.get() as usize];
-        if pod.quality == Quality::LatencySensitive && !self.hosts[node as usize].is_dark {
+        let is_preempted = !matches!(reason, Reason::HostLost | Reason::Term);
+        if pod.quality == Quality::LatencySensitive && is_preempted {
             self.uprooted = Some(job);
         }
         self.work.stop(now, job);
-        self.leave(now, job);
-        self.fold(node, now, 5, job);
+        for Task { node, .. } in self.leave(now, job) {
+            self.fold(node, now, 5, job);
+        }
     }
 
-    /// Takes a job off its node; gives the node.
-    fn leave(&mut self, now: Instant, job: u64) -> u32 {
+    /// Takes a job off its nodes; gives where its tasks were.
+    fn leave(&mut self, now: Instant, job: u64) -> Vec<Task> {
         self.integrate(now);
         let place = &mut self.places[job as usize];
         self.clocked_rate -= std::mem::take(&mut place.rate);
-        let (node, claim) = place.on.take().expect("a job that leaves was somewhere");
-        let jobs = &mut self.hosts[node as usize].jobs;
-        jobs.retain(|&j| j != job);
-        self.take(now, node, claim, -1);
-        node
+        let tasks = std::mem::take(&mut place.on);
+        assert!(!tasks.is_empty(), "a job that leaves was somewhere");
+        for &Task { node, claim } in &tasks {
+            self.hosts[node as usize].jobs.retain(|&j| j != job);
+            self.take(now, node, claim, -1);
+        }
+        tasks
     }
 
     /// Claims devices, or returns them.
@@ -680,19 +691,21 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A job is as fast as the slowest device it holds.
+    /// A job is as fast as the slowest device that any of its tasks holds.
     fn set_rate(&mut self, now: Instant, job: u64) {
-        let (node, claim) = self.places[job as usize].on.expect("a job that runs");
-        let place = &self.floor.nodes[node as usize];
-        let gpus = (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1);
-        let gpus = gpus.map(|g| place.first as usize + g);
-        let cpu = (claim.cpu_milli > 0).then_some(place.processors());
-        let clocks = gpus.chain(cpu).map(|d| self.devices.clock(d));
-        let clock = clocks.fold(1.0, f64::min);
+        let (mut clock, mut gpu) = (1.0, 0);
+        for &Task { node, claim } in &self.places[job as usize].on {
+            let place = &self.floor.nodes[node as usize];
+            let gpus = (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1);
+            let gpus = gpus.map(|g| place.first as usize + g);
+            let cpu = (claim.cpu_milli > 0).then_some(place.processors());
+            let clocks = gpus.chain(cpu).map(|d| self.devices.clock(d));
+            clock = clocks.fold(clock, f64::min);
+            gpu += u64::from(claim.gpus.count_ones()) * u64::from(claim.share);
+        }
         let clock = ((clock * f64::from(FULL)) as u32).clamp(1, FULL);
         self.work.set_clock(now, job, clock);
         self.integrate(now);
-        let gpu = u64::from(claim.gpus.count_ones()) * u64::from(claim.share);
         let rate = gpu * u64::from(clock);
         let before = std::mem::replace(&mut self.places[job as usize].rate, rate);
         self.clocked_rate = self.clocked_rate - before + rate;

@@ -33,6 +33,7 @@
 //! Deliberately absent: priorities within a quality, gangs across nodes, preemption
 //! of a latency-sensitive job for any reason, and defragmentation.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -44,25 +45,12 @@ use wire::{Instant, Nanos, Tile};
 use crate::cooling::{self, Cooling};
 use crate::ledger::{Claim, Demand, Ledger, Node, State};
 
-/// How a job may be treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Quality {
-    /// May be slowed, moved and started again.
-    BestEffort,
-    /// Somebody waits for its answers: slowed last, moved only off a lost node.
-    LatencySensitive,
-}
+mod evidence;
+pub mod explain;
+mod job;
 
-/// A job.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Job {
-    /// Unique at its site.
-    pub id: u64,
-    /// What it needs.
-    pub demand: Demand,
-    /// How it may be treated.
-    pub quality: Quality,
-}
+pub use evidence::{CANDIDATES_MAX, Candidate, Evidence, Funnel, Test};
+pub use job::{Job, Quality, Resources, Spread, Tenant};
 
 /// What a site's scheduler is told once.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +76,24 @@ pub struct Config {
     pub overtake_max: usize,
     /// A job that has waited this long is not overtaken any more.
     pub patience: Nanos,
+    /// Who shares the site; jobs name them by index. At least one.
+    pub tenants: Vec<Tenant>,
+    /// The limit of a job that names none itself.
+    pub limit: Option<Nanos>,
+    /// What becomes of a job that runs past its limit.
+    pub overrun: Overrun,
+    /// A job that was preempted this often is not preempted any more.
+    pub preempt_max: u8,
+}
+
+/// What becomes of a job that runs past its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overrun {
+    /// It is ended, as most sites do: a promise others may build on.
+    #[default]
+    Ended,
+    /// It goes on, and is believed to need as long again.
+    Tolerated,
 }
 
 /// What happens at a site.
@@ -126,23 +132,23 @@ pub enum Input {
 }
 
 /// What a site's scheduler asks for.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Start a job from its beginning.
+    /// Start a job from its beginning, or from where its world kept it.
     Start {
         /// Which.
         job: u64,
-        /// Where.
-        node: u32,
-        /// With what.
-        claim: Claim,
+        /// Where, and with what: one per task.
+        tasks: Vec<Task>,
     },
-    /// Stop a job; what it did is lost. If its node is gone it has stopped already.
+    /// Stop all tasks of a job. Those on a lost node have stopped already.
     Stop {
         /// Which.
         job: u64,
-        /// Where it ran.
-        node: u32,
+        /// [`Reason::Term`] if it came to its limit and does not come back; any
+        /// other means that it waits, or starts elsewhere at once, or is lost, as
+        /// the decision beside it says.
+        reason: Reason,
     },
     /// The node may spend this share of its dynamic power: for its [`crate::Guard`].
     Budget {
@@ -158,8 +164,17 @@ pub enum Effect {
         /// On or off.
         on: bool,
     },
-    /// For the record.
-    Decided(Decision),
+    /// For the record, with what it rests on.
+    Decided(Decision, Option<Box<Evidence>>),
+}
+
+/// A task in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// On which node.
+    pub node: u32,
+    /// What it holds there.
+    pub claim: Claim,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -399,8 +414,7 @@ impl SiteScheduler {
         assert!(before.is_none(), "job {} runs already", job.id);
         out(Effect::Start {
             job: job.id,
-            node,
-            claim,
+            tasks: vec![Task { node, claim }],
         });
     }
 
@@ -522,7 +536,10 @@ impl SiteScheduler {
         homeless.sort_unstable();
         for (_, id) in homeless {
             let lost = self.end(id).expect("listed above");
-            out(Effect::Stop { job: id, node });
+            out(Effect::Stop {
+                job: id,
+                reason: Reason::HostLost,
+            });
             let host_lost = |node, found, bound| Obstacle {
                 reason: Reason::HostLost,
                 node,
@@ -625,7 +642,7 @@ impl SiteScheduler {
             Ok(to) => {
                 decided(now, Action::Migrate, id, cause(to.node), out);
                 self.end(id);
-                out(Effect::Stop { job: id, node });
+                out(Effect::Stop { job: id, reason });
                 self.start(now, (arrived, job), to.node, out);
             }
             Err(_)
@@ -634,7 +651,7 @@ impl SiteScheduler {
             {
                 decided(now, Action::Queue, id, cause(node), out);
                 self.end(id);
-                out(Effect::Stop { job: id, node });
+                out(Effect::Stop { job: id, reason });
                 self.enqueue(arrived, job, true);
             }
             Err(_) => {}
@@ -789,15 +806,18 @@ impl From<Choice> for Obstacle {
 
 //= requirements S7
 fn decided(now: Instant, action: Action, work: u64, cause: Obstacle, out: &mut impl FnMut(Effect)) {
-    out(Effect::Decided(Decision {
-        at: now,
-        action,
-        reason: cause.reason,
-        subject: Tile(cause.node.into()),
-        work,
-        found: cause.found,
-        bound: cause.bound,
-    }));
+    out(Effect::Decided(
+        Decision {
+            at: now,
+            action,
+            reason: cause.reason,
+            subject: Tile(cause.node.into()),
+            work,
+            found: cause.found,
+            bound: cause.bound,
+        },
+        None,
+    ));
 }
 
 impl Machine for SiteScheduler {
@@ -867,6 +887,8 @@ mod tests {
             gpus: 4,
             model: 0,
             coolant,
+            rack: coolant.into(),
+            row: 0,
             idle_watts: 200.0,
             gpu_watts: 200.0,
             cpu_watts: 0.0,
@@ -885,21 +907,22 @@ mod tests {
             queue_max: 100,
             overtake_max: 2,
             patience: Nanos::HOUR,
+            tenants: vec![Tenant::default()],
+            limit: None,
+            overrun: Overrun::Ended,
+            preempt_max: 3,
         }
     }
 
     fn job(id: u64, gpus: u8, quality: Quality) -> Job {
-        Job {
-            id,
-            quality,
-            demand: Demand {
-                cpu_milli: 1_000,
-                memory_mib: 1_024,
-                gpus,
-                gpu_milli: 1_000,
-                models: Models::ANY,
-            },
-        }
+        let demand = Demand {
+            cpu_milli: 1_000,
+            memory_mib: 1_024,
+            gpus,
+            gpu_milli: 1_000,
+            models: Models::ANY,
+        };
+        Job::single(id, quality, demand)
     }
 
     fn at(minutes: u64) -> Instant {
@@ -931,7 +954,7 @@ mod tests {
         fn decided(&mut self, input: Input) -> Vec<(Action, Reason, u64, u64)> {
             let effects = self.after(input).into_iter();
             let decisions = effects.filter_map(|e| match e {
-                Effect::Decided(d) => Some((d.action, d.reason, d.work, d.subject.0)),
+                Effect::Decided(d, _) => Some((d.action, d.reason, d.work, d.subject.0)),
                 _ => None,
             });
             decisions.collect()
@@ -1141,8 +1164,11 @@ mod tests {
         assert_eq!(site.arrive(3, 8, BestEffort), (Queue, NoCapacity, 1));
         assert_eq!(site.arrive(4, 4, BestEffort), (Queue, NoCapacity, 1));
         let effects = site.after(Input::NodeLost { node: 0 });
-        assert!(effects.contains(&Effect::Stop { job: 1, node: 0 }));
-        let lost = |e: &Effect| matches!(e, Effect::Decided(d) if d.action == Action::Lose);
+        assert!(effects.contains(&Effect::Stop {
+            job: 1,
+            reason: HostLost
+        }));
+        let lost = |e: &Effect| matches!(e, Effect::Decided(d, _) if d.action == Action::Lose);
         assert_eq!(
             effects.iter().filter(|e| lost(e)).count(),
             2,
@@ -1205,7 +1231,7 @@ mod tests {
                 alive.insert(job.id);
             }
             for effect in site.after(input) {
-                if let Effect::Decided(d) = effect
+                if let Effect::Decided(d, _) = effect
                     && matches!(d.action, Refuse | Action::Lose)
                 {
                     alive.remove(&d.work);
