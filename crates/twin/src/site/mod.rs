@@ -39,13 +39,17 @@ pub mod config;
 pub mod floor;
 mod heat;
 pub mod invariant;
+pub mod jobs;
 pub mod outcome;
+pub mod philly;
+pub mod swf;
 pub mod trace;
 pub mod work;
 pub mod world;
 
 pub use config::{Config, schema};
 pub use invariant::Invariant;
+pub use jobs::{Jobs, Workload};
 pub use outcome::Outcome;
 pub use trace::{Trace, TraceError};
 pub use world::{Progress, Record, run};
