@@ -23,6 +23,7 @@ use scheduler::ledger::{Demand, GPUS_MAX, Models, WHOLE};
 use scheduler::site::Quality;
 use wire::{Instant, Nanos};
 
+use super::plan::Group;
 use super::trace::{Node, Pod, Trace, TraceError};
 use super::{philly, swf, trace};
 
@@ -101,6 +102,9 @@ pub struct Jobs {
 pub struct Workload {
     /// In the order in which they are set up.
     pub nodes: Vec<Node>,
+    /// Processors, memory and fans of each node, in devices CPU-NODE; empty if that
+    /// goes by its CPUs.
+    pub hosts: Vec<f64>,
     /// Names of GPU models; a node and a demand know them by their index.
     pub models: Vec<String>,
     /// What comes.
@@ -108,6 +112,27 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// The nodes that a universe describes, without work. A host draws by its CPUs,
+    /// `cpus_per_node` of which are one CPU-NODE, where a group does not say.
+    #[must_use]
+    pub fn described(groups: &[Group], cpus_per_node: f64) -> Self {
+        let mut all = Self::default();
+        for group in groups {
+            let known = all.models.iter().position(|m| *m == group.model);
+            let model = (group.gpus > 0).then(|| {
+                known.unwrap_or_else(|| {
+                    all.models.push(group.model.clone());
+                    all.models.len() - 1
+                }) as u8
+            });
+            let by_cpus = f64::from(group.cpu_milli) / 1_000.0 / cpus_per_node;
+            all.nodes.extend(group.nodes(model));
+            all.hosts
+                .resize(all.nodes.len(), group.host.unwrap_or(by_cpus));
+        }
+        all
+    }
+
     /// A trace as it was, each pod coming so many times.
     #[must_use]
     pub fn of(trace: Trace, copies: u32) -> Self {
@@ -133,6 +158,7 @@ impl Workload {
                 left_out: 0,
             },
             nodes: trace.nodes,
+            hosts: Vec::new(),
             models: trace.models,
         }
     }
@@ -193,6 +219,27 @@ pub struct Source {
     pub any_model: bool,
     /// What its jobs do besides computing.
     pub habit: Habit,
+}
+
+impl Default for Source {
+    /// A list of its own time, once.
+    fn default() -> Self {
+        Self {
+            name: "everybody".to_owned(),
+            format: None,
+            path: PathBuf::new(),
+            from: Nanos::ZERO,
+            speed: 1.0,
+            faster: 1.0,
+            copies: 1,
+            stagger: Nanos::ZERO,
+            cpu_milli_per_gpu: 12_000,
+            memory_mib_per_gpu: 65_536,
+            overestimate: None,
+            any_model: false,
+            habit: Habit::default(),
+        }
+    }
 }
 
 /// A job as a list has it, in the list's own time.
@@ -456,18 +503,7 @@ pub(super) mod tests {
     pub(in super::super) fn source() -> Source {
         Source {
             name: "test".to_owned(),
-            format: None,
-            path: PathBuf::new(),
-            from: Nanos::ZERO,
-            speed: 1.0,
-            faster: 1.0,
-            copies: 1,
-            stagger: Nanos::ZERO,
-            cpu_milli_per_gpu: 12_000,
-            memory_mib_per_gpu: 65_536,
-            overestimate: None,
-            any_model: false,
-            habit: Habit::default(),
+            ..Source::default()
         }
     }
 

@@ -25,7 +25,11 @@ use std::path::Path;
 
 use scheduler::site::Quality;
 
+use scheduler::ledger::WHOLE;
+use wire::{Instant, Nanos};
+
 use super::jobs::{Listed, Source, gang, whole_gpus};
+use super::outcome::{Fate, JobRecord};
 use super::trace::{SECONDS_MAX, TraceError, unreadable_text};
 
 /// The fields of a line, in their order, as errors call them.
@@ -208,13 +212,46 @@ pub(super) fn read(
     Ok(jobs)
 }
 
+/// A job as it ran, for a log: times in seconds to the millisecond, a processor for each
+/// GPU or part of one, status 1 if it finished, 5 if it never will, and 0 if it was ended or had
+/// not ended.
+#[must_use]
+pub fn line(record: &JobRecord<'_>) -> [f64; 18] {
+    let job = record.job;
+    let seconds = |span: Nanos| (span.as_secs_f64() * 1e3).round() / 1e3;
+    let mut line = [-1.0; 18];
+    let gpus = job.gpu_milli().div_ceil(u64::from(WHOLE));
+    line[field::JOB] = record.id as f64 + 1.0;
+    line[field::SUBMITTED] = seconds(job.arrives.since(Instant::EPOCH));
+    if let Some(started) = record.started {
+        line[field::WAITED] = seconds(started.since(job.arrives));
+        line[field::PROCESSORS] = gpus as f64;
+        if let Some(ended) = record.ended {
+            line[field::RAN] = seconds(ended.since(started));
+        }
+    }
+    line[field::PROCESSORS_REQUESTED] = gpus as f64;
+    line[field::TIME_REQUESTED] = job.limit.map_or(-1.0, seconds);
+    if gpus > 0 {
+        let mib = f64::from(job.demand.memory_mib) * f64::from(job.tasks) / gpus as f64;
+        line[field::MEMORY_REQUESTED] = (mib * 1024.0).round();
+    }
+    line[field::STATUS] = match record.fate {
+        Fate::Finished => 1.0,
+        Fate::Refused | Fate::Lost => 5.0,
+        Fate::AtLimit | Fate::Running | Fate::Waiting => 0.0,
+    };
+    line[field::GROUP] = f64::from(job.tenant);
+    line[field::QUEUE] = f64::from(u8::from(job.quality == Quality::BestEffort));
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::site::jobs::Jobs;
     use crate::site::jobs::tests::source;
     use proptest::prelude::*;
-    use wire::{Instant, Nanos};
 
     const LOG: &str = "; Version: 2.2\n; UnixStartTime: 807926400\n;\n; a remark\n\
         1 0 10 3600 16 -1 -1 -1 7200 -1 1 3 2 -1 1 -1 -1 -1\n\

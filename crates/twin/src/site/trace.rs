@@ -136,9 +136,9 @@ pub enum TraceError {
 /// A demand names its models in 32 bits.
 const MODELS_MAX: usize = 32;
 /// A thousand times more than any node has: what is above is a slip of the pen.
-const CPU_MILLI_MAX: u64 = 100_000_000;
+pub(super) const CPU_MILLI_MAX: u64 = 100_000_000;
 /// 1 PiB, likewise.
-const MEMORY_MIB_MAX: u64 = 1 << 30;
+pub(super) const MEMORY_MIB_MAX: u64 = 1 << 30;
 /// 30 years: what is above is a date and not a time since the trace began.
 pub(super) const SECONDS_MAX: u64 = 946_080_000;
 
@@ -232,6 +232,21 @@ impl<'f, R: Read> List<'f, R> {
     pub(super) fn optional(&self, name: &'static str) -> Option<Column> {
         let index = self.columns.iter().position(|c| c.trim() == name)?;
         Some(Column { name, index })
+    }
+
+    /// Those called `name` or `name[…]`.
+    pub(super) fn columns_like(&self, name: &'static str) -> Vec<Column> {
+        let is_it = |column: &str| {
+            let rest = column.trim().strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let all = self.columns.iter().enumerate();
+        let found = all.filter(|(_, column)| is_it(column));
+        found.map(|(index, _)| Column { name, index }).collect()
+    }
+
+    pub(super) fn ends_here(&self, what: &'static str) -> TraceError {
+        nothing(self.file, what)
     }
 
     pub(super) fn column(&self, name: &'static str) -> Result<Column, TraceError> {
