@@ -8,6 +8,8 @@
 
 use alloc::vec::Vec;
 
+use crate::ledger::Lack;
+
 /// Candidates kept per decision.
 pub const CANDIDATES_MAX: usize = 5;
 
@@ -57,6 +59,18 @@ impl Test {
             Self::Topology => "too far apart for the gang",
             Self::Heat => "no heat headroom",
             Self::Reservation => "reserved for the head of the queue",
+        }
+    }
+}
+
+impl From<Lack> for Test {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::State => Self::State,
+            Lack::Model => Self::Model,
+            Lack::Cpu => Self::Cpu,
+            Lack::Memory => Self::Memory,
+            Lack::Gpu => Self::Gpu,
         }
     }
 }

@@ -169,6 +169,12 @@ impl Resources {
         Self::from_each(core::array::from_fn(|i| a[i].saturating_sub(b[i])))
     }
 
+    /// Without what is [`u64::MAX`], which stands for "not counted".
+    #[must_use]
+    pub(super) fn counted(&self) -> Self {
+        Self::from_each(self.each().map(|r| if r == u64::MAX { 0 } else { r }))
+    }
+
     /// Whether taking `more` on top stays within `bound` in everything it takes.
     /// What it takes nothing of may be exceeded already.
     #[must_use]

@@ -1,37 +1,54 @@
-//! Which node of a GPU site takes this job?
+//! Which nodes of a GPU site take this job, and when?
 //!
-//! One scheduler for a site of some thousand nodes on some cooling loops. A job
-//! names what it needs at once, on one node ([`Demand`]), and how it may be treated
-//! ([`Quality`]); how long it will run it does not say, and nothing here would
-//! believe it.
+//! One scheduler for a site of some thousand nodes on some cooling loops. A job is a
+//! gang of equal tasks that start together ([`Job`]); it names what each needs on one
+//! node ([`crate::Demand`]), who pays ([`Tenant`]), how it may be treated ([`Quality`]) and
+//! perhaps how long it runs at most. Only that promise is believed, and only because it
+//! can be enforced ([`Overrun`]).
 //!
-//! **Placement.** Among the nodes where the job fits, the lowest score wins, the
-//! first of equals. Blind to heat the score is the looseness of the fit
-//! ([`Ledger::looseness`]), so nodes fill up tightly. Aware of heat, loops that
-//! would pass the setpoint, or whose nodes are being slowed, are left out, and
-//! `heat_weight` × the loop's predicted load is added: among nearly equal fits the
-//! loop with the most headroom wins.
+//! **Refused** at once, in time that does not grow with the queue: what the empty site
+//! could not hold, what its tenant may never have, and what makes no sense.
 //!
-//! **Waiting.** What fits nowhere waits in order of arrival. Work may start although
-//! earlier work waits, but it overtakes at most [`Config::overtake_max`] jobs, and
-//! none that has waited longer than [`Config::patience`]: small jobs fill the gaps
-//! without starving the large one in front.
+//! **Order.** What is due by quota, then higher priority, then the tenant with the
+//! lowest weighted dominant share, then who came first (`quota`, `order`).
 //!
-//! **Backpressure.** Per loop, see [`crate::cooling`]. Budgets fall on best-effort
-//! work first. A loop that is overloaded nonetheless is unloaded: idle nodes are
-//! parked, which costs nothing; then best-effort jobs leave, the youngest first,
-//! because a job that moves *starts again from its beginning*. There are no
-//! checkpoints here; the youngest have the least to lose. Latency-sensitive jobs
-//! stay, however slow, until one of their node's devices nears its limit in spite of
-//! all that, or the node is lost. They move only to where they can start at once.
+//! **Placement.** Among the nodes where a task fits, the lowest score wins; a gang
+//! goes into the tightest domain that holds it (`choose`). Blind to heat the score is
+//! the looseness of the fit. Aware of heat, loops that would pass the setpoint, or whose
+//! nodes are being slowed, are left out, and `heat_weight` × the loop's predicted load is
+//! added: among nearly equal fits the loop with the most headroom wins.
 //!
-//! Every placement, refusal, wait, move, throttle and parking is a [`Decision`]. For a
-//! placement the two numbers are the winner's score and the runner-up's.
+//! **Waiting.** The head of the queue has a reservation; what comes later goes ahead
+//! only where it cannot delay it (`reserve`). What cannot start is not looked at again
+//! until something changed that could let it (`queue`).
 //!
-//! The order, with what each step is worth: docs/decisions/2026-11-21-a-failed-loop-is-emptied-in-an-order.md.
+//! **Preemption.** Of best-effort jobs only, by higher priority or by the owner of
+//! what was lent (`preempt`). A job in its turn may lose its place to heat or to a
+//! lost node (`heat`).
 //!
-//! Deliberately absent: priorities within a quality, gangs across nodes, preemption
-//! of a latency-sensitive job for any reason, and defragmentation.
+//! Every placement, refusal, wait, move, preemption, throttle and parking is a
+//! [`Decision`], most with the [`Evidence`] they rest on; for a placement the two numbers
+//! are the winner's score and the runner-up's. [`explain`] answers why a job waits or
+//! runs where it does. Nothing is kept of a job that is gone but one count in a small
+//! table of how long jobs run against what they promise (`habit`).
+//!
+//! Why in this order: docs/decisions/2026-11-21-who-goes-first-and-what-a-limit-is-worth.md.
+//!
+//! Deliberately absent: preemption of a latency-sensitive job for any reason,
+//! defragmentation, and jobs whose tasks differ.
+
+mod choose;
+mod evidence;
+pub mod explain;
+mod habit;
+mod heat;
+mod job;
+mod order;
+mod preempt;
+mod queue;
+mod quota;
+mod reserve;
+mod topology;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -42,12 +59,15 @@ use machine::Machine;
 use telemetry::{Action, Decision, Reason};
 use wire::{Instant, Nanos, Tile};
 
-use crate::cooling::{self, Cooling};
-use crate::ledger::{Claim, Demand, Ledger, Node, State};
+use crate::cooling::Cooling;
+use crate::ledger::{Claim, Ledger, Node, State};
 
-mod evidence;
-pub mod explain;
-mod job;
+use choose::{Nowhere, Places, View};
+use habit::Habits;
+use queue::{Queue, Waiting};
+use quota::Accounts;
+use reserve::Reservation;
+use topology::Topology;
 
 pub use evidence::{CANDIDATES_MAX, Candidate, Evidence, Funnel, Test};
 pub use job::{Job, Quality, Resources, Spread, Tenant};
@@ -177,14 +197,31 @@ pub struct Task {
     pub claim: Claim,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// A job that runs.
+#[derive(Clone, Debug)]
 struct Running {
     job: Job,
     arrived: Instant,
     started: Instant,
-    node: u32,
-    claim: Claim,
-    watts: f64,
+    /// When it has run for as long as it promised.
+    promised: Option<Instant>,
+    preempted: u8,
+    tasks: Vec<Task>,
+    evidence: Box<Evidence>,
+}
+
+impl Running {
+    fn is_on(&self, node: u32) -> bool {
+        self.tasks.iter().any(|task| task.node == node)
+    }
+
+    const fn as_waiting(&self) -> Waiting {
+        Waiting {
+            job: self.job,
+            arrived: self.arrived,
+            preempted: self.preempted,
+        }
+    }
 }
 
 /// What a node's jobs make of it.
@@ -197,28 +234,9 @@ struct Load {
     share: f64,
 }
 
-/// Place in the queue: when it came, and its number among equals.
-type Turn = (Instant, u64);
-
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    job: Job,
-    /// Whether heat or earlier work stood in its way when last tried; if not, only
-    /// freed room can help.
-    for_heat: bool,
-}
-
-/// Where a job would go, and the two scores that settled it.
-#[derive(Clone, Copy, Debug)]
-struct Choice {
-    node: u32,
-    score: f64,
-    runner_up: f64,
-}
-
 /// Why a job cannot start: at which node it came nearest, what was found there,
 /// and what it was held against.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Obstacle {
     reason: Reason,
     node: u32,
@@ -226,19 +244,45 @@ struct Obstacle {
     bound: f64,
 }
 
-/// Budgets are not touched for less: see the same constant of [`crate::Guard`].
-const SHARE_STEP_MIN: f64 = 0.005;
+impl Obstacle {
+    /// That has to do with no node in particular.
+    const fn general(reason: Reason, (found, bound): (f64, f64)) -> Self {
+        Self {
+            reason,
+            node: 0,
+            found,
+            bound,
+        }
+    }
+}
+
+/// What is known of the start of whoever stands first and cannot start.
+#[derive(Clone, Debug)]
+enum Outlook {
+    /// Nothing: not worked out since something ended.
+    Stale,
+    /// That no promise leads to it.
+    Unknown(u64),
+    /// When and where.
+    Known(Box<Reservation>),
+}
 
 /// The scheduler of one site.
 #[derive(Clone, Debug)]
 pub struct SiteScheduler {
     config: Config,
+    topology: Topology,
     ledger: Ledger,
     cooling: Vec<Cooling>,
+    accounts: Accounts,
+    habits: Habits,
     running: BTreeMap<u64, Running>,
-    /// Bounded by [`Config::queue_max`], save for jobs that lost their node.
-    waiting: BTreeMap<Turn, Waiting>,
-    waiting_for_heat: usize,
+    /// Ends that were promised, and best-effort jobs with the youngest last.
+    ends: BTreeSet<(Instant, u64)>,
+    youngest: BTreeSet<(Instant, u64)>,
+    /// Bounded by [`Config::queue_max`], save for jobs that were stopped.
+    queue: Queue,
+    outlook: Outlook,
     loads: Vec<Load>,
     parked: Vec<BTreeSet<u32>>,
 }
@@ -247,9 +291,14 @@ impl SiteScheduler {
     /// A site of idle nodes, all switched on.
     ///
     /// # Panics
-    /// If a node names a loop that there is not.
+    /// If a node names a loop that there is not, if there is no tenant, or a
+    /// tenant's weight is not above 0.
     #[must_use]
     pub fn new(config: Config, now: Instant) -> Self {
+        assert!(
+            !config.tenants.is_empty() && config.tenants.iter().all(|t| t.weight > 0.0),
+            "a site has a tenant, and every tenant a weight above 0"
+        );
         let loops = config.loop_watts.len();
         let mut members = vec![Vec::new(); loops];
         let mut idle = vec![0.0; loops];
@@ -268,10 +317,15 @@ impl SiteScheduler {
         };
         Self {
             cooling: cooling.collect(),
+            topology: Topology::new(&config.nodes, loops),
             ledger: Ledger::new(config.nodes.clone()),
+            accounts: Accounts::new(&config.nodes, &config.tenants),
+            habits: Habits::new(config.tenants.len()),
             running: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            waiting_for_heat: 0,
+            ends: BTreeSet::new(),
+            youngest: BTreeSet::new(),
+            queue: Queue::new(config.tenants.len()),
+            outlook: Outlook::Stale,
             loads: vec![fresh; config.nodes.len()],
             parked: vec![BTreeSet::new(); loops],
             config,
@@ -281,7 +335,7 @@ impl SiteScheduler {
     /// Jobs that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.queue.len()
     }
 
     /// Jobs that run.
@@ -302,62 +356,169 @@ impl SiteScheduler {
         &self.cooling
     }
 
+    /// What a tenant's jobs hold now.
+    #[must_use]
+    pub fn used(&self, tenant: u16) -> Resources {
+        self.accounts.used(tenant)
+    }
+
+    /// A tenant's dominant share of the site over its weight.
+    #[must_use]
+    pub fn share(&self, tenant: u16) -> f64 {
+        self.accounts.share(tenant)
+    }
+
     fn coolant_of(&self, node: u32) -> usize {
         usize::from(self.ledger.nodes()[node as usize].coolant)
     }
 
-    /// The best node for a demand; otherwise the least of the heat obstacles, or
-    /// none if no node has the room. Looks at every node: some microseconds for
-    /// 1,500 of them.
-    //= requirements H2
-    fn choose(&self, demand: &Demand) -> Result<Choice, Option<Obstacle>> {
-        let (mut best, mut runner_up) = (None, f64::INFINITY);
-        let mut too_hot: Option<Obstacle> = None;
-        for (node, i) in self.ledger.nodes().iter().zip(0_u32..) {
-            if !self.ledger.fits(i, demand) {
-                continue;
-            }
-            let mut score = self.ledger.looseness(i, demand);
-            if self.config.heat_aware {
-                let cooling = &self.cooling[usize::from(node.coolant)];
-                let predicted = cooling.predicted(demand.watts_on(node));
-                if let Some(obstacle) = self.too_hot(cooling, i, predicted) {
-                    if too_hot.is_none_or(|o| obstacle.found < o.found) {
-                        too_hot = Some(obstacle);
-                    }
-                    continue;
+    fn view<'a>(&'a self, reservation: Option<&'a Reservation>) -> View<'a> {
+        View {
+            config: &self.config,
+            topology: &self.topology,
+            ledger: &self.ledger,
+            cooling: self.config.heat_aware.then_some(&self.cooling),
+            relief: &[],
+            reservation,
+        }
+    }
+
+    /// The run time a job may count on and others may count with.
+    fn limit(&self, job: &Job) -> Option<Nanos> {
+        job.limit.or(self.config.limit)
+    }
+
+    /// Changes a node's books, and tells who counts by them.
+    fn on_node<R>(&mut self, node: u32, change: impl FnOnce(&mut Ledger) -> R) -> R {
+        let before = *self.ledger.room(node);
+        let result = change(&mut self.ledger);
+        let built = &self.ledger.nodes()[node as usize];
+        self.queue
+            .node_changed(built, &before, self.ledger.room(node));
+        result
+    }
+
+    fn start(
+        &mut self,
+        now: Instant,
+        waiting: Waiting,
+        places: &Places,
+        evidence: Box<Evidence>,
+        out: &mut impl FnMut(Effect),
+    ) {
+        let Waiting {
+            job,
+            arrived,
+            preempted,
+        } = waiting;
+        let mut tasks = Vec::with_capacity(job.tasks.into());
+        for &(node, count) in places {
+            self.on_node(node, |books| {
+                for _ in 0..count {
+                    let claim = books.claim(node, &job.demand);
+                    let claim = claim.expect("chosen among the nodes it fits");
+                    tasks.push(Task { node, claim });
                 }
-                score += self.config.heat_weight * predicted;
-            }
-            match best {
-                Some((_, lowest)) if score >= lowest => runner_up = runner_up.min(score),
-                Some((_, lowest)) => (best, runner_up) = (Some((i, score)), lowest),
-                None => best = Some((i, score)),
-            }
-        }
-        if let Some((node, score)) = best {
-            // A sole candidate is its own runner-up.
-            let runner_up = if runner_up.is_finite() {
-                runner_up
-            } else {
-                score
-            };
-            return Ok(Choice {
-                node,
-                score,
-                runner_up,
             });
+            let watts = f64::from(count) * job.demand.watts_on(&self.ledger.nodes()[node as usize]);
+            let coolant = self.coolant_of(node);
+            self.cooling[coolant].book(watts);
+            let load = &mut self.loads[node as usize];
+            load.watts += watts;
+            load.latency_sensitive += u16::from(job.quality == Quality::LatencySensitive);
         }
-        Err(too_hot)
+        self.accounts.book(&job);
+        let promised = self.limit(&job).map(|limit| now + limit);
+        if let Some(end) = promised {
+            self.ends.insert((end, job.id));
+        }
+        if job.quality == Quality::BestEffort {
+            self.youngest.insert((now, job.id));
+        }
+        if let Outlook::Known(kept) = &mut self.outlook {
+            if kept.job == job.id {
+                self.outlook = Outlook::Stale;
+            } else if promised.is_none_or(|end| end > kept.at) {
+                kept.beside(&tasks);
+            }
+        }
+        out(Effect::Start {
+            job: job.id,
+            tasks: tasks.clone(),
+        });
+        let running = Running {
+            job,
+            arrived,
+            started: now,
+            promised,
+            preempted,
+            tasks,
+            evidence,
+        };
+        let before = self.running.insert(job.id, running);
+        assert!(before.is_none(), "job {} runs already", job.id);
     }
 
-    /// In words what [`Self::choose`] found in the way.
-    fn obstacle(&self, demand: &Demand, too_hot: Option<Obstacle>) -> Obstacle {
-        too_hot.unwrap_or_else(|| self.shortage(demand, Reason::NoCapacity))
+    /// Takes a job off its nodes and the books.
+    fn end(&mut self, id: u64) -> Option<Running> {
+        let running = self.running.remove(&id)?;
+        let job = &running.job;
+        let mut at = 0;
+        while let Some(&Task { node, .. }) = running.tasks.get(at) {
+            let here = running.tasks[at..].iter().take_while(|t| t.node == node);
+            let count = here.count();
+            self.on_node(node, |books| {
+                for task in &running.tasks[at..at + count] {
+                    books.release(node, &task.claim);
+                }
+            });
+            at += count;
+            let watts = count as f64 * job.demand.watts_on(&self.ledger.nodes()[node as usize]);
+            let coolant = self.coolant_of(node);
+            self.cooling[coolant].book(-watts);
+            let load = &mut self.loads[node as usize];
+            load.watts -= watts;
+            load.latency_sensitive -= u16::from(job.quality == Quality::LatencySensitive);
+            if self.ledger.claims(node) == 0 {
+                // What binary fractions left over is not heat.
+                load.watts = 0.0;
+            }
+        }
+        self.accounts.unbook(job);
+        if let Some(end) = running.promised {
+            self.ends.remove(&(end, id));
+        }
+        self.youngest.remove(&(running.started, id));
+        self.outlook = Outlook::Stale;
+        Some(running)
     }
 
-    fn shortage(&self, demand: &Demand, reason: Reason) -> Obstacle {
-        let (node, found, bound) = self.ledger.nearest(demand);
+    fn enqueue(&mut self, waiting: Waiting) {
+        self.queue.add(waiting, &self.topology, &self.ledger);
+    }
+
+    /// Why the site could never run a job, if so.
+    fn never(&self, job: &Job) -> Option<Obstacle> {
+        let demand = &job.demand;
+        let tenants = self.config.tenants.len();
+        let counts = (f64::from(job.tenant), tenants as f64);
+        if usize::from(job.tenant) >= tenants {
+            return Some(Obstacle::general(Reason::Malformed, counts));
+        }
+        let whole = f64::from(crate::ledger::WHOLE);
+        if job.tasks == 0 || demand.share() > crate::ledger::WHOLE {
+            let share = f64::from(demand.share());
+            return Some(Obstacle::general(Reason::Malformed, (share, whole)));
+        }
+        if let Err(sums) = self.accounts.could_ever_admit(job) {
+            return Some(Obstacle::general(Reason::Quota, sums));
+        }
+        (!self.topology.could_ever_hold(&self.ledger, job))
+            .then(|| self.shortage(job, Reason::Impossible))
+    }
+
+    fn shortage(&self, job: &Job, reason: Reason) -> Obstacle {
+        let (node, found, bound) = self.ledger.nearest(&job.demand);
         Obstacle {
             reason,
             node,
@@ -366,157 +527,25 @@ impl SiteScheduler {
         }
     }
 
-    fn too_hot(&self, cooling: &Cooling, node: u32, predicted: f64) -> Option<Obstacle> {
-        if predicted > self.config.setpoint {
-            Some(Obstacle {
-                reason: Reason::NoHeadroomOutward,
-                node,
-                found: predicted,
-                bound: self.config.setpoint,
-            })
-        } else if cooling.budget() < 1.0 {
-            // Cool because it is being slowed is not cool.
-            Some(Obstacle {
-                reason: Reason::Backpressure,
-                node,
-                found: predicted,
-                bound: self.config.setpoint,
-            })
-        } else {
-            None
-        }
-    }
-
-    fn start(
-        &mut self,
-        now: Instant,
-        (arrived, job): (Instant, Job),
-        node: u32,
-        out: &mut impl FnMut(Effect),
-    ) {
-        let claim = self.ledger.claim(node, &job.demand);
-        let claim = claim.expect("chosen among the nodes it fits");
-        let watts = job.demand.watts_on(&self.ledger.nodes()[node as usize]);
-        let coolant = self.coolant_of(node);
-        self.cooling[coolant].book(watts);
-        let load = &mut self.loads[node as usize];
-        load.watts += watts;
-        load.latency_sensitive += u16::from(job.quality == Quality::LatencySensitive);
-        let running = Running {
-            job,
-            arrived,
-            started: now,
-            node,
-            claim,
-            watts,
-        };
-        let before = self.running.insert(job.id, running);
-        assert!(before.is_none(), "job {} runs already", job.id);
-        out(Effect::Start {
-            job: job.id,
-            tasks: vec![Task { node, claim }],
-        });
-    }
-
-    /// Takes a job off its node and the books.
-    fn end(&mut self, id: u64) -> Option<Running> {
-        let running = self.running.remove(&id)?;
-        let node = running.node as usize;
-        self.ledger.release(running.node, &running.claim);
-        let coolant = self.coolant_of(running.node);
-        self.cooling[coolant].book(-running.watts);
-        let load = &mut self.loads[node];
-        load.watts -= running.watts;
-        load.latency_sensitive -= u16::from(running.job.quality == Quality::LatencySensitive);
-        if self.ledger.claims(running.node) == 0 {
-            // What binary fractions left over is not heat.
-            load.watts = 0.0;
-        }
-        Some(running)
-    }
-
-    fn enqueue(&mut self, turn: Instant, job: Job, for_heat: bool) {
-        self.waiting_for_heat += usize::from(for_heat);
-        self.waiting
-            .insert((turn, job.id), Waiting { job, for_heat });
-    }
-
-    fn dequeue(&mut self, turn: Turn) {
-        if let Some(waiting) = self.waiting.remove(&turn) {
-            self.waiting_for_heat -= usize::from(waiting.for_heat);
-        }
-    }
-
-    /// Why work that came now may not even try, if so.
-    fn out_of_turn(&self, now: Instant) -> Option<Obstacle> {
-        let (&(first, _), _) = self.waiting.first_key_value()?;
-        let obstacle = |found, bound| Obstacle {
-            reason: Reason::NotItsTurn,
-            node: 0,
-            found,
-            bound,
-        };
-        let waited = now.since(first);
-        if self.waiting.len() > self.config.overtake_max {
-            Some(obstacle(
-                self.waiting.len() as f64,
-                self.config.overtake_max as f64,
-            ))
-        } else if waited > self.config.patience {
-            let patience = self.config.patience.as_secs_f64();
-            Some(obstacle(waited.as_secs_f64(), patience))
-        } else {
-            None
-        }
-    }
-
     fn arrived(&mut self, now: Instant, job: Job, out: &mut impl FnMut(Effect)) {
-        if !self.ledger.could_ever_fit(&job.demand) {
-            let obstacle = self.shortage(&job.demand, Reason::Impossible);
-            return decided(now, Action::Refuse, job.id, obstacle, out);
+        let known = self.running.contains_key(&job.id) || self.queue.get(job.id).is_some();
+        assert!(!known, "job {} came before", job.id);
+        if let Some(obstacle) = self.never(&job) {
+            return decided(now, Action::Refuse, job.id, obstacle, None, out);
         }
-        let tried = match self.out_of_turn(now) {
-            Some(obstacle) => Err(obstacle),
-            None => self
-                .choose(&job.demand)
-                .map_err(|too_hot| self.obstacle(&job.demand, too_hot)),
-        };
-        match tried {
-            Ok(choice) => {
-                decided(now, Action::Place, job.id, choice.into(), out);
-                self.start(now, (now, job), choice.node, out);
-            }
-            Err(obstacle) if self.waiting.len() < self.config.queue_max => {
-                decided(now, Action::Queue, job.id, obstacle, out);
-                self.enqueue(now, job, obstacle.is_heat());
-            }
-            Err(obstacle) => decided(now, Action::Refuse, job.id, obstacle, out),
-        }
-    }
-
-    /// Starts what waits and can start, in order of arrival. Without `room` only
-    /// heat has changed, and only who waits for that is tried.
-    fn retry(&mut self, now: Instant, room: bool, out: &mut impl FnMut(Effect)) {
-        if !room && self.waiting_for_heat == 0 {
-            return;
-        }
-        let first = self.waiting.iter().take(self.config.overtake_max + 1);
-        let turns: Vec<(Turn, Waiting)> = first.map(|(&turn, &w)| (turn, w)).collect();
-        for (turn, Waiting { job, for_heat }) in turns {
-            let tried = (room || for_heat).then(|| self.choose(&job.demand));
-            if let Some(Ok(choice)) = tried {
-                self.dequeue(turn);
-                decided(now, Action::Place, job.id, choice.into(), out);
-                self.start(now, (turn.0, job), choice.node, out);
-                continue;
-            }
-            if let Some(Err(too_hot)) = tried {
-                self.dequeue(turn);
-                self.enqueue(turn.0, job, too_hot.is_some());
-            }
-            if now.since(turn.0) > self.config.patience {
-                return;
-            }
+        self.enqueue(Waiting {
+            job,
+            arrived: now,
+            preempted: 0,
+        });
+        if let Err((obstacle, evidence)) = self.admit(now, job.id, out) {
+            let action = if self.queue.len() > self.config.queue_max {
+                self.queue.remove(job.id);
+                Action::Refuse
+            } else {
+                Action::Queue
+            };
+            decided(now, action, job.id, obstacle, evidence.as_ref(), out);
         }
     }
 
@@ -530,294 +559,140 @@ impl SiteScheduler {
             let idle = self.ledger.nodes()[node as usize].idle_watts;
             self.cooling[coolant].book(-idle);
         }
-        self.ledger.set_state(node, State::Lost);
-        let here = self.running.values().filter(|r| r.node == node);
-        let mut homeless: Vec<Turn> = here.map(|r| (r.arrived, r.job.id)).collect();
+        self.on_node(node, |books| books.set_state(node, State::Lost));
+        self.accounts.lost(&self.ledger.nodes()[node as usize]);
+        self.outlook = Outlook::Stale;
+        let here = self.running.values().filter(|r| r.is_on(node));
+        let mut homeless: Vec<(Instant, u64)> = here.map(|r| (r.arrived, r.job.id)).collect();
         homeless.sort_unstable();
         for (_, id) in homeless {
-            let lost = self.end(id).expect("listed above");
+            let lost = self.end(id).expect("listed above").as_waiting();
             out(Effect::Stop {
                 job: id,
                 reason: Reason::HostLost,
             });
-            let host_lost = |node, found, bound| Obstacle {
+            let because = |o: Obstacle| Obstacle {
                 reason: Reason::HostLost,
-                node,
-                found,
-                bound,
+                ..o
             };
-            match self.choose(&lost.job.demand) {
-                Ok(c) => {
-                    let cause = host_lost(c.node, c.score, c.runner_up);
-                    decided(now, Action::Migrate, id, cause, out);
-                    self.start(now, (lost.arrived, lost.job), c.node, out);
+            match self.view(None).choose(&lost.job) {
+                Ok((places, evidence)) => {
+                    let (cause, evidence) = (because(won(&evidence)), Box::new(evidence));
+                    decided(now, Action::Migrate, id, cause, Some(&evidence), out);
+                    self.start(now, lost, &places, evidence, out);
                 }
-                Err(too_hot) => {
-                    let o = self.obstacle(&lost.job.demand, too_hot);
-                    let hope = self.ledger.could_ever_fit(&lost.job.demand);
+                Err(nowhere) => {
+                    let cause = because(self.obstacle(&lost.job, &nowhere));
+                    // It was let in before, so it waits however long the queue is.
+                    let hope = self.never(&lost.job).is_none();
                     let action = if hope { Action::Queue } else { Action::Lose };
-                    decided(now, action, id, host_lost(o.node, o.found, o.bound), out);
+                    decided(now, action, id, cause, None, out);
                     if hope {
-                        // It was let in before, so it waits however long the queue is.
-                        self.enqueue(lost.arrived, lost.job, o.is_heat());
+                        self.enqueue(lost);
                     }
                 }
             }
         }
         // What could only have run there need not wait for it.
-        let hopeless = self.waiting.iter();
-        let hopeless = hopeless.filter(|(_, w)| !self.ledger.could_ever_fit(&w.job.demand));
-        let hopeless: Vec<(Turn, Job)> = hopeless.map(|(&turn, w)| (turn, w.job)).collect();
-        for (turn, job) in hopeless {
-            self.dequeue(turn);
-            let obstacle = self.shortage(&job.demand, Reason::Impossible);
-            decided(now, Action::Lose, job.id, obstacle, out);
+        let mut alike = BTreeMap::new();
+        let hopeless = self.queue.jobs().filter(|w| {
+            let kind = queue::Alike::of(&w.job);
+            *alike
+                .entry(kind)
+                .or_insert_with(|| self.never(&w.job).is_some())
+        });
+        let mut hopeless: Vec<(Instant, Job)> = hopeless.map(|w| (w.arrived, w.job)).collect();
+        hopeless.sort_unstable_by_key(|(arrived, job)| (*arrived, job.id));
+        for (_, job) in hopeless {
+            self.queue.remove(job.id);
+            let obstacle = self.never(&job).expect("found hopeless above");
+            decided(now, Action::Lose, job.id, obstacle, None, out);
         }
+        self.sweep(now, out);
     }
 
-    fn metered(&mut self, now: Instant, coolant: usize, out: &mut impl FnMut(Effect)) {
-        let load = self.cooling[coolant].load();
-        if load > cooling::OVERLOAD {
-            self.unload(now, coolant, load, out);
-        } else {
-            self.unpark(now, coolant, out);
-        }
-        self.hand_out(now, coolant, out);
-        if self.cooling[coolant].predicted(0.0) <= self.config.setpoint {
-            self.retry(now, false, out);
-        }
-    }
-
-    /// Parks idle nodes and moves best-effort jobs away until the loop is eased.
-    //= requirements S3
-    fn unload(&mut self, now: Instant, coolant: usize, load: f64, out: &mut impl FnMut(Effect)) {
-        let nodes: Vec<u32> = self.cooling[coolant].nodes().to_vec();
-        for &node in &nodes {
-            if self.eased(coolant) {
-                return;
-            }
-            self.park(now, node, load, out);
-        }
-        let here = self.running.values();
-        let here = here
-            .filter(|r| r.job.quality == Quality::BestEffort && self.coolant_of(r.node) == coolant);
-        let mut leaving: Vec<(Instant, u64)> = here.map(|r| (r.started, r.job.id)).collect();
-        leaving.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, id) in leaving {
-            if self.eased(coolant) {
-                return;
-            }
-            let node = self.running[&id].node;
-            self.evict(
-                now,
-                id,
-                (Reason::Backpressure, load, cooling::OVERLOAD),
-                out,
-            );
-            self.park(now, node, load, out);
-        }
-    }
-
-    /// Moves a job off its overloaded loop, if it can start elsewhere at once; one of
-    /// best effort may also wait.
-    //= requirements S3
-    fn evict(
-        &mut self,
-        now: Instant,
-        id: u64,
-        (reason, found, bound): (Reason, f64, f64),
-        out: &mut impl FnMut(Effect),
-    ) {
-        let Running {
-            job, arrived, node, ..
-        } = self.running[&id];
-        let cause = |node| Obstacle {
-            reason,
-            node,
-            found,
-            bound,
-        };
-        // This loop is far above the setpoint, so what is chosen lies elsewhere.
-        match self.choose(&job.demand) {
-            Ok(to) => {
-                decided(now, Action::Migrate, id, cause(to.node), out);
-                self.end(id);
-                out(Effect::Stop { job: id, reason });
-                self.start(now, (arrived, job), to.node, out);
-            }
-            Err(_)
-                if job.quality == Quality::BestEffort
-                    && self.waiting.len() < self.config.queue_max =>
-            {
-                decided(now, Action::Queue, id, cause(node), out);
-                self.end(id);
-                out(Effect::Stop { job: id, reason });
-                self.enqueue(arrived, job, true);
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// Slowing the node was not enough: everything leaves that can.
-    fn near_limit(
-        &mut self,
-        now: Instant,
-        node: u32,
-        (kelvin, bound): (f64, f64),
-        out: &mut impl FnMut(Effect),
-    ) {
-        if !self.config.heat_aware || node as usize >= self.loads.len() {
+    /// Ends what ran for as long as it promised.
+    //= requirements S2
+    fn expire(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        if self.config.overrun == Overrun::Tolerated {
             return;
         }
-        let load = self.cooling[self.coolant_of(node)].load();
-        if load <= cooling::OVERLOAD {
-            // Its own cooler is weak, not its loop: its guard will do.
-            return;
-        }
-        let here = self.running.values().filter(|r| r.node == node);
-        let mut leaving: Vec<(Instant, u64)> = here.map(|r| (r.started, r.job.id)).collect();
-        leaving.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, id) in leaving {
-            self.evict(now, id, (Reason::NearLimit, kelvin, bound), out);
-        }
-        self.park(now, node, load, out);
-    }
-
-    fn eased(&self, coolant: usize) -> bool {
-        self.cooling[coolant].excess_watts(cooling::EASE) <= 0.0
-    }
-
-    /// Switches a node off if nothing runs on it.
-    fn park(&mut self, now: Instant, node: u32, load: f64, out: &mut impl FnMut(Effect)) {
-        if self.ledger.claims(node) > 0 || self.ledger.state(node) != State::Open {
-            return;
-        }
-        let coolant = self.coolant_of(node);
-        self.ledger.set_state(node, State::Parked);
-        self.parked[coolant].insert(node);
-        self.cooling[coolant].book(-self.ledger.nodes()[node as usize].idle_watts);
-        let cause = Obstacle {
-            reason: Reason::Backpressure,
-            node,
-            found: load,
-            bound: cooling::OVERLOAD,
-        };
-        decided(now, Action::Park, Decision::NO_WORK, cause, out);
-        out(Effect::Power { node, on: false });
-    }
-
-    /// Switches parked nodes on again, in order, while their loop stays eased.
-    fn unpark(&mut self, now: Instant, coolant: usize, out: &mut impl FnMut(Effect)) {
-        while let Some(&node) = self.parked[coolant].first() {
-            let idle = self.ledger.nodes()[node as usize].idle_watts;
-            let predicted = self.cooling[coolant].predicted(idle);
-            if predicted > cooling::EASE {
-                return;
-            }
-            self.parked[coolant].remove(&node);
-            self.ledger.set_state(node, State::Open);
-            self.cooling[coolant].book(idle);
+        let mut any = false;
+        while let Some(&(end, id)) = self.ends.first()
+            && end <= now
+        {
+            any = true;
+            let was = self.end(id).expect("it has an end, so it runs");
+            let ran = now.since(was.started).as_secs_f64();
+            let limit = end.since(was.started).as_secs_f64();
+            self.habits.ended(was.job.tenant, 1.0);
             let cause = Obstacle {
-                reason: Reason::PressureEased,
-                node,
-                found: predicted,
-                bound: cooling::EASE,
+                reason: Reason::Term,
+                node: was.tasks[0].node,
+                found: ran,
+                bound: limit,
             };
-            decided(now, Action::Unpark, Decision::NO_WORK, cause, out);
-            out(Effect::Power { node, on: true });
-            self.retry(now, true, out);
+            decided(now, Action::Expire, id, cause, None, out);
+            out(Effect::Stop {
+                job: id,
+                reason: Reason::Term,
+            });
+        }
+        if any {
+            self.sweep(now, out);
         }
     }
 
-    /// Hands the loop's budget to its nodes, best-effort work first to give way.
-    //= requirements H3
-    fn hand_out(&mut self, now: Instant, coolant: usize, out: &mut impl FnMut(Effect)) {
-        let cooling = &self.cooling[coolant];
-        let (budget, load) = (cooling.budget(), cooling.load());
-        let (mut best_effort, mut sensitive) = (0.0, 0.0);
-        let mut at_ease = budget == 1.0;
-        for &node in cooling.nodes() {
-            let node = &self.loads[node as usize];
-            at_ease &= node.share == 1.0;
-            if node.latency_sensitive > 0 {
-                sensitive += node.watts;
-            } else {
-                best_effort += node.watts;
-            }
-        }
-        if at_ease {
+    fn finished(&mut self, now: Instant, job: u64, out: &mut impl FnMut(Effect)) {
+        let Some(was) = self.end(job) else {
             return;
+        };
+        if let Some(limit) = self.limit(&was.job) {
+            let ran = now.since(was.started).as_secs_f64();
+            let promised = limit.as_secs_f64().max(f64::MIN_POSITIVE);
+            self.habits.ended(was.job.tenant, ran / promised);
         }
-        let (first, last) = cooling::split(budget, best_effort, sensitive, self.config.budget_min);
-        for i in 0..cooling.nodes().len() {
-            let node = self.cooling[coolant].nodes()[i];
-            let entry = &mut self.loads[node as usize];
-            let share = match entry {
-                _ if self.ledger.claims(node) == 0 => 1.0,
-                Load {
-                    latency_sensitive: 0,
-                    ..
-                } => first,
-                _ => last,
-            };
-            let (was_free, free) = (entry.share == 1.0, share == 1.0);
-            if was_free == free && (share - entry.share).abs() < SHARE_STEP_MIN {
-                continue;
-            }
-            entry.share = share;
-            if was_free != free {
-                let (action, reason) = if free {
-                    (Action::Release, Reason::PressureEased)
-                } else {
-                    (Action::Throttle, Reason::Backpressure)
-                };
-                let cause = Obstacle {
-                    reason,
-                    node,
-                    found: load,
-                    bound: self.config.setpoint,
-                };
-                decided(now, action, Decision::NO_WORK, cause, out);
-            }
-            out(Effect::Budget { node, share });
-        }
+        self.sweep(now, out);
+    }
+
+    /// In words what choosing found in the way.
+    fn obstacle(&self, job: &Job, nowhere: &Nowhere) -> Obstacle {
+        let shortage = || self.shortage(job, order::shortage(&self.ledger, job, &nowhere.funnel));
+        nowhere.too_hot.unwrap_or_else(shortage)
     }
 }
 
-impl Obstacle {
-    const fn is_heat(&self) -> bool {
-        matches!(
-            self.reason,
-            Reason::NoHeadroomOutward | Reason::Backpressure | Reason::NotItsTurn
-        )
-    }
-}
-
-impl From<Choice> for Obstacle {
-    fn from(choice: Choice) -> Self {
-        Self {
-            reason: Reason::BestScore,
-            node: choice.node,
-            found: choice.score,
-            bound: choice.runner_up,
-        }
+/// The best score, and what it won against; a sole candidate is its own runner-up.
+fn won(evidence: &Evidence) -> Obstacle {
+    let best = evidence.candidates[0];
+    let runner_up = evidence.candidates.get(1).unwrap_or(&best);
+    Obstacle {
+        reason: Reason::BestScore,
+        node: best.node,
+        found: best.score(),
+        bound: runner_up.score(),
     }
 }
 
 //= requirements S7
-fn decided(now: Instant, action: Action, work: u64, cause: Obstacle, out: &mut impl FnMut(Effect)) {
-    out(Effect::Decided(
-        Decision {
-            at: now,
-            action,
-            reason: cause.reason,
-            subject: Tile(cause.node.into()),
-            work,
-            found: cause.found,
-            bound: cause.bound,
-        },
-        None,
-    ));
+fn decided(
+    now: Instant,
+    action: Action,
+    work: u64,
+    cause: Obstacle,
+    evidence: Option<&Evidence>,
+    out: &mut impl FnMut(Effect),
+) {
+    let decision = Decision {
+        at: now,
+        action,
+        reason: cause.reason,
+        subject: Tile(cause.node.into()),
+        work,
+        found: cause.found,
+        bound: cause.bound,
+    };
+    out(Effect::Decided(decision, evidence.cloned().map(Box::new)));
 }
 
 impl Machine for SiteScheduler {
@@ -827,11 +702,7 @@ impl Machine for SiteScheduler {
     fn handle(&mut self, now: Instant, input: Input, out: &mut impl FnMut(Effect)) {
         match input {
             Input::Arrived(job) => self.arrived(now, job, out),
-            Input::Finished { job } => {
-                if self.end(job).is_some() {
-                    self.retry(now, true, out);
-                }
-            }
+            Input::Finished { job } => self.finished(now, job, out),
             Input::Metered {
                 coolant,
                 heat_watts,
@@ -852,8 +723,9 @@ impl Machine for SiteScheduler {
         }
     }
 
-    /// A meter has been silent for too long.
+    /// A limit was reached, or a meter has been silent for too long.
     fn wake(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        self.expire(now, out);
         if !self.config.heat_aware {
             return;
         }
@@ -870,386 +742,12 @@ impl Machine for SiteScheduler {
 
     fn deadline(&self) -> Option<Instant> {
         let meters = self.cooling.iter().filter_map(Cooling::deadline);
-        meters.min().filter(|_| self.config.heat_aware)
+        let meters = meters.min().filter(|_| self.config.heat_aware);
+        let ends = self.ends.first().map(|&(end, _)| end);
+        let ends = ends.filter(|_| self.config.overrun == Overrun::Ended);
+        meters.into_iter().chain(ends).min()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ledger::Models;
-    use machine::{Purpose, Stream};
-
-    fn node(coolant: u16) -> Node {
-        Node {
-            cpu_milli: 32_000,
-            memory_mib: 131_072,
-            gpus: 4,
-            model: 0,
-            coolant,
-            rack: coolant.into(),
-            row: 0,
-            idle_watts: 200.0,
-            gpu_watts: 200.0,
-            cpu_watts: 0.0,
-        }
-    }
-
-    fn config(nodes: Vec<Node>, loop_watts: Vec<f64>) -> Config {
-        Config {
-            nodes,
-            loop_watts,
-            heat_aware: true,
-            heat_weight: 0.25,
-            setpoint: 0.9,
-            period: Nanos::MINUTE,
-            budget_min: 0.001,
-            queue_max: 100,
-            overtake_max: 2,
-            patience: Nanos::HOUR,
-            tenants: vec![Tenant::default()],
-            limit: None,
-            overrun: Overrun::Ended,
-            preempt_max: 3,
-        }
-    }
-
-    fn job(id: u64, gpus: u8, quality: Quality) -> Job {
-        let demand = Demand {
-            cpu_milli: 1_000,
-            memory_mib: 1_024,
-            gpus,
-            gpu_milli: 1_000,
-            models: Models::ANY,
-        };
-        Job::single(id, quality, demand)
-    }
-
-    fn at(minutes: u64) -> Instant {
-        Instant::EPOCH + Nanos::MINUTE * minutes
-    }
-
-    /// A site, its time, and what it asked for: reads like a script.
-    struct Site {
-        scheduler: SiteScheduler,
-        now: Instant,
-    }
-
-    impl Site {
-        fn new(config: Config) -> Self {
-            Self {
-                scheduler: SiteScheduler::new(config, Instant::EPOCH),
-                now: Instant::EPOCH,
-            }
-        }
-
-        fn after(&mut self, input: Input) -> Vec<Effect> {
-            let mut effects = vec![];
-            self.scheduler
-                .handle(self.now, input, &mut |e| effects.push(e));
-            effects
-        }
-
-        /// What was decided, for which job or none, at which node.
-        fn decided(&mut self, input: Input) -> Vec<(Action, Reason, u64, u64)> {
-            let effects = self.after(input).into_iter();
-            let decisions = effects.filter_map(|e| match e {
-                Effect::Decided(d, _) => Some((d.action, d.reason, d.work, d.subject.0)),
-                _ => None,
-            });
-            decisions.collect()
-        }
-
-        fn arrive(&mut self, id: u64, gpus: u8, quality: Quality) -> (Action, Reason, u64) {
-            let decided = self.decided(Input::Arrived(job(id, gpus, quality)));
-            assert_eq!((decided.len(), decided[0].2), (1, id));
-            (decided[0].0, decided[0].1, decided[0].3)
-        }
-    }
-
-    fn metered(coolant: u16, heat_watts: f64, capacity_watts: f64) -> Input {
-        Input::Metered {
-            coolant,
-            heat_watts,
-            capacity_watts,
-        }
-    }
-
-    use Action::{Migrate, Park, Place, Queue, Refuse, Release, Throttle, Unpark};
-    use Quality::{BestEffort, LatencySensitive};
-    use Reason::{
-        Backpressure, BestScore, HostLost, Impossible, NearLimit, NoCapacity, NoHeadroomOutward,
-        NotItsTurn, PressureEased,
-    };
-
-    #[test]
-    fn blind_to_heat_nodes_fill_up_and_aware_of_it_loops_share() {
-        let nodes = || vec![node(0), node(0), node(1)];
-        let mut blind = Site::new(Config {
-            heat_aware: false,
-            ..config(nodes(), vec![1_000.0, 1_000.0])
-        });
-        let placed = (0..4).map(|id| blind.arrive(id, 1, BestEffort));
-        assert!(placed.eq([(Place, BestScore, 0); 4]));
-
-        let mut aware = Site::new(Config {
-            heat_weight: 1.0,
-            ..config(nodes(), vec![1_500.0, 1_500.0])
-        });
-        let placed: Vec<u64> = (0..4).map(|id| aware.arrive(id, 1, BestEffort).2).collect();
-        assert_eq!(placed, [2, 2, 2, 0], "loop 1 idles cooler than loop 0");
-    }
-
-    //= requirements H2
-    #[test]
-    fn nothing_is_placed_on_a_loop_that_would_pass_its_setpoint() {
-        // Idle 200 W of 500 W; one GPU more is 0.8, two would be 1.2.
-        let mut site = Site::new(config(vec![node(0)], vec![500.0]));
-        assert_eq!(site.arrive(1, 1, BestEffort), (Place, BestScore, 0));
-        assert_eq!(site.arrive(2, 1, BestEffort), (Queue, NoHeadroomOutward, 0));
-        // The loop gets stronger: who waited for heat starts with the next reading.
-        assert_eq!(
-            site.decided(metered(0, 400.0, 1_000.0)),
-            [(Place, BestScore, 2, 0)]
-        );
-    }
-
-    #[test]
-    fn what_no_node_could_ever_hold_is_refused_and_a_full_queue_refuses_too() {
-        let mut site = Site::new(Config {
-            queue_max: 1,
-            ..config(vec![node(0)], vec![1e6])
-        });
-        assert_eq!(site.arrive(1, 5, BestEffort), (Refuse, Impossible, 0));
-        assert_eq!(site.arrive(2, 4, BestEffort), (Place, BestScore, 0));
-        assert_eq!(site.arrive(3, 1, BestEffort), (Queue, NoCapacity, 0));
-        assert_eq!(site.arrive(4, 1, BestEffort), (Refuse, NoCapacity, 0));
-        assert_eq!(
-            site.decided(Input::Finished { job: 2 }),
-            [(Place, BestScore, 3, 0)]
-        );
-    }
-
-    #[test]
-    fn small_jobs_overtake_a_large_one_until_it_has_waited_long_enough() {
-        let mut site = Site::new(config(vec![node(0)], vec![1e6]));
-        site.arrive(1, 2, BestEffort);
-        assert_eq!(site.arrive(2, 4, BestEffort), (Queue, NoCapacity, 0));
-        assert_eq!(site.arrive(3, 1, BestEffort), (Place, BestScore, 0));
-        site.now = at(61);
-        assert_eq!(site.arrive(4, 1, BestEffort), (Queue, NotItsTurn, 0));
-        assert_eq!(site.decided(Input::Finished { job: 3 }), []);
-        assert_eq!(
-            site.decided(Input::Finished { job: 1 }),
-            [(Place, BestScore, 2, 0)]
-        );
-        assert_eq!(
-            site.decided(Input::Finished { job: 2 }),
-            [(Place, BestScore, 4, 0)]
-        );
-    }
-
-    #[test]
-    fn nobody_overtakes_more_than_the_bound() {
-        let mut site = Site::new(config(vec![node(0)], vec![1e6]));
-        site.arrive(1, 3, BestEffort);
-        for id in 2..5 {
-            assert_eq!(site.arrive(id, 4, BestEffort), (Queue, NoCapacity, 0));
-        }
-        assert_eq!(site.arrive(5, 1, BestEffort), (Queue, NotItsTurn, 0));
-    }
-
-    //= requirements H3
-    //= requirements S3
-    #[test]
-    fn an_overloaded_loop_parks_idle_nodes_moves_best_effort_jobs_and_keeps_the_others() {
-        let nodes = vec![node(0), node(0), node(0), node(1)];
-        let mut site = Site::new(Config {
-            heat_weight: 0.0,
-            ..config(nodes, vec![4_000.0, 4_000.0])
-        });
-        assert_eq!(site.arrive(1, 4, BestEffort).2, 0);
-        assert_eq!(site.arrive(2, 4, LatencySensitive).2, 1);
-        // 600 W idle and 1,600 W of jobs meet half of what they need.
-        let decided = site.decided(metered(0, 2_200.0, 1_100.0));
-        assert_eq!(
-            decided,
-            [
-                (Park, Backpressure, Decision::NO_WORK, 2),
-                (Migrate, Backpressure, 1, 3),
-                (Park, Backpressure, Decision::NO_WORK, 0),
-                (Throttle, Backpressure, Decision::NO_WORK, 1),
-            ]
-        );
-        // Some readings later the loop is sound again and everything is on.
-        let mut eased = vec![];
-        for minute in 1..200 {
-            site.now = at(minute);
-            eased.extend(site.decided(metered(0, 1_000.0, 4_000.0)));
-        }
-        assert_eq!(
-            eased,
-            [
-                (Unpark, PressureEased, Decision::NO_WORK, 0),
-                (Unpark, PressureEased, Decision::NO_WORK, 2),
-                (Release, PressureEased, Decision::NO_WORK, 1),
-            ]
-        );
-        assert_eq!(site.scheduler.running(), 2);
-    }
-
-    //= requirements H3
-    #[test]
-    fn the_budget_falls_on_best_effort_nodes_before_the_others() {
-        let mut site = Site::new(Config {
-            heat_weight: 0.0,
-            ..config(vec![node(0), node(0)], vec![2_600.0])
-        });
-        site.arrive(1, 4, BestEffort);
-        site.arrive(2, 4, LatencySensitive);
-        let mut budgets = [1.0, 1.0];
-        for minute in 1..400 {
-            site.now = at(minute);
-            let heat = 400.0 + 800.0 * (budgets[0] + budgets[1]);
-            for effect in site.after(metered(0, heat, 2_000.0)) {
-                if let Effect::Budget { node, share } = effect {
-                    budgets[node as usize] = share;
-                }
-            }
-        }
-        // 1,800 W are left for a load of 0.9: 800 for the sensitive, 600 for the other.
-        assert_eq!(budgets[1], 1.0);
-        assert!((budgets[0] - 0.75).abs() < 0.01, "{budgets:?}");
-    }
-
-    //= requirements S3
-    #[test]
-    fn near_its_limit_on_an_overloaded_loop_a_node_is_left_by_those_who_can_start_elsewhere() {
-        let mut site = Site::new(Config {
-            heat_weight: 0.0,
-            ..config(vec![node(0), node(1)], vec![2_000.0, 1_000.0])
-        });
-        let near = Input::NearLimit {
-            node: 0,
-            kelvin: 361.0,
-            bound: 356.0,
-        };
-        assert_eq!(site.arrive(1, 2, LatencySensitive).2, 0);
-        assert_eq!(site.arrive(2, 2, LatencySensitive).2, 0);
-        assert_eq!(site.after(near), [], "its loop is fine");
-        site.after(metered(0, 1_000.0, 500.0));
-        // The other loop has room for the heat of one.
-        assert_eq!(site.decided(near), [(Migrate, NearLimit, 2, 1)]);
-        assert_eq!(
-            site.scheduler.running(),
-            2,
-            "the other stays and does not wait"
-        );
-        site.decided(Input::Finished { job: 2 });
-        assert_eq!(
-            site.decided(near),
-            [
-                (Migrate, NearLimit, 1, 1),
-                (Park, Backpressure, Decision::NO_WORK, 0)
-            ]
-        );
-    }
-
-    #[test]
-    fn jobs_of_a_lost_node_start_again_elsewhere_wait_or_are_lost() {
-        let big = Node { gpus: 8, ..node(0) };
-        let mut site = Site::new(config(vec![big, node(0)], vec![1e6]));
-        site.arrive(1, 8, LatencySensitive);
-        site.arrive(2, 1, BestEffort);
-        assert_eq!(site.arrive(3, 8, BestEffort), (Queue, NoCapacity, 1));
-        assert_eq!(site.arrive(4, 4, BestEffort), (Queue, NoCapacity, 1));
-        let effects = site.after(Input::NodeLost { node: 0 });
-        assert!(effects.contains(&Effect::Stop {
-            job: 1,
-            reason: HostLost
-        }));
-        let lost = |e: &Effect| matches!(e, Effect::Decided(d, _) if d.action == Action::Lose);
-        assert_eq!(
-            effects.iter().filter(|e| lost(e)).count(),
-            2,
-            "jobs 1 and 3"
-        );
-        assert_eq!(site.after(Input::NodeLost { node: 0 }), []);
-        assert_eq!(
-            site.decided(Input::Finished { job: 2 }),
-            [(Place, BestScore, 4, 1)]
-        );
-        let mut site = Site::new(config(vec![node(0), node(0)], vec![1e6]));
-        let first = site.arrive(1, 4, LatencySensitive).2 as u32;
-        assert_eq!(
-            site.decided(Input::NodeLost { node: first }),
-            [(Migrate, HostLost, 1, u64::from(1 - first))]
-        );
-    }
-
-    #[test]
-    fn meters_mean_nothing_to_a_scheduler_that_is_blind_to_heat() {
-        let mut site = Site::new(Config {
-            heat_aware: false,
-            ..config(vec![node(0)], vec![500.0])
-        });
-        site.arrive(1, 4, BestEffort);
-        assert_eq!(site.after(metered(0, 1_000.0, 10.0)), []);
-        assert_eq!(site.scheduler.deadline(), None);
-    }
-
-    /// Every claim is in exactly one place, whatever happens in whatever order.
-    #[test]
-    fn a_long_random_life_leaves_the_books_even() {
-        let mut stream = Stream::new(1, Tile(0), Purpose::Work);
-        let nodes = (0..40).map(|i| node(i % 4)).collect();
-        let mut site = Site::new(config(nodes, vec![9_000.0; 4]));
-        let mut alive: BTreeSet<u64> = BTreeSet::new();
-        for step in 0..20_000 {
-            site.now = Instant::EPOCH + Nanos::SECOND * step;
-            let quality = [BestEffort, LatencySensitive][stream.below(2) as usize];
-            let input = match stream.below(100) {
-                0..45 => Input::Arrived(job(step, stream.below(5) as u8, quality)),
-                45..89 => {
-                    let running = site.scheduler.running.keys().copied();
-                    let pick = stream.below(site.scheduler.running().max(1) as u64);
-                    let Some(job) = running.into_iter().nth(pick as usize) else {
-                        continue;
-                    };
-                    alive.remove(&job);
-                    Input::Finished { job }
-                }
-                89..99 => {
-                    let coolant = stream.below(4) as u16;
-                    metered(coolant, 9_000.0 * stream.unit(), 9_000.0 * stream.unit())
-                }
-                _ => Input::NodeLost {
-                    node: stream.below(4_000) as u32,
-                },
-            };
-            if let Input::Arrived(job) = input {
-                alive.insert(job.id);
-            }
-            for effect in site.after(input) {
-                if let Effect::Decided(d, _) = effect
-                    && matches!(d.action, Refuse | Action::Lose)
-                {
-                    alive.remove(&d.work);
-                }
-            }
-            let scheduler = &site.scheduler;
-            assert_eq!(
-                scheduler.running() + scheduler.waiting(),
-                alive.len(),
-                "step {step}"
-            );
-        }
-        let scheduler = &mut site.scheduler;
-        let running: Vec<u64> = scheduler.running.keys().copied().collect();
-        for id in running {
-            scheduler.end(id);
-        }
-        assert!((0..40).all(|n| scheduler.ledger.claims(n) == 0));
-        assert!(scheduler.loads.iter().all(|l| l.latency_sensitive == 0));
-    }
-}
+mod tests;
