@@ -743,7 +743,7 @@ impl<'a> World<'a> {
     fn set_capacities(&mut self) {
         let whole: f64 = self.floor.loops.iter().map(|l| l.capacity.0).sum();
         for (l, part) in self.floor.loops.iter().enumerate() {
-            let left = part.capacity.0 * (self.sound[l] - self.taken / whole);
+            let left = part.capacity.0 * self.sound[l] * (1.0 - self.taken / whole);
             self.devices.site_mut().set_capacity(l, Watts(left));
         }
     }
