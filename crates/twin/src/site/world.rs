@@ -495,6 +495,12 @@ impl<'a> World<'a> {
         book.finished += 1;
         book.slowdown.record(slowdown);
         self.outcome.slowdown.record(slowdown);
+        (self.record)(Record::Event {
+            at: now,
+            kind: "finished",
+            node: Some(node.into()),
+            detail: format!("job {job}"),
+        });
         self.became(job, Some(now), &tasks, Fate::Finished);
         self.tell(now, Input::Finished { job });
     }
