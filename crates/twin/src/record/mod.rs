@@ -13,7 +13,9 @@
 //! Tour: [`summary`] the outcome · [`series`] how it went over time · [`history`] every
 //! decision · [`report`] the page · [`directory`] how they get to disk.
 
+pub mod decisions;
 pub mod directory;
+pub mod film;
 pub mod history;
 pub mod report;
 pub mod series;
@@ -21,7 +23,9 @@ pub mod summary;
 
 use std::path::PathBuf;
 
+pub use decisions::Decisions;
 pub use directory::RunDirectory;
+pub use film::{Film, Picture};
 pub use history::History;
 pub use report::{Comparison, Sweep};
 pub use series::{Group, Holon, Layout, Map, Metric, Notable, Sample, Series};
@@ -55,5 +59,15 @@ pub enum RecordError {
         path: PathBuf,
         /// What SQLite said.
         source: rusqlite::Error,
+    },
+    /// A Parquet file could not be written.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Parquet {
+        /// The step, as a verb.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What was wrong.
+        source: parquet::errors::ParquetError,
     },
 }

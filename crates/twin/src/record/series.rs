@@ -7,6 +7,8 @@
 //! What was not measured is NaN. A metric that no sample of a group measured draws
 //! no chart.
 
+use super::film::Film;
+
 /// What is sampled per group. Declared once: chart, history and page use these words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
@@ -128,6 +130,7 @@ pub struct Series {
     seconds: Vec<f64>,
     groups: Vec<Group>,
     map: Option<Map>,
+    film: Option<Film>,
     notables: Vec<Notable>,
     notables_untold: u64,
 }
@@ -370,6 +373,22 @@ impl Series {
         self.map.as_mut()
     }
 
+    /// The film of every node, if there is one.
+    #[must_use]
+    pub const fn film(&self) -> Option<&Film> {
+        self.film.as_ref()
+    }
+
+    /// The film, to push pictures to.
+    pub const fn film_mut(&mut self) -> Option<&mut Film> {
+        self.film.as_mut()
+    }
+
+    /// Begins a film.
+    pub fn set_film(&mut self, film: Film) {
+        self.film = Some(film);
+    }
+
     /// The marks, in the order they were made.
     #[must_use]
     pub fn notables(&self) -> &[Notable] {
@@ -431,6 +450,7 @@ impl Series {
             seconds: self.seconds.chunks(stretch).filter_map(last).collect(),
             groups: groups.collect(),
             map: None,
+            film: None,
             notables: self.notables.clone(),
             notables_untold: self.notables_untold,
         }
