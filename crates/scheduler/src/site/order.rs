@@ -9,7 +9,8 @@
 //! An event lets the first in this order start until one cannot. That one is the
 //! *head*. Then each group that would find room is tried once, in the same order, as far
 //! as the head's reservation allows ([`super::reserve`]). One pass is enough: a start
-//! only takes, so what failed before it still fails.
+//! only takes, so what failed before it still fails, unless it
+//! changed who stands first.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -94,13 +95,14 @@ impl SiteScheduler {
         Some((Reverse(job.priority), (impatient.arrived, job.id)))
     }
 
-    /// Starts a job that has just been put into the queue, if it may start now.
+    /// Starts a job that has just been put into the queue, if it may start now; gives
+    /// whether others were preempted for it.
     pub(super) fn admit(
         &mut self,
         now: Instant,
         id: u64,
         out: &mut impl FnMut(Effect),
-    ) -> Result<(), Held> {
+    ) -> Result<bool, Held> {
         let waiting = self.queue.get(id).expect("put there before");
         let job = waiting.job;
         if let Err(sums) = self.accounts.admits(&job) {
@@ -117,23 +119,31 @@ impl SiteScheduler {
         }
         let head = self.head(now).expect("it waits and is admitted");
         match self.try_start(now, id, head, out) {
-            Err(_) if head == id && self.preempt(now, id, out) => Ok(()),
-            tried => tried.map_err(|hold| self.held(now, &job, head, hold)),
+            Ok(()) => Ok(false),
+            Err(_) if head == id && self.preempt(now, id, out) => Ok(true),
+            Err(hold) => Err(self.held(now, &job, head, hold)),
         }
     }
 
     /// Starts everything that can start, in order.
     pub(super) fn sweep(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        // Starting changes shares, so another may stand first then, for whom other
+        // things are reserved.
+        while let Some(head) = self.pass(now, out)
+            && self.head(now) != Some(head)
+        {}
+    }
+
+    /// One pass over the queue; gives the head it stopped at.
+    fn pass(&mut self, now: Instant, out: &mut impl FnMut(Effect)) -> Option<u64> {
         let head = loop {
-            let Some(head) = self.head(now) else {
-                return;
-            };
+            let head = self.head(now)?;
             if self.try_start(now, head, head, out).is_err() && !self.preempt(now, head, out) {
                 break head;
             }
         };
         if !self.queue.anything_possible() || self.is_all_hot() {
-            return;
+            return Some(head);
         }
         let tenants = 0..self.config.tenants.len();
         let barriers: Vec<Option<Front>> = tenants.clone().map(|t| self.barrier(t, now)).collect();
@@ -148,7 +158,7 @@ impl SiteScheduler {
                 Some((self.rank(waits), t, front))
             });
             let Some((_, tenant, front)) = firsts.min() else {
-                return;
+                return Some(head);
             };
             tried[tenant].remove(&front);
             let id = front.1.1;
