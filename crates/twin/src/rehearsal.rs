@@ -378,8 +378,8 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
                         .progress(Progress { now, end, events })
                 },
                 &mut |record| match record {
-                    site::Record::Decision(decision) => {
-                        observer.borrow_mut().decision(decision, None);
+                    site::Record::Decision(decision, evidence) => {
+                        observer.borrow_mut().decided(decision, evidence);
                     }
                     site::Record::Job(job) => observer.borrow_mut().job(&job),
                     site::Record::Event {

@@ -56,4 +56,5 @@ pub use jobs::{Jobs, Workload};
 pub use outcome::Outcome;
 pub use outcome::{Fate, JobRecord};
 pub use trace::{Trace, TraceError};
+pub use world::visit::{Called, Change, Since, Visit};
 pub use world::{Progress, Record, Scene, run};
