@@ -294,6 +294,7 @@ impl<'a> World<'a> {
         self.io.resize(load.jobs.habits.len(), (0, super::FULL));
         self.outcome.jobs.arrived += 1;
         self.outcome.tenants[usize::from(job.tenant)].arrived += 1;
+        self.unstarted.insert(id as u64);
         self.tell(now, Input::Arrived(asked(id as u64, job)));
     }
 }
