@@ -4,7 +4,7 @@
 //! says what is wrong. What happens in a universe is the twin's affair.
 //!
 //! Tour: [`arguments`] what can be asked · [`universes`] which universes there
-//! are · [`run`] rehearsing them · [`progress`] how far it is · [`complaint`]
+//! are · [`run`] rehearsing them · [`why`] asking what was rehearsed · [`progress`] how far it is · [`complaint`]
 //! how what is wrong is said.
 
 mod arguments;
@@ -12,6 +12,7 @@ mod complaint;
 mod progress;
 mod run;
 mod universes;
+mod why;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
         Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
         Command::Twin(Rehearsal::Replay(asked)) => (asked.run.settled.json, run::replay(asked)),
         Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
+        Command::Twin(Rehearsal::WhatIf(asked)) => (asked.json, why::whatif(asked)),
+        Command::Why(asked) => (asked.json, why::why(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),
     };
     done.unwrap_or_else(|error| {

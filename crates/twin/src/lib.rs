@@ -13,8 +13,9 @@
 //! the file that describes a world, and everything that can be wrong in it ·
 //! [`shells`] tiles around a star · [`site`] a GPU cluster's trace on racks and
 //! cooling loops · [`rehearsal`] from a file to a run · [`observer`] who watches ·
-//! [`record`] what is left of a run.
+//! [`record`] what is left of a run · [`again`] living it again.
 
+pub mod again;
 pub mod engine;
 pub mod observer;
 pub mod record;

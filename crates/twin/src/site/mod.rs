@@ -47,6 +47,8 @@ pub mod philly;
 pub mod plan;
 pub mod swf;
 pub mod trace;
+pub mod whatif;
+pub mod why;
 pub mod work;
 pub mod world;
 

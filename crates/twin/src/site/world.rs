@@ -1395,7 +1395,7 @@ fn level(there_is: f64, asks: &mut [(f64, f64)]) -> f64 {
 }
 
 /// A job as the scheduler knows it.
-pub(super) fn asked(id: u64, listed: &super::jobs::Job) -> Job {
+pub(crate) fn asked(id: u64, listed: &super::jobs::Job) -> Job {
     Job {
         id,
         tenant: listed.tenant,
