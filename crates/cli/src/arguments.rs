@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use scheduler::Policy;
+use twin::site::whatif::{self, Submission};
 use twin::universe::{Override, SettingError, Sweep};
+use wire::Nanos;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -27,6 +29,11 @@ at once or dropped; none leaves.
 Exit codes:
   0  fine
   2  the request was wrong; nothing was run";
+const WHY_EXIT_CODES: &str = "\
+Exit codes:
+  0    there is an answer
+  2    the request was wrong, or the run cannot be read or simulated again
+  130  stopped by Ctrl-C";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +48,10 @@ Examples:
   cosmos twin replay gpu-1024 --trace DIR      a day of 1,024 nodes, job by job
   cosmos twin replay gpu-1024 --trace DIR --jobs log.swf.gz
                                                the same with your own jobs
+  cosmos why JOB                               why it waited, in the newest run
+  cosmos why JOB --at 14h                      the same at one moment, with a forecast
+  cosmos twin whatif runs/gpu-1024-seed1 --at 14h --remove-node h100-007
+                                               two futures, and how they differ
   cosmos twin run ./mine.toml --seed 7         your own, with other chance
   cosmos twin sweep loop --set thermos.gain=0.1/h..2.4/h:24
                                                one run for each of 24 values
@@ -74,6 +85,9 @@ pub(crate) enum Command {
     /// Rehearse a universe on the twin: virtual time, the code that runs.
     #[command(subcommand, disable_help_subcommand = true, after_help = EXIT_CODES)]
     Twin(Rehearsal),
+    /// Say why a job of a site waited, ran where it ran, moved or was refused.
+    #[command(after_help = WHY_EXIT_CODES)]
+    Why(Why),
     /// List the universes, each with its intent.
     Universes(Universes),
 }
@@ -93,6 +107,147 @@ pub(crate) enum Rehearsal {
     /// much of its GPU is allocated and how much of the rest is of no use.
     #[command(after_help = PACK)]
     Pack(Pack),
+    /// Take a moment of a run of a site, change one thing, and show the difference it makes.
+    #[command(name = "whatif", after_help = WHY_EXIT_CODES)]
+    WhatIf(WhatIf),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The job: its name, or its number, as in #17
+    pub(crate) job: String,
+
+    /// The run: the folder it left [default: the newest of a site in ./runs]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run: Option<PathBuf>,
+
+    /// Ask at this moment of the run, such as 14h or "3d 4h", and not about the whole life
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<Time>,
+
+    /// Where the workload traces of the run are now [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Read only what was recorded: nothing is simulated again
+    #[arg(long, conflicts_with = "at")]
+    pub(crate) records: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Show no progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhatIf {
+    /// The run: the folder it left
+    #[arg(value_name = "RUN_DIR")]
+    pub(crate) run: PathBuf,
+
+    /// From which moment on, such as 14h or "3d 4h"
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Time,
+
+    /// Up to which moment [default: the end of the run]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Time>,
+
+    /// A node is gone, and what ran on it
+    #[arg(long, value_name = "NAME|N")]
+    pub(crate) remove_node: Vec<String>,
+
+    /// A tenant is guaranteed so many GPUs
+    #[arg(long, value_name = "TENANT=GPUS", value_parser = pair::<u32>)]
+    pub(crate) quota: Vec<(String, u32)>,
+
+    /// A tenant may have so many GPUs at most
+    #[arg(long, value_name = "TENANT=GPUS", value_parser = pair::<u32>)]
+    pub(crate) ceiling: Vec<(String, u32)>,
+
+    /// A tenant has this weight
+    #[arg(long, value_name = "TENANT=W", value_parser = pair::<f64>)]
+    pub(crate) weight: Vec<(String, f64)>,
+
+    /// Nodes are chosen by this policy
+    #[arg(long, value_name = "NAME")]
+    pub(crate) policy: Option<String>,
+
+    /// Whether the scheduler looks at heat
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) heat_aware: Option<bool>,
+
+    /// A cooling loop carries this share of what it did when sound: 3=50%
+    #[arg(long, value_name = "LOOP=SHARE", value_parser = capacity)]
+    pub(crate) loop_capacity: Vec<(u16, f64)>,
+
+    /// One more job comes, such as gpus=8,tasks=2,model=H200,runs=2h,tenant=NAME; also cpu,
+    /// memory, limit, priority, quality
+    #[arg(long, value_name = "JOB")]
+    pub(crate) submit: Vec<Submission>,
+
+    /// Another key of `scheduler` or `tenant` has this value
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<Override>,
+
+    /// Where the workload traces of the run are now [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Leave whatif.json and whatif.txt in this new folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Show no progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// A moment of a run: the time since its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time(pub(crate) Nanos);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = whatif::time(text).map(Self);
+        time.ok_or_else(|| format!("found \"{text}\", expected a time, such as 14h or \"3d 4h\""))
+    }
+}
+
+fn pair<T: FromStr>(text: &str) -> Result<(String, T), String> {
+    let (name, value) = text.rsplit_once('=').unwrap_or((text, ""));
+    let value = value.trim().parse().ok();
+    value
+        .map(|value| (name.trim().to_owned(), value))
+        .ok_or_else(|| {
+            format!("found \"{text}\", expected a name and a number, such as research=64")
+        })
+}
+
+fn capacity(text: &str) -> Result<(u16, f64), String> {
+    let wrong = || format!("found \"{text}\", expected a loop and a share, such as 3=50%");
+    let (coolant, share) = text.split_once('=').ok_or_else(wrong)?;
+    let coolant = coolant.trim().parse().map_err(|_| wrong())?;
+    let share = share.trim();
+    let (number, whole) = share
+        .strip_suffix('%')
+        .map_or((share, 1.0), |n| (n.trim(), 100.0));
+    let share = number.parse::<f64>().map_err(|_| wrong())? / whole;
+    if !(0.0..=1.0).contains(&share) {
+        return Err(format!(
+            "found \"{text}\", expected a share from 0 to 1, or from 0% to 100%"
+        ));
+    }
+    Ok((coolant, share))
 }
 
 #[derive(Debug, Args)]

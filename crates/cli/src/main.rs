@@ -4,7 +4,8 @@
 //! says what is wrong. What happens in a universe is the twin's affair.
 //!
 //! Tour: [`arguments`] what can be asked · [`universes`] which universes there
-//! are · [`run`] rehearsing them · [`pack`] packing a list into a cluster · [`progress`] how far it is · [`complaint`]
+//! are · [`run`] rehearsing them · [`pack`] packing a list into a cluster · [`why`] asking
+//! what was rehearsed · [`progress`] how far it is · [`complaint`]
 //! how what is wrong is said.
 
 mod arguments;
@@ -13,6 +14,7 @@ mod pack;
 mod progress;
 mod run;
 mod universes;
+mod why;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         Command::Twin(Rehearsal::Replay(asked)) => (asked.run.settled.json, run::replay(asked)),
         Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
         Command::Twin(Rehearsal::Pack(asked)) => (asked.json, pack::pack(asked)),
+        Command::Twin(Rehearsal::WhatIf(asked)) => (asked.json, why::whatif(asked)),
+        Command::Why(asked) => (asked.json, why::why(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),
     };
     done.unwrap_or_else(|error| {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use telemetry::Decision;
 use twin::observer::{Observer, Progress};
 use twin::record::report::{self, Boundaries, SweepPoint};
-use twin::record::{self, RunDirectory};
+use twin::record::{self, Inputs, RunDirectory};
 use twin::rehearsal::{self, Finished, Given, Request, Universe};
 use twin::shells::step_response::{OVERSHOOT_MIN, THEORY};
 use twin::universe::{Document, Override, Sweep};
@@ -55,7 +55,7 @@ impl From<Outcome> for ExitCode {
 }
 
 /// 128 + SIGINT, as shells expect.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
     let given = Given {
@@ -102,6 +102,7 @@ fn run_with(
             decisions: replay.decisions.clone(),
         });
     }
+    request.inputs = Some(inputs(&universe, &prepared, given, &request)?);
     let finished = rehearse(prepared, &asked.settled, &request, &stop)?;
     if asked.settled.json {
         crate::print(&finished.summary.to_json())?;
@@ -356,6 +357,31 @@ fn prepare(
     Ok(universe)
 }
 
+/// What a run is made from, so that it can be made again.
+fn inputs(
+    universe: &universes::Universe,
+    prepared: &Universe,
+    given: &Given<'_>,
+    request: &Request,
+) -> Result<Inputs> {
+    let jobs = given.jobs.iter().map(|path| path.canonicalize());
+    let mut inputs = Inputs {
+        universe: universe.file.clone(),
+        text: universe.text.clone(),
+        settings: request.overrides.clone(),
+        folder: given.folder.map(Path::to_owned),
+        jobs: jobs.collect::<Result<_, _>>()?,
+        format: given.format,
+        files: Vec::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let files = prepared.files(given)?;
+    inputs
+        .read(&files)
+        .context("cannot take the fingerprint of what is read")?;
+    Ok(inputs)
+}
+
 /// The one place where the twin is called.
 fn rehearse(
     universe: Universe,
@@ -387,6 +413,7 @@ fn request(universe: &Universe, asked: &Settled, settings: &[Override]) -> Reque
         command: command(asked, &overrides, seed),
         overrides,
         replay: None,
+        inputs: None,
     }
 }
 
@@ -553,7 +580,7 @@ fn digits(value: f64) -> String {
 
 /// Set by the first Ctrl-C, so that a rehearsal ends in order and keeps what it
 /// has; the second one ends the process at once.
-fn watch_for_interrupt() -> Result<Arc<AtomicBool>> {
+pub(crate) fn watch_for_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     ctrlc::set_handler(move || {

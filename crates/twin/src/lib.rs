@@ -15,8 +15,9 @@
 //! [`shells`] tiles around a star · [`site`] a GPU cluster's trace on racks and
 //! cooling loops · [`pack`] how much of a list fits a cluster ·
 //! [`rehearsal`] from a file to a run · [`observer`] who watches ·
-//! [`record`] what is left of a run.
+//! [`record`] what is left of a run · [`again`] living it again.
 
+pub mod again;
 pub mod disk;
 pub mod engine;
 pub mod observer;

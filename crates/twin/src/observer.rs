@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use scheduler::site::Evidence;
 use telemetry::Decision;
 
 use crate::site::JobRecord;
@@ -27,6 +28,11 @@ pub trait Observer {
     /// Something was decided, in this cell if the universe has cells; in the order
     /// of cells at each sample.
     fn decision(&mut self, decision: &Decision, cell: Option<u64>);
+
+    /// The same of a site's scheduler, with what it rests on.
+    fn decided(&mut self, decision: &Decision, _: Option<&Evidence>) {
+        self.decision(decision, None);
+    }
 
     /// Something happened, to this holon if to one.
     fn event(&mut self, at: Instant, kind: &'static str, subject: Option<u64>, detail: &str);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::observer::{Observer, Progress};
 use crate::record::history::JobRow;
-use crate::record::{Decisions, History, RecordError, RunDirectory, Series, Summary};
+use crate::record::{Decisions, History, Inputs, RecordError, RunDirectory, Series, Summary};
 use crate::shells::step_response::StepResponse;
 use crate::shells::{self, world};
 use crate::site::jobs::{Format, Source};
@@ -12,6 +12,7 @@ use crate::site::measured::Measured;
 use crate::site::neighbour::PowerRecord;
 use crate::site::{self, JobRecord, Jobs, Scene, Trace, Workload, swf, trace::TraceError};
 use crate::universe::{Document, Problems, Table};
+use scheduler::site::{Evidence, words};
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use telemetry::Decision;
@@ -113,6 +114,44 @@ impl Universe {
     }
 }
 
+impl Universe {
+    /// Every file that [`Universe::load`] reads and that the run depends on, in order.
+    ///
+    /// # Errors
+    /// If a folder of lists cannot be read.
+    pub fn files(&self, given: &Given<'_>) -> Result<Vec<PathBuf>, LoadError> {
+        let Self::Site(config, _) = self else {
+            return Ok(Vec::new());
+        };
+        let folder = given.folder.unwrap_or(Path::new(""));
+        let mut files = Vec::new();
+        if let Some(named) = &config.trace {
+            let lists = lists(folder, named);
+            files.push(lists.join(&named.nodes));
+            if given.jobs.is_empty() {
+                files.push(lists.join(&named.pods));
+            }
+        }
+        let sources = config.sources.iter().map(|s| folder.join(&s.path));
+        let sources: Vec<PathBuf> = match given.jobs {
+            [] if config.trace.is_none() => sources.collect(),
+            jobs => jobs.to_vec(),
+        };
+        for source in sources {
+            files.extend(site::jobs::files(&source)?);
+        }
+        files.extend(config.neighbours.iter().map(|n| folder.join(&n.record)));
+        Ok(files)
+    }
+}
+
+/// The folder of the lists of a trace, or the one within that holds them.
+fn lists(folder: &Path, named: &site::config::Files) -> PathBuf {
+    let inner = folder.join("openb");
+    let is_inside = !folder.join(&named.nodes).exists() && inner.join(&named.nodes).exists();
+    if is_inside { inner } else { folder.to_owned() }
+}
+
 /// Files that were given for a universe.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Given<'a> {
@@ -146,17 +185,10 @@ fn set(
         });
     };
     let mut load = match &config.trace {
-        Some(files) => {
-            // The folder of the lists, or the one that holds it.
-            let inner = folder.join("openb");
-            let is_inside =
-                !folder.join(&files.nodes).exists() && inner.join(&files.nodes).exists();
-            let lists = if is_inside { &inner } else { folder };
-            Workload::of(
-                Trace::read(lists, &files.nodes, &files.pods)?,
-                config.copies.get(),
-            )
-        }
+        Some(files) => Workload::of(
+            Trace::read(&lists(folder, files), &files.nodes, &files.pods)?,
+            config.copies.get(),
+        ),
         None => Workload::described(&config.groups, config.building.cpus_per_node),
     };
     if !given.jobs.is_empty() {
@@ -245,6 +277,8 @@ pub struct Request {
     pub command: String,
     /// Whether work and decisions are kept as files for other tools.
     pub replay: Option<Replay>,
+    /// What it is made from, for whoever wants to visit it again.
+    pub inputs: Option<Inputs>,
 }
 
 /// What a replay keeps besides the three files of every run.
@@ -304,7 +338,11 @@ pub fn run(
     });
     let name = universe.name().to_owned();
     let mut scribe = Scribe {
-        history: directory.history()?,
+        history: begin(&directory, &universe, request)?,
+        load: match &universe {
+            Universe::Site(_, Some(scene)) => scene.load.clone(),
+            _ => Workload::default(),
+        },
         batch: Vec::new(),
         decisions: decisions.transpose()?,
         jobs: Vec::new(),
@@ -340,6 +378,28 @@ pub fn run(
     }
     let directory = directory.finish(history, &summary, &series)?;
     Ok(Finished { summary, directory })
+}
+
+/// A history with what is known before the run.
+fn begin(
+    directory: &RunDirectory,
+    universe: &Universe,
+    request: &Request,
+) -> Result<History, RecordError> {
+    let mut history = directory.history()?;
+    if let Some(inputs) = &request.inputs {
+        history.inputs(inputs)?;
+    }
+    if let Universe::Site(config, Some(scene)) = universe {
+        let floor = site::floor::Floor::new(&scene.load, &config.building);
+        for (id, (node, place)) in (0..).zip(scene.load.nodes.iter().zip(&floor.nodes)) {
+            let model = node
+                .model
+                .map(|m| scene.load.models[usize::from(m)].as_str());
+            history.node((id, &node.name), model, node.gpus, place.coolant)?;
+        }
+    }
+    Ok(history)
 }
 
 /// Runs a universe and keeps what is left of it in memory.
@@ -378,8 +438,8 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
                         .progress(Progress { now, end, events })
                 },
                 &mut |record| match record {
-                    site::Record::Decision(decision) => {
-                        observer.borrow_mut().decision(decision, None);
+                    site::Record::Decision(decision, evidence) => {
+                        observer.borrow_mut().decided(decision, evidence);
                     }
                     site::Record::Job(job) => observer.borrow_mut().job(&job),
                     site::Record::Event {
@@ -409,6 +469,8 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
 /// Writes decisions down as they come. A full disk stops the run.
 struct Scribe<'a> {
     history: History,
+    /// What names and jobs are taken from; empty where there are none.
+    load: Workload,
     batch: Vec<(Decision, Option<u64>)>,
     decisions: Option<Decisions>,
     /// As lines of a log, with their numbers; empty unless it is a replay.
@@ -441,9 +503,29 @@ impl Observer for Scribe<'_> {
         }
     }
 
+    fn decided(&mut self, decision: &Decision, evidence: Option<&Evidence>) {
+        let Some(listed) = self.load.jobs.jobs.get(decision.work as usize) else {
+            return self.decision(decision, None);
+        };
+        let job = site::world::asked(decision.work, listed);
+        let detail = site::why::detail(decision, evidence, &job, &site::Called(&self.load));
+        self.flush();
+        if self.failed.is_none() {
+            self.failed = self.history.decision(decision, None, 1, &detail).err();
+        }
+        if let Some(decisions) = &mut self.decisions
+            && self.failed.is_none()
+        {
+            self.failed = decisions.push(decision).err();
+        }
+    }
+
     fn job(&mut self, record: &JobRecord<'_>) {
         if self.failed.is_none() {
-            self.failed = self.history.job(row(record)).err();
+            let names = site::Called(&self.load);
+            let job = site::world::asked(record.id, record.job);
+            let wants = words::wants(&job, &names);
+            self.failed = self.history.job(row(record, wants)).err();
         }
         if self.decisions.is_some() {
             self.jobs.push(swf::line(record));
@@ -482,13 +564,14 @@ impl Scribe<'_> {
     }
 }
 
-fn row(record: &JobRecord<'_>) -> JobRow {
+fn row(record: &JobRecord<'_>, wants: String) -> JobRow {
     JobRow {
         id: record.id,
         name: record.job.name.clone(),
         tenant: record.tenant.into(),
         tasks: record.job.tasks,
         gpus: record.job.gpu_milli() as f64 / 1_000.0,
+        wants: wants.into(),
         arrival: record.job.arrives.as_secs_f64(),
         start: record.started.map(|at| at.as_secs_f64()),
         end: record.ended.map(|at| at.as_secs_f64()),

@@ -22,7 +22,7 @@ use wire::{Instant, Nanos};
 use crate::ledger::{Models, WHOLE};
 
 use super::evidence::{Evidence, Funnel, Test};
-use super::job::{Job, Spread};
+use super::job::{Job, Resources, Spread, Tenant};
 use super::queue::Waiting;
 use super::{Effect, Input, Obstacle, Outlook, SiteScheduler, Task, order};
 
@@ -65,6 +65,10 @@ pub struct Pending {
     pub tasks_that_fit: u64,
     /// GPU that is free on nodes that are on and of its models, in thousandths.
     pub gpu_milli_free: u64,
+    /// What its tenant's jobs hold now, and may.
+    pub used: Resources,
+    /// See `used`.
+    pub terms: Tenant,
     /// Who stands before it.
     pub ahead: Ahead,
     /// When it starts as things are.
@@ -152,7 +156,8 @@ enum Ends {
 
 impl Change {
     /// The job with this change.
-    const fn apply(self, mut job: Job) -> Job {
+    #[must_use]
+    pub const fn apply(self, mut job: Job) -> Job {
         match self {
             // One of several that were taken whole is taken whole as well.
             Self::Gpus(gpus) => (job.demand.gpus, job.demand.gpu_milli) = (gpus, WHOLE),
@@ -211,12 +216,34 @@ impl SiteScheduler {
             });
         }
         match self.queue.get(job) {
-            Some(waiting) => Explanation::Pending(self.pending(waiting, now)),
+            Some(waiting) => {
+                let mut pending = self.what_holds(waiting, now);
+                let Pending { job, funnel, .. } = pending;
+                pending.start = self.predict(now, &job);
+                let reserved = self.reserved_until(now, &job);
+                pending.changes = self.changes(now, &job, &funnel, pending.start, reserved);
+                Explanation::Pending(pending)
+            }
             None => Explanation::Unknown,
         }
     }
 
-    fn pending(&self, waiting: &Waiting, now: Instant) -> Pending {
+    /// Why a job waits, without looking ahead: [`SiteScheduler::explain`] without the start
+    /// and the changes, at a small part of the price. None if it does not wait.
+    #[must_use]
+    pub fn holds(&self, job: u64, now: Instant) -> Option<Pending> {
+        self.queue.get(job).map(|w| self.what_holds(w, now))
+    }
+
+    /// Until when what a job would take is kept for the head of the queue, if it is.
+    fn reserved_until(&self, now: Instant, job: &Job) -> Option<Instant> {
+        let head = self.head(now).filter(|&head| head != job.id)?;
+        let mut ahead = self.clone();
+        ahead.look_ahead(now, head);
+        ahead.reservation_for(now, job, head).map(|kept| kept.at)
+    }
+
+    fn what_holds(&self, waiting: &Waiting, now: Instant) -> Pending {
         let job = waiting.job;
         let mut asked = self.clone();
         let held = asked.admit(now, job.id, &mut |_| {});
@@ -231,11 +258,9 @@ impl SiteScheduler {
             ahead.look_ahead(now, head);
             ahead.reservation_for(now, &job, head)
         });
-        let reserved_at = reservation.map(|kept| kept.at);
         let tally = self.queue.tally(&job);
         let funnel = self.view(reservation).funnel_of(&job, tally);
         let copies = (0..funnel.nodes).map(|n| u64::from(self.ledger.copies(n, &job.demand)));
-        let start = self.predict(now, &job);
         Pending {
             job,
             since: waiting.arrived,
@@ -246,9 +271,11 @@ impl SiteScheduler {
             funnel,
             tasks_that_fit: copies.sum(),
             gpu_milli_free: order::free_gpu(&self.ledger, &job),
+            used: self.used(job.tenant),
+            terms: *self.accounts.terms(job.tenant),
             ahead: self.ahead_of(waiting),
-            start,
-            changes: self.changes(now, &job, &funnel, start, reserved_at),
+            start: Prediction::default(),
+            changes: Vec::new(),
         }
     }
 
@@ -424,7 +451,7 @@ impl SiteScheduler {
 
 /// The most below `asked`, and at least 1, with which it works, if less always works
 /// better; half of it if nothing does.
-fn most(asked: u32, works: impl Fn(u32) -> bool) -> u32 {
+pub(super) fn most(asked: u32, works: impl Fn(u32) -> bool) -> u32 {
     if !works(1) {
         return (asked / 2).max(1);
     }

@@ -37,6 +37,7 @@
 //! Deliberately absent: preemption of a latency-sensitive job for any reason,
 //! defragmentation, and jobs whose tasks differ.
 
+mod change;
 mod choose;
 mod evidence;
 pub mod explain;
@@ -47,8 +48,10 @@ mod order;
 mod preempt;
 mod queue;
 mod quota;
+mod refuse;
 mod reserve;
 mod topology;
+pub mod words;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -71,6 +74,7 @@ use topology::Topology;
 
 pub use evidence::{CANDIDATES_MAX, Candidate, Evidence, Funnel, Test};
 pub use job::{Job, Quality, Resources, Spread, Tenant};
+pub use refuse::{Lack, Refusal};
 
 /// What a site's scheduler is told once.
 #[derive(Clone, Debug, PartialEq)]
@@ -513,8 +517,7 @@ impl SiteScheduler {
         if let Err(sums) = self.accounts.could_ever_admit(job) {
             return Some(Obstacle::general(Reason::Quota, sums));
         }
-        (!self.topology.could_ever_hold(&self.ledger, job))
-            .then(|| self.shortage(job, Reason::Impossible))
+        (!self.topology.could_ever_hold(&self.ledger, job)).then(|| self.impossible(job).1)
     }
 
     fn shortage(&self, job: &Job, reason: Reason) -> Obstacle {
@@ -600,7 +603,12 @@ impl SiteScheduler {
                 }
             }
         }
-        // What could only have run there need not wait for it.
+        self.give_up_hopeless(now, out);
+        self.sweep(now, out);
+    }
+
+    /// What can never start any more need not wait for it.
+    fn give_up_hopeless(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
         let mut alike = BTreeMap::new();
         let hopeless = self.queue.jobs().filter(|w| {
             let kind = queue::Alike::of(&w.job);
@@ -615,7 +623,6 @@ impl SiteScheduler {
             let obstacle = self.never(&job).expect("found hopeless above");
             decided(now, Action::Lose, job.id, obstacle, None, out);
         }
-        self.sweep(now, out);
     }
 
     /// Ends what ran for as long as it promised.

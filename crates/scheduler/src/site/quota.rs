@@ -57,6 +57,16 @@ impl Accounts {
         accounts
     }
 
+    /// Everybody's rights from now on, in the order of tenants.
+    pub(super) fn set_terms(&mut self, tenants: &[Tenant]) {
+        let fresh = Self::new(&[], tenants);
+        for (account, new) in self.each.iter_mut().zip(fresh.each) {
+            account.terms = new.terms;
+        }
+        self.is_bounded = fresh.is_bounded;
+        self.promise();
+    }
+
     fn promise(&mut self) {
         let quotas = self.each.iter().map(|a| a.terms.quota.counted());
         let promised = quotas.fold(Resources::NONE, |sum, quota| sum.plus(&quota));

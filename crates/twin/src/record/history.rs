@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params};
 use telemetry::Decision;
 
-use super::{Metric, RecordError, Series, Summary};
+use super::{Inputs, Metric, RecordError, Series, Summary};
+use crate::site::jobs::Format;
 
 /// The version of the tables, also in `PRAGMA user_version`. It grows when a column
 /// changes its name or meaning, not when one is added.
@@ -52,6 +53,8 @@ pub struct JobRow {
     pub tasks: u16,
     /// GPUs of all of them.
     pub gpus: f64,
+    /// What it asks for, in words.
+    pub wants: Box<str>,
     /// When it came, s.
     pub arrival: f64,
     /// When it first started, s.
@@ -112,7 +115,7 @@ const fn column(
 }
 
 /// The tables, declared once: what creates them also fills `schema`.
-const TABLES: [Table; 5] = [
+const TABLES: [Table; 7] = [
     Table {
         name: "runs",
         meaning: "The run, in one row; none if it was stopped before it could be summed up",
@@ -187,7 +190,12 @@ const TABLES: [Table; 5] = [
                 "",
                 "Equal decisions this row stands for",
             ),
-            column("detail", "TEXT", "", "More in words; of a batch, its tiles"),
+            column(
+                "detail",
+                "TEXT",
+                "",
+                "More in words; of a batch, its tiles; of a site's job JSON: text and evidence",
+            ),
         ],
     },
     Table {
@@ -214,6 +222,7 @@ const TABLES: [Table; 5] = [
             column("tenant", "TEXT NOT NULL", "", "Whose it is"),
             column("tasks", "INTEGER NOT NULL", "", "Tasks that start together"),
             column("gpus", "REAL NOT NULL", "", "GPUs of all tasks together"),
+            column("wants", "TEXT NOT NULL", "", "What it asks for, in words"),
             column("arrival", "REAL NOT NULL", "s", "When it came"),
             column("start", "REAL", "s", "When it first started"),
             column("end", "REAL", "s", "When it ended"),
@@ -229,6 +238,33 @@ const TABLES: [Table; 5] = [
                 "",
                 "finished, at_limit, refused, lost, running or waiting",
             ),
+        ],
+    },
+    Table {
+        name: "inputs",
+        meaning: "What the run was made from: enough to make it again",
+        columns: &[
+            column(
+                "kind",
+                "TEXT NOT NULL",
+                "",
+                "universe, setting, folder, jobs, file or version",
+            ),
+            column("name", "TEXT NOT NULL", "", "A path, or what it is called"),
+            column("text", "TEXT", "", "A universe whole, a setting, a format"),
+            column("bytes", "INTEGER", "B", "A file's length"),
+            column("blake3", "TEXT", "", "A file's BLAKE3, hexadecimal"),
+        ],
+    },
+    Table {
+        name: "nodes",
+        meaning: "The nodes of a site by the numbers that decisions and jobs name",
+        columns: &[
+            column("id", "INTEGER PRIMARY KEY", "", "Its number"),
+            column("name", "TEXT NOT NULL", "", "Its name"),
+            column("model", "TEXT", "", "Its GPU model, if it has GPUs"),
+            column("gpus", "INTEGER NOT NULL", "", "Its GPUs"),
+            column("coolant", "INTEGER NOT NULL", "", "Its cooling loop"),
         ],
     },
     Table {
@@ -345,6 +381,55 @@ impl History {
         Ok(())
     }
 
+    /// Records what the run is made from.
+    pub fn inputs(&mut self, inputs: &Inputs) -> Result<(), RecordError> {
+        let path = |path: &Path| path.display().to_string();
+        let format = Format::ALL.iter().find(|(_, f)| Some(*f) == inputs.format);
+        let format = format.map(|(word, _)| *word);
+        let insert = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            let mut to = transaction.prepare("INSERT INTO inputs VALUES (?, ?, ?, ?, ?)")?;
+            let none = || (None::<i64>, None::<&str>);
+            let mut add = |kind: &str, name: &str, text: Option<&str>, (bytes, hash): (_, _)| {
+                to.execute(params![kind, name, text, bytes, hash])
+            };
+            add("version", &inputs.version, None, none())?;
+            add("universe", &inputs.universe, Some(&inputs.text), none())?;
+            for setting in &inputs.settings {
+                add("setting", "", Some(setting), none())?;
+            }
+            if let Some(folder) = &inputs.folder {
+                add("folder", &path(folder), None, none())?;
+            }
+            for jobs in &inputs.jobs {
+                add("jobs", &path(jobs), format, none())?;
+            }
+            for file in &inputs.files {
+                let print = (Some(signed(file.bytes)), Some(file.blake3.as_str()));
+                add("file", &path(&file.path), None, print)?;
+            }
+            drop(to);
+            transaction.commit()
+        };
+        insert().map_err(refused("write inputs to", &self.path))
+    }
+
+    /// Records a node: its number, name, model, GPUs and cooling loop.
+    pub fn node(
+        &mut self,
+        (id, name): (u32, &str),
+        model: Option<&str>,
+        gpus: u8,
+        coolant: u16,
+    ) -> Result<(), RecordError> {
+        let add = self
+            .connection
+            .prepare_cached("INSERT INTO nodes VALUES (?, ?, ?, ?, ?)");
+        add.and_then(|mut add| add.execute(params![id, name, model, gpus, coolant]))
+            .map_err(refused("write nodes to", &self.path))?;
+        Ok(())
+    }
+
     /// Records every sample of every group, whole.
     pub fn series(&mut self, series: &Series) -> Result<(), RecordError> {
         let insert = || {
@@ -425,7 +510,7 @@ impl History {
             }
             drop(to);
             let mut to = transaction
-                .prepare_cached("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+                .prepare_cached("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
             for row in &self.jobs {
                 let nodes = row.nodes.iter().map(ToString::to_string);
                 let nodes = nodes.collect::<Vec<_>>().join(" ");
@@ -435,6 +520,7 @@ impl History {
                     row.tenant,
                     row.tasks,
                     row.gpus,
+                    row.wants,
                     row.arrival,
                     row.start,
                     row.end,

@@ -11,12 +11,14 @@
 //! in memory, `null` in JSON, `NULL` in SQL and a gap in a chart.
 //!
 //! Tour: [`summary`] the outcome · [`series`] how it went over time · [`history`] every
-//! decision · [`report`] the page · [`directory`] how they get to disk.
+//! decision · [`inputs`] what it was made from · [`past`] reading it again · [`report`] the page · [`directory`] how they get to disk.
 
 pub mod decisions;
 pub mod directory;
 pub mod film;
 pub mod history;
+pub mod inputs;
+pub mod past;
 pub mod report;
 pub mod series;
 pub mod summary;
@@ -27,6 +29,8 @@ pub use decisions::Decisions;
 pub use directory::RunDirectory;
 pub use film::{Film, Picture};
 pub use history::History;
+pub use inputs::Inputs;
+pub use past::{Past, PastError};
 pub use report::{Comparison, Sweep};
 pub use series::{Group, Holon, Layout, Map, Metric, Notable, Sample, Series};
 pub use summary::Summary;

@@ -13,6 +13,7 @@ use super::config::Outside;
 use super::floor::Floor;
 
 /// Every device of the site and the heat of it all.
+#[derive(Clone)]
 pub(super) struct Devices {
     site: Site,
     exponent: f64,

@@ -424,7 +424,7 @@ fn stem(file: &Path) -> String {
 }
 
 /// A file, or the lists in a folder, by name.
-fn files(path: &Path) -> Result<Vec<PathBuf>, TraceError> {
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, TraceError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }

@@ -47,6 +47,8 @@ pub mod philly;
 pub mod plan;
 pub mod swf;
 pub mod trace;
+pub mod whatif;
+pub mod why;
 pub mod work;
 pub mod world;
 
@@ -56,4 +58,5 @@ pub use jobs::{Jobs, Workload};
 pub use outcome::Outcome;
 pub use outcome::{Fate, JobRecord};
 pub use trace::{Trace, TraceError};
+pub use world::visit::{Called, Change, Since, Visit};
 pub use world::{Progress, Record, Scene, run};

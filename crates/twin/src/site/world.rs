@@ -5,6 +5,8 @@
 //! a kind the lower number goes first. Everything is sequential and every sum has
 //! one order, so a run is a function of its universe, its trace and its seed.
 
+pub mod visit;
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -13,7 +15,9 @@ use machine::{Machine, Purpose, Stream};
 use physics::site::Flows;
 use scheduler::guard::{self, Guard};
 use scheduler::ledger::{Claim, GPUS_MAX};
-use scheduler::site::{self, Effect, Input, Job, Quality, SiteScheduler, Spread, Task, Tenant};
+use scheduler::site::{
+    self, Effect, Evidence, Input, Job, Quality, SiteScheduler, Spread, Task, Tenant,
+};
 use telemetry::{Action, Decision, Reason, Sketch};
 use wire::{Instant, Kelvin, Nanos, Tile, Watts};
 
@@ -51,8 +55,8 @@ pub struct Progress {
 /// Something for the history.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record<'a> {
-    /// A decision; its subject is a node.
-    Decision(&'a Decision),
+    /// A decision, whose subject is a node, and what it rests on.
+    Decision(&'a Decision, Option<&'a Evidence>),
     /// What became of a job, once for each.
     Job(JobRecord<'a>),
     /// Something that happened.
@@ -101,7 +105,7 @@ pub fn run(
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     history: &mut dyn FnMut(Record<'_>),
 ) -> Outcome {
-    let mut world = World::new(config, scene, seed, history);
+    let mut world = World::new(config, scene, seed, Sink(Some(history)));
     let complete = world.run(progress).is_continue();
     world.finish(complete)
 }
@@ -179,12 +183,30 @@ const SHORT: f64 = 10.0;
 /// A file system's share is passed on to jobs when it has moved by this many thousandths.
 const IO_STEP_MIN: u32 = 20;
 
+/// Who is told what happens. A copy of a world tells nobody.
+struct Sink<'a>(Option<&'a mut dyn FnMut(Record<'_>)>);
+
+impl Sink<'_> {
+    fn tell(&mut self, record: Record<'_>) {
+        if let Some(told) = &mut self.0 {
+            told(record);
+        }
+    }
+}
+
+impl Clone for Sink<'_> {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
+}
+
+#[derive(Clone)]
 struct World<'a> {
     config: &'a Config,
     load: &'a Workload,
     neighbours: &'a [PowerRecord],
     floor: Floor,
-    record: &'a mut dyn FnMut(Record<'_>),
+    record: Sink<'a>,
     end: Instant,
 
     scheduler: SiteScheduler,
@@ -213,6 +235,8 @@ struct World<'a> {
     overloaded_since: Vec<Option<Instant>>,
 
     next_arrival: usize,
+    /// Jobs that come by themselves: those of the lists.
+    listed: usize,
     next_change: usize,
     next_heat: Instant,
     next_meter: Instant,
@@ -236,12 +260,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(
-        config: &'a Config,
-        scene: &'a Scene,
-        seed: u64,
-        record: &'a mut dyn FnMut(Record<'_>),
-    ) -> Self {
+    fn new(config: &'a Config, scene: &'a Scene, seed: u64, record: Sink<'a>) -> Self {
         let load = &scene.load;
         assert_eq!(
             scene.neighbours.len(),
@@ -255,26 +274,8 @@ impl<'a> World<'a> {
         let devices = Devices::new(&floor, exponent, || {
             1.0 + spread * (2.0 * manufacture.unit() - 1.0)
         });
-        let policy = &config.scheduler;
-        let scheduler = SiteScheduler::new(
-            site::Config {
-                nodes: floor.ledger_nodes(load),
-                loop_watts: floor.loops.iter().map(|l| l.capacity.0).collect(),
-                heat_aware: policy.heat_aware,
-                heat_weight: policy.heat_weight,
-                setpoint: policy.setpoint,
-                period: config.pace.step,
-                budget_min: libm::pow(config.firmware.clock_min, exponent),
-                queue_max: policy.queue_max,
-                overtake_max: policy.overtake_max,
-                patience: policy.patience,
-                tenants: tenants(config, load),
-                limit: None,
-                overrun: policy.overrun,
-                preempt_max: policy.preempt_max,
-            },
-            Instant::EPOCH,
-        );
+        let rules = rules(config, load, &floor);
+        let scheduler = SiteScheduler::new(rules, Instant::EPOCH);
         let mut work = Work::default();
         let jobs = &load.jobs.jobs;
         for job in jobs {
@@ -351,6 +352,7 @@ impl<'a> World<'a> {
             devices,
             work,
             next_arrival: 0,
+            listed: jobs.len(),
             next_change: 0,
             next_heat: Instant::EPOCH + config.pace.step,
             next_meter: Instant::EPOCH + config.pace.step,
@@ -369,10 +371,20 @@ impl<'a> World<'a> {
     }
 
     fn run(&mut self, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.until(self.end, progress)?;
+        self.heat(self.end);
+        ControlFlow::Continue(())
+    }
+
+    /// Lets everything happen that happens up to a moment, itself included.
+    fn until(
+        &mut self,
+        moment: Instant,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         loop {
             let (now, next) = self.next();
-            if now > self.end {
-                self.heat(self.end);
+            if now > moment.min(self.end) {
                 return ControlFlow::Continue(());
             }
             self.outcome.events += 1;
@@ -414,7 +426,7 @@ impl<'a> World<'a> {
         let departure = self.work.next_due().map(|(at, _)| (at, Next::Departure));
         let fault = self.changes.get(self.next_change);
         let fault = fault.map(|c| (c.at, Next::Fault));
-        let arrival = self.load.jobs.jobs.get(self.next_arrival);
+        let arrival = self.load.jobs.jobs[..self.listed].get(self.next_arrival);
         let arrival = arrival.map(|job| (job.arrives, Next::Arrival));
         let patience = self.scheduler.deadline().map(|at| (at, Next::Patience));
         let sure = [(self.next_heat, Next::Heat), (self.next_meter, Next::Meter)];
@@ -445,7 +457,7 @@ impl<'a> World<'a> {
         }
         let departure = self.work.next_due().map(|(at, _)| at);
         let fault = self.changes.get(self.next_change).map(|c| c.at);
-        let arrival = self.load.jobs.jobs.get(self.next_arrival);
+        let arrival = self.load.jobs.jobs[..self.listed].get(self.next_arrival);
         let arrival = arrival.map(|job| job.arrives);
         let soonest = [departure, fault, arrival].into_iter().flatten().min();
         if soonest.is_some_and(|at| at < now + long) {
@@ -467,16 +479,7 @@ impl<'a> World<'a> {
         let listed = &self.load.jobs.jobs[id];
         self.outcome.tenants[usize::from(listed.tenant)].arrived += 1;
         self.unstarted.insert(id as u64);
-        let job = Job {
-            id: id as u64,
-            tenant: listed.tenant,
-            priority: listed.priority,
-            quality: listed.quality,
-            tasks: listed.tasks,
-            demand: listed.demand,
-            spread: Spread::Site,
-            limit: listed.limit,
-        };
+        let job = asked(id as u64, listed);
         self.tell(now, Input::Arrived(job));
     }
 
@@ -545,7 +548,7 @@ impl<'a> World<'a> {
             What::Window => return self.open_or_close_window(now),
         };
         self.outcome.series.note(now.as_secs_f64(), text.clone());
-        (self.record)(Record::Event {
+        self.record.tell(Record::Event {
             at: now,
             kind,
             node: None,
@@ -593,7 +596,7 @@ impl<'a> World<'a> {
         }
         self.unstarted.remove(&id);
         let job = &self.load.jobs.jobs[id as usize];
-        (self.record)(Record::Job(JobRecord {
+        self.record.tell(Record::Job(JobRecord {
             id,
             job,
             tenant: &self.load.jobs.tenants[usize::from(job.tenant)],
@@ -784,7 +787,7 @@ impl<'a> World<'a> {
             }
         });
         if let Some((action, reason, found, bound)) = decided {
-            self.decided(&Decision {
+            let decision = Decision {
                 at: now,
                 action,
                 reason,
@@ -792,7 +795,8 @@ impl<'a> World<'a> {
                 work: Decision::NO_WORK,
                 found,
                 bound,
-            });
+            };
+            self.decided(&decision, None);
         }
         // The clock that was asked for, or the one its own hardware insists on.
         let asked = clock.unwrap_or_else(|| self.guards[device].clock());
@@ -824,7 +828,7 @@ impl<'a> World<'a> {
         let name = &self.load.nodes[node as usize].name;
         let text = format!("{name} goes dark from heat");
         self.outcome.series.note(now.as_secs_f64(), text.clone());
-        (self.record)(Record::Event {
+        self.record.tell(Record::Event {
             at: now,
             kind: "dark",
             node: Some(node.into()),
@@ -872,7 +876,9 @@ impl<'a> World<'a> {
                         self.devices.switch(now, device, on);
                     }
                 }
-                Effect::Decided(decision, _) => self.decided(&decision),
+                Effect::Decided(decision, evidence) => {
+                    self.decided(&decision, evidence.as_deref());
+                }
             }
         }
         self.effects = effects;
@@ -1102,7 +1108,7 @@ impl<'a> World<'a> {
         self.integrated_until = now;
     }
 
-    fn decided(&mut self, decision: &Decision) {
+    fn decided(&mut self, decision: &Decision, evidence: Option<&Evidence>) {
         self.outcome.count(decision);
         let key = (decision.action as u64) << 8 | decision.reason as u64;
         let payload = decision.work ^ decision.found.to_bits().rotate_left(32);
@@ -1114,7 +1120,7 @@ impl<'a> World<'a> {
             Action::Lose => self.became(decision.work, Some(decision.at), &[], Fate::Lost),
             _ => {}
         }
-        (self.record)(Record::Decision(decision));
+        self.record.tell(Record::Decision(decision, evidence));
     }
 
     /// Marks the first throttling of each cause.
@@ -1310,7 +1316,8 @@ impl<'a> World<'a> {
             self.open_or_close_window(now);
         }
         let gpu_seconds = self.kept(now);
-        for id in 0..self.next_arrival as u64 {
+        let submitted = self.listed as u64..self.load.jobs.jobs.len() as u64;
+        for id in (0..self.next_arrival as u64).chain(submitted) {
             let tasks = std::mem::take(&mut self.places[id as usize].on);
             let fate = if tasks.is_empty() {
                 Fate::Waiting
@@ -1391,6 +1398,41 @@ fn level(there_is: f64, asks: &mut [(f64, f64)]) -> f64 {
         wanting -= gpus;
     }
     f64::INFINITY
+}
+
+/// A job as the scheduler knows it.
+pub(crate) fn asked(id: u64, listed: &super::jobs::Job) -> Job {
+    Job {
+        id,
+        tenant: listed.tenant,
+        priority: listed.priority,
+        quality: listed.quality,
+        tasks: listed.tasks,
+        demand: listed.demand,
+        spread: Spread::Site,
+        limit: listed.limit,
+    }
+}
+
+/// What the scheduler is told.
+fn rules(config: &Config, load: &Workload, floor: &Floor) -> site::Config {
+    let policy = &config.scheduler;
+    site::Config {
+        nodes: floor.ledger_nodes(load),
+        loop_watts: floor.loops.iter().map(|l| l.capacity.0).collect(),
+        heat_aware: policy.heat_aware,
+        heat_weight: policy.heat_weight,
+        setpoint: policy.setpoint,
+        period: config.pace.step,
+        budget_min: libm::pow(config.firmware.clock_min, config.firmware.clock_exponent),
+        queue_max: policy.queue_max,
+        overtake_max: policy.overtake_max,
+        patience: policy.patience,
+        tenants: tenants(config, load),
+        limit: None,
+        overrun: policy.overrun,
+        preempt_max: policy.preempt_max,
+    }
 }
 
 /// The tenants of the lists, with the rights the universe gives them.

@@ -1,0 +1,120 @@
+//! `cosmos why` and `cosmos twin whatif`.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result};
+use twin::observer::Progress;
+use twin::record::Past;
+use twin::site::whatif::{self, Wish};
+use twin::site::why::{self, WhyError};
+use wire::Instant;
+
+use crate::arguments::{WhatIf, Why};
+use crate::progress::Display;
+use crate::run::{INTERRUPTED, watch_for_interrupt};
+
+/// Where runs are looked for when none is named.
+const RUNS: &str = "runs";
+
+pub(crate) fn why(asked: &Why) -> Result<ExitCode> {
+    let past = match &asked.run {
+        Some(directory) => Past::open(directory)?,
+        None => Past::newest(Path::new(RUNS))?,
+    };
+    if asked.run.is_none() && !asked.quiet {
+        anstream::eprintln!("run: {}", past.directory().display());
+    }
+    let question = why::Asked {
+        job: &asked.job,
+        at: asked.at.map(|at| Instant::EPOCH + at.0),
+        folder: asked.trace.as_deref(),
+        records_only: asked.records,
+    };
+    let answer = watched(asked.quiet, |watch| why::why(&past, &question, watch))?;
+    match answer {
+        Ok(answer) => {
+            crate::print(&if asked.json {
+                format!("{:#}\n", answer.json)
+            } else {
+                answer.text
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(WhyError::Stopped) => Ok(ExitCode::from(INTERRUPTED)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) fn whatif(asked: &WhatIf) -> Result<ExitCode> {
+    let past = Past::open(&asked.run)?;
+    if let Some(out) = &asked.out
+        && out.symlink_metadata().is_ok()
+    {
+        anyhow::bail!("{} already exists and was left as it is", out.display());
+    }
+    let question = whatif::Asked {
+        at: Instant::EPOCH + asked.at.0,
+        until: asked.until.map(|until| Instant::EPOCH + until.0),
+        changes: wishes(asked)?,
+        folder: asked.trace.as_deref(),
+    };
+    let found = watched(asked.quiet, |watch| whatif::whatif(&past, &question, watch))?;
+    let difference = match found {
+        Ok(difference) => difference,
+        Err(whatif::WhatIfError::Stopped) => return Ok(ExitCode::from(INTERRUPTED)),
+        Err(error) => return Err(error.into()),
+    };
+    let json = format!("{:#}\n", difference.json());
+    if let Some(out) = &asked.out {
+        let cannot = || format!("cannot write {}", out.display());
+        std::fs::create_dir_all(out).with_context(cannot)?;
+        std::fs::write(out.join("whatif.json"), &json).with_context(cannot)?;
+        std::fs::write(out.join("whatif.txt"), difference.text()).with_context(cannot)?;
+    }
+    crate::print(&if asked.json { json } else { difference.text() })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn wishes(asked: &WhatIf) -> Result<Vec<Wish>> {
+    let mut wishes: Vec<Wish> = Vec::new();
+    let nodes = asked.remove_node.iter().cloned();
+    wishes.extend(nodes.map(Wish::RemoveNode));
+    let quotas = asked.quota.iter();
+    wishes.extend(quotas.map(|(tenant, n)| Wish::Quota(tenant.clone(), *n)));
+    let ceilings = asked.ceiling.iter();
+    wishes.extend(ceilings.map(|(tenant, n)| Wish::Ceiling(tenant.clone(), *n)));
+    let weights = asked.weight.iter();
+    wishes.extend(weights.map(|(tenant, w)| Wish::Weight(tenant.clone(), *w)));
+    let loops = asked.loop_capacity.iter();
+    wishes.extend(loops.map(|&(coolant, left)| Wish::LoopCapacity(coolant, left)));
+    if let Some(aware) = asked.heat_aware {
+        let setting = format!("scheduler.heat_aware={aware}");
+        wishes.push(Wish::Set(setting.parse()?));
+    }
+    if let Some(policy) = &asked.policy {
+        wishes.push(Wish::Set(format!("scheduler.policy={policy}").parse()?));
+    }
+    wishes.extend(asked.settings.iter().cloned().map(Wish::Set));
+    wishes.extend(asked.submit.iter().cloned().map(Wish::Submit));
+    Ok(wishes)
+}
+
+/// Does something that takes a while, with its progress shown and Ctrl-C heard.
+fn watched<T>(quiet: bool, work: impl FnOnce(why::Watch<'_>) -> T) -> Result<T> {
+    let stop = watch_for_interrupt()?;
+    let stop: &AtomicBool = &stop;
+    let mut display = Display::new(quiet, "simulating the run again");
+    let done = work(&mut |progress: Progress| {
+        display.update(progress);
+        if stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    display.finish();
+    Ok(done)
+}

@@ -1,0 +1,662 @@
+//! How is a decision told to somebody who did not make it?
+//!
+//! Plain sentences from what [`super::explain`] and [`super::evidence`] hold, so that a
+//! rehearsal, a live node and a page say the same thing in the same words. Numbers have
+//! their units, and names come from whoever has them ([`Names`]); nothing here looks
+//! anything up or decides anything.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use telemetry::{Action, Decision, Reason};
+use wire::{Instant, Nanos};
+
+use crate::ledger::{Models, WHOLE};
+
+use super::evidence::{Evidence, Funnel, Test};
+use super::explain::{Change, Pending, Prediction, Running};
+use super::job::{Job, Resources, Spread};
+use super::refuse::{Lack, Refusal};
+
+/// Whoever knows what things are called.
+pub trait Names {
+    /// A node.
+    fn node(&self, node: u32) -> String;
+    /// A tenant.
+    fn tenant(&self, tenant: u16) -> String;
+    /// A GPU model; none if there is no such.
+    fn model(&self, model: u8) -> Option<String>;
+    /// A job.
+    fn job(&self, job: u64) -> String;
+}
+
+/// A time in the two largest units that matter: `3 d 4 h`, `2 min`, `0.5 s`.
+#[must_use]
+pub fn span(time: Nanos) -> String {
+    if time < Nanos::SECOND * 10 {
+        let tenths = (time.0 + Nanos::SECOND.0 / 20) / (Nanos::SECOND.0 / 10);
+        return match (tenths / 10, tenths % 10) {
+            (whole, 0) => format!("{whole} s"),
+            (whole, tenth) => format!("{whole}.{tenth} s"),
+        };
+    }
+    let units = [
+        (Nanos::DAY, Nanos::HOUR, "d", "h"),
+        (Nanos::HOUR, Nanos::MINUTE, "h", "min"),
+        (Nanos::MINUTE, Nanos::SECOND, "min", "s"),
+        (Nanos::SECOND, Nanos::SECOND, "s", ""),
+    ];
+    let (large, small, name, of_it) = (units.into_iter())
+        .find(|(large, ..)| time >= *large)
+        .unwrap_or(units[3]);
+    let rounded = (time.0 + small.0 / 2) / small.0 * small.0;
+    let (whole, rest) = (rounded / large.0, rounded % large.0 / small.0);
+    match rest {
+        0 => format!("{whole} {name}"),
+        _ => format!("{whole} {name} {rest} {of_it}"),
+    }
+}
+
+/// A moment of a run: the time since its beginning.
+#[must_use]
+pub fn moment(at: Instant) -> String {
+    span(at.since(Instant::EPOCH))
+}
+
+/// Thousandths of a GPU as GPUs: `8`, `0.25`.
+#[must_use]
+pub fn gpus(milli: u64) -> String {
+    thousandths(milli)
+}
+
+fn thousandths(milli: u64) -> String {
+    let text = format!("{}.{:03}", milli / 1_000, milli % 1_000);
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    text.to_string()
+}
+
+fn memory(mib: u64) -> String {
+    match mib {
+        mib if mib >= 1_024 => format!("{} GiB", thousandths(mib * 1_000 / 1_024)),
+        mib => format!("{mib} MiB"),
+    }
+}
+
+/// A share in percent, no finer than it needs to be told apart.
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn count(n: u64, one: &str) -> String {
+    match n {
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}s"),
+    }
+}
+
+/// The models a job may run on: `H100 or H200`; none if any will do.
+fn models(models: Models, names: &dyn Names) -> Option<String> {
+    if models == Models::ANY {
+        return None;
+    }
+    let all = (0..32).filter(|&model| models.contains(model));
+    let all: Vec<String> = all.filter_map(|model| names.model(model)).collect();
+    Some(match all.is_empty() {
+        true => "of a model this site has not".to_string(),
+        false => all.join(" or "),
+    })
+}
+
+/// What a job asks for: `2 × 8 H100 within one row`.
+#[must_use]
+pub fn wants(job: &Job, names: &dyn Names) -> String {
+    let demand = &job.demand;
+    let each = if demand.gpus == 0 {
+        let cpus = thousandths(demand.cpu_milli.into());
+        format!("{cpus} CPUs, {}", memory(demand.memory_mib.into()))
+    } else {
+        let share = demand.share() < WHOLE;
+        let number = if share {
+            gpus(demand.share().into())
+        } else {
+            demand.gpus.to_string()
+        };
+        match models(demand.models, names) {
+            Some(models) => format!("{number} {models}"),
+            None if demand.gpus == 1 && share => format!("{number} of a GPU"),
+            None if demand.gpus == 1 => "1 GPU".to_string(),
+            None => format!("{number} GPUs"),
+        }
+    };
+    if job.tasks == 1 {
+        return each;
+    }
+    let within = match job.spread {
+        Spread::Site => String::new(),
+        size => format!(" within one {}", size.name()),
+    };
+    format!("{} × {each} at once{within}", job.tasks)
+}
+
+/// What a tenant holds and may, where that keeps a job from starting.
+fn quota(pending: &Pending, names: &dyn Names) -> String {
+    let tenant = names.tenant(pending.job.tenant);
+    let more = pending.job.total();
+    let amounts = |r: &Resources| r.each();
+    let all = amounts(&pending.used).into_iter().zip(amounts(&more));
+    let all = all.zip(amounts(&pending.terms.ceiling)).zip(UNITS);
+    for (((used, more), ceiling), unit) in all {
+        if more > 0 && used.saturating_add(more) > ceiling {
+            return format!(
+                "tenant {tenant} may hold {} at most, holds {} now, and this job asks for {}",
+                unit.tell(ceiling),
+                unit.tell(used),
+                unit.tell(more)
+            );
+        }
+    }
+    let unit = UNITS
+        .into_iter()
+        .zip(more.each())
+        .find(|(_, more)| *more > 0);
+    let unit = unit.map_or(Unit::Gpu, |(unit, _)| unit);
+    format!(
+        "tenant {tenant} asks for work that cannot be taken back: with it, {} would be lent for good, \
+         and only {} belong to nobody",
+        unit.tell(pending.found as u64),
+        unit.tell(pending.bound as u64)
+    )
+}
+
+#[derive(Clone, Copy)]
+enum Unit {
+    Gpu,
+    Cpu,
+    Memory,
+}
+
+const UNITS: [Unit; 3] = [Unit::Gpu, Unit::Cpu, Unit::Memory];
+
+impl Unit {
+    fn tell(self, amount: u64) -> String {
+        match self {
+            Self::Gpu => match amount {
+                1_000 => "1 GPU".to_string(),
+                milli => format!("{} GPUs", gpus(milli)),
+            },
+            Self::Cpu => format!("{} CPUs", thousandths(amount)),
+            Self::Memory => memory(amount),
+        }
+    }
+
+    /// The first thing a job takes, which is what limits are found in.
+    fn of(job: &Job) -> Self {
+        match job.demand {
+            demand if demand.gpu_total() > 0 => Self::Gpu,
+            demand if demand.cpu_milli > 0 => Self::Cpu,
+            _ => Self::Memory,
+        }
+    }
+
+    /// What the nearest node lacks, by what is held against it.
+    fn of_shortage(job: &Job, bound: f64) -> Self {
+        let demand = &job.demand;
+        if demand.gpus > 0 && bound == f64::from(demand.gpu_total()) {
+            Self::Gpu
+        } else if bound == f64::from(demand.cpu_milli) {
+            Self::Cpu
+        } else {
+            Self::Memory
+        }
+    }
+}
+
+/// Why a job waits or is turned away, from a decision's reason and its two numbers.
+#[must_use]
+pub fn because(job: &Job, reason: Reason, (found, bound): (f64, f64), names: &dyn Names) -> String {
+    let nearest = || {
+        let unit = Unit::of_shortage(job, bound);
+        let (found, bound) = (unit.tell(found as u64), unit.tell(bound as u64));
+        format!("the node that comes nearest has {found} free where {bound} are asked for")
+    };
+    let each = Job { tasks: 1, ..*job };
+    match reason {
+        Reason::Fragmented => format!(
+            "enough GPUs are free in all, but scattered: no node has room for {}; {}",
+            wants(&each, names),
+            nearest()
+        ),
+        Reason::NoCapacity if job.tasks > 1 && found >= bound => format!(
+            "too few nodes have room: all {} tasks have to start together",
+            job.tasks
+        ),
+        Reason::NoCapacity => format!("no node has enough free: {}", nearest()),
+        Reason::Topology => format!(
+            "enough nodes have room, but no single {} holds all {} tasks",
+            job.spread.name(),
+            job.tasks
+        ),
+        Reason::Model => {
+            let models = models(job.demand.models, names);
+            let models = models.unwrap_or_else(|| "the models it names".to_string());
+            format!("it insists on {models}, of which none has room; other models have")
+        }
+        Reason::Quota => {
+            let unit = Unit::of(job);
+            format!(
+                "tenant {} would hold {} with it, and {} is the most it may",
+                names.tenant(job.tenant),
+                unit.tell(found as u64),
+                unit.tell(bound as u64)
+            )
+        }
+        Reason::FairShare => format!(
+            "another tenant is served first: {} holds {} of the site for its weight, the other {}",
+            names.tenant(job.tenant),
+            percent(found),
+            percent(bound)
+        ),
+        Reason::Priority => {
+            format!("work of priority {bound} waits too and goes before its {found}")
+        }
+        Reason::NotItsTurn => {
+            "work that came earlier waits too, and has been overtaken often or long enough"
+                .to_string()
+        }
+        Reason::Reserved => {
+            let until = span(Nanos::from_secs_f64(bound));
+            if found.is_finite() {
+                let runs = span(Nanos::from_secs_f64(found));
+                format!(
+                    "the room it would take is kept for work that starts in {until}, and it may run {runs}"
+                )
+            } else {
+                format!(
+                    "the room it would take is kept for work that starts in {until}, and it does not say how long it runs"
+                )
+            }
+        }
+        Reason::NoHeadroomOutward | Reason::NoHeadroomHere => format!(
+            "heat: the coolest cooling loop with room would carry {} of its capacity, and {} are allowed",
+            percent(found),
+            percent(bound)
+        ),
+        Reason::Backpressure => {
+            "heat: the cooling loops with room are being slowed to cool down".to_string()
+        }
+        Reason::Impossible => impossible(job, found, bound, names),
+        Reason::Malformed => {
+            "the request contradicts itself or names what there is not".to_string()
+        }
+        Reason::BestScore => "nothing: it starts with the next thing that happens".to_string(),
+        Reason::HostLost => "its node was lost".to_string(),
+        other => other.name().to_string(),
+    }
+}
+
+fn impossible(job: &Job, found: f64, bound: f64, names: &dyn Names) -> String {
+    let demand = &job.demand;
+    if (found, bound) == (0.0, 1.0) {
+        let models = models(demand.models, names);
+        let models = models.unwrap_or_else(|| "GPUs".to_string());
+        return format!("no node here has {models}");
+    }
+    if bound == f64::from(job.tasks) && job.tasks > 1 {
+        return format!(
+            "all {bound} tasks have to stand together, and even an empty site has room for only {found}"
+        );
+    }
+    let unit = Unit::of_shortage(job, bound);
+    let (found, bound) = (unit.tell(found as u64), unit.tell(bound as u64));
+    format!("it asks for {bound} on one node, and the largest there is has {found}")
+}
+
+/// The one reason why a job waits, in a sentence.
+#[must_use]
+pub fn dominant(pending: &Pending, names: &dyn Names) -> String {
+    let job = &pending.job;
+    match pending.reason {
+        Reason::Quota => quota(pending, names),
+        Reason::Fragmented => {
+            let free = gpus(pending.gpu_milli_free);
+            let of = models(job.demand.models, names).unwrap_or_else(|| "GPUs".to_string());
+            let each = Job { tasks: 1, ..*job };
+            let most = Unit::Gpu.tell(pending.found as u64);
+            match job.tasks {
+                1 => format!(
+                    "{free} {of} are free, but scattered: no node has room for {}, the best has {most}",
+                    wants(&each, names)
+                ),
+                tasks => format!(
+                    "{free} {of} are free, but scattered: only {} of its {tasks} tasks of {} find room",
+                    pending.tasks_that_fit,
+                    wants(&each, names)
+                ),
+            }
+        }
+        Reason::NoCapacity
+            if job.demand.gpus > 0 && pending.gpu_milli_free < job.total().gpu_milli =>
+        {
+            let of = models(job.demand.models, names).unwrap_or_else(|| "GPUs".to_string());
+            let (asked, free) = (gpus(job.total().gpu_milli), gpus(pending.gpu_milli_free));
+            format!("it asks for {asked} {of}, and {free} are free")
+        }
+        reason => because(job, reason, (pending.found, pending.bound), names),
+    }
+}
+
+/// What to change: `6 instead of 8 GPUs`.
+#[must_use]
+pub fn change(job: &Job, change: Change) -> String {
+    let demand = &job.demand;
+    match change {
+        Change::Gpus(n) => format!("{n} instead of {} GPUs per task", demand.gpus)
+            .replace(" per task", if job.tasks > 1 { " per task" } else { "" }),
+        Change::Share(n) => format!(
+            "{} instead of {} of a GPU",
+            gpus(n.into()),
+            gpus(demand.gpu_milli.into())
+        ),
+        Change::Tasks(n) => format!("{n} instead of {} tasks", job.tasks),
+        Change::AnyModel => "any GPU model".to_string(),
+        Change::Cpu(n) => format!(
+            "{} instead of {} CPUs per task",
+            thousandths(n.into()),
+            thousandths(demand.cpu_milli.into())
+        ),
+        Change::Memory(n) => format!(
+            "{} instead of {} per task",
+            memory(n.into()),
+            memory(demand.memory_mib.into())
+        ),
+        Change::Spread(Spread::Site) => "its tasks anywhere".to_string(),
+        Change::Spread(size) => {
+            format!(
+                "its tasks within one {} instead of one {}",
+                size.name(),
+                job.spread.name()
+            )
+        }
+        Change::Limit(limit) => format!("a promise to end within {}", span(limit)),
+    }
+}
+
+/// When something starts, seen from now: `now`, `in 4 min (at 14 h 4 min)`.
+fn when(at: Instant, now: Instant) -> String {
+    if at <= now {
+        "now".to_string()
+    } else {
+        format!("in {} (at {})", span(at.since(now)), moment(at))
+    }
+}
+
+/// When a job starts, and how sure that is.
+#[must_use]
+pub fn start(prediction: &Prediction, now: Instant) -> String {
+    match (prediction.likely, prediction.latest) {
+        (Some(at), _) | (_, Some(at)) if at <= now => "now".to_string(),
+        (None, None) => {
+            "cannot be said: something it waits for did not promise when it ends".to_string()
+        }
+        (Some(likely), Some(latest)) if span(likely.since(now)) == span(latest.since(now)) => {
+            when(latest, now)
+        }
+        (Some(likely), Some(latest)) => {
+            let (first, last) = (likely.min(latest), likely.max(latest));
+            format!(
+                "probably {}; {} if those who run need all they promised",
+                when(first, now),
+                when(last, now)
+            )
+        }
+        (Some(at), None) => format!("probably {}; there is no latest", when(at, now)),
+        (None, Some(at)) => format!("{} at the latest", when(at, now)),
+    }
+}
+
+/// The nodes, test by test: what fell and what was left.
+#[must_use]
+pub fn funnel(funnel: &Funnel) -> Vec<(Test, u32, u32)> {
+    let all = Test::ALL.into_iter();
+    let told = all.filter(|test| funnel.fell[*test as usize] > 0);
+    told.map(|test| (test, funnel.fell[test as usize], funnel.left_after(test)))
+        .collect()
+}
+
+/// Why a job waits, whole: the reason, then what it rests on.
+#[must_use]
+pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
+    let job = &pending.job;
+    let mut text = format!(
+        "{} waits: {}.\n",
+        names.job(job.id),
+        dominant(pending, names)
+    );
+    let again = match pending.preempted {
+        0 => String::new(),
+        n => format!(", and was preempted {n} times"),
+    };
+    text.push_str(&format!(
+        "  asks     {} for tenant {}; came at {}, {} ago{again}\n",
+        wants(job, names),
+        names.tenant(job.tenant),
+        moment(pending.since),
+        span(now.since(pending.since))
+    ));
+    text.push_str(&nodes(&pending.funnel, job));
+    let ahead = &pending.ahead;
+    if ahead.jobs == 0 {
+        text.push_str("  before   nobody\n");
+    } else {
+        let first: Vec<String> = ahead.first.iter().map(|&id| names.job(id)).collect();
+        let more = match ahead.jobs - first.len() as u64 {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        text.push_str(&format!(
+            "  before   {} asking for {} GPUs: {}{more}\n",
+            count(ahead.jobs, "job"),
+            gpus(ahead.gpu_milli),
+            first.join(", ")
+        ));
+    }
+    text.push_str(&format!(
+        "  starts   {}, if nobody else comes\n",
+        start(&pending.start, now)
+    ));
+    for (i, better) in pending.changes.iter().enumerate() {
+        let head = if i == 0 { "sooner" } else { "" };
+        text.push_str(&format!(
+            "  {head:8} with {}: {}\n",
+            change(job, better.change),
+            start(&better.start, now)
+        ));
+    }
+    text
+}
+
+fn nodes(seen: &Funnel, job: &Job) -> String {
+    if seen.nodes == 0 {
+        return String::new();
+    }
+    let mut text = format!("  nodes    {:>6} there are\n", seen.nodes);
+    for (test, fell, left) in funnel(seen) {
+        text.push_str(&format!(
+            "           {:>6} {}, {left} left\n",
+            format!("-{fell}"),
+            test.name()
+        ));
+    }
+    let task = if job.tasks > 1 { "one task" } else { "it" };
+    let left = seen.left();
+    if left > 0 {
+        text.push_str(&format!("           {left:>6} could take {task} now\n"));
+    }
+    text
+}
+
+/// Why a job runs where it runs, whole.
+#[must_use]
+pub fn running(running: &Running, now: Instant, names: &dyn Names) -> String {
+    let job = &running.job;
+    let mut text = format!(
+        "{} runs on {} since {}, {} after it came.\n",
+        names.job(job.id),
+        places(running.tasks.iter().map(|t| t.node), names),
+        moment(running.started),
+        span(running.started.since(running.arrived))
+    );
+    text.push_str(&format!(
+        "  asks     {} for tenant {}\n",
+        wants(job, names),
+        names.tenant(job.tenant)
+    ));
+    text.push_str(&evidence(&running.evidence, job, names));
+    if let Some(end) = running.promised_end {
+        let ends = match end > now {
+            true => format!("in {} at the latest, as promised", span(end.since(now))),
+            false => format!(
+                "should have ended {} ago, as promised",
+                span(now.since(end))
+            ),
+        };
+        text.push_str(&format!("  ends     {ends}\n"));
+    }
+    text
+}
+
+/// Nodes, each once: `n1, n2 and 3 more`.
+#[must_use]
+pub fn places(nodes: impl Iterator<Item = u32>, names: &dyn Names) -> String {
+    const NAMED_MAX: usize = 4;
+    let mut nodes: Vec<u32> = nodes.collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let named = nodes.iter().take(NAMED_MAX).map(|&n| names.node(n));
+    let named = named.collect::<Vec<_>>().join(", ");
+    match nodes.len().saturating_sub(NAMED_MAX) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+/// What was considered for a place: who was ruled out, and the best of the others.
+#[must_use]
+pub fn evidence(evidence: &Evidence, job: &Job, names: &dyn Names) -> String {
+    let mut text = nodes(&evidence.funnel, job);
+    for (i, candidate) in evidence.candidates.iter().enumerate() {
+        let head = if i == 0 { "score" } else { "" };
+        text.push_str(&format!(
+            "  {head:8} {:.4} {}: fit {:.4} + heat {:.4}\n",
+            candidate.score(),
+            names.node(candidate.node),
+            candidate.fit,
+            candidate.heat
+        ));
+    }
+    text
+}
+
+/// A decision about a job in a sentence without its full stop: what was done, and why.
+#[must_use]
+pub fn decision(
+    decision: &Decision,
+    evidence: Option<&Evidence>,
+    job: &Job,
+    names: &dyn Names,
+) -> String {
+    let node = || names.node(decision.subject.0 as u32);
+    let others = evidence.map_or(&[][..], |e| &e.because_of);
+    let others: Vec<String> = others.iter().map(|&id| names.job(id)).collect();
+    let others = others.join(", ");
+    let (found, bound) = (decision.found, decision.bound);
+    let why = || because(job, decision.reason, (found, bound), names);
+    let load = || format!("its cooling loop carried {} of what it can", percent(found));
+    match (decision.action, decision.reason) {
+        (Action::Place, _) => {
+            let room = match others.as_str() {
+                "" => String::new(),
+                _ => format!(", after {others} made room"),
+            };
+            let best = evidence.map_or(0, |e| e.candidates.len());
+            let score = match best {
+                0 | 1 => "the only place there was".to_string(),
+                _ => format!("the best score, {found:.4} against {bound:.4}"),
+            };
+            format!("placed on {}: {score}{room}", node())
+        }
+        (Action::Queue, Reason::Backpressure | Reason::NearLimit) if found > 1.0 => {
+            let heat = match decision.reason {
+                Reason::NearLimit => format!("a device reached {found:.1} K on {}", node()),
+                _ => load(),
+            };
+            format!("stopped, and waits again: {heat}")
+        }
+        (Action::Queue, Reason::HostLost) => {
+            "stopped, and waits again: its node was lost".to_string()
+        }
+        (Action::Queue, _) if others.is_empty() => format!("waits: {}", why()),
+        (Action::Queue, _) => format!("waits: {} ({others})", why()),
+        (Action::Refuse, _) => format!("refused: {}", why()),
+        (Action::Lose, Reason::HostLost) => {
+            "lost: its node was lost, and no other could ever hold it".to_string()
+        }
+        (Action::Lose, _) => format!("lost: {}", why()),
+        (Action::Preempt, Reason::Priority) => {
+            format!("preempted for {others}, whose priority is {bound} over its {found}")
+        }
+        (Action::Preempt, _) => format!(
+            "preempted for {others}: its tenant {} held {} of the site where {} are its own, and the owner took its part back",
+            names.tenant(job.tenant),
+            percent(found),
+            percent(bound)
+        ),
+        (Action::Migrate, Reason::Backpressure) => format!("moved to {}: {}", node(), load()),
+        (Action::Migrate, Reason::NearLimit) => {
+            format!("moved to {}: a device reached {found:.1} K", node())
+        }
+        (Action::Migrate, Reason::HostLost) => format!("moved to {}: its node was lost", node()),
+        (Action::Expire, _) => format!(
+            "ended at its limit of {}",
+            span(Nanos::from_secs_f64(bound))
+        ),
+        (action, reason) => format!("{action}: {reason}"),
+    }
+}
+
+/// Why a job is turned away and what would not be, in a sentence without its full stop.
+#[must_use]
+pub fn refusal(refusal: &Refusal, job: &Job, names: &dyn Names) -> String {
+    let both = (refusal.found, refusal.bound);
+    let mut text = match refusal.lack {
+        Lack::Quota => because(job, Reason::Quota, both, names),
+        Lack::Sense => because(job, Reason::Malformed, both, names),
+        _ => because(job, refusal.reason, both, names),
+    };
+    match refusal.nearest {
+        Some(nearest) => text.push_str(&format!("; it could run with {}", change(job, nearest))),
+        None => text.push_str("; no single change would let it run"),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_two_units() {
+        for (time, text) in [
+            (Nanos::ZERO, "0 s"),
+            (Nanos::MILLISECOND * 1_500, "1.5 s"),
+            (Nanos::SECOND * 59, "59 s"),
+            (Nanos::SECOND * 125, "2 min 5 s"),
+            (Nanos::MINUTE * 61, "1 h 1 min"),
+            (Nanos::HOUR * 14, "14 h"),
+            (Nanos::HOUR * 76 + Nanos::MINUTE * 20, "3 d 4 h"),
+        ] {
+            assert_eq!(span(time), text);
+        }
+    }
+}
