@@ -10,10 +10,13 @@
 //! or judges an invariant; what is not handed in is shown as unknown, which is NaN
 //! in memory, `null` in JSON, `NULL` in SQL and a gap in a chart.
 //!
-//! Tour: [`summary`] the outcome · [`series`] how it went over time · [`history`] every
-//! decision · [`report`] the page · [`directory`] how they get to disk.
+//! Tour: [`summary`] the outcome · [`series`] how it went over time · [`cluster`] queue, tenants,
+//! loops and jobs of a cluster · [`film`] its nodes · [`history`] every decision · [`report`] the
+//! page · [`directory`] how they get to disk.
 
+pub mod cluster;
 pub mod directory;
+pub mod film;
 pub mod history;
 pub mod report;
 pub mod series;
@@ -21,7 +24,9 @@ pub mod summary;
 
 use std::path::PathBuf;
 
+pub use cluster::Cluster;
 pub use directory::RunDirectory;
+pub use film::Film;
 pub use history::History;
 pub use report::{Comparison, Sweep};
 pub use series::{Group, Holon, Layout, Map, Metric, Notable, Sample, Series};

@@ -4,8 +4,13 @@
 //! the one cell) through many samples; a **map** shows many *holons* (cells, racks,
 //! tiles) in fewer frames. Both keep `f32`: a pixel has ten bits, a double has 53.
 //!
+//! What only a cluster has (its queue, tenants and jobs, every node of it) hangs on the
+//! series as a [`Cluster`].
+//!
 //! What was not measured is NaN. A metric that no sample of a group measured draws
 //! no chart.
+
+use super::Cluster;
 
 /// What is sampled per group. Declared once: chart, history and page use these words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +133,7 @@ pub struct Series {
     seconds: Vec<f64>,
     groups: Vec<Group>,
     map: Option<Map>,
+    cluster: Option<Box<Cluster>>,
     notables: Vec<Notable>,
     notables_untold: u64,
 }
@@ -370,6 +376,24 @@ impl Series {
         self.map.as_mut()
     }
 
+    /// The same series, of a cluster.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(Box::new(cluster));
+        self
+    }
+
+    /// What only a cluster has.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_deref()
+    }
+
+    /// The same, to be added to.
+    pub fn cluster_mut(&mut self) -> Option<&mut Cluster> {
+        self.cluster.as_deref_mut()
+    }
+
     /// The marks, in the order they were made.
     #[must_use]
     pub fn notables(&self) -> &[Notable] {
@@ -414,7 +438,7 @@ impl Series {
     }
 
     /// The same samples as at most `points`, for a chart that has no more pixels;
-    /// without the map. Each stands for a stretch of time and is placed at its end.
+    /// without the map and the cluster. Each stands for a stretch of time and is placed at its end.
     #[must_use]
     pub fn thinned(&self, points: usize) -> Self {
         let stretch = self.seconds.len().div_ceil(points.max(1)).max(1);
@@ -431,6 +455,7 @@ impl Series {
             seconds: self.seconds.chunks(stretch).filter_map(last).collect(),
             groups: groups.collect(),
             map: None,
+            cluster: None,
             notables: self.notables.clone(),
             notables_untold: self.notables_untold,
         }

@@ -61,6 +61,9 @@ pub struct Summary {
     pub decisions: Vec<DecisionCount>,
     /// How a site's machines were used.
     pub site: Option<Site>,
+    /// How each tenant of a cluster fared, in the order of the universe.
+    #[serde(default)]
+    pub tenants: Vec<Tenant>,
 }
 
 /// What the holons of a universe are.
@@ -244,6 +247,47 @@ pub struct Site {
     /// summed over loops.
     #[serde(deserialize_with = "null_is_nan")]
     pub loop_overload_seconds: f64,
+}
+
+/// How one tenant of a cluster fared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// Its weight among the tenants.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub weight: f64,
+    /// Jobs of it that arrived.
+    pub arrived: u64,
+    /// Those that started.
+    pub placed: u64,
+    /// From arrival to start, of those that started.
+    pub waiting_seconds: Quantiles,
+    /// Time from arrival to end over the run time, of those that ended; run times below
+    /// 10 s count as 10 s, so that the shortest jobs do not drown the rest (the
+    /// *bounded slowdown* of Feitelson and Rudolph, JSSPP 1998).
+    pub slowdown: Quantiles,
+    /// Its dominant share, mean over time (Ghodsi et al., NSDI 2011, § 4.1).
+    #[serde(deserialize_with = "null_is_nan")]
+    pub dominant_share: f64,
+    /// Its weight over the weights of all: the share it may count on.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub fair_share: f64,
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            weight: f64::NAN,
+            arrived: 0,
+            placed: 0,
+            waiting_seconds: Quantiles::UNKNOWN,
+            slowdown: Quantiles::UNKNOWN,
+            dominant_share: f64::NAN,
+            fair_share: f64::NAN,
+        }
+    }
 }
 
 impl Summary {
