@@ -174,7 +174,7 @@ pub struct Step {
 }
 
 /// What a decision rests on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Why {
     /// Nodes there were to begin with.
     pub nodes: u32,
@@ -192,7 +192,7 @@ pub struct Why {
 }
 
 /// How many nodes a test left.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Left {
     /// What a node lacks that falls to it: `too little GPU free`.
     pub test: String,
@@ -201,7 +201,7 @@ pub struct Left {
 }
 
 /// Something asked for less, and when the job could start then.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
     /// What: `6 instead of 8 GPUs`.
     pub text: String,
@@ -210,7 +210,7 @@ pub struct Change {
 }
 
 /// A node that could take a job, and its score; the lowest wins.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Candidate {
     /// An index into the film.
     pub node: u32,

@@ -28,7 +28,7 @@ pub use cluster::Cluster;
 pub use directory::RunDirectory;
 pub use film::Film;
 pub use history::History;
-pub use report::{Comparison, Sweep};
+pub use report::{Comparison, Packing, Sweep};
 pub use series::{Group, Holon, Layout, Map, Metric, Notable, Sample, Series};
 pub use summary::Summary;
 
