@@ -2,7 +2,8 @@
 //!
 //! `report.html`, one file that needs nothing else: style, script and data lie in
 //! it, it asks no server for anything (its content policy forbids it to), and opens
-//! from a disk. Its sources are `web/report.{html,css,js}`; this file only hands them the
+//! from a disk. Its sources are `web/report.{html,css,js}`, `web/cluster.js` and
+//! `web/curves.js`; this file only hands them the
 //! numbers, rounded to what a screen can show.
 //!
 //! Why no library: docs/decisions/2026-11-21-a-report-asks-nobody.md.
@@ -248,6 +249,8 @@ fn page(title: &str, data: &Value) -> String {
         &data,
         between,
         include_str!("../../../../web/report.js"),
+        include_str!("../../../../web/cluster.js"),
+        include_str!("../../../../web/curves.js"),
         after,
     ]
     .concat()

@@ -361,7 +361,7 @@ pub(crate) fn cluster(count: u64) -> (Summary, Series) {
                 of_loop
                     .map(|i| 700.0 + f64::from(nodes[i].gpus) * watts(i))
                     .sum::<f64>() as f32
-                    * 0.92
+                    * 1.04
             })
             .collect();
         let capacity: Vec<f32> = (0..ROWS)
