@@ -357,7 +357,7 @@ function clusterCards(stack, cluster, summary, notables, pick) {
 
 function waited(w) {
   const each = [["p50", "half"], ["p95", "19 in 20"], ["p99", "99 in 100"], ["max", "longest"]].filter(([q]) => known(w[q]));
-  return el("p", { class: "under" }, each.length ? ["Of the jobs that started, waited at most: ", each.map(([q, label], i) => [i ? "; " : "", `${label} `, of(`site/waiting_seconds/${q}`, duration(w[q]))]), "."] : "No job started.");
+  return el("p", { class: "under" }, each.length ? ["From arrival to start, at most: ", each.map(([q, label], i) => [i ? " · " : "", `${label} `, el("b", {}, of(`site/waiting_seconds/${q}`, duration(w[q])))])] : "No job started.");
 }
 
 function tenantTable(tenants, swatches) {
@@ -563,6 +563,9 @@ function jobRoutes(stack, cluster, summary, notables) {
   route();
 }
 
+// What was decided, as what became of the job.
+const PAST = { place: "Placed", refuse: "Refused", queue: "Had to wait", migrate: "Moved", preempt: "Preempted", throttle: "Slowed down", release: "Speeded up again", expire: "Ran out of its term", lose: "Lost" };
+
 function jobPage(cluster, summary, notables, i) {
   const { jobs, steps, stays, film, tenants } = cluster, end = summary.simulated_seconds;
   const state = jobs.states[jobs.state[i]], mine = [...stays.ofJob(i)], wait = waitOf(jobs, i, end), ran = ranOf(jobs, i, end);
@@ -570,16 +573,16 @@ function jobPage(cluster, summary, notables, i) {
   const seconds = mine.reduce((sum, s) => sum + stays.gpu_milli[s] / 1000 * ((known(stays.to[s]) ? stays.to[s] : end) - stays.from[s]), 0);
   const parts = [jobRoutes.back(), el("header", {}, el("div", { class: "brand" }, `job ${jobs.id[i]} · ${tenant}`), el("h1", {}, jobs.names[i]), el("p", { class: "intent" }, `Asked for ${jobs.wants[jobs.want[i]]}.`)),
     el("section", { class: "figures" }, figure([words(state), ""], "at the end"), figure([duration(jobs.arrived[i]), ""], "arrived"),
-      figure([duration(wait), ""], known(jobs.started[i]) ? "waited" : state === "waiting" ? "waits since" : "until turned away"),
-      known(ran) && figure([duration(ran), ""], state === "running" ? "runs since" : "from start to end"),
+      figure([duration(wait), ""], known(jobs.started[i]) ? "waited" : state === "waiting" ? "waited so far" : "until turned away"),
+      known(ran) && figure([duration(ran), ""], state === "running" ? "ran so far" : "from start to end"),
       figure([gpus(jobs.gpu_milli[i]), ""], jobs.tasks[i] > 1 ? `GPUs, ${jobs.tasks[i]} tasks` : "GPUs"),
       mine.length > 0 && figure([plain(seconds / 3600), "h"], "GPU time held"))];
-  parts.push(lifeLine(cluster, notables, i, end));
+  if (known(jobs.started[i]) || wait > 0) parts.push(lifeLine(cluster, notables, i, end));
 
   // Its story: arrival, decisions, where it was, its end, in order of time.
   const story = [{ t: jobs.arrived[i], what: "Arrived" }];
   for (let s = steps.first[i]; s < steps.first[i + 1]; s += 1) {
-    story.push({ t: steps.seconds[s], step: s, what: words(jobs.actions[steps.action[s]]), reason: jobs.reasons[steps.reason[s]], node: steps.node[s], text: steps.texts[steps.text[s]], why: steps.why[s] ? steps.whys[steps.why[s] - 1] : null });
+    story.push({ t: steps.seconds[s], step: s, action: jobs.actions[steps.action[s]], what: PAST[jobs.actions[steps.action[s]]] || words(jobs.actions[steps.action[s]]), reason: jobs.reasons[steps.reason[s]], node: steps.node[s], text: steps.texts[steps.text[s]], why: steps.why[s] ? steps.whys[steps.why[s] - 1] : null });
   }
   const starts = new Map();
   for (const s of mine) { const at = starts.get(stays.from[s]) || []; at.push(s); starts.set(stays.from[s], at); }
@@ -591,9 +594,9 @@ function jobPage(cluster, summary, notables, i) {
   if (known(jobs.ended[i]) && state !== "refused") story.push({ t: jobs.ended[i], late: 2, what: words(state) });
   if (!known(jobs.ended[i])) story.push({ t: end, late: 2, what: state === "waiting" ? "Still waiting when the run ended" : "Still running when the run ended" });
   story.sort((a, b) => a.t - b.t || (a.late || 0) - (b.late || 0));
-  const told = story.some((s) => s.why);
-  parts.push(card("Its life, and why", el("ol", { class: "story" }, story.map((s) => el("li", { class: s.what.split(" ")[0].toLowerCase() }, el("span", { class: "when" }, duration(s.t)),
-    el("div", {}, el("p", {}, el("b", {}, s.what), s.reason && `: ${s.reason}`, s.node !== undefined && s.node !== UNUSED && s.what !== "Queue" && [" · ", nodeName(cluster, s.node)]),
+  const told = story.some((s) => s.why || s.text);
+  parts.push(card("Its life, and why", el("ol", { class: "story" }, story.map((s) => el("li", { class: s.action || s.what.split(" ")[0].toLowerCase() }, el("span", { class: "when" }, duration(s.t)),
+    el("div", {}, el("p", {}, el("b", {}, s.what), s.reason && `: ${s.reason}`, s.node !== undefined && s.node !== UNUSED && s.action !== "queue" && [" · ", nodeName(cluster, s.node)]),
       s.on && el("p", {}, "on ", s.on.slice(0, 12).map((k, n) => [n ? ", " : "", nodeName(cluster, stays.node[k])]), s.on.length > 12 && ` and ${s.on.length - 12} more`),
       s.text && el("p", {}, `${s.text.charAt(0).toUpperCase()}${s.text.slice(1)}.`.replace(/\.\.$/, ".")),
       s.why && grounds(cluster, s, i))))),
@@ -605,20 +608,23 @@ const nodeName = (cluster, i) => el("span", { class: "node", title: `${cluster.f
 
 // What a decision rests on: which nodes fell to which test, who stands before, what would help, who competed.
 function grounds(cluster, step, i) {
-  const { jobs, steps } = cluster, why = step.why, parts = [];
+  const { jobs, steps, stays } = cluster, why = step.why, parts = [];
+  // All of a gang's nodes, not only the one the decision names.
+  const chosen = new Set([step.node]);
+  for (const s of stays.ofJob(i)) if (stays.from[s] === step.t) chosen.add(stays.node[s]);
   if (why.funnel) {
     let before = why.nodes;
     const rows = [el("div", { class: "test" }, el("span", {}, "Nodes of the site"), el("div", { class: "bar" }, el("i", { style: "width:100%" })), el("b", {}, why.nodes.toLocaleString("en")), el("small", {}))];
     for (const [test, left] of why.funnel) {
       const fell = before - left;
       before = left;
-      if (fell === 0 && left > 0) continue;
+      if (fell === 0) continue;
       rows.push(el("div", { class: `test${left === 0 ? " none" : ""}` }, el("span", {}, steps.tests[test]), el("div", { class: "bar" }, el("i", { style: `width:${100 * left / (why.nodes || 1)}%` })), el("b", {}, left.toLocaleString("en")), el("small", {}, fell ? `−${fell.toLocaleString("en")}` : "")));
     }
     parts.push(el("div", { class: "evidence funnel" }, el("h4", {}, "Nodes left after each test"), rows));
   }
   if (why.ahead) {
-    parts.push(el("div", { class: "evidence" }, el("h4", {}, step.what === "Queue" ? "Before it" : "Because of"), el("p", {}, why.ahead.map((id, k) => [k ? ", " : "", cluster.byId.has(id) ? jobLink(cluster, cluster.byId.get(id)) : `job ${id}`]))));
+    parts.push(el("div", { class: "evidence" }, el("h4", {}, step.action === "queue" ? "Before it" : "Because of"), el("p", {}, why.ahead.map((id, k) => [k ? ", " : "", cluster.byId.has(id) ? jobLink(cluster, cluster.byId.get(id)) : `job ${id}`]))));
   }
   if (why.start) {
     const [from, to] = why.start, started = jobs.started[i];
@@ -631,7 +637,7 @@ function grounds(cluster, step, i) {
     const most = Math.max(1e-12, ...why.candidates.map((c) => Math.abs(c[1])));
     parts.push(el("div", { class: "evidence" }, el("h4", {}, "Candidates", el("small", {}, "the lowest score wins")), el("table", { class: "rows" },
       el("thead", {}, el("tr", {}, el("th", {}, "Node"), jobs.terms.map((t) => el("th", { class: "n" }, words(t))), el("th", { class: "share" }), el("th", { class: "n" }, "Score"))),
-      el("tbody", {}, why.candidates.map(([node, score, terms]) => el("tr", { class: node === step.node ? "chosen" : null }, el("td", {}, nodeName(cluster, node), node === step.node && el("small", {}, " chosen")),
+      el("tbody", {}, why.candidates.map(([node, score, terms]) => el("tr", { class: chosen.has(node) ? "chosen" : null }, el("td", {}, nodeName(cluster, node), chosen.has(node) && el("small", {}, " chosen")),
         jobs.terms.map((_, k) => el("td", { class: "n" }, known(terms[k]) ? fixed(terms[k], 3) : "–")),
         el("td", { class: "share" }, el("div", { class: "bar" }, el("i", { style: `width:${100 * Math.abs(score) / most}%` }))), el("td", { class: "n" }, fixed(score, 3))))))));
   }

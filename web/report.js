@@ -299,7 +299,7 @@ function timeCharts(host, options) {
     plot.rise = (v) => bottom - ((capped ? Math.min(v, high) : v) - low) / (high - low) * (bottom - top);
 
     const parts = [];
-    const steps = chart.span ? timeTicks(low, high, chart.height / 40) : valueTicks(low, high, chart.height / 40).map((v) => [v, tick(chart, v)]);
+    const steps = chart.span ? timeTicks(low, high, chart.height / 28) : valueTicks(low, high, chart.height / 40).map((v) => [v, tick(chart, v)]);
     for (const [v, text] of steps) {
       const y = plot.rise(v);
       parts.push(svg("line", { class: "grid", x1: left, x2: right, y1: y, y2: y }), svg("text", { x: left - 7, y: y + 4, "text-anchor": "end" }, text));

@@ -115,16 +115,25 @@ impl Room {
         if fitting.len() < job.tasks as usize {
             return None;
         }
-        fitting.sort_by_key(|&n| (self.free[n as usize], n));
+        fitting.sort_by(|&a, &b| self.score(job, a).total_cmp(&self.score(job, b)));
         let on = fitting.into_iter().take(job.tasks as usize);
         Some(on.map(|n| (n, job.each)).collect())
+    }
+
+    fn terms(&self, job: &Asked, node: u32) -> [f64; 2] {
+        let left = f64::from(self.free[node as usize] - job.each);
+        [left / 8_000.0, 0.1 * chance(node.into(), 9)]
+    }
+
+    fn score(&self, job: &Asked, node: u32) -> f64 {
+        self.terms(job, node).iter().sum()
     }
 
     fn why(&self, job: &Asked) -> Why {
         let of_model = &self.nodes[job.model];
         let fits = |&&n: &&u32| self.free[n as usize] >= job.each;
         let mut fitting: Vec<u32> = of_model.iter().filter(fits).copied().collect();
-        fitting.sort_by_key(|&n| (self.free[n as usize], n));
+        fitting.sort_by(|&a, &b| self.score(job, a).total_cmp(&self.score(job, b)));
         let enough = fitting.len() >= job.tasks as usize;
         let left = |test: &str, left: usize| Left {
             test: test.to_owned(),
@@ -146,8 +155,7 @@ impl Room {
                 .iter()
                 .take(if enough { 5 } else { 0 })
                 .map(|&node| {
-                    let fit = f64::from(self.free[node as usize] - job.each) / 8_000.0;
-                    let heat = 0.2 * chance(node.into(), 9);
+                    let [fit, heat] = self.terms(job, node);
                     Candidate {
                         node,
                         score: fit + heat,
