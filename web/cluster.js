@@ -337,8 +337,8 @@ function clusterCards(stack, cluster, summary, notables, pick) {
     colour();
     const charts = timeCharts(fairness, { title: "Fairness among tenants", subjects: () => subjects, marks, charts: SHARES, pick, keys: [[null, "dominant share"], ["1.5 3", "fair share"]] });
     clocks.push(charts);
-    if (summary.tenants.length) {
-      const table = card("Tenants", tenantTable(summary.tenants, swatches));
+    if (summary.replay && summary.replay.tenants.length) {
+      const table = card("Tenants", tenantTable(summary.replay.tenants, swatches));
       table.classList.add("wide");
       pair.append(table);
     }
@@ -361,18 +361,20 @@ function waited(w) {
 }
 
 function tenantTable(tenants, swatches) {
-  const reach = Math.max(...tenants.map((t) => Math.max(t.dominant_share || 0, t.fair_share || 0))) * 1.1 || 1;
-  const spread = (t, i, of_, say) => ["p50", "p95"].map((q) => el("td", { class: "n" }, known(t[of_][q]) ? of(`tenants/${i}/${of_}/${q}`, say(t[of_][q])) : "–"));
+  const weights = tenants.reduce((sum, t) => sum + (t.weight || 0), 0);
+  const fair = (t) => t.weight / weights, reach = Math.max(...tenants.map((t) => Math.max(t.gpu_share || 0, fair(t) || 0))) * 1.1 || 1;
+  const spread = (t, i, what, say) => ["p50", "p95"].map((q) => el("td", { class: "n" }, known(t[what][q]) ? of(`replay/tenants/${i}/${what}/${q}`, say(t[what][q])) : "–"));
+  const number = (t, i, key) => el("td", { class: "n" }, of(`replay/tenants/${i}/${key}`, t[key].toLocaleString("en")));
   const swatch = () => { const i = el("i", { class: "dot" }); swatches.push(i); return i; };
   return el("div", { class: "wide-table" }, el("table", { class: "rows tenants" },
-    el("thead", {}, el("tr", {}, el("th", {}, "Tenant"), el("th", { class: "n" }, "Weight"), el("th", { class: "n" }, "Jobs"), el("th", { class: "n" }, "Started"),
+    el("thead", {}, el("tr", {}, el("th", {}, "Tenant"), el("th", { class: "n" }, "Weight"), el("th", { class: "n" }, "Jobs"), el("th", { class: "n" }, "Finished"), el("th", { class: "n", title: "Times a job was stopped, to go on later" }, "Stopped"),
       el("th", { class: "n" }, "Waited, half"), el("th", { class: "n" }, "19 in 20"), el("th", { class: "n", title: "Time from arrival to end over run time; run times below 10 s count as 10 s" }, "Slowdown, half"), el("th", { class: "n" }, "19 in 20"),
-      el("th", { class: "share" }, "Mean share; the mark is fair"), el("th", { class: "n" }, ""))),
-    el("tbody", {}, tenants.map((t, i) => el("tr", {}, el("td", {}, swatch(), t.name), el("td", { class: "n" }, of(`tenants/${i}/weight`, plain(t.weight))),
-      el("td", { class: "n" }, of(`tenants/${i}/arrived`, t.arrived.toLocaleString("en"))), el("td", { class: "n" }, of(`tenants/${i}/placed`, t.placed.toLocaleString("en"))),
+      el("th", { class: "share" }, "Of all GPU time; the mark is fair"), el("th", { class: "n" }, ""))),
+    el("tbody", {}, tenants.map((t, i) => el("tr", {}, el("td", {}, swatch(), t.name), el("td", { class: "n" }, known(t.weight) ? of(`replay/tenants/${i}/weight`, plain(t.weight)) : "–"),
+      number(t, i, "arrived"), number(t, i, "finished"), number(t, i, "stopped"),
       spread(t, i, "waiting_seconds", duration), spread(t, i, "slowdown", (v) => fixed(v, 2)),
-      el("td", { class: "share" }, el("div", { class: "bar" }, el("i", { style: `width:${100 * (t.dominant_share || 0) / reach}%` }), known(t.fair_share) && el("u", { style: `left:${100 * t.fair_share / reach}%` }))),
-      el("td", { class: "n" }, known(t.dominant_share) ? of(`tenants/${i}/dominant_share`, percent(t.dominant_share)) : "–"))))));
+      el("td", { class: "share" }, el("div", { class: "bar" }, el("i", { style: `width:${100 * (t.gpu_share || 0) / reach}%` }), known(fair(t)) && el("u", { style: `left:${100 * fair(t) / reach}%` }))),
+      el("td", { class: "n" }, known(t.gpu_share) ? of(`replay/tenants/${i}/gpu_share`, percent(t.gpu_share)) : "–"))))));
 }
 
 // A small chart for each loop, all to one scale of share: heat as an area under what can be carried.

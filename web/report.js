@@ -802,6 +802,29 @@ function sitePanel(s) {
       ["Cooling loops overloaded", maybe(t.loop_overload_seconds, "loop_overload_seconds", duration(t.loop_overload_seconds))]]));
 }
 
+// How the work of a site fared as a whole.
+function replayPanel(s) {
+  const r = s.replay;
+  if (!r) return null;
+  const number = (key) => of(`replay/${key}`, r[key].toLocaleString("en"));
+  const maybe = (value, key, shown) => known(value) ? of(`replay/${key}`, shown) : null;
+  const work = (value, key) => known(value) ? [of(key, said(count(value))), " GPU-seconds"] : null, w = r.fault_window;
+  const over = (v) => known(v) ? `${fixed(Math.abs(v), 1)} K ${v > 0 ? "above" : "below"}` : null;
+  return card("Work", list([
+    ["Gangs started", number("gangs")], ["Started before earlier jobs", number("backfilled")], ["Preempted", number("preempted")], ["Started again", number("restarted")], ["Ended at their limit", number("at_limit")],
+    ["Slowdown, half of them at most", maybe(r.slowdown.p50, "slowdown/p50", fixed(r.slowdown.p50, 2))], ["19 in 20", maybe(r.slowdown.p95, "slowdown/p95", fixed(r.slowdown.p95, 2))],
+    ["Done and kept", work(r.gpu_seconds, "replay/gpu_seconds")], ["Done and lost", work(r.gpu_seconds_lost, "replay/gpu_seconds_lost")],
+    ["Least left by the file system", maybe(r.storage_share_min, "storage_share_min", percent(r.storage_share_min))],
+    ["Hottest, to where a device slows itself down", over(r.max_kelvin_over_throttle)],
+    ["Lines of lists that were no work", r.left_out ? number("left_out") : null]]),
+  w && [el("p", { class: "under", style: "margin-bottom:4px" }, `While something was broken, from ${duration(w.from_seconds)} to ${duration(w.to_seconds)}:`), list([
+    ["Done, less what was lost", work(w.gpu_seconds, "replay/fault_window/gpu_seconds")], ["Lost", work(w.gpu_seconds_lost, "replay/fault_window/gpu_seconds_lost")],
+    ["Slowed by own heat", known(w.throttled_hot_device_seconds) ? [of("replay/fault_window/throttled_hot_device_seconds", said(count(w.throttled_hot_device_seconds))), " device-seconds"] : null],
+    ["Hottest, to where a device slows itself down", over(w.max_kelvin_over_throttle)]])],
+  r.distances.length > 0 && [el("p", { class: "under", style: "margin-bottom:4px" }, "How far this is from what was measured elsewhere (Kolmogorov–Smirnov distance: 0 the same, 1 apart):"),
+    list(r.distances.map((d, i) => [`${d.replayed} / ${d.measured}`, known(d.distance) ? of(`replay/distances/${i}/distance`, fixed(d.distance, 2)) : "–"]))]);
+}
+
 function figures(s, seed) {
   return el("section", { class: "figures" },
     figure(count(s.tiles), s.kind === "site" ? "devices" : "tiles", null, "tiles"),
@@ -889,7 +912,7 @@ function runPage() {
   const panels = el("div", { class: "panels" }), columns = [el("div", { class: "stack" }), el("div", { class: "stack" })];
   panels.append(...columns);
   stack.append(panels);
-  const parts = [decisions(s.decisions), faults(s.faults), sitePanel(s), heatPanel(s), membership(s.membership), locality(s.locality, s.kind)];
+  const parts = [decisions(s.decisions), faults(s.faults), sitePanel(s), replayPanel(s), heatPanel(s), membership(s.membership), locality(s.locality, s.kind)];
   for (const part of parts) {
     // Each below the shorter column. A cluster's map is above, so that there is room at the side.
     if (part) (cluster ? side : columns.reduce((a, b) => b.offsetHeight < a.offsetHeight ? b : a)).append(part);

@@ -52,7 +52,9 @@ function mustShow(summary) {
   under("membership", ["failures", "undetected", "false_suspicions", "false_removals", "messages", "bytes_per_tile", "detection_seconds/p50", "detection_seconds/p99", "detection_seconds/max"]);
   under("heat", ["max_kelvin", "max_load", "tiles_lost", "overshoot", "throttled_tile_seconds"]);
   under("site", ["utilisation", "gpu_allocated_fraction", "waiting_seconds/p50", "waiting_seconds/p95", "waiting_seconds/max", "arrived", "placed", "refused", "finished", "lost", "throttled_device_seconds", "loop_overload_seconds"]);
-  (summary.tenants || []).forEach((_, i) => under(`tenants/${i}`, ["weight", "arrived", "placed", "waiting_seconds/p50", "waiting_seconds/p95", "slowdown/p50", "slowdown/p95", "dominant_share"]));
+  under("replay", ["gangs", "backfilled", "preempted", "restarted", "at_limit", "slowdown/p50", "slowdown/p95", "gpu_seconds", "gpu_seconds_lost", "storage_share_min", "fault_window/gpu_seconds"]);
+  at(summary, "replay/distances")?.forEach((_, i) => keys.push(`replay/distances/${i}/distance`));
+  at(summary, "replay/tenants")?.forEach((_, i) => under(`replay/tenants/${i}`, ["weight", "arrived", "finished", "stopped", "waiting_seconds/p50", "waiting_seconds/p95", "slowdown/p50", "slowdown/p95", "gpu_share"]));
   summary.decisions.forEach((d, i) => { if (d.count > 0) keys.push(`decisions/${i}/count`); });
   summary.faults.forEach((_, i) => keys.push(`faults/${i}/injected`, `faults/${i}/fired`));
   // What was not measured is null, and shown as a dash or not at all.

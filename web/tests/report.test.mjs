@@ -93,8 +93,8 @@ test("a page that shows another number than its summary is noticed", async () =>
   const number = (copy, key) => copy.numbers.find((n) => n.key === key);
   for (const [says, change] of [
     [/site\/arrived is shown as "12,001"/, (c) => { number(c, "site/arrived").text = "12,001"; }],
-    [/tenants\/2\/waiting_seconds\/p95 is shown/, (c) => { number(c, "tenants/2/waiting_seconds/p95").text = "2 h 1 min"; }],
-    [/tenants\/0\/dominant_share is not shown/, (c) => { c.numbers = c.numbers.filter((n) => n.key !== "tenants/0/dominant_share"); }],
+    [/replay\/tenants\/2\/waiting_seconds\/p95 is shown/, (c) => { number(c, "replay/tenants/2/waiting_seconds/p95").text = "2 h 1 min"; }],
+    [/replay\/tenants\/0\/gpu_share is not shown/, (c) => { c.numbers = c.numbers.filter((n) => n.key !== "replay/tenants/0/gpu_share"); }],
     [/site\/nothing is shown/, (c) => { c.numbers.push({ key: "site/nothing", text: "1" }); }],
     [/the heading is ""/, (c) => { c.heading = ""; }],
     [/the chip of energy_conserved says the opposite/, (c) => { c.chips.find((chip) => chip.name === "energy_conserved").good = false; }],

@@ -21,6 +21,9 @@ Examples:
   cosmos twin run matroska --set thermos.enabled=false
                                                the same without Thermos: they burn
   cosmos twin run openb --trace DIR            a GPU cluster's trace, with heat
+  cosmos twin replay gpu-1024 --trace DIR      a day of 1,024 nodes, job by job
+  cosmos twin replay gpu-1024 --trace DIR --jobs log.swf.gz
+                                               the same with your own jobs
   cosmos twin run ./mine.toml --seed 7         your own, with other chance
   cosmos twin sweep loop --set thermos.gain=0.1/h..2.4/h:24
                                                one run for each of 24 values
@@ -63,6 +66,9 @@ pub(crate) enum Rehearsal {
     /// Rehearse a universe once.
     #[command(after_help = EXIT_CODES)]
     Run(Run),
+    /// Rehearse a site with work that was recorded, and keep jobs and decisions for other tools.
+    #[command(after_help = EXIT_CODES)]
+    Replay(Replay),
     /// Rehearse a universe once for each value of one key, and find where its behaviour changes.
     #[command(after_help = EXIT_CODES)]
     Sweep(SweepRun),
@@ -77,6 +83,48 @@ pub(crate) struct Run {
     /// time.end=2d, shell.2.limit=350K. The last one holds
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<Override>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    #[command(flatten)]
+    pub(crate) run: Run,
+
+    /// Replay these jobs in place of the universe's own: openb or Philly lists, or logs in
+    /// the Standard Workload Format, plain or .gz
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jobs: Vec<PathBuf>,
+
+    /// How they are written [default: by their names and first lines]
+    #[arg(long, requires = "jobs")]
+    pub(crate) format: Option<Format>,
+
+    /// Where the jobs go as they ran, in the Standard Workload Format
+    /// [default: jobs.swf among the results]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) swf: Option<PathBuf>,
+
+    /// Where the decisions go [default: decisions.parquet among the results]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) decisions: Option<PathBuf>,
+}
+
+/// [`twin::site::jobs::Format`] as a word on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    Openb,
+    Philly,
+    Swf,
+}
+
+impl From<Format> for twin::site::jobs::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Openb => Self::Openb,
+            Format::Philly => Self::Philly,
+            Format::Swf => Self::Swf,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (json, done) = match &arguments.command {
         Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
+        Command::Twin(Rehearsal::Replay(asked)) => (asked.run.settled.json, run::replay(asked)),
         Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),
     };

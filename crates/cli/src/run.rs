@@ -14,12 +14,12 @@ use telemetry::Decision;
 use twin::observer::{Observer, Progress};
 use twin::record::report::{self, Boundaries, SweepPoint};
 use twin::record::{self, RunDirectory};
-use twin::rehearsal::{self, Finished, Request, Universe};
+use twin::rehearsal::{self, Finished, Given, Request, Universe};
 use twin::shells::step_response::{OVERSHOOT_MIN, THEORY};
 use twin::universe::{Document, Override, Sweep};
 use wire::Instant;
 
-use crate::arguments::{Run, Setting, Settled, SweepRun};
+use crate::arguments::{self, Run, Setting, Settled, SweepRun};
 use crate::progress::Display;
 use crate::universes;
 
@@ -58,10 +58,51 @@ impl From<Outcome> for ExitCode {
 const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
+    let given = Given {
+        folder: asked.settled.trace.as_deref(),
+        ..Given::default()
+    };
+    run_with(asked, &given, None)
+}
+
+pub(crate) fn replay(asked: &arguments::Replay) -> Result<ExitCode> {
+    let given = Given {
+        folder: asked.run.settled.trace.as_deref(),
+        jobs: &asked.jobs,
+        format: asked.format.map(Into::into),
+    };
+    for path in asked.swf.iter().chain(&asked.decisions) {
+        // Found out now, and not after an hour.
+        if path.symlink_metadata().is_ok() {
+            bail!("{} already exists and was left as it is", path.display());
+        }
+    }
+    run_with(&asked.run, &given, Some(asked))
+}
+
+fn run_with(
+    asked: &Run,
+    given: &Given<'_>,
+    replay: Option<&arguments::Replay>,
+) -> Result<ExitCode> {
     let universe = universes::find(&asked.settled.universe)?;
-    let prepared = prepare(&universe, &asked.settings, &asked.settled)?;
+    let prepared = prepare(&universe, &asked.settings, given)?;
+    if replay.is_some() && !matches!(prepared, Universe::Site(..)) {
+        bail!(
+            "universe {} has no jobs to replay: it is no site",
+            prepared.name()
+        );
+    }
     let stop = watch_for_interrupt()?;
-    let finished = rehearse(prepared, &asked.settled, &asked.settings, &stop)?;
+    let mut request = request(&prepared, &asked.settled, &asked.settings);
+    if let Some(replay) = replay {
+        request.command = replayed(&request.command, replay);
+        request.replay = Some(rehearsal::Replay {
+            swf: replay.swf.clone(),
+            decisions: replay.decisions.clone(),
+        });
+    }
+    let finished = rehearse(prepared, &asked.settled, &request, &stop)?;
     if asked.settled.json {
         crate::print(&finished.summary.to_json())?;
     } else {
@@ -76,7 +117,11 @@ pub(crate) fn sweep(asked: &SweepRun) -> Result<ExitCode> {
     let with = |setting: Override| {
         let mut settings = fixed.clone();
         settings.push(setting);
-        let prepared = prepare(&universe, &settings, &asked.settled);
+        let given = Given {
+            folder: asked.settled.trace.as_deref(),
+            ..Given::default()
+        };
+        let prepared = prepare(&universe, &settings, &given);
         prepared.map(|prepared| (prepared, settings))
     };
     // Every value is read before any of them runs.
@@ -303,11 +348,11 @@ fn one_range(settings: &[Setting]) -> Result<(&Sweep, Vec<Override>)> {
 fn prepare(
     universe: &universes::Universe,
     settings: &[Override],
-    asked: &Settled,
+    given: &Given<'_>,
 ) -> Result<Universe> {
     let document = Document::parse(&universe.file, &universe.text, settings)?;
     let mut universe = Universe::read(&document)?;
-    universe.load_trace(asked.trace.as_deref())?;
+    universe.load(given)?;
     Ok(universe)
 }
 
@@ -315,12 +360,11 @@ fn prepare(
 fn rehearse(
     universe: Universe,
     asked: &Settled,
-    settings: &[Override],
+    request: &Request,
     stop: &AtomicBool,
 ) -> Result<Finished> {
-    let request = request(&universe, asked, settings);
     let mut display = Display::new(asked.quiet, "");
-    let finished = rehearsal::run(universe, &request, &mut |progress| {
+    let finished = rehearsal::run(universe, request, &mut |progress| {
         display.update(progress);
         if stop.load(Ordering::Relaxed) {
             ControlFlow::Break(())
@@ -342,6 +386,7 @@ fn request(universe: &Universe, asked: &Settled, settings: &[Override]) -> Reque
         out: asked.out.clone(),
         command: command(asked, &overrides, seed),
         overrides,
+        replay: None,
     }
 }
 
@@ -353,6 +398,20 @@ fn command(asked: &Settled, overrides: &[String], seed: u64) -> String {
     }
     if let Some(trace) = &asked.trace {
         command.push_str(&format!(" --trace {}", trace.display()));
+    }
+    command
+}
+
+/// The same for a replay.
+fn replayed(command: &str, asked: &arguments::Replay) -> String {
+    let mut command = command.replacen("twin run", "twin replay", 1);
+    for file in &asked.jobs {
+        command.push_str(&format!(" --jobs {}", file.display()));
+    }
+    if let Some(format) = asked.format {
+        let word = clap::ValueEnum::to_possible_value(&format);
+        let word = word.map_or(String::new(), |w| w.get_name().to_owned());
+        command.push_str(&format!(" --format {word}"));
     }
     command
 }
@@ -417,6 +476,9 @@ fn tell(finished: &Finished) -> String {
             site.loop_overload_seconds,
         ));
     }
+    if let (Some(replay), true) = (&summary.replay, summary.site.is_some()) {
+        text.push_str(&tell_replay(replay));
+    }
     if !summary.complete {
         text.push_str("stopped before its end; what there is was kept\n");
     }
@@ -424,6 +486,50 @@ fn tell(finished: &Finished) -> String {
         "report: {}\n",
         finished.directory.join("report.html").display()
     ));
+    text
+}
+
+fn tell_replay(replay: &record::summary::Replay) -> String {
+    let hours = |gpu_seconds: f64| gpu_seconds / 3_600.0;
+    let mut text = format!(
+        "  work    {:.0} GPU-hours kept, {:.0} lost; {} gangs, {} backfilled, {} preempted, {} started again; \
+         slowdown p50 {:.2}, p95 {:.2}\n",
+        hours(replay.gpu_seconds),
+        hours(replay.gpu_seconds_lost),
+        replay.gangs,
+        replay.backfilled,
+        replay.preempted,
+        replay.restarted,
+        replay.slowdown.p50,
+        replay.slowdown.p95,
+    );
+    if let Some(window) = &replay.fault_window {
+        text.push_str(&format!(
+            "  faults  {:.0} GPU-hours of work kept while something was broken, {:.0} lost; hottest device {:+.1} K from where \
+             it throttles itself, {:.0} device-seconds throttled so\n",
+            hours(window.gpu_seconds),
+            hours(window.gpu_seconds_lost),
+            window.max_kelvin_over_throttle,
+            window.throttled_hot_device_seconds,
+        ));
+    }
+    for tenant in replay.tenants.iter().filter(|t| t.arrived > 0) {
+        text.push_str(&format!(
+            "  tenant  {:8} {:6} jobs, {:5.2} % of GPUs, waiting p50 {:.0} s, p95 {:.0} s, slowdown p95 {:.1}\n",
+            tenant.name,
+            tenant.arrived,
+            tenant.gpu_share * 100.0,
+            tenant.waiting_seconds.p50,
+            tenant.waiting_seconds.p95,
+            tenant.slowdown.p95,
+        ));
+    }
+    for distance in &replay.distances {
+        text.push_str(&format!(
+            "  measured  {}, {}: distance {:.3}\n",
+            distance.measured, distance.replayed, distance.distance
+        ));
+    }
     text
 }
 

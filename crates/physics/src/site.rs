@@ -179,27 +179,42 @@ pub struct Site {
     watts: Vec<f64>,
     /// How far each loop's coolant moved during the last step, K.
     moved: Vec<f64>,
+    /// Neighbours in the list that share a loop.
+    runs: Vec<Run>,
+    /// Heat that others than these devices give each loop, W.
+    foreign: Vec<f64>,
     /// Step length that `pace` was worked out for.
     paced_for: Seconds,
-    pace: Vec<Pace>,
+    pace: Pace,
     /// −B of each loop, J/K.
     yielding: Vec<f64>,
 }
 
-/// A device's numbers for a step of a given length h, with τ = RC.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Devices `from..to`, one after the other on the same loop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Run {
+    from: usize,
+    to: usize,
+    by: usize,
+}
+
+/// Every device's numbers for a step of a given length h, with τ = RC. Arrays, because
+/// a step is three multiplications for each device and the rest is fetching numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Pace {
     /// R, K/W.
-    resistance: f64,
-    /// C, J/K.
-    capacity: f64,
+    resistance: Vec<f64>,
+    /// C (1 − e^(−h/τ)): heat it stores per kelvin of distance from rest, J/K.
+    stores: Vec<f64>,
     /// 1 − e^(−h/τ): how far towards rest it gets.
-    gain: f64,
-    /// τ (1 − e^(−h/τ)) / R: heat withheld per kelvin of distance from rest, J/K.
-    withheld: f64,
+    gain: Vec<f64>,
     /// 1 − gain τ/h: how far it follows a coolant moving steadily during the step.
-    follow: f64,
+    follow: Vec<f64>,
 }
+
+/// Sums are taken in this many strands, each in the order of the devices, and then
+/// added: a fixed order, which the compiler can do several of at a time.
+const STRANDS: usize = 8;
 
 impl Site {
     /// Idle devices at rest on loops at their targets. `cooled_by[i]` is the loop of `devices[i]`.
@@ -237,10 +252,12 @@ impl Site {
             given: vec![0.0; loops.len()],
             moved: vec![0.0; loops.len()],
             yielding: vec![0.0; loops.len()],
+            foreign: vec![0.0; loops.len()],
+            runs: runs(cooled_by),
             loops: loops.to_vec(),
             supply,
             paced_for: Seconds::ZERO,
-            pace: Vec::new(),
+            pace: Pace::default(),
         })
     }
 
@@ -307,13 +324,25 @@ impl Site {
         self.loops[of].outside = outside;
     }
 
+    /// Sets the heat that others give a loop from now on: a neighbouring machine on the
+    /// same plant. It counts as supplied.
+    pub fn set_foreign(&mut self, of: usize, heat: Watts) {
+        self.foreign[of] = heat.0;
+    }
+
+    /// Heat that others give a loop.
+    #[must_use]
+    pub fn foreign(&self, of: usize) -> Watts {
+        Watts(self.foreign[of])
+    }
+
     /// Temperature of the coolant a loop supplies.
     #[must_use]
     pub fn supply(&self, of: usize) -> Kelvin {
         Kelvin(self.supply[of])
     }
 
-    /// Mean heat a loop took from its devices during the last step.
+    /// Mean heat a loop took from its devices and from others during the last step.
     #[must_use]
     pub fn load(&self, of: usize) -> Watts {
         Watts(self.given[of])
@@ -357,17 +386,24 @@ impl Site {
         let h = dt.0;
         let (mut supplied, mut stored) = (0.0, 0.0);
 
-        // Devices, as if the coolant stood still; `given` collects A.
-        self.given.fill(0.0);
-        let bodies = self.kelvin.iter_mut().zip(&self.watts).zip(&self.pace);
-        for (((t, watts), pace), by) in bodies.zip(&self.cooled_by) {
-            let by = *by as usize;
-            let away = self.supply[by] + watts * pace.resistance - *t;
-            let change = pace.gain * away;
-            *t += change;
+        // Devices, as if the coolant stood still; `given` collects A: what they were
+        // supplied less what they stored.
+        for (given, foreign) in self.given.iter_mut().zip(&self.foreign) {
+            *given = foreign * h;
+            supplied += foreign * h;
+        }
+        for &Run { from, to, by } in &self.runs {
+            let (watts, stores) = advance(
+                self.supply[by],
+                &mut self.kelvin[from..to],
+                &self.watts[from..to],
+                &self.pace.resistance[from..to],
+                &self.pace.gain[from..to],
+                &self.pace.stores[from..to],
+            );
             supplied += watts * h;
-            stored += pace.capacity * change;
-            self.given[by] += watts * h - pace.withheld * away;
+            stored += stores;
+            self.given[by] += watts * h - stores;
         }
 
         // Loops: C_c ΔT_c = A + B ΔT_c − rejected.
@@ -390,11 +426,18 @@ impl Site {
             self.moved[i] = warming;
         }
 
-        // Devices again: what the coolant's movement adds.
-        for ((t, pace), by) in self.kelvin.iter_mut().zip(&self.pace).zip(&self.cooled_by) {
-            let change = pace.follow * self.moved[*by as usize];
-            *t += change;
-            stored += pace.capacity * change;
+        // Devices again: what the coolant's movement adds. Their heat for it is −B ΔT_c.
+        for (moved, yielding) in self.moved.iter().zip(&self.yielding) {
+            stored += yielding * moved;
+        }
+        for &Run { from, to, by } in &self.runs {
+            let moved = self.moved[by];
+            if moved != 0.0 {
+                let follow = &self.pace.follow[from..to];
+                for (t, follow) in self.kelvin[from..to].iter_mut().zip(follow) {
+                    *t += follow * moved;
+                }
+            }
         }
         Flows {
             supplied: Joules(supplied),
@@ -404,25 +447,82 @@ impl Site {
     }
 
     fn set_pace(&mut self, dt: Seconds) {
-        let pace = |device: &Device| {
+        let Pace {
+            resistance,
+            stores,
+            gain: gains,
+            follow,
+        } = &mut self.pace;
+        for list in [&mut *resistance, stores, gains, follow] {
+            list.clear();
+        }
+        self.yielding.fill(0.0);
+        for (device, by) in self.devices.iter().zip(&self.cooled_by) {
             let (r, c) = (device.resistance.0, device.heat_capacity.0);
             let tau = r * c;
             let gain = -libm::expm1(-dt.0 / tau);
-            Pace {
-                resistance: r,
-                capacity: c,
-                gain,
-                withheld: tau * gain / r,
-                follow: 1.0 - gain * tau / dt.0,
-            }
-        };
-        self.pace = self.devices.iter().map(pace).collect();
-        self.yielding.fill(0.0);
-        for (pace, by) in self.pace.iter().zip(&self.cooled_by) {
-            self.yielding[*by as usize] += pace.capacity * pace.follow;
+            let follows = 1.0 - gain * tau / dt.0;
+            resistance.push(r);
+            stores.push(c * gain);
+            gains.push(gain);
+            follow.push(follows);
+            self.yielding[*by as usize] += c * follows;
         }
         self.paced_for = dt;
     }
+}
+
+fn runs(cooled_by: &[u32]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (i, &by) in cooled_by.iter().enumerate() {
+        let by = by as usize;
+        match runs.last_mut() {
+            Some(last) if last.by == by => last.to = i + 1,
+            _ => runs.push(Run {
+                from: i,
+                to: i + 1,
+                by,
+            }),
+        }
+    }
+    runs
+}
+
+/// Brings devices nearer to rest over a coolant that stands still. Gives what they
+/// drew, W, and what they stored, J.
+fn advance(
+    supply: f64,
+    kelvin: &mut [f64],
+    watts: &[f64],
+    resistance: &[f64],
+    gain: &[f64],
+    stores: &[f64],
+) -> (f64, f64) {
+    let (mut drawn, mut stored) = ([0.0; STRANDS], [0.0; STRANDS]);
+    let one = |t: &mut f64, w: f64, r: f64, gain: f64, stores: f64| {
+        let away = supply + w * r - *t;
+        *t += gain * away;
+        stores * away
+    };
+    let whole = kelvin.len() / STRANDS * STRANDS;
+    let (kelvin, kelvin_rest) = kelvin.split_at_mut(whole);
+    let parts = kelvin.chunks_exact_mut(STRANDS);
+    let parts = parts.zip(watts.chunks_exact(STRANDS));
+    let parts = parts.zip(resistance.chunks_exact(STRANDS));
+    let parts = parts.zip(gain.chunks_exact(STRANDS));
+    let parts = parts.zip(stores.chunks_exact(STRANDS));
+    for ((((t, w), r), gain), stores) in parts {
+        for i in 0..STRANDS {
+            drawn[i] += w[i];
+            stored[i] += one(&mut t[i], w[i], r[i], gain[i], stores[i]);
+        }
+    }
+    for (i, t) in kelvin_rest.iter_mut().enumerate() {
+        let d = whole + i;
+        drawn[i] += watts[d];
+        stored[i] += one(t, watts[d], resistance[d], gain[d], stores[d]);
+    }
+    (drawn.iter().sum(), stored.iter().sum())
 }
 
 /// Which device sits in which node, rack and row, and what a rack's feed can carry.
@@ -760,6 +860,7 @@ mod tests {
                 }
                 for i in 0..3 {
                     site.set_capacity(i, max * capacity * (f64::from(i as u32) / 2.0));
+                    site.set_foreign(i, max * work * 0.3);
                     site.set_outside(i, Kelvin::from_celsius(celsius));
                 }
                 total += site.step(Seconds(dt));

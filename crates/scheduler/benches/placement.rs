@@ -4,7 +4,7 @@
 use divan::Bencher;
 use machine::{Machine, Purpose, Stream};
 use scheduler::ledger::{Demand, Models, Node};
-use scheduler::placement::{Config, Effect, Input, Job, Quality, SiteScheduler};
+use scheduler::site::{Config, Effect, Input, Job, Overrun, Quality, SiteScheduler, Tenant};
 use wire::{Instant, Nanos, Tile};
 
 fn main() {
@@ -18,6 +18,8 @@ fn site(heat_aware: bool) -> SiteScheduler {
         gpus: if i < 310 { 0 } else { 8 },
         model: (i % 5) as u8,
         coolant: i % 10,
+        rack: u32::from(i) / 20,
+        row: u32::from(i) / 160,
         idle_watts: 300.0,
         gpu_watts: 134.0,
         cpu_watts: 311.0,
@@ -33,22 +35,23 @@ fn site(heat_aware: bool) -> SiteScheduler {
         queue_max: 100_000,
         overtake_max: 32,
         patience: Nanos::HOUR,
+        tenants: vec![Tenant::default()],
+        limit: None,
+        overrun: Overrun::Ended,
+        preempt_max: 3,
     };
     SiteScheduler::new(config, Instant::EPOCH)
 }
 
 fn job(stream: &mut Stream, id: u64) -> Job {
-    Job {
-        id,
-        quality: Quality::BestEffort,
-        demand: Demand {
-            cpu_milli: 1_000 * (1 + stream.below(12) as u32),
-            memory_mib: 16_384,
-            gpus: [0, 1, 1, 1, 1, 1, 1, 8][stream.below(8) as usize],
-            gpu_milli: 100 * (1 + stream.below(10) as u16),
-            models: Models::ANY,
-        },
-    }
+    let demand = Demand {
+        cpu_milli: 1_000 * (1 + stream.below(12) as u32),
+        memory_mib: 16_384,
+        gpus: [0, 1, 1, 1, 1, 1, 1, 8][stream.below(8) as usize],
+        gpu_milli: 100 * (1 + stream.below(10) as u16),
+        models: Models::ANY,
+    };
+    Job::single(id, Quality::BestEffort, demand)
 }
 
 /// A job arrives and the oldest ends: two decisions.

@@ -9,6 +9,7 @@
 //! them whole. This is how GPU sharing works where it is in use (time slices and
 //! memory limits on one device), and how the openb trace counts it.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Most GPUs in one node; a [`Claim`] names them in the bits of a byte.
@@ -29,6 +30,10 @@ pub struct Node {
     pub model: u8,
     /// The cooling loop that takes its heat.
     pub coolant: u16,
+    /// Its rack; numbers count from 0 over the whole site.
+    pub rack: u32,
+    /// The row of its rack.
+    pub row: u32,
     /// Heat it makes when switched on and idle, in watts.
     pub idle_watts: f64,
     /// What one busy GPU makes beyond that at full clock, in watts.
@@ -38,7 +43,7 @@ pub struct Node {
 }
 
 /// A set of GPU models, a bit each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Models(pub u32);
 
 impl Models {
@@ -53,7 +58,7 @@ impl Models {
 }
 
 /// What a piece of work needs at once, all of it on one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Demand {
     /// Thousandths of a CPU.
     pub cpu_milli: u32,
@@ -75,6 +80,15 @@ impl Demand {
             0 => 0,
             1 => self.gpu_milli,
             _ => WHOLE,
+        }
+    }
+
+    /// Its bit in [`Room::kinds`]; 0 if it takes no GPU.
+    #[must_use]
+    pub const fn kind(&self) -> u16 {
+        match kind(self.gpus as u32, self.share()) {
+            None => 0,
+            Some(kind) => 1 << kind,
         }
     }
 
@@ -106,17 +120,38 @@ pub struct Claim {
     pub memory_mib: u32,
 }
 
+impl Claim {
+    const fn new(demand: &Demand, gpus: u8) -> Self {
+        Self {
+            gpus,
+            share: demand.share(),
+            cpu_milli: demand.cpu_milli,
+            memory_mib: demand.memory_mib,
+        }
+    }
+}
+
+/// How claims use GPUs: a share of one, or this many whole ones.
+const KINDS: usize = GPUS_MAX + 1;
+
 /// What is free on one node.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Room {
-    cpu_milli: u32,
-    memory_mib: u32,
-    gpu_milli: [u16; GPUS_MAX],
-    /// Sum, largest, and number of untouched ones of the above.
-    gpu_total: u16,
-    gpu_widest: u16,
-    gpu_whole: u8,
+pub struct Room {
+    /// Thousandths of a CPU.
+    pub cpu_milli: u32,
+    /// Memory.
+    pub memory_mib: u32,
+    /// The share left of each GPU, in thousandths; 0 where there is no GPU.
+    pub gpu_milli: [u16; GPUS_MAX],
+    /// Their sum.
+    pub gpu_total: u16,
+    /// The largest of them.
+    pub gpu_widest: u16,
+    /// How many of them are untouched.
+    pub gpu_whole: u8,
     claims: u16,
+    /// How many claims hold a share of one GPU, at 0, or so many whole ones.
+    kinds: [u16; KINDS],
     state: State,
 }
 
@@ -141,6 +176,7 @@ impl Room {
             gpu_widest: 0,
             gpu_whole: 0,
             claims: 0,
+            kinds: [0; KINDS],
             state: State::Open,
         };
         room.gpu_milli[..usize::from(node.gpus)].fill(WHOLE);
@@ -154,7 +190,7 @@ impl Room {
         self.gpu_whole = self.gpu_milli.iter().filter(|&&m| m == WHOLE).count() as u8;
     }
 
-    const fn holds(&self, demand: &Demand) -> bool {
+    pub(crate) const fn holds(&self, demand: &Demand) -> bool {
         matches!(self.state, State::Open)
             && demand.cpu_milli <= self.cpu_milli
             && demand.memory_mib <= self.memory_mib
@@ -164,13 +200,115 @@ impl Room {
                 n => n <= self.gpu_whole,
             }
     }
+
+    /// The GPUs of a claim that takes the least it can: for a share the GPU with
+    /// the least room that is enough, otherwise untouched ones; the first of equals.
+    /// A bit each; meaningless for a demand that does not fit.
+    #[must_use]
+    pub fn snuggest(&self, demand: &Demand) -> u8 {
+        let share = demand.share();
+        if demand.gpus == 1 {
+            let roomy =
+                (0..GPUS_MAX).filter(|&g| self.gpu_milli[g] >= share && self.gpu_milli[g] > 0);
+            return roomy
+                .min_by_key(|&g| self.gpu_milli[g])
+                .map_or(0, |g| 1 << g);
+        }
+        let whole = (0..GPUS_MAX).filter(|&g| self.gpu_milli[g] == WHOLE);
+        (whole.take(demand.gpus.into())).fold(0, |gpus, g| gpus | 1 << g)
+    }
+
+    /// How many tasks with this demand it holds side by side; models are not looked at.
+    #[must_use]
+    pub fn copies(&self, demand: &Demand) -> u32 {
+        if !self.holds(demand) {
+            return 0;
+        }
+        let of = |have: u32, each: u32| have.checked_div(each).unwrap_or(u32::MAX);
+        let gpu = match demand.gpus {
+            0 => u32::MAX,
+            1 if demand.gpu_milli == 0 => u32::MAX,
+            1 => (self.gpu_milli.iter())
+                .map(|&free| u32::from(free / demand.gpu_milli))
+                .sum(),
+            n => u32::from(self.gpu_whole / n),
+        };
+        gpu.min(of(self.cpu_milli, demand.cpu_milli))
+            .min(of(self.memory_mib, demand.memory_mib))
+            .min(u16::MAX.into())
+    }
+
+    /// Takes what the demand asks for, as [`Ledger::claim`] does.
+    pub(crate) fn claim(&mut self, demand: &Demand) -> Claim {
+        let claim = Claim::new(demand, self.snuggest(demand));
+        self.hold(&claim);
+        claim
+    }
+
+    /// Whether what a claim names is free.
+    pub(crate) fn has(&self, claim: &Claim) -> bool {
+        let gpus = (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1);
+        claim.cpu_milli <= self.cpu_milli
+            && claim.memory_mib <= self.memory_mib
+            && gpus.into_iter().all(|g| claim.share <= self.gpu_milli[g])
+    }
+
+    /// Takes what a claim names.
+    pub(crate) fn hold(&mut self, claim: &Claim) {
+        self.cpu_milli -= claim.cpu_milli;
+        self.memory_mib -= claim.memory_mib;
+        for g in (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1) {
+            self.gpu_milli[g] -= claim.share;
+        }
+        self.claims += 1;
+        if let Some(kind) = kind(claim.gpus.count_ones(), claim.share) {
+            self.kinds[kind] += 1;
+        }
+        self.tally();
+    }
+
+    /// How GPUs are used there: bit 0 is set if a claim holds a share of one, bit
+    /// *n* if a claim holds *n* whole ones.
+    #[must_use]
+    pub fn kinds(&self) -> u16 {
+        (0..KINDS).fold(0, |set, kind| set | u16::from(self.kinds[kind] > 0) << kind)
+    }
+}
+
+/// The bit of [`Room::kinds`] that work of so many GPUs and such a share of each
+/// falls under; none without GPUs.
+const fn kind(gpus: u32, share: u16) -> Option<usize> {
+    match (gpus, share) {
+        (0, _) => None,
+        (1, share) if share < WHOLE => Some(0),
+        (gpus, _) => Some(gpus as usize),
+    }
+}
+
+/// What a node lacks for a demand, in the order in which it is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lack {
+    /// It is off or lost.
+    State,
+    /// It has another GPU model.
+    Model,
+    /// CPU.
+    Cpu,
+    /// Memory.
+    Memory,
+    /// GPUs, or the share of one.
+    Gpu,
 }
 
 /// Every node's books.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    nodes: Vec<Node>,
+    /// Shared between copies, which are made to ask "what if".
+    nodes: Arc<[Node]>,
     rooms: Vec<Room>,
+    /// How often anything changed, and that count at each node's last change.
+    changes: u64,
+    changed: Vec<u64>,
     /// One over the CPUs of the largest node, for scores between 0 and 1.
     per_cpu: f64,
 }
@@ -186,8 +324,10 @@ impl Ledger {
         let cpu_max = nodes.iter().map(|n| n.cpu_milli).max().unwrap_or(1).max(1);
         Self {
             rooms: nodes.iter().map(Room::of).collect(),
+            changes: 1,
+            changed: alloc::vec![1; nodes.len()],
             per_cpu: 1.0 / f64::from(cpu_max),
-            nodes,
+            nodes: nodes.into(),
         }
     }
 
@@ -195,6 +335,33 @@ impl Ledger {
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// What is free on a node.
+    #[inline]
+    #[must_use]
+    pub fn room(&self, node: u32) -> &Room {
+        &self.rooms[node as usize]
+    }
+
+    /// How often anything changed. Whoever keeps what was true of a node notes this
+    /// beside it.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The nodes that changed since [`Self::changes`] was this; all of them if it
+    /// was 0.
+    #[inline]
+    pub fn changed_since(&self, changes: u64) -> impl Iterator<Item = u32> + '_ {
+        let changed = self.changed.iter().zip(0_u32..);
+        changed.filter_map(move |(&at, node)| (at > changes).then_some(node))
+    }
+
+    fn touch(&mut self, node: u32) {
+        self.changes += 1;
+        self.changed[node as usize] = self.changes;
     }
 
     /// Whether the demand fits there now.
@@ -206,17 +373,45 @@ impl Ledger {
             && (demand.gpus == 0 || demand.models.contains(self.nodes[i].model))
     }
 
-    /// Whether the demand would fit some node that is not lost, were all empty.
+    /// What the node lacks first for the demand; nothing if it fits.
+    #[inline]
     #[must_use]
-    pub fn could_ever_fit(&self, demand: &Demand) -> bool {
-        self.nodes.iter().zip(&self.rooms).any(|(node, room)| {
-            room.state != State::Lost
-                && demand.cpu_milli <= node.cpu_milli
-                && demand.memory_mib <= node.memory_mib
-                && demand.gpus <= node.gpus
-                && demand.share() <= WHOLE
-                && (demand.gpus == 0 || demand.models.contains(node.model))
-        })
+    pub fn lacks(&self, node: u32, demand: &Demand) -> Option<Lack> {
+        let (built, room) = (&self.nodes[node as usize], &self.rooms[node as usize]);
+        if room.state != State::Open {
+            Some(Lack::State)
+        } else if demand.gpus > 0 && !demand.models.contains(built.model) {
+            Some(Lack::Model)
+        } else if demand.cpu_milli > room.cpu_milli {
+            Some(Lack::Cpu)
+        } else if demand.memory_mib > room.memory_mib {
+            Some(Lack::Memory)
+        } else {
+            (!room.holds(demand)).then_some(Lack::Gpu)
+        }
+    }
+
+    /// How many tasks with this demand fit there now.
+    #[inline]
+    #[must_use]
+    pub fn copies(&self, node: u32, demand: &Demand) -> u32 {
+        if self.fits(node, demand) {
+            self.rooms[node as usize].copies(demand)
+        } else {
+            0
+        }
+    }
+
+    /// How many would fit there, were it open and empty.
+    #[must_use]
+    pub fn copies_when_built(&self, node: u32, demand: &Demand) -> u32 {
+        let built = &self.nodes[node as usize];
+        let allowed = demand.gpus == 0 || demand.models.contains(built.model);
+        if !allowed || demand.share() > WHOLE {
+            0
+        } else {
+            Room::of(built).copies(demand)
+        }
     }
 
     /// How loosely the demand would sit there, 0 for a perfect fit to 1: the
@@ -266,39 +461,39 @@ impl Ledger {
         (node, f64::from(found), f64::from(asked))
     }
 
-    /// Gives the demand its share of a node, or nothing if it does not fit.
+    /// Gives the demand its share of a node, or nothing if it does not fit. Which
+    /// GPUs it gets says [`Room::snuggest`].
     pub fn claim(&mut self, node: u32, demand: &Demand) -> Option<Claim> {
         if !self.fits(node, demand) {
             return None;
         }
-        let room = &mut self.rooms[node as usize];
-        let share = demand.share();
-        let mut gpus = 0_u8;
-        if demand.gpus == 1 {
-            // The GPU with the least room that is enough; the first of equals.
-            let roomy =
-                (0..GPUS_MAX).filter(|&g| room.gpu_milli[g] >= share && room.gpu_milli[g] > 0);
-            gpus = roomy
-                .min_by_key(|&g| room.gpu_milli[g])
-                .map_or(0, |g| 1 << g);
-        } else {
-            let whole = (0..GPUS_MAX).filter(|&g| room.gpu_milli[g] == WHOLE);
-            whole.take(demand.gpus.into()).for_each(|g| gpus |= 1 << g);
-        }
-        let claim = Claim {
-            gpus,
-            share,
-            cpu_milli: demand.cpu_milli,
-            memory_mib: demand.memory_mib,
-        };
-        room.cpu_milli -= claim.cpu_milli;
-        room.memory_mib -= claim.memory_mib;
-        for g in (0..GPUS_MAX).filter(|g| gpus >> g & 1 == 1) {
-            room.gpu_milli[g] -= share;
-        }
-        room.claims += 1;
-        room.tally();
-        Some(claim)
+        let gpus = self.room(node).snuggest(demand);
+        Some(self.take(node, demand, gpus))
+    }
+
+    /// Gives the demand these GPUs of a node, a bit each; nothing if it does not fit
+    /// there, or not on those, or they are too few or too many.
+    pub fn claim_on(&mut self, node: u32, demand: &Demand, gpus: u8) -> Option<Claim> {
+        let room = self.room(node);
+        let share = demand.share().max(1);
+        let roomy = (0..GPUS_MAX).all(|g| gpus >> g & 1 == 0 || room.gpu_milli[g] >= share);
+        let right = gpus.count_ones() == u32::from(demand.gpus) && roomy;
+        (right && self.fits(node, demand)).then(|| self.take(node, demand, gpus))
+    }
+
+    fn take(&mut self, node: u32, demand: &Demand, gpus: u8) -> Claim {
+        let claim = Claim::new(demand, gpus);
+        self.hold(node, &claim);
+        claim
+    }
+
+    /// Takes exactly what a claim names, as after [`Self::release`].
+    ///
+    /// # Panics
+    /// If it is not free.
+    pub fn hold(&mut self, node: u32, claim: &Claim) {
+        self.touch(node);
+        self.rooms[node as usize].hold(claim);
     }
 
     /// Returns what was claimed.
@@ -306,6 +501,7 @@ impl Ledger {
     /// # Panics
     /// If more comes back than the node has: a claim was returned twice.
     pub fn release(&mut self, node: u32, claim: &Claim) {
+        self.touch(node);
         let built = &self.nodes[node as usize];
         let room = &mut self.rooms[node as usize];
         room.cpu_milli += claim.cpu_milli;
@@ -319,6 +515,9 @@ impl Ledger {
             "a claim was returned twice"
         );
         room.claims -= 1;
+        if let Some(kind) = kind(claim.gpus.count_ones(), claim.share) {
+            room.kinds[kind] -= 1;
+        }
         room.tally();
     }
 
@@ -337,6 +536,7 @@ impl Ledger {
 
     /// Claims stay when a node's state changes; whoever changes it returns them.
     pub fn set_state(&mut self, node: u32, state: State) {
+        self.touch(node);
         self.rooms[node as usize].state = state;
     }
 
@@ -360,6 +560,8 @@ mod tests {
             gpus,
             model,
             coolant: 0,
+            rack: 0,
+            row: 0,
             idle_watts: 100.0,
             gpu_watts: 200.0,
             cpu_watts: 100.0,
@@ -405,7 +607,7 @@ mod tests {
             ..demand(1_000, gpus, 1_000)
         };
         assert!(!ledger.fits(0, &picky(1)));
-        assert!(!ledger.could_ever_fit(&picky(1)));
+        assert_eq!(ledger.copies_when_built(0, &picky(1)), 0);
         assert!(ledger.fits(0, &picky(0)));
     }
 

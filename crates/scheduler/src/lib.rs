@@ -38,7 +38,8 @@ pub mod descriptor;
 pub mod guard;
 pub mod lease;
 pub mod ledger;
-pub mod placement;
+pub mod policy;
+pub mod site;
 pub mod thermos;
 
 pub use admission::{Admission, Outward};
@@ -48,5 +49,6 @@ pub use descriptor::Descriptor;
 pub use guard::Guard;
 pub use lease::{Lease, Leases};
 pub use ledger::{Claim, Demand, Ledger, Models};
-pub use placement::{Job, SiteScheduler};
+pub use policy::{Policy, Ranking};
+pub use site::{Job, SiteScheduler};
 pub use thermos::{Signal, Thermos};

@@ -58,6 +58,8 @@ vocabulary!(
         Expire = "expire",
         /// Work was lost because nowhere could take it.
         Lose = "lose",
+        /// Work was stopped to make room for other work, and waits again.
+        Preempt = "preempt",
     }
 );
 
@@ -93,6 +95,24 @@ vocabulary!(
         Term = "end of lease",
         /// No machine of the fleet could ever hold it.
         Impossible = "no machine could ever hold it",
+        /// Enough is free in sum, but not on any one machine.
+        Fragmented = "free capacity is fragmented",
+        /// Enough machines have room, but not close enough together.
+        Topology = "no rack or row holds the whole gang",
+        /// Only machines of other models have room.
+        Model = "no free machine of the models asked for",
+        /// Its tenant has what it may have.
+        Quota = "its tenant's quota",
+        /// Another tenant has less than its share and is served first.
+        FairShare = "another tenant's turn",
+        /// Work of higher priority.
+        Priority = "higher priority",
+        /// What it would take is kept for work that is due before.
+        Reserved = "reserved for earlier work",
+        /// Its owner took back what was lent.
+        Lent = "lent capacity was taken back",
+        /// The request contradicts itself or names what there is not.
+        Malformed = "the request makes no sense",
     }
 );
 

@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 
 use telemetry::Decision;
+
+use crate::site::JobRecord;
 use wire::Instant;
 
 /// How far a run has come.
@@ -28,6 +30,9 @@ pub trait Observer {
 
     /// Something happened, to this holon if to one.
     fn event(&mut self, at: Instant, kind: &'static str, subject: Option<u64>, detail: &str);
+
+    /// All is known of a job of a site.
+    fn job(&mut self, _: &JobRecord<'_>) {}
 }
 
 /// Nobody watches.

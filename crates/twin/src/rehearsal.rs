@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::observer::{Observer, Progress};
-use crate::record::{History, RecordError, RunDirectory, Series, Summary};
+use crate::record::history::JobRow;
+use crate::record::{Decisions, History, RecordError, RunDirectory, Series, Summary};
 use crate::shells::step_response::StepResponse;
 use crate::shells::{self, world};
-use crate::site::{self, Trace, trace::TraceError};
+use crate::site::jobs::{Format, Source};
+use crate::site::measured::Measured;
+use crate::site::neighbour::PowerRecord;
+use crate::site::{self, JobRecord, Jobs, Scene, Trace, Workload, swf, trace::TraceError};
 use crate::universe::{Document, Problems, Table};
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -18,8 +22,8 @@ use wire::Instant;
 pub enum Universe {
     /// Shells of tiles around a star.
     Shells(Box<shells::Config>),
-    /// A GPU cluster's trace on racks and cooling loops.
-    Site(Box<site::Config>, Option<Box<Trace>>),
+    /// A GPU cluster's work on racks and cooling loops.
+    Site(Box<site::Config>, Option<Box<Scene>>),
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -81,23 +85,122 @@ impl Universe {
     /// If it needs a trace and none was given, or the other way round, or the
     /// trace is missing, cut off or wrong, each with file, line and column.
     pub fn load_trace(&mut self, folder: Option<&Path>) -> Result<(), LoadError> {
-        match (self, folder) {
-            (Self::Site(config, trace), Some(folder)) => {
-                let files = &config.trace;
-                *trace = Some(Box::new(Trace::read(folder, &files.nodes, &files.pods)?));
+        self.load(&Given {
+            folder,
+            ..Given::default()
+        })
+    }
+
+    /// The same with lists of jobs in place of those the universe names.
+    ///
+    /// # Errors
+    /// As [`Universe::load_trace`].
+    pub fn load(&mut self, given: &Given<'_>) -> Result<(), LoadError> {
+        match (self, given.folder) {
+            (Self::Site(config, scene), folder) => {
+                *scene = Some(Box::new(set(config, folder, given)?));
                 Ok(())
             }
-            (Self::Site(config, _), None) => Err(LoadError::Missing {
+            (Self::Shells(_), None) if given.jobs.is_empty() => Ok(()),
+            (Self::Shells(config), folder) => Err(LoadError::Unused {
                 universe: config.name.clone(),
-                nodes: config.trace.nodes.clone(),
-                pods: config.trace.pods.clone(),
-            }),
-            (Self::Shells(_), None) => Ok(()),
-            (Self::Shells(config), Some(folder)) => Err(LoadError::Unused {
-                universe: config.name.clone(),
-                folder: folder.to_owned(),
+                folder: folder
+                    .or(given.jobs.first().map(PathBuf::as_path))
+                    .unwrap_or(Path::new(""))
+                    .to_owned(),
             }),
         }
+    }
+}
+
+/// Files that were given for a universe.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given<'a> {
+    /// The folder that holds what the universe names.
+    pub folder: Option<&'a Path>,
+    /// Lists of jobs to replay in place of the universe's own.
+    pub jobs: &'a [PathBuf],
+    /// How these are written; found out if not said.
+    pub format: Option<Format>,
+}
+
+/// Reads everything a site begins with.
+fn set(
+    config: &site::Config,
+    folder: Option<&Path>,
+    given: &Given<'_>,
+) -> Result<Scene, LoadError> {
+    let mut wanted: Vec<String> = Vec::new();
+    if let Some(files) = &config.trace {
+        wanted.extend([files.nodes.clone(), files.pods.clone()]);
+    }
+    if given.jobs.is_empty() {
+        wanted.extend(config.sources.iter().map(|s| s.path.display().to_string()));
+    }
+    let records = config.neighbours.iter();
+    wanted.extend(records.map(|n| n.record.display().to_string()));
+    let Some(folder) = folder.or(wanted.is_empty().then_some(Path::new(""))) else {
+        return Err(LoadError::Missing {
+            universe: config.name.clone(),
+            wanted: wanted.join(", "),
+        });
+    };
+    let mut load = match &config.trace {
+        Some(files) => {
+            // The folder of the lists, or the one that holds it.
+            let inner = folder.join("openb");
+            let is_inside =
+                !folder.join(&files.nodes).exists() && inner.join(&files.nodes).exists();
+            let lists = if is_inside { &inner } else { folder };
+            Workload::of(
+                Trace::read(lists, &files.nodes, &files.pods)?,
+                config.copies.get(),
+            )
+        }
+        None => Workload::described(&config.groups, config.building.cpus_per_node),
+    };
+    if !given.jobs.is_empty() {
+        let sources: Vec<Source> = given
+            .jobs
+            .iter()
+            .map(|j| given_source(config, j, given.format))
+            .collect();
+        load.jobs = Jobs::read(Path::new(""), &sources, &load.models)?;
+    } else if config.trace.is_none() {
+        load.jobs = Jobs::read(folder, &config.sources, &load.models)?;
+    }
+    let neighbours = config.neighbours.iter();
+    let neighbours = neighbours.map(|n| PowerRecord::read(&folder.join(&n.record)));
+    let acme = folder.join("acme");
+    Ok(Scene {
+        load,
+        neighbours: neighbours.collect::<Result<_, _>>()?,
+        measured: if acme.is_dir() {
+            Measured::acme(&acme)?
+        } else {
+            Vec::new()
+        },
+    })
+}
+
+/// A list from the command line is read as the universe's first of its format, from its
+/// beginning, once and at its own pace.
+fn given_source(config: &site::Config, file: &Path, format: Option<Format>) -> Source {
+    let alike = config
+        .sources
+        .iter()
+        .find(|s| s.format == format && format.is_some());
+    let alike = alike.or(config.sources.first());
+    let name = file.file_stem().unwrap_or_default();
+    Source {
+        name: name.to_string_lossy().into_owned(),
+        format,
+        path: file.to_owned(),
+        from: wire::Nanos::ZERO,
+        speed: 1.0,
+        faster: 1.0,
+        copies: 1,
+        ..alike.cloned().unwrap_or_default()
     }
 }
 
@@ -106,15 +209,13 @@ impl Universe {
 pub enum LoadError {
     /// It needs one and none was given.
     #[error(
-        "universe {universe} replays a trace: say where it is with --trace DIR, a folder that holds {nodes} and {pods}"
+        "universe {universe} replays what was recorded: say where it is with --trace DIR, a folder that holds {wanted}"
     )]
     Missing {
         /// Which universe.
         universe: String,
-        /// The list of nodes it expects.
-        nodes: String,
-        /// The list of pods it expects.
-        pods: String,
+        /// What it expects there.
+        wanted: String,
     },
     /// It replays none and one was given.
     #[error("universe {universe} replays no trace, yet --trace {} was given", folder.display())]
@@ -142,6 +243,18 @@ pub struct Request {
     pub overrides: Vec<String>,
     /// The one command that repeats the run.
     pub command: String,
+    /// Whether work and decisions are kept as files for other tools.
+    pub replay: Option<Replay>,
+}
+
+/// What a replay keeps besides the three files of every run.
+#[derive(Clone, Debug, Default)]
+pub struct Replay {
+    /// Where the jobs go as they ran, in the Standard Workload Format; `jobs.swf` in the run
+    /// directory if not said.
+    pub swf: Option<PathBuf>,
+    /// Where the decisions go; `decisions.parquet` in the run directory if not said.
+    pub decisions: Option<PathBuf>,
 }
 
 /// Why a run left nothing behind.
@@ -185,9 +298,16 @@ pub fn run(
         Some(path) => RunDirectory::begin_at(path)?,
         None => RunDirectory::begin(Path::new("runs"), universe.name(), request.seed)?,
     };
+    let decisions = request.replay.as_ref().map(|replay| {
+        let inside = || directory.path("decisions.parquet");
+        Decisions::create(&replay.decisions.clone().unwrap_or_else(inside))
+    });
+    let name = universe.name().to_owned();
     let mut scribe = Scribe {
         history: directory.history()?,
         batch: Vec::new(),
+        decisions: decisions.transpose()?,
+        jobs: Vec::new(),
         failed: None,
         progress,
     };
@@ -197,6 +317,22 @@ pub fn run(
     scribe.flush();
     if let Some(error) = scribe.failed {
         return Err(error.into());
+    }
+    if let Some(decisions) = scribe.decisions {
+        decisions.finish()?;
+    }
+    if let Some(replay) = &request.replay {
+        let log = as_log(&name, scribe.jobs);
+        match &replay.swf {
+            None => directory.write("jobs.swf", &log.to_string())?,
+            Some(path) => {
+                std::fs::write(path, log.to_string()).map_err(|source| RecordError::File {
+                    doing: "write",
+                    path: path.clone(),
+                    source,
+                })?;
+            }
+        }
     }
     let mut history = scribe.history;
     for notable in series.notables() {
@@ -226,12 +362,12 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
                 step_response,
             }
         }
-        Universe::Site(config, trace) => {
-            let trace = trace.expect("a site's trace is loaded before it runs");
+        Universe::Site(config, scene) => {
+            let scene = scene.expect("a site's trace is loaded before it runs");
             let observer = RefCell::new(observer);
             let outcome = site::run(
                 &config,
-                &trace,
+                &scene,
                 request.seed,
                 &mut |at| {
                     let site::Progress {
@@ -245,6 +381,7 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
                     site::Record::Decision(decision) => {
                         observer.borrow_mut().decision(decision, None);
                     }
+                    site::Record::Job(job) => observer.borrow_mut().job(&job),
                     site::Record::Event {
                         at,
                         kind,
@@ -255,7 +392,7 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
                     }
                 },
             );
-            let summary = outcome.summary(&config, request.seed);
+            let summary = outcome.summary(&config, &scene.measured, request.seed);
             Outcome {
                 summary,
                 series: outcome.series,
@@ -273,6 +410,9 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
 struct Scribe<'a> {
     history: History,
     batch: Vec<(Decision, Option<u64>)>,
+    decisions: Option<Decisions>,
+    /// As lines of a log, with their numbers; empty unless it is a replay.
+    jobs: Vec<[f64; 18]>,
     failed: Option<RecordError>,
     progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
@@ -294,6 +434,20 @@ impl Observer for Scribe<'_> {
             self.flush();
         }
         self.batch.push((*decision, cell));
+        if let Some(decisions) = &mut self.decisions
+            && self.failed.is_none()
+        {
+            self.failed = decisions.push(decision).err();
+        }
+    }
+
+    fn job(&mut self, record: &JobRecord<'_>) {
+        if self.failed.is_none() {
+            self.failed = self.history.job(row(record)).err();
+        }
+        if self.decisions.is_some() {
+            self.jobs.push(swf::line(record));
+        }
     }
 
     fn event(&mut self, at: Instant, kind: &'static str, subject: Option<u64>, detail: &str) {
@@ -325,6 +479,39 @@ impl Scribe<'_> {
             self.failed = self.history.decision(first, *cell, count, &detail).err();
         }
         self.batch.clear();
+    }
+}
+
+fn row(record: &JobRecord<'_>) -> JobRow {
+    JobRow {
+        id: record.id,
+        name: record.job.name.clone(),
+        tenant: record.tenant.into(),
+        tasks: record.job.tasks,
+        gpus: record.job.gpu_milli() as f64 / 1_000.0,
+        arrival: record.job.arrives.as_secs_f64(),
+        start: record.started.map(|at| at.as_secs_f64()),
+        end: record.ended.map(|at| at.as_secs_f64()),
+        nodes: record.tasks.iter().map(|task| task.node).collect(),
+        outcome: record.fate.name(),
+    }
+}
+
+/// The jobs of a run as a log, by arrival.
+fn as_log(universe: &str, mut jobs: Vec<[f64; 18]>) -> swf::Log {
+    jobs.sort_by(|a, b| a[swf::field::JOB].total_cmp(&b[swf::field::JOB]));
+    let header = [
+        ("Version", "2.2".to_owned()),
+        ("Computer", universe.to_owned()),
+        ("MaxJobs", jobs.len().to_string()),
+        ("MaxRecords", jobs.len().to_string()),
+        ("UnixStartTime", "0".to_owned()),
+        ("Note", "simulated; a processor is a GPU".to_owned()),
+    ];
+    let header = header.map(|(key, value)| (key.to_owned(), value));
+    swf::Log {
+        header: header.to_vec(),
+        jobs,
     }
 }
 

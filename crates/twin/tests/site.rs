@@ -5,7 +5,7 @@ use std::path::Path;
 
 use machine::{Purpose, Stream};
 use scheduler::ledger::{Demand, Models};
-use scheduler::placement::Quality;
+use scheduler::site::Quality;
 use telemetry::{Action, Reason};
 use twin::rehearsal::Universe;
 use twin::site::config::{Config, LoopFault};

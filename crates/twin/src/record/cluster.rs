@@ -154,6 +154,8 @@ pub enum State {
     Refused,
     /// It was lost with its machines.
     Lost,
+    /// It ended at the limit its owner set.
+    AtLimit,
 }
 
 /// A decision about a job.
@@ -505,12 +507,13 @@ impl Jobs {
 
 impl State {
     /// In the order of their numbers.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Waiting,
         Self::Running,
         Self::Finished,
         Self::Refused,
         Self::Lost,
+        Self::AtLimit,
     ];
 
     /// The word for it.
@@ -522,6 +525,7 @@ impl State {
             Self::Finished => "finished",
             Self::Refused => "refused",
             Self::Lost => "lost",
+            Self::AtLimit => "at its limit",
         }
     }
 }

@@ -110,6 +110,11 @@ impl Film {
         self.every == 0 || self.offered.is_multiple_of(self.every)
     }
 
+    /// Lets a frame pass that was not wanted.
+    pub const fn skip(&mut self) {
+        self.offered += 1;
+    }
+
     /// Offers a frame.
     ///
     /// # Panics

@@ -35,7 +35,33 @@ pub struct History {
     path: PathBuf,
     decisions: Vec<DecisionRow>,
     events: Vec<EventRow>,
+    jobs: Vec<JobRow>,
     closed: bool,
+}
+
+/// A row of `jobs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobRow {
+    /// Its number.
+    pub id: u64,
+    /// Its name.
+    pub name: Box<str>,
+    /// Whose it is.
+    pub tenant: Box<str>,
+    /// Tasks that start together.
+    pub tasks: u16,
+    /// GPUs of all of them.
+    pub gpus: f64,
+    /// When it came, s.
+    pub arrival: f64,
+    /// When it first started, s.
+    pub start: Option<f64>,
+    /// When it ended, s.
+    pub end: Option<f64>,
+    /// Where its tasks last ran.
+    pub nodes: Vec<u32>,
+    /// What became of it, in a word.
+    pub outcome: &'static str,
 }
 
 /// Rows bound per transaction. Large enough that the statement is looked up rarely,
@@ -86,7 +112,7 @@ const fn column(
 }
 
 /// The tables, declared once: what creates them also fills `schema`.
-const TABLES: [Table; 4] = [
+const TABLES: [Table; 5] = [
     Table {
         name: "runs",
         meaning: "The run, in one row; none if it was stopped before it could be summed up",
@@ -175,6 +201,37 @@ const TABLES: [Table; 4] = [
         ],
     },
     Table {
+        name: "jobs",
+        meaning: "What became of each job of a site, when all is known of it",
+        columns: &[
+            column(
+                "id",
+                "INTEGER PRIMARY KEY",
+                "",
+                "Its number, as decisions.work",
+            ),
+            column("name", "TEXT NOT NULL", "", "Its name in its list"),
+            column("tenant", "TEXT NOT NULL", "", "Whose it is"),
+            column("tasks", "INTEGER NOT NULL", "", "Tasks that start together"),
+            column("gpus", "REAL NOT NULL", "", "GPUs of all tasks together"),
+            column("arrival", "REAL NOT NULL", "s", "When it came"),
+            column("start", "REAL", "s", "When it first started"),
+            column("end", "REAL", "s", "When it ended"),
+            column(
+                "nodes",
+                "TEXT",
+                "",
+                "Where its tasks last ran, a number each",
+            ),
+            column(
+                "outcome",
+                "TEXT NOT NULL",
+                "",
+                "finished, at_limit, refused, lost, running or waiting",
+            ),
+        ],
+    },
+    Table {
         name: "samples",
         meaning: "Groups over time, every sample; the charts of report.html show fewer",
         columns: &[
@@ -201,6 +258,8 @@ const INDEXES: &str = "
     CREATE INDEX decisions_by_subject ON decisions (subject, seconds);
     CREATE INDEX events_by_kind ON events (kind, seconds);
     CREATE INDEX events_by_subject ON events (subject, seconds);
+    CREATE INDEX jobs_by_tenant ON jobs (tenant, arrival);
+    CREATE INDEX jobs_by_name ON jobs (name);
     CREATE INDEX samples_by_metric ON samples (metric, group_name, seconds);
 ";
 
@@ -231,6 +290,7 @@ impl History {
             path: path.to_owned(),
             decisions: Vec::with_capacity(BATCH),
             events: Vec::new(),
+            jobs: Vec::new(),
             closed: false,
         })
     }
@@ -271,6 +331,15 @@ impl History {
             detail: (!detail.is_empty()).then(|| detail.into()),
         });
         if self.events.len() >= BATCH {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    /// Records what became of a job.
+    pub fn job(&mut self, row: JobRow) -> Result<(), RecordError> {
+        self.jobs.push(row);
+        if self.jobs.len() >= BATCH {
             return self.flush();
         }
         Ok(())
@@ -355,12 +424,32 @@ impl History {
                 ])?;
             }
             drop(to);
+            let mut to = transaction
+                .prepare_cached("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+            for row in &self.jobs {
+                let nodes = row.nodes.iter().map(ToString::to_string);
+                let nodes = nodes.collect::<Vec<_>>().join(" ");
+                to.execute(params![
+                    signed(row.id),
+                    row.name,
+                    row.tenant,
+                    row.tasks,
+                    row.gpus,
+                    row.arrival,
+                    row.start,
+                    row.end,
+                    (!nodes.is_empty()).then_some(nodes),
+                    row.outcome,
+                ])?;
+            }
+            drop(to);
             transaction.commit()
         };
         let done = insert().map_err(refused("write decisions to", &self.path));
         // Also after an error: a row is never written twice.
         self.decisions.clear();
         self.events.clear();
+        self.jobs.clear();
         done
     }
 

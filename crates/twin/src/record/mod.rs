@@ -15,6 +15,7 @@
 //! page · [`directory`] how they get to disk.
 
 pub mod cluster;
+pub mod decisions;
 pub mod directory;
 pub mod film;
 pub mod history;
@@ -25,6 +26,7 @@ pub mod summary;
 use std::path::PathBuf;
 
 pub use cluster::Cluster;
+pub use decisions::Decisions;
 pub use directory::RunDirectory;
 pub use film::Film;
 pub use history::History;
@@ -60,5 +62,15 @@ pub enum RecordError {
         path: PathBuf,
         /// What SQLite said.
         source: rusqlite::Error,
+    },
+    /// A Parquet file could not be written.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Parquet {
+        /// The step, as a verb.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What was wrong.
+        source: parquet::errors::ParquetError,
     },
 }

@@ -61,9 +61,8 @@ pub struct Summary {
     pub decisions: Vec<DecisionCount>,
     /// How a site's machines were used.
     pub site: Option<Site>,
-    /// How each tenant of a cluster fared, in the order of the universe.
-    #[serde(default)]
-    pub tenants: Vec<Tenant>,
+    /// How its tenants and their work fared.
+    pub replay: Option<Replay>,
 }
 
 /// What the holons of a universe are.
@@ -249,45 +248,101 @@ pub struct Site {
     pub loop_overload_seconds: f64,
 }
 
-/// How one tenant of a cluster fared.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How the tenants of a site and their work fared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Replay {
+    /// Lines of the lists that were no work.
+    pub left_out: u64,
+    /// Gangs of several tasks that started.
+    pub gangs: u64,
+    /// Starts that came before those of earlier jobs.
+    pub backfilled: u64,
+    /// Jobs stopped to make room for others.
+    pub preempted: u64,
+    /// Starts of jobs that had started before.
+    pub restarted: u64,
+    /// Jobs ended at their limit.
+    pub at_limit: u64,
+    /// From arrival to end over the run time at full clock, of the jobs that finished; run
+    /// times below 10 s count as 10 s.
+    pub slowdown: Quantiles,
+    /// Work done and kept, in seconds of a GPU at full clock.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub gpu_seconds: f64,
+    /// Work done and lost since it was stopped, likewise.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub gpu_seconds_lost: f64,
+    /// The least that the file system left of the speed of any job.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub storage_share_min: f64,
+    /// The most any device was above where it slows itself down; negative if none got
+    /// there.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub max_kelvin_over_throttle: f64,
+    /// The time in which something was broken.
+    pub fault_window: Option<FaultWindow>,
+    /// Each tenant.
+    pub tenants: Vec<Tenant>,
+    /// How far GPU power and temperature are from what was measured elsewhere.
+    pub distances: Vec<Distance>,
+}
+
+/// The time from the first fault to the last repair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FaultWindow {
+    /// When it began.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub from_seconds: f64,
+    /// When it ended.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub to_seconds: f64,
+    /// Work done meanwhile, less what was lost meanwhile, in seconds of a GPU at full clock.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub gpu_seconds: f64,
+    /// Work lost meanwhile, whenever it had been done.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub gpu_seconds_lost: f64,
+    /// Device-seconds slowed by the device's own temperature.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub throttled_hot_device_seconds: f64,
+    /// The most any device was above where it slows itself down; negative if none got there.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub max_kelvin_over_throttle: f64,
+}
+
+/// How a tenant fared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tenant {
     /// Its name.
     pub name: String,
-    /// Its weight among the tenants.
+    /// Its weight.
     #[serde(deserialize_with = "null_is_nan")]
     pub weight: f64,
-    /// Jobs of it that arrived.
+    /// Jobs that came.
     pub arrived: u64,
-    /// Those that started.
-    pub placed: u64,
-    /// From arrival to start, of those that started.
+    /// Jobs that finished.
+    pub finished: u64,
+    /// Times a job of its was stopped to go on later.
+    pub stopped: u64,
+    /// Its share of all GPU time.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub gpu_share: f64,
+    /// From arrival to first start.
     pub waiting_seconds: Quantiles,
-    /// Time from arrival to end over the run time, of those that ended; run times below
-    /// 10 s count as 10 s, so that the shortest jobs do not drown the rest (the
-    /// *bounded slowdown* of Feitelson and Rudolph, JSSPP 1998).
+    /// See [`Replay::slowdown`].
     pub slowdown: Quantiles,
-    /// Its dominant share, mean over time (Ghodsi et al., NSDI 2011, § 4.1).
-    #[serde(deserialize_with = "null_is_nan")]
-    pub dominant_share: f64,
-    /// Its weight over the weights of all: the share it may count on.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub fair_share: f64,
 }
 
-impl Default for Tenant {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            weight: f64::NAN,
-            arrived: 0,
-            placed: 0,
-            waiting_seconds: Quantiles::UNKNOWN,
-            slowdown: Quantiles::UNKNOWN,
-            dominant_share: f64::NAN,
-            fair_share: f64::NAN,
-        }
-    }
+/// How far a distribution is from a measured one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Distance {
+    /// What was measured where.
+    pub measured: String,
+    /// What of the replay it is held against.
+    pub replayed: String,
+    /// Kolmogorov and Smirnov's distance: 0 the same, 1 apart.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub distance: f64,
 }
 
 impl Summary {

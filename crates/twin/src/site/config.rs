@@ -2,10 +2,13 @@
 
 use std::num::NonZeroU32;
 
+use scheduler::site::Overrun;
 use wire::{Kelvin, Nanos};
 
 use super::floor::Building;
 use super::invariant::Invariant;
+use super::jobs::Source;
+use super::plan::{self, Group, Named, Neighbour, Network, Storage};
 use crate::universe::Table;
 
 /// A site to rehearse.
@@ -15,10 +18,21 @@ pub struct Config {
     pub name: String,
     /// What it is for, in a sentence.
     pub intent: String,
-    /// File names of the lists in the trace's folder.
-    pub trace: Files,
+    /// File names of the lists in the trace's folder; none if the universe describes its
+    /// own nodes.
+    pub trace: Option<Files>,
     /// Every pod of the list comes this many times.
     pub copies: NonZeroU32,
+    /// The nodes, where no trace lists them.
+    pub groups: Vec<Group>,
+    /// The work, where no trace lists it.
+    pub sources: Vec<Source>,
+    /// Who shares the site.
+    pub tenants: Vec<Named>,
+    /// What gangs wait for.
+    pub network: Network,
+    /// What everybody reads from and writes to; without limit if none.
+    pub storage: Option<Storage>,
     /// When the rehearsal stops; by itself with the last departure of the trace.
     pub end: Option<Nanos>,
     /// How finely time is cut.
@@ -33,6 +47,8 @@ pub struct Config {
     pub scheduler: Policy,
     /// What breaks.
     pub faults: Vec<LoopFault>,
+    /// Whose heat comes on top of ours.
+    pub neighbours: Vec<Neighbour>,
     /// What must hold.
     pub invariants: Vec<Invariant>,
 }
@@ -83,7 +99,7 @@ pub struct Firmware {
     pub spread: f64,
 }
 
-/// How work is placed; see [`scheduler::placement`].
+/// How work is placed; see [`scheduler::site`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
     /// Whether the scheduler looks at heat.
@@ -98,6 +114,10 @@ pub struct Policy {
     pub overtake_max: usize,
     /// How long a job waits until nobody overtakes it.
     pub patience: Nanos,
+    /// What becomes of a job that runs past its limit.
+    pub overrun: Overrun,
+    /// A job that was preempted this often is not preempted any more.
+    pub preempt_max: u8,
 }
 
 /// A cooling loop fails and is repaired.
@@ -111,6 +131,14 @@ pub struct LoopFault {
     pub lasts: Nanos,
     /// Share of its capacity that is left.
     pub capacity_left: f64,
+    /// How long it takes until no more is left, and to come back.
+    pub takes: Nanos,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum FaultKind {
+    CoolingLoop,
+    Neighbour,
 }
 
 /// J/(kg K) of water at 25 °C, a litre of which is taken to weigh a kilogram.
@@ -120,15 +148,16 @@ const WATER: f64 = 4_181.0;
 /// Reads everything of a site but the name, the intent and the kind.
 #[must_use]
 pub fn schema(root: &Table<'_>, name: String, intent: String) -> Config {
+    let groups = plan::groups(root);
     let trace = root.table("trace", "The lists in the folder given by --trace.");
-    let files = Files {
+    let files = (groups.is_empty() || trace.is_present()).then(|| Files {
         nodes: trace
             .text("nodes", "File name of the list of nodes.")
             .required(),
         pods: trace
             .text("pods", "File name of the list of pods.")
             .required(),
-    };
+    });
     let copies = trace
         .count("copies", "How many times each pod comes.")
         .range(1..=1_000)
@@ -222,6 +251,9 @@ pub fn schema(root: &Table<'_>, name: String, intent: String) -> Config {
             .temperature_difference("approach", "How far above the outside wet bulb a plant's best is.")
             .range(Kelvin(0.0)..=Kelvin(30.0))
             .or(Kelvin(4.0)),
+        rows_alike: site
+            .flag("rows_alike", "Whether racks are dealt out to the rows in turn; else a row fills after the other.")
+            .or(false),
     };
     let outside = Outside {
         mean: cooling
@@ -281,13 +313,31 @@ pub fn schema(root: &Table<'_>, name: String, intent: String) -> Config {
             .time("patience", "How long a job waits until nobody overtakes it any more.")
             .range(Nanos::ZERO..=Nanos::DAY * 365)
             .or(Nanos::HOUR),
+        overrun: scheduler
+            .choice(
+                "overrun",
+                &[("ended", Overrun::Ended), ("tolerated", Overrun::Tolerated)],
+                "What becomes of a job that runs past its limit.",
+            )
+            .or(Overrun::Ended),
+        preempt_max: scheduler
+            .count("preempt_max", "A job that was preempted this often is not preempted any more.")
+            .range(0..=255)
+            .or(3) as u8,
     };
 
     let faults = root.tables("fault", 0..=1_000, "Something breaks.");
-    let faults = faults.iter().map(|fault| {
-        let () = fault
-            .choice("kind", &[("cooling_loop", ())], "What breaks.")
-            .required();
+    let (mut loop_faults, mut neighbours) = (Vec::new(), Vec::new());
+    for fault in &faults {
+        let kinds = [
+            ("cooling_loop", FaultKind::CoolingLoop),
+            ("neighbour", FaultKind::Neighbour),
+        ];
+        let kind = fault.choice("kind", &kinds, "What breaks.").required();
+        if kind == FaultKind::Neighbour {
+            neighbours.push(plan::neighbour(fault));
+            continue;
+        }
         let coolant = fault
             .count(
                 "loop",
@@ -298,7 +348,7 @@ pub fn schema(root: &Table<'_>, name: String, intent: String) -> Config {
         if coolant.is_some_and(|c| c >= loops.into()) {
             fault.refuse("loop", format!("there are {loops} loops, counted from 0"));
         }
-        LoopFault {
+        loop_faults.push(LoopFault {
             coolant: coolant.map(|c| c as u16),
             at: fault.time("at", "When it breaks.").required(),
             lasts: fault
@@ -308,20 +358,26 @@ pub fn schema(root: &Table<'_>, name: String, intent: String) -> Config {
                 .fraction("capacity_left", "Share of its capacity that is left.")
                 .range(0.0..=1.0)
                 .or(0.0),
-        }
-    });
-    let faults = faults.collect();
+            takes: fault
+                .time(
+                    "takes",
+                    "How long it takes until no more is left, and to come back.",
+                )
+                .range(Nanos::ZERO..=Nanos::HOUR)
+                .or(Nanos::ZERO),
+        });
+    }
 
     let words = Invariant::ALL.map(|i| (i.name(), i));
     let invariants = if root.has("invariants") {
         root.choice(
             "invariants",
             &words,
-            "What must hold; all of them if not given.",
+            "What must hold; if not given, all that hold at a site whose plant may fail.",
         )
         .list(0..=words.len())
     } else {
-        Invariant::ALL.to_vec()
+        Invariant::USUAL.to_vec()
     };
     Config {
         name,
@@ -334,7 +390,13 @@ pub fn schema(root: &Table<'_>, name: String, intent: String) -> Config {
         outside,
         firmware,
         scheduler: policy,
-        faults,
+        faults: loop_faults,
+        neighbours,
         invariants,
+        groups,
+        sources: plan::sources(root),
+        tenants: plan::tenants(root),
+        network: plan::network(root),
+        storage: plan::storage(root),
     }
 }

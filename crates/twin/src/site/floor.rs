@@ -4,6 +4,8 @@
 //! order of its list, a rack full after the other, racks in rows, and the rows shared
 //! out evenly over the cooling loops, neighbours together. Machines bought together
 //! stand together in such lists, so loops differ in what they cool as they do in a real hall.
+//! With [`Building::rows_alike`] racks are dealt out to the rows in turn instead, as in a hall
+//! that was planned so: then every loop has some of everything.
 //!
 //! # Assumptions
 //!
@@ -22,7 +24,7 @@ use physics::site::Loop;
 use scheduler::ledger;
 use wire::{JoulesPerKelvin, Kelvin, KelvinPerWatt, Watts};
 
-use super::trace::Trace;
+use super::jobs::Workload;
 
 /// For a GPU model that [`physics::devices`] does not know: of those it knows, the
 /// middle one in power.
@@ -49,6 +51,8 @@ pub struct Building {
     pub coolant_per_watt: f64,
     /// How far above the outside wet-bulb temperature a plant's best is.
     pub approach: Kelvin,
+    /// Whether racks are dealt out to the rows in turn.
+    pub rows_alike: bool,
 }
 
 /// A site as built.
@@ -68,8 +72,8 @@ pub struct Floor {
     pub row_of: Vec<u32>,
     /// The loop of each rack.
     pub loop_of: Vec<u16>,
-    /// Racks in a row.
-    pub racks_per_row: u32,
+    /// The place of each rack in its row.
+    pub place_of: Vec<u32>,
     /// Models that are unknown and stood in for.
     pub unknown: Vec<String>,
 }
@@ -104,37 +108,52 @@ impl Place {
 }
 
 impl Floor {
-    /// Sets the nodes of a trace up.
+    /// Sets nodes up.
     #[must_use]
-    pub fn new(trace: &Trace, building: &Building) -> Self {
+    pub fn new(load: &Workload, building: &Building) -> Self {
         let mut unknown = Vec::new();
-        let kinds = trace.models.iter().map(|model| {
+        let kinds = load.models.iter().map(|model| {
             devices::lookup(model).unwrap_or_else(|| {
                 unknown.push(model.clone());
                 STAND_IN
             })
         });
         let kinds: Vec<&Device> = kinds.collect();
-        let racks = (trace.nodes.len() as u32).div_ceil(building.nodes_per_rack);
+        let racks = (load.nodes.len() as u32).div_ceil(building.nodes_per_rack);
         let rows = racks.div_ceil(building.racks_per_row);
-        let row_of: Vec<u32> = (0..racks).map(|r| r / building.racks_per_row).collect();
+        let row = |rack: u32| {
+            if building.rows_alike {
+                rack % rows
+            } else {
+                rack / building.racks_per_row
+            }
+        };
+        let row_of: Vec<u32> = (0..racks).map(row).collect();
         let loop_of =
             |row: u32| (u64::from(row) * u64::from(building.loops) / u64::from(rows)) as u16;
         let loop_of: Vec<u16> = row_of.iter().map(|&row| loop_of(row)).collect();
 
         let mut floor = Self {
-            nodes: Vec::with_capacity(trace.nodes.len()),
+            nodes: Vec::with_capacity(load.nodes.len()),
             devices: Vec::new(),
             node_of: Vec::new(),
             cooled_by: Vec::new(),
             loops: Vec::new(),
+            place_of: (0..racks)
+                .map(|r| {
+                    if building.rows_alike {
+                        r / rows
+                    } else {
+                        r % building.racks_per_row
+                    }
+                })
+                .collect(),
             row_of,
             loop_of,
-            racks_per_row: building.racks_per_row,
             unknown,
         };
         let mut watts = vec![0.0; building.loops.into()];
-        for (node, i) in trace.nodes.iter().zip(0_u32..) {
+        for (node, i) in load.nodes.iter().zip(0_u32..) {
             let rack = i / building.nodes_per_rack;
             let coolant = floor.loop_of[rack as usize];
             floor.nodes.push(Place {
@@ -147,7 +166,9 @@ impl Floor {
             let gpus = node.model.map_or(STAND_IN, |m| kinds[usize::from(m)]);
             let gpus = std::iter::repeat_n(*gpus, node.gpus.into());
             let cpus = f64::from(node.cpu_milli) / 1_000.0;
-            let processors = scaled(&devices::CPU_NODE, cpus / building.cpus_per_node);
+            let host = load.hosts.get(i as usize).copied();
+            let host = host.unwrap_or(cpus / building.cpus_per_node);
+            let processors = scaled(&devices::CPU_NODE, host);
             for device in gpus.chain([processors]) {
                 watts[usize::from(coolant)] += device.max.0;
                 floor.devices.push(device);
@@ -165,8 +186,8 @@ impl Floor {
 
     /// The nodes as the scheduler is told of them.
     #[must_use]
-    pub fn ledger_nodes(&self, trace: &Trace) -> Vec<ledger::Node> {
-        let nodes = trace.nodes.iter().zip(&self.nodes);
+    pub fn ledger_nodes(&self, load: &Workload) -> Vec<ledger::Node> {
+        let nodes = load.nodes.iter().zip(&self.nodes);
         let nodes = nodes.map(|(node, place)| {
             let all = &self.devices[place.devices()];
             let dynamic = |d: &Device| d.max.0 - d.idle.0;
@@ -176,6 +197,8 @@ impl Floor {
                 gpus: node.gpus,
                 model: node.model.unwrap_or(0),
                 coolant: place.coolant,
+                rack: place.rack,
+                row: self.row_of[place.rack as usize],
                 idle_watts: all.iter().map(|d| d.idle.0).sum(),
                 gpu_watts: if node.gpus > 0 { dynamic(&all[0]) } else { 0.0 },
                 cpu_watts: dynamic(&self.devices[place.processors()]),
@@ -220,7 +243,7 @@ mod tests {
     use super::*;
     use crate::site::trace::Node;
 
-    fn trace(nodes: usize) -> Trace {
+    fn load(nodes: usize) -> Workload {
         let node = |i| Node {
             name: format!("n{i}"),
             cpu_milli: 64_000,
@@ -228,10 +251,10 @@ mod tests {
             gpus: 2,
             model: Some((i % 2) as u8),
         };
-        Trace {
+        Workload {
             nodes: (0..nodes).map(node).collect(),
-            pods: Vec::new(),
             models: vec!["T4".to_owned(), "X9".to_owned()],
+            ..Workload::default()
         }
     }
 
@@ -246,12 +269,13 @@ mod tests {
             supply_max: Kelvin::from_celsius(32.0),
             coolant_per_watt: 40.0,
             approach: Kelvin(4.0),
+            rows_alike: false,
         }
     }
 
     #[test]
     fn nodes_fill_racks_racks_fill_rows_and_rows_share_the_loops() {
-        let floor = Floor::new(&trace(11), &building());
+        let floor = Floor::new(&load(11), &building());
         assert_eq!(floor.row_of, [0, 0, 1, 1, 2, 2]);
         assert_eq!(floor.loop_of, [0, 0, 0, 0, 1, 1]);
         assert_eq!((floor.nodes[10].rack, floor.nodes[10].coolant), (5, 1));
@@ -260,15 +284,26 @@ mod tests {
     }
 
     #[test]
+    fn alike_rows_have_some_of_everything() {
+        let alike = Building {
+            rows_alike: true,
+            ..building()
+        };
+        let floor = Floor::new(&load(11), &alike);
+        assert_eq!(floor.row_of, [0, 1, 2, 0, 1, 2]);
+        assert_eq!(floor.loop_of, [0, 0, 1, 0, 0, 1]);
+    }
+
+    #[test]
     fn an_unknown_model_is_stood_in_for_and_named() {
-        let floor = Floor::new(&trace(2), &building());
+        let floor = Floor::new(&load(2), &building());
         assert_eq!(floor.unknown, ["X9"]);
         assert_eq!(floor.devices[3].name, STAND_IN.name);
     }
 
     #[test]
     fn half_the_cpus_draw_half_the_power_and_get_as_hot() {
-        let floor = Floor::new(&trace(1), &building());
+        let floor = Floor::new(&load(1), &building());
         let (half, whole) = (&floor.devices[2], &devices::CPU_NODE);
         assert_eq!(half.max.0 * 2.0, whole.max.0);
         let rise = |d: &Device| d.resistance.0 * d.max.0;

@@ -27,9 +27,27 @@ pub(super) struct Devices {
     since: Vec<Instant>,
     is_changed: Vec<bool>,
     changed: Vec<u32>,
+    /// Devices with work below full clock, and how many they are.
+    slowed: Vec<bool>,
+    slowed_count: u64,
+    /// Where each begins to slow itself down, and where it switches itself off, K.
+    throttle: Vec<f64>,
+    shutdown: Vec<f64>,
+    extremes: Extremes,
     now: Instant,
     /// Where energy went until now.
     pub(super) flows: Flows,
+}
+
+/// The hottest of all devices by three measures.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extremes {
+    /// Its temperature, K.
+    pub(super) kelvin: f64,
+    /// How far one is above where it slows itself down, K; negative below.
+    pub(super) over_throttle: f64,
+    /// The same for where it switches itself off.
+    pub(super) over_shutdown: f64,
 }
 
 impl Devices {
@@ -67,10 +85,43 @@ impl Devices {
             since: vec![Instant::EPOCH; count],
             is_changed: vec![false; count],
             changed: Vec::new(),
+            slowed: vec![false; count],
+            slowed_count: 0,
+            throttle: made.iter().map(|d| d.throttle.0).collect(),
+            shutdown: made.iter().map(|d| d.shutdown.0).collect(),
+            extremes: Extremes {
+                kelvin: f64::NEG_INFINITY,
+                over_throttle: f64::NEG_INFINITY,
+                over_shutdown: f64::NEG_INFINITY,
+            },
             now: Instant::EPOCH,
             flows: Flows::default(),
             site,
         }
+    }
+
+    /// The hottest devices at the last step.
+    pub(super) const fn extremes(&self) -> Extremes {
+        self.extremes
+    }
+
+    /// Devices that have work and are below full clock.
+    pub(super) const fn slowed(&self) -> u64 {
+        self.slowed_count
+    }
+
+    pub(super) fn is_slowed(&self, device: usize) -> bool {
+        self.slowed[device]
+    }
+
+    /// What a device draws now, W.
+    pub(super) fn watts(&self, device: usize) -> f64 {
+        self.watts[device]
+    }
+
+    /// The share of a device that is claimed.
+    pub(super) fn used(&self, device: usize) -> f64 {
+        f64::from(self.claimed[device]) / f64::from(self.whole[device])
     }
 
     pub(super) const fn now(&self) -> Instant {
@@ -87,14 +138,6 @@ impl Devices {
 
     pub(super) fn clock(&self, device: usize) -> f64 {
         self.clock[device]
-    }
-
-    pub(super) fn is_on(&self, device: usize) -> bool {
-        self.on[device]
-    }
-
-    pub(super) fn is_busy(&self, device: usize) -> bool {
-        self.claimed[device] > 0
     }
 
     /// Claims more of a device, or returns some of it; gives what is claimed now
@@ -125,6 +168,11 @@ impl Devices {
         self.joules[d] += self.watts[d] * now.since(self.since[d]).as_secs_f64();
         self.since[d] = now;
         let Device { idle, max, .. } = *self.site.device(d);
+        let slowed = self.on[d] && self.claimed[d] > 0 && self.clock[d] < 1.0;
+        if slowed != self.slowed[d] {
+            self.slowed[d] = slowed;
+            self.slowed_count = self.slowed_count + u64::from(slowed) - u64::from(!slowed);
+        }
         self.watts[d] = if self.on[d] {
             let used = f64::from(self.claimed[d]) / f64::from(self.whole[d]);
             let clock = self.clock[d];
@@ -163,6 +211,7 @@ impl Devices {
                 .set_watts(d as usize, Watts(self.watts[d as usize]));
         }
         self.changed.clear();
+        self.extremes = extremes(self.site.kelvin(), &self.throttle, &self.shutdown);
     }
 
     /// The load of a loop as its meter tells it, in watts: the heat its devices
@@ -177,6 +226,30 @@ impl Devices {
     /// Whether a loop's plant keeps its coolant where it aims.
     pub(super) fn holds(&self, of: usize) -> bool {
         self.site.supply(of).0 - self.site.loops()[of].target().0 < HELD
+    }
+}
+
+/// In strands, as [`Site::step`] sums, and without a branch: this is asked after every
+/// step, and almost always the answer is that all is well.
+fn extremes(kelvin: &[f64], throttle: &[f64], shutdown: &[f64]) -> Extremes {
+    const STRANDS: usize = 4;
+    const LEAST: f64 = f64::NEG_INFINITY;
+    let more = |a: f64, b: f64| if a > b { a } else { b };
+    let mut most = [[LEAST; STRANDS]; 3];
+    let parts = kelvin.chunks(STRANDS).zip(throttle.chunks(STRANDS));
+    for ((k, t), s) in parts.zip(shutdown.chunks(STRANDS)) {
+        for i in 0..k.len() {
+            most[0][i] = more(most[0][i], k[i]);
+            most[1][i] = more(most[1][i], k[i] - t[i]);
+            most[2][i] = more(most[2][i], k[i] - s[i]);
+        }
+    }
+    let [kelvin, over_throttle, over_shutdown] =
+        most.map(|strands| strands.into_iter().fold(LEAST, more));
+    Extremes {
+        kelvin,
+        over_throttle,
+        over_shutdown,
     }
 }
 

@@ -27,11 +27,22 @@ pub enum Invariant {
     /// A latency-sensitive job is stopped only with its node, or to start elsewhere at
     /// the same instant.
     OnlyBestEffortPreempted,
+    /// The tasks of a job start together or not at all.
+    GangsWhole,
+    /// No device gets as hot as where it begins to slow itself down.
+    NoTileThrottlesItself,
+    /// No loop is given more than it can carry for longer than [`GRACE`].
+    LoopsWithinCapacity,
 }
+
+/// How long a loop may be given more than it can carry, in seconds. A plant that fails is
+/// overloaded before anybody can know; devices pass heat on with a time constant of 25 s,
+/// so five of them is when an immediate answer has reached the loop.
+pub const GRACE: f64 = 125.0;
 
 impl Invariant {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::NoThermalRunaway,
         Self::NoTileAboveLimit,
         Self::NoInletAboveLimit,
@@ -39,6 +50,20 @@ impl Invariant {
         Self::WorkConserved,
         Self::ClaimsWithinNodes,
         Self::OnlyBestEffortPreempted,
+        Self::GangsWhole,
+        Self::NoTileThrottlesItself,
+        Self::LoopsWithinCapacity,
+    ];
+    /// Those that hold whatever fails, if heat is looked at.
+    pub const USUAL: [Self; 8] = [
+        Self::NoThermalRunaway,
+        Self::NoTileAboveLimit,
+        Self::NoInletAboveLimit,
+        Self::EnergyConserved,
+        Self::WorkConserved,
+        Self::ClaimsWithinNodes,
+        Self::OnlyBestEffortPreempted,
+        Self::GangsWhole,
     ];
 
     /// The word for it in universe files and reports.
@@ -52,14 +77,23 @@ impl Invariant {
             Self::WorkConserved => "work_conserved",
             Self::ClaimsWithinNodes => "claims_within_nodes",
             Self::OnlyBestEffortPreempted => "only_best_effort_preempted",
+            Self::GangsWhole => "gangs_whole",
+            Self::NoTileThrottlesItself => "no_tile_throttles_itself",
+            Self::LoopsWithinCapacity => "loops_within_capacity",
         }
     }
 
     const fn unit(self) -> &'static str {
         match self {
-            Self::NoThermalRunaway | Self::NoTileAboveLimit | Self::NoInletAboveLimit => "K",
-            Self::WorkConserved => "s",
-            Self::EnergyConserved | Self::ClaimsWithinNodes | Self::OnlyBestEffortPreempted => "",
+            Self::NoThermalRunaway
+            | Self::NoTileAboveLimit
+            | Self::NoInletAboveLimit
+            | Self::NoTileThrottlesItself => "K",
+            Self::WorkConserved | Self::LoopsWithinCapacity => "s",
+            Self::EnergyConserved
+            | Self::ClaimsWithinNodes
+            | Self::OnlyBestEffortPreempted
+            | Self::GangsWhole => "",
         }
     }
 }

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use physics::site::Flows;
+use scheduler::site::Task;
 use telemetry::{Action, Decision, Reason, Sketch};
-use wire::Nanos;
+use wire::{Instant, Nanos};
 
 use super::config::Config;
+use super::jobs::Job;
+use super::measured::{Histogram, Measured};
 use crate::record::summary::{self, DecisionCount, Fault, Heat, Quantiles};
 use crate::record::{Series, Summary};
 
@@ -32,6 +35,32 @@ pub struct Outcome {
     pub max_kelvin: f64,
     /// See [`Outcome::max_kelvin`], over all devices.
     pub max_kelvin_over_limit: f64,
+    /// The same for where a device begins to slow itself down.
+    pub max_kelvin_over_throttle: f64,
+    /// The time in which something was broken, if there was one.
+    pub window: Option<Window>,
+    /// What each tenant got, and their names.
+    pub tenants: Vec<TenantBook>,
+    /// See [`Outcome::tenants`].
+    pub names: Vec<String>,
+    /// From arrival to end over run time at full clock, in thousandths.
+    pub slowdown: Sketch,
+    /// Gangs of several tasks that started.
+    pub gangs: u64,
+    /// Work done and kept, in seconds of a GPU at full clock.
+    pub gpu_seconds: f64,
+    /// Work executed and lost with its place, likewise.
+    pub discarded_gpu_seconds: f64,
+    /// Lines of lists that were no work.
+    pub left_out: u64,
+    /// What GPUs drew, in watts, at samples.
+    pub gpu_watts: Histogram,
+    /// The same over the maximum of each.
+    pub gpu_share: Histogram,
+    /// How hot they were.
+    pub gpu_celsius: Histogram,
+    /// The least the file system left of the speed of any job.
+    pub storage_least: f64,
     /// The highest load of any loop, as a share of the capacity it had then. A
     /// loop without any counts as [`scheduler::cooling::LOAD_MAX`].
     pub max_load: f64,
@@ -51,6 +80,8 @@ pub struct Outcome {
     pub energy_error: f64,
     /// Faults asked for, and those that met a loop with work or heat on it.
     pub faults: (u64, u64),
+    /// Neighbours asked for, and those whose heat came.
+    pub surges: (u64, u64),
     /// Devices simulated.
     pub devices: u64,
     /// Arrivals, departures, heat steps, meter readings.
@@ -61,6 +92,103 @@ pub struct Outcome {
     pub complete: bool,
     /// Equal for equal runs.
     pub history_hash: u128,
+}
+
+/// The time in which something was broken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// From the first fault, in seconds.
+    pub from: f64,
+    /// To the last repair, in seconds.
+    pub to: f64,
+    /// Work done meanwhile and not lost meanwhile, in seconds of a GPU at full clock.
+    pub gpu_seconds_kept: f64,
+    /// Work lost meanwhile, whenever it was done.
+    pub gpu_seconds_lost: f64,
+    /// Device-seconds slowed by the device's own temperature.
+    pub throttled_hot_device_seconds: f64,
+    /// The furthest any device was above where it slows itself down, K.
+    pub max_kelvin_over_throttle: f64,
+}
+
+/// What a tenant got.
+#[derive(Clone, Debug, Default)]
+pub struct TenantBook {
+    /// Jobs that came.
+    pub arrived: u64,
+    /// Jobs that ran to their end.
+    pub finished: u64,
+    /// Times a job of its was stopped to go on later.
+    pub stopped: u64,
+    /// From arrival to first start, in nanoseconds.
+    pub waiting: Sketch,
+    /// See [`Outcome::slowdown`].
+    pub slowdown: Sketch,
+    /// Thousandths of GPU it has now.
+    pub gpu_milli: u64,
+    /// Those, integrated over nanoseconds until `since`.
+    pub claimed: u128,
+    since: Instant,
+}
+
+impl TenantBook {
+    /// From now on it has this many thousandths of GPU more.
+    pub(super) fn runs(&mut self, now: Instant, more: i64) {
+        self.claimed += u128::from(now.since(self.since).0) * u128::from(self.gpu_milli);
+        self.since = now;
+        self.gpu_milli = self.gpu_milli.saturating_add_signed(more);
+    }
+}
+
+/// What became of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Ran to its end.
+    Finished,
+    /// Ended at its limit.
+    AtLimit,
+    /// Turned away.
+    Refused,
+    /// Lost, since nothing that is left could hold it.
+    Lost,
+    /// Runs at the end.
+    Running,
+    /// Waits at the end.
+    Waiting,
+}
+
+impl Fate {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::AtLimit => "at_limit",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// What is kept of a job when all is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JobRecord<'a> {
+    /// Its number: its place in the order of arrival.
+    pub id: u64,
+    /// What it was.
+    pub job: &'a Job,
+    /// Whose.
+    pub tenant: &'a str,
+    /// When it first started.
+    pub started: Option<Instant>,
+    /// When it ended.
+    pub ended: Option<Instant>,
+    /// Where it last ran; empty if it never did, or was lost.
+    pub tasks: &'a [Task],
+    /// What became of it.
+    pub fate: Fate,
 }
 
 /// Jobs by what became of them.
@@ -76,6 +204,8 @@ pub struct Jobs {
     pub finished: u64,
     /// Lost, since nothing that is left could hold them.
     pub lost: u64,
+    /// Ended at their limit.
+    pub at_limit: u64,
     /// Started again elsewhere.
     pub restarted: u64,
     /// Run at the end.
@@ -98,7 +228,7 @@ impl Outcome {
     /// The run's summary. What only the host knows (wall time, memory, the command, the
     /// overrides) is left unknown for it to fill in.
     #[must_use]
-    pub fn summary(&self, config: &Config, seed: u64) -> Summary {
+    pub fn summary(&self, config: &Config, measured: &[Measured], seed: u64) -> Summary {
         let decisions = self.decisions.iter();
         let decisions = decisions.map(|(&(a, r), &n)| DecisionCount::new(a, r, n));
         Summary {
@@ -129,7 +259,15 @@ impl Outcome {
                 kind: "cooling_loop".to_owned(),
                 injected: self.faults.0,
                 fired: self.faults.1,
-            }],
+            }]
+            .into_iter()
+            .chain((self.surges.0 > 0).then(|| Fault {
+                kind: "neighbour".to_owned(),
+                injected: self.surges.0,
+                fired: self.surges.1,
+            }))
+            .collect(),
+            replay: Some(self.replay(config, measured)),
             decisions: decisions.collect(),
             site: Some(summary::Site {
                 utilisation: self.gpu_utilised,
@@ -147,4 +285,74 @@ impl Outcome {
             ..Summary::default()
         }
     }
+
+    fn replay(&self, config: &Config, measured: &[Measured]) -> summary::Replay {
+        let count = |wanted: &dyn Fn(Action, Reason) -> bool| {
+            let all = self.decisions.iter();
+            all.filter(|((a, r), _)| wanted(*a, *r))
+                .map(|(_, n)| n)
+                .sum()
+        };
+        let books = self.names.iter().zip(&self.tenants);
+        let everything: u128 = self.tenants.iter().map(|t| t.claimed).sum();
+        let tenant = |(name, book): (&String, &TenantBook)| {
+            let named = config.tenants.iter().find(|t| t.name == *name);
+            summary::Tenant {
+                name: name.clone(),
+                weight: named.map_or(1.0, |t| t.rights.weight),
+                arrived: book.arrived,
+                finished: book.finished,
+                stopped: book.stopped,
+                gpu_share: self.gpu_allocated * book.claimed as f64 / everything as f64,
+                waiting_seconds: Quantiles::of(&book.waiting, 1e-9),
+                slowdown: Quantiles::of(&book.slowdown, 1e-3),
+            }
+        };
+        let distances = measured.iter().flat_map(|m| {
+            [
+                ("GPU power in W", self.gpu_watts.distance(&m.power, 1.0)),
+                (
+                    "GPU power over its maximum",
+                    self.gpu_share.distance(&m.power, m.max_watts),
+                ),
+                (
+                    "GPU temperature in °C",
+                    self.gpu_celsius.distance(&m.celsius, 1.0),
+                ),
+            ]
+            .map(|(replayed, distance)| summary::Distance {
+                measured: m.name.clone(),
+                replayed: replayed.to_owned(),
+                distance,
+            })
+        });
+        summary::Replay {
+            left_out: self.left_out,
+            gangs: self.gangs,
+            backfilled: count(&|action, reason| (action.name(), reason.name()) == BACKFILLED),
+            preempted: count(&|_, reason| reason.name() == PREEMPTED),
+            restarted: self.jobs.restarted,
+            at_limit: self.jobs.at_limit,
+            slowdown: Quantiles::of(&self.slowdown, 1e-3),
+            gpu_seconds: self.gpu_seconds,
+            gpu_seconds_lost: self.discarded_gpu_seconds,
+            storage_share_min: self.storage_least,
+            max_kelvin_over_throttle: self.max_kelvin_over_throttle,
+            fault_window: self.window.map(|w| summary::FaultWindow {
+                from_seconds: w.from,
+                to_seconds: w.to,
+                gpu_seconds: w.gpu_seconds_kept,
+                gpu_seconds_lost: w.gpu_seconds_lost,
+                throttled_hot_device_seconds: w.throttled_hot_device_seconds,
+                max_kelvin_over_throttle: w.max_kelvin_over_throttle,
+            }),
+            tenants: books.map(tenant).collect(),
+            distances: distances.collect(),
+        }
+    }
 }
+
+/// What a start ahead of earlier jobs is called in decisions.
+const BACKFILLED: (&str, &str) = ("place", "backfilled");
+/// Why a job is stopped that makes room for another.
+const PREEMPTED: &str = "preempted";

@@ -24,8 +24,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use scheduler::ledger::{Demand, GPUS_MAX, Models, WHOLE};
-use scheduler::placement::Quality;
+use scheduler::site::Quality;
 use wire::{Instant, Nanos};
+
+use super::jobs::Listed;
 
 /// A cluster and its work.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,11 +136,11 @@ pub enum TraceError {
 /// A demand names its models in 32 bits.
 const MODELS_MAX: usize = 32;
 /// A thousand times more than any node has: what is above is a slip of the pen.
-const CPU_MILLI_MAX: u64 = 100_000_000;
+pub(super) const CPU_MILLI_MAX: u64 = 100_000_000;
 /// 1 PiB, likewise.
-const MEMORY_MIB_MAX: u64 = 1 << 30;
+pub(super) const MEMORY_MIB_MAX: u64 = 1 << 30;
 /// 30 years: what is above is a date and not a time since the trace began.
-const SECONDS_MAX: u64 = 946_080_000;
+pub(super) const SECONDS_MAX: u64 = 946_080_000;
 
 impl Trace {
     /// Reads both lists from a folder.
@@ -199,7 +201,7 @@ impl Vocabulary {
 }
 
 /// A list being read, line by line.
-struct List<'f, R> {
+pub(super) struct List<'f, R> {
     file: &'f Path,
     reader: csv::Reader<R>,
     columns: csv::StringRecord,
@@ -208,13 +210,13 @@ struct List<'f, R> {
 
 /// Where a column stands in each line.
 #[derive(Clone, Copy)]
-struct Column {
+pub(super) struct Column {
     name: &'static str,
     index: usize,
 }
 
 impl<'f, R: Read> List<'f, R> {
-    fn open(file: &'f Path, from: R) -> Result<Self, TraceError> {
+    pub(super) fn open(file: &'f Path, from: R) -> Result<Self, TraceError> {
         // Flexible, because it is for us to say how a line is too short.
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(from);
         let columns = reader.headers();
@@ -227,12 +229,27 @@ impl<'f, R: Read> List<'f, R> {
         })
     }
 
-    fn optional(&self, name: &'static str) -> Option<Column> {
+    pub(super) fn optional(&self, name: &'static str) -> Option<Column> {
         let index = self.columns.iter().position(|c| c.trim() == name)?;
         Some(Column { name, index })
     }
 
-    fn column(&self, name: &'static str) -> Result<Column, TraceError> {
+    /// Those called `name` or `name[…]`.
+    pub(super) fn columns_like(&self, name: &'static str) -> Vec<Column> {
+        let is_it = |column: &str| {
+            let rest = column.trim().strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let all = self.columns.iter().enumerate();
+        let found = all.filter(|(_, column)| is_it(column));
+        found.map(|(index, _)| Column { name, index }).collect()
+    }
+
+    pub(super) fn ends_here(&self, what: &'static str) -> TraceError {
+        nothing(self.file, what)
+    }
+
+    pub(super) fn column(&self, name: &'static str) -> Result<Column, TraceError> {
         self.optional(name).ok_or_else(|| TraceError::Column {
             file: self.file.to_owned(),
             found: format!("{:?}", self.columns.iter().collect::<Vec<_>>().join(",")),
@@ -241,7 +258,7 @@ impl<'f, R: Read> List<'f, R> {
     }
 
     /// Goes to the next line, if there is one.
-    fn next(&mut self) -> Result<bool, TraceError> {
+    pub(super) fn next(&mut self) -> Result<bool, TraceError> {
         let read = self.reader.read_record(&mut self.record);
         if !read.map_err(|e| unreadable(self.file, &e))? {
             return Ok(false);
@@ -258,15 +275,15 @@ impl<'f, R: Read> List<'f, R> {
         Ok(true)
     }
 
-    fn line(&self) -> u64 {
+    pub(super) fn line(&self) -> u64 {
         self.record.position().map_or(0, csv::Position::line)
     }
 
-    fn text(&self, column: Column) -> &str {
+    pub(super) fn text(&self, column: Column) -> &str {
         self.record.get(column.index).unwrap_or("").trim()
     }
 
-    fn wrong(&self, column: Column, expected: impl Into<String>) -> TraceError {
+    pub(super) fn wrong(&self, column: Column, expected: impl Into<String>) -> TraceError {
         TraceError::Value {
             file: self.file.to_owned(),
             line: self.line(),
@@ -276,11 +293,18 @@ impl<'f, R: Read> List<'f, R> {
         }
     }
 
-    fn number(&self, column: Column, least: u64, most: u64) -> Result<u64, TraceError> {
+    pub(super) fn number(&self, column: Column, least: u64, most: u64) -> Result<u64, TraceError> {
         let number = self.text(column).parse::<u64>().ok();
         number
             .filter(|n| (least..=most).contains(n))
             .ok_or_else(|| self.wrong(column, format!("a whole number from {least} to {most}")))
+    }
+
+    pub(super) fn decimal(&self, column: Column, least: f64, most: f64) -> Result<f64, TraceError> {
+        let number = self.text(column).parse::<f64>().ok();
+        number
+            .filter(|n| (least..=most).contains(n))
+            .ok_or_else(|| self.wrong(column, format!("a number from {least} to {most}")))
     }
 }
 
@@ -291,6 +315,54 @@ fn unreadable(file: &Path, error: &csv::Error) -> TraceError {
         found: error.to_string(),
         expected: "comma-separated values in UTF-8",
     }
+}
+
+/// The same for lists that are no comma-separated values.
+pub(super) fn unreadable_text(file: &Path, line: u64, error: &std::io::Error) -> TraceError {
+    TraceError::Text {
+        file: file.to_owned(),
+        line,
+        found: error.to_string(),
+        expected: "text that can be read to its end",
+    }
+}
+
+/// The pods of a list as jobs of a site with these models. A pod that names models of
+/// which the site has none takes any if `any_model`, and fits nowhere otherwise.
+pub(super) fn read_jobs(
+    from: impl Read,
+    file: &Path,
+    any_model: bool,
+    here: &[String],
+) -> Result<Vec<Listed>, TraceError> {
+    let mut models = Vocabulary::default();
+    for model in here {
+        models.number(model);
+    }
+    let known = Models(
+        1_u32
+            .checked_shl(here.len() as u32)
+            .map_or(u32::MAX, |bit| bit - 1),
+    );
+    let listed = |pod: Pod| {
+        let mut demand = pod.demand;
+        if any_model && demand.models.0 & known.0 == 0 {
+            demand.models = Models::ANY;
+        }
+        Listed {
+            name: pod.name.into(),
+            arrives: pod.arrives.as_secs_f64(),
+            runs: pod.runs.map(|r| r.as_secs_f64()),
+            limit: None,
+            tenant: None,
+            priority: 0,
+            quality: pod.quality,
+            tasks: 1,
+            demand,
+        }
+    };
+    let pods = read_pods(from, file, &mut models)?;
+    Ok(pods.into_iter().map(listed).collect())
 }
 
 fn nothing(file: &Path, what: &'static str) -> TraceError {

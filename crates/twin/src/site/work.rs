@@ -2,7 +2,7 @@
 //!
 //! A job's work is the time it ran in the trace, at full clock. On slower devices it
 //! advances in proportion to the clock and ends later by as much. A job that is
-//! stopped has nothing to show for it and starts from its beginning.
+//! stopped goes on from its last checkpoint; one that writes none starts from its beginning.
 //!
 //! Progress is counted in whole nanoseconds × thousandths of clock, so nothing is
 //! rounded away: what all jobs executed and what the site executed are the same
@@ -68,11 +68,18 @@ impl Work {
         self.plan(now, job);
     }
 
-    /// The job stops and its progress is lost.
-    pub fn stop(&mut self, now: Instant, job: u64) {
+    /// The job stops. What it did since its last checkpoint is lost, everything if it
+    /// writes none; gives how much that is.
+    pub fn stop(&mut self, now: Instant, job: u64, checkpoint: Option<Nanos>) -> Executed {
         self.set_clock(now, job, 0);
         let p = &mut self.jobs[job as usize];
-        p.discarded += std::mem::take(&mut p.done);
+        let lost = match checkpoint {
+            Some(every) => p.done % (Executed::from(every.0) * Executed::from(FULL)),
+            None => p.done,
+        };
+        p.done -= lost;
+        p.discarded += lost;
+        lost
     }
 
     /// The next job to reach its end, and when.
@@ -170,7 +177,7 @@ mod tests {
         let mut work = Work::default();
         let job = work.add(Some(Nanos::from_secs(10)));
         work.set_clock(at(0), job, FULL);
-        work.stop(at(7), job);
+        work.stop(at(7), job, None);
         assert_eq!(work.next_due(), None);
         work.set_clock(at(20), job, FULL);
         assert_eq!(work.next_due(), Some((at(30), job)));
@@ -179,6 +186,19 @@ mod tests {
         let (site, jobs) = work.audit(at(50));
         assert_eq!(site, jobs);
         assert_eq!(jobs, 17_000_000_000_000);
+    }
+
+    #[test]
+    fn a_job_with_checkpoints_loses_only_what_it_did_since_the_last() {
+        let mut work = Work::default();
+        let job = work.add(Some(Nanos::from_secs(100)));
+        work.set_clock(at(0), job, FULL);
+        let lost = work.stop(at(47), job, Some(Nanos::from_secs(20)));
+        assert_eq!(lost, 7_000_000_000_000);
+        work.set_clock(at(50), job, FULL);
+        assert_eq!(work.next_due(), Some((at(110), job)));
+        let (site, jobs) = work.audit(at(60));
+        assert_eq!(site, jobs);
     }
 
     #[test]
@@ -193,7 +213,9 @@ mod tests {
             work.finish(due, job);
             finished += 1;
             match job % 3 {
-                0 => work.stop(due, 7 * (job % 5)),
+                0 => {
+                    work.stop(due, 7 * (job % 5), None);
+                }
                 1 => work.set_clock(due, 7 * (job % 5), 1 + finished),
                 _ => {}
             }

@@ -9,22 +9,26 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use machine::{Machine, Purpose, Stream};
-use physics::devices::Device;
 use physics::site::Flows;
 use scheduler::guard::{self, Guard};
 use scheduler::ledger::{Claim, GPUS_MAX};
-use scheduler::placement::{self, Effect, Input, Job, Quality, SiteScheduler};
+use scheduler::site::{self, Effect, Input, Job, Quality, SiteScheduler, Spread, Task, Tenant};
 use telemetry::{Action, Decision, Reason, Sketch};
-use wire::{Instant, Nanos, Tile, Watts};
+use wire::{Instant, Kelvin, Nanos, Tile, Watts};
 
 use super::config::{Config, Pace};
 use super::floor::Floor;
 use super::heat::Devices;
-use super::invariant::{Invariant, Violations};
-use super::outcome::{Jobs, Outcome};
-use super::trace::Trace;
+use super::invariant::{GRACE, Invariant, Violations};
+use super::jobs::Workload;
+use super::measured::{Histogram, Measured};
+use super::neighbour::PowerRecord;
+use super::outcome::{Fate, JobRecord, Jobs, Outcome, TenantBook, Window};
+use super::plan::Network;
+use super::seen::{self, Nodes, Witness};
 use super::work::{FULL, Work};
 use crate::engine::history;
+use crate::record::cluster::Moment;
 use crate::record::series::{Frame, Group, Holon, Layout, Map, Sample, Series};
 
 /// How far a run is.
@@ -49,6 +53,8 @@ pub struct Progress {
 pub enum Record<'a> {
     /// A decision; its subject is a node.
     Decision(&'a Decision),
+    /// What became of a job, once for each.
+    Job(JobRecord<'a>),
     /// Something that happened.
     Event {
         /// When.
@@ -62,36 +68,82 @@ pub enum Record<'a> {
     },
 }
 
-/// Replays a trace. `progress` is called with every sample and can stop the run;
-/// `history` is handed every decision and event in order.
+/// What a run begins with.
+#[derive(Clone, Debug, Default)]
+pub struct Scene {
+    /// What stands there and what comes.
+    pub load: Workload,
+    /// The power of each of [`Config::neighbours`].
+    pub neighbours: Vec<PowerRecord>,
+    /// What was measured elsewhere, to be compared with.
+    pub measured: Vec<Measured>,
+}
+
+impl<L: Into<Workload>> From<L> for Scene {
+    fn from(load: L) -> Self {
+        Self {
+            load: load.into(),
+            neighbours: Vec::new(),
+            measured: Vec::new(),
+        }
+    }
+}
+
+/// Replays a workload. `progress` is called with every sample and can stop the run;
+/// `history` is handed every decision, event and job in order.
+///
+/// # Panics
+/// If the universe has neighbours whose power was not read.
 pub fn run(
     config: &Config,
-    trace: &Trace,
+    scene: &Scene,
     seed: u64,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     history: &mut dyn FnMut(Record<'_>),
 ) -> Outcome {
-    let mut world = World::new(config, trace, seed, history);
+    let mut world = World::new(config, scene, seed, history);
     let complete = world.run(progress).is_continue();
     world.finish(complete)
 }
 
-/// A fault's beginning or end.
+/// Something that was planned happens.
 #[derive(Clone, Copy, Debug)]
 struct Change {
     at: Instant,
-    coolant: usize,
-    /// Share of the capacity that is there from now on.
-    left: f64,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// A loop breaks, or is repaired.
+    Capacity {
+        coolant: usize,
+        /// Share of the capacity that is there from now on.
+        left: f64,
+        /// The last step of its change, and which way it went.
+        told: Option<bool>,
+    },
+    /// A neighbour's heat begins to reach us, or ends.
+    Neighbour { begins: bool },
+    /// The time in which something is broken begins or ends.
+    Window,
 }
 
 /// Where a job is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Place {
-    on: Option<(u32, Claim)>,
-    has_started: bool,
+    /// Its tasks; none while it does not run.
+    on: Vec<Task>,
+    /// When it first started.
+    started: Option<Instant>,
     /// Thousandths of GPU × thousandths of clock.
     rate: u64,
+    /// What the network between its tasks leaves of its speed, in thousandths.
+    network: u32,
+    /// Whether its rate is to be set again at this instant.
+    is_stale: bool,
+    /// Whether what became of it has been told.
+    is_told: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -120,9 +172,17 @@ const MARGIN: f64 = 5.0;
 /// device.
 const QUIET_AFTER: Nanos = Nanos(5 * Nanos::MINUTE.0);
 
+/// Run times below this, in seconds, count as this in a slowdown: that of a job of a
+/// second says nothing (*bounded slowdown*; Feitelson et al., *Theory and Practice in Parallel
+/// Job Scheduling*, JSSPP '97, § 4.1).
+const SHORT: f64 = 10.0;
+/// A file system's share is passed on to jobs when it has moved by this many thousandths.
+const IO_STEP_MIN: u32 = 20;
+
 struct World<'a> {
     config: &'a Config,
-    trace: &'a Trace,
+    load: &'a Workload,
+    neighbours: &'a [PowerRecord],
     floor: Floor,
     record: &'a mut dyn FnMut(Record<'_>),
     end: Instant,
@@ -131,12 +191,21 @@ struct World<'a> {
     effects: Vec<Effect>,
     devices: Devices,
     guards: Vec<Guard>,
-    /// Of each device: whether its guard has seen it hot and not yet cooled.
+    /// Of each device: whether its guard has seen it hot and not yet cooled; and how
+    /// many they are.
     is_hot: Vec<bool>,
+    hot: u64,
     work: Work,
     places: Vec<Place>,
     hosts: Vec<Host>,
     changes: Vec<Change>,
+    /// Jobs whose rate is to be set again.
+    stale: Vec<u64>,
+    /// Thousandths of GPU that run with each habit, and what the file system leaves of
+    /// their speed, in thousandths.
+    io: Vec<(u64, u32)>,
+    /// Since when each loop is given more than it can carry.
+    overloaded_since: Vec<Option<Instant>>,
 
     next_arrival: usize,
     next_change: usize,
@@ -150,11 +219,14 @@ struct World<'a> {
     claimed: u128,
     clocked: u128,
     clocked_rate: u64,
+    /// The part of it that came to nothing.
+    discarded: u128,
     integrated_until: Instant,
     heat_at_start: f64,
     violations: Violations,
     outcome: Outcome,
     scratch: Vec<f32>,
+    witness: Witness,
     /// A latency-sensitive job that was stopped and must start elsewhere at once.
     uprooted: Option<u64>,
 }
@@ -162,11 +234,17 @@ struct World<'a> {
 impl<'a> World<'a> {
     fn new(
         config: &'a Config,
-        trace: &'a Trace,
+        scene: &'a Scene,
         seed: u64,
         record: &'a mut dyn FnMut(Record<'_>),
     ) -> Self {
-        let floor = Floor::new(trace, &config.building);
+        let load = &scene.load;
+        assert_eq!(
+            scene.neighbours.len(),
+            config.neighbours.len(),
+            "a record of power for each neighbour"
+        );
+        let floor = Floor::new(load, &config.building);
         let mut manufacture = Stream::new(seed, Tile(0), Purpose::Manufacture);
         let spread = config.firmware.spread;
         let exponent = config.firmware.clock_exponent;
@@ -175,8 +253,8 @@ impl<'a> World<'a> {
         });
         let policy = &config.scheduler;
         let scheduler = SiteScheduler::new(
-            placement::Config {
-                nodes: floor.ledger_nodes(trace),
+            site::Config {
+                nodes: floor.ledger_nodes(load),
                 loop_watts: floor.loops.iter().map(|l| l.capacity.0).collect(),
                 heat_aware: policy.heat_aware,
                 heat_weight: policy.heat_weight,
@@ -186,28 +264,36 @@ impl<'a> World<'a> {
                 queue_max: policy.queue_max,
                 overtake_max: policy.overtake_max,
                 patience: policy.patience,
+                tenants: tenants(config, load),
+                limit: None,
+                overrun: policy.overrun,
+                preempt_max: policy.preempt_max,
             },
             Instant::EPOCH,
         );
         let mut work = Work::default();
-        for pod in &trace.pods {
-            for _ in 0..config.copies.get() {
-                work.add(pod.runs);
-            }
+        let jobs = &load.jobs.jobs;
+        for job in jobs {
+            work.add(job.runs);
         }
-        let last = trace
-            .pods
+        let last = jobs
             .iter()
-            .map(|p| p.arrives + p.runs.unwrap_or(Nanos::DAY));
+            .map(|job| job.arrives + job.runs.unwrap_or(Nanos::DAY));
         let last = last.max().unwrap_or(Instant::EPOCH);
-        let series = series(config, trace, &floor);
+        let weights: Vec<f64> = tenants(config, load).iter().map(|t| t.weight).collect();
+        let series = series(config, load, &floor);
+        let series = series.with_cluster(seen::cluster(load, &floor, &weights));
         Self {
             end: config.end.map_or(last, |end| Instant::EPOCH + end),
             guards: guards(config, &floor),
             is_hot: vec![false; floor.devices.len()],
-            places: vec![Place::default(); trace.pods.len() * config.copies.get() as usize],
-            hosts: vec![Host::default(); trace.nodes.len()],
+            hot: 0,
+            places: vec![Place::default(); jobs.len()],
+            hosts: vec![Host::default(); load.nodes.len()],
             changes: changes(config, seed),
+            stale: Vec::new(),
+            io: vec![(0, FULL); load.jobs.habits.len()],
+            overloaded_since: vec![None; floor.loops.len()],
             heat_at_start: devices.site().heat().0,
             outcome: Outcome {
                 series,
@@ -219,6 +305,19 @@ impl<'a> World<'a> {
                 gpu_utilised: f64::NAN,
                 max_kelvin: f64::NAN,
                 max_kelvin_over_limit: f64::NEG_INFINITY,
+                max_kelvin_over_throttle: f64::NEG_INFINITY,
+                window: None,
+                tenants: vec![TenantBook::default(); load.jobs.tenants.len()],
+                names: load.jobs.tenants.clone(),
+                slowdown: Sketch::new(),
+                gangs: 0,
+                gpu_seconds: f64::NAN,
+                discarded_gpu_seconds: 0.0,
+                left_out: load.jobs.left_out,
+                gpu_watts: Histogram::new(1.0, 2_000),
+                gpu_share: Histogram::new(0.001, 1_200),
+                gpu_celsius: Histogram::new(0.25, 600),
+                storage_least: 1.0,
                 max_load: 0.0,
                 throttled_device_seconds: 0.0,
                 throttled_hot_device_seconds: 0.0,
@@ -228,6 +327,7 @@ impl<'a> World<'a> {
                 flows: Flows::default(),
                 energy_error: f64::NAN,
                 faults: (config.faults.len() as u64, 0),
+                surges: (config.neighbours.len() as u64, 0),
                 devices: floor.devices.len() as u64,
                 events: 0,
                 simulated: Nanos::ZERO,
@@ -235,7 +335,8 @@ impl<'a> World<'a> {
                 history_hash: 0,
             },
             config,
-            trace,
+            load,
+            neighbours: &scene.neighbours,
             floor,
             record,
             scheduler,
@@ -252,9 +353,11 @@ impl<'a> World<'a> {
             claimed: 0,
             clocked: 0,
             clocked_rate: 0,
+            discarded: 0,
             integrated_until: Instant::EPOCH,
             violations: Violations::default(),
             scratch: Vec::new(),
+            witness: Witness::new(load),
             uprooted: None,
         }
     }
@@ -305,8 +408,8 @@ impl<'a> World<'a> {
         let departure = self.work.next_due().map(|(at, _)| (at, Next::Departure));
         let fault = self.changes.get(self.next_change);
         let fault = fault.map(|c| (c.at, Next::Fault));
-        let pod = self.next_arrival / self.config.copies.get() as usize;
-        let arrival = self.trace.pods.get(pod).map(|p| (p.arrives, Next::Arrival));
+        let arrival = self.load.jobs.jobs.get(self.next_arrival);
+        let arrival = arrival.map(|job| (job.arrives, Next::Arrival));
         let patience = self.scheduler.deadline().map(|at| (at, Next::Patience));
         let sure = [(self.next_heat, Next::Heat), (self.next_meter, Next::Meter)];
         let maybe = [departure, fault, arrival, patience];
@@ -336,8 +439,8 @@ impl<'a> World<'a> {
         }
         let departure = self.work.next_due().map(|(at, _)| at);
         let fault = self.changes.get(self.next_change).map(|c| c.at);
-        let pod = self.next_arrival / self.config.copies.get() as usize;
-        let arrival = self.trace.pods.get(pod).map(|p| p.arrives);
+        let arrival = self.load.jobs.jobs.get(self.next_arrival);
+        let arrival = arrival.map(|job| job.arrives);
         let soonest = [departure, fault, arrival].into_iter().flatten().min();
         if soonest.is_some_and(|at| at < now + long) {
             return to_multiple(step);
@@ -347,37 +450,47 @@ impl<'a> World<'a> {
 
     /// Whether loops keep up and devices are far from their limits.
     fn everything_holds(&self) -> bool {
-        let site = self.devices.site();
-        let kelvins = site.kelvin().iter().zip(&self.floor.devices);
-        (0..site.loops().len()).all(|l| self.devices.holds(l))
-            && kelvins.into_iter().all(|(k, d)| k + MARGIN < d.throttle.0)
+        self.devices.extremes().over_throttle < -MARGIN
+            && (0..self.floor.loops.len()).all(|l| self.devices.holds(l))
     }
 
     fn arrival(&mut self, now: Instant) {
         let id = self.next_arrival;
         self.next_arrival += 1;
         self.outcome.jobs.arrived += 1;
-        let pod = &self.trace.pods[id / self.config.copies.get() as usize];
+        let listed = &self.load.jobs.jobs[id];
+        self.outcome.tenants[usize::from(listed.tenant)].arrived += 1;
         let job = Job {
             id: id as u64,
-            demand: pod.demand,
-            quality: pod.quality,
+            tenant: listed.tenant,
+            priority: listed.priority,
+            quality: listed.quality,
+            tasks: listed.tasks,
+            demand: listed.demand,
+            spread: Spread::Site,
+            limit: listed.limit,
         };
+        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+        self.witness.arrived(cluster, self.load, job.id);
         self.tell(now, Input::Arrived(job));
     }
 
     fn departure(&mut self, now: Instant) {
         let (_, job) = self.work.next_due().expect("a departure is due");
         self.work.finish(now, job);
-        let node = self.leave(now, job);
+        let tasks = self.leave(now, job);
+        let node = tasks[0].node;
         self.outcome.jobs.finished += 1;
         self.fold(node, now, 1, job);
-        (self.record)(Record::Event {
-            at: now,
-            kind: "finished",
-            node: Some(node.into()),
-            detail: format!("job {job}"),
-        });
+        let listed = &self.load.jobs.jobs[job as usize];
+        let took = now.since(listed.arrives).as_secs_f64();
+        let ran = listed.runs.map_or(0.0, |r| r.as_secs_f64());
+        let slowdown = (took.max(SHORT) / ran.max(SHORT) * 1_000.0) as u64;
+        let book = &mut self.outcome.tenants[usize::from(listed.tenant)];
+        book.finished += 1;
+        book.slowdown.record(slowdown);
+        self.outcome.slowdown.record(slowdown);
+        self.became(job, Some(now), &tasks, Fate::Finished);
         self.tell(now, Input::Finished { job });
     }
 
@@ -385,21 +498,47 @@ impl<'a> World<'a> {
         // The step so far had the old capacity.
         self.heat(now);
         self.next_heat = now + self.step_from(now);
-        let Change { coolant, left, .. } = self.changes[self.next_change];
+        let Change { what, .. } = self.changes[self.next_change];
         self.next_change += 1;
-        let sound = self.floor.loops[coolant].capacity;
-        let site = self.devices.site_mut();
-        site.set_capacity(coolant, Watts(sound.0 * left));
         self.restless_until = now + QUIET_AFTER;
-        let (kind, text) = if left < 1.0 {
-            self.outcome.faults.1 += u64::from(self.devices.site().load(coolant) > Watts::ZERO);
-            let text = format!(
-                "loop {coolant} fails: {:.0} % of its capacity left",
-                left * 100.0
-            );
-            ("loop_failed", text)
-        } else {
-            ("loop_repaired", format!("loop {coolant} is repaired"))
+        let (kind, text) = match what {
+            What::Capacity {
+                coolant,
+                left,
+                told,
+            } => {
+                let sound = self.floor.loops[coolant].capacity;
+                let site = self.devices.site_mut();
+                site.set_capacity(coolant, Watts(sound.0 * left));
+                match told {
+                    None => return,
+                    Some(true) => {
+                        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+                        cluster.loop_changed(coolant, now.as_secs_f64(), left);
+                        let met = self.devices.site().load(coolant) > Watts::ZERO;
+                        self.outcome.faults.1 += u64::from(met);
+                        let left = left * 100.0;
+                        let text =
+                            format!("loop {coolant} fails: {left:.0} % of its capacity left");
+                        ("loop_failed", text)
+                    }
+                    Some(false) => {
+                        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+                        cluster.loop_changed(coolant, now.as_secs_f64(), 1.0);
+                        ("loop_repaired", format!("loop {coolant} is repaired"))
+                    }
+                }
+            }
+            What::Neighbour { begins: true } => {
+                self.outcome.surges.1 += 1;
+                let text = "a neighbour's heat may reach the loops from now on";
+                ("neighbour_begins", text.to_owned())
+            }
+            What::Neighbour { begins: false } => {
+                let text = "a neighbour's heat no longer reaches the loops";
+                ("neighbour_ends", text.to_owned())
+            }
+            What::Window => return self.open_or_close_window(now),
         };
         self.outcome.series.note(now.as_secs_f64(), text.clone());
         (self.record)(Record::Event {
@@ -411,51 +550,90 @@ impl<'a> World<'a> {
         self.next_sample = now;
     }
 
+    /// Work kept, in seconds of a GPU at full clock.
+    fn kept(&mut self, now: Instant) -> f64 {
+        self.integrate(now);
+        // What is lost now may have been done before a window began: it counts against it.
+        (self.clocked as f64 - self.discarded as f64) / GPU_SECOND
+    }
+
+    fn open_or_close_window(&mut self, now: Instant) {
+        let kept = self.kept(now);
+        let lost = self.discarded as f64 / GPU_SECOND;
+        let throttled = self.outcome.throttled_hot_device_seconds;
+        match &mut self.outcome.window {
+            None => {
+                self.outcome.window = Some(Window {
+                    from: now.as_secs_f64(),
+                    to: f64::NAN,
+                    gpu_seconds_kept: -kept,
+                    gpu_seconds_lost: -lost,
+                    throttled_hot_device_seconds: -throttled,
+                    max_kelvin_over_throttle: f64::NEG_INFINITY,
+                });
+            }
+            Some(window) => {
+                window.to = now.as_secs_f64();
+                window.gpu_seconds_kept += kept;
+                window.gpu_seconds_lost += lost;
+                window.throttled_hot_device_seconds += throttled;
+            }
+        }
+    }
+
+    /// Tells what became of a job.
+    fn became(&mut self, id: u64, ended: Option<Instant>, tasks: &[Task], fate: Fate) {
+        let place = &mut self.places[id as usize];
+        if std::mem::replace(&mut place.is_told, true) {
+            return;
+        }
+        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+        let at = ended.unwrap_or(self.integrated_until.max(self.devices.now()));
+        self.witness.became(cluster, self.load, id, at, fate);
+        let job = &self.load.jobs.jobs[id as usize];
+        (self.record)(Record::Job(JobRecord {
+            id,
+            job,
+            tenant: &self.load.jobs.tenants[usize::from(job.tenant)],
+            started: place.started,
+            ended,
+            tasks,
+            fate,
+        }));
+    }
+
     /// Lets heat flow up to now, reads every sensor and does what guards ask for.
     fn heat(&mut self, now: Instant) {
         let span = now.since(self.devices.now()).as_secs_f64();
         if span == 0.0 {
             return;
         }
+        self.let_neighbours_in();
         self.devices.advance(now, &self.config.outside);
-        let (mut darkened, mut slowed) = (Vec::new(), Vec::new());
-        let (mut throttled, mut throttled_hot) = (0_u64, 0_u64);
-        for d in 0..self.guards.len() {
-            let kelvin = self.devices.site().kelvin()[d];
-            let Device {
-                throttle, shutdown, ..
-            } = &self.floor.devices[d];
-            let (throttle, shutdown) = (throttle.0, shutdown.0);
-            if kelvin > self.outcome.max_kelvin || self.outcome.max_kelvin.is_nan() {
-                self.outcome.max_kelvin = kelvin;
+        let hottest = self.devices.extremes();
+        let most = |a: &mut f64, b: f64| {
+            if b > *a || a.is_nan() {
+                *a = b;
             }
-            let over = kelvin - shutdown;
-            if over > self.outcome.max_kelvin_over_limit {
-                self.outcome.max_kelvin_over_limit = over;
-            }
-            if self.devices.clock(d) < 1.0 && self.devices.is_on(d) && self.devices.is_busy(d) {
-                throttled += 1;
-                throttled_hot += u64::from(self.is_hot[d]);
-            }
-            if kelvin < throttle && !self.is_hot[d] {
-                continue;
-            }
-            self.is_hot[d] = kelvin >= throttle;
-            let node = self.floor.node_of[d];
-            if self.hosts[node as usize].is_dark {
-                continue;
-            }
-            self.judge(now, d, kelvin);
-            let was_slowed = self.guards[d].clock() < 1.0;
-            if self.sensed(now, d, guard::Input::Sensed(kelvin)) {
-                self.hosts[node as usize].is_dark = true;
-                darkened.push(node);
-            } else if !was_slowed && self.guards[d].clock() < 1.0 {
-                slowed.push((node, kelvin, throttle));
-            }
+        };
+        most(&mut self.outcome.max_kelvin, hottest.kelvin);
+        most(
+            &mut self.outcome.max_kelvin_over_limit,
+            hottest.over_shutdown,
+        );
+        most(
+            &mut self.outcome.max_kelvin_over_throttle,
+            hottest.over_throttle,
+        );
+        if let Some(window) = self.outcome.window.as_mut().filter(|w| w.to.is_nan()) {
+            most(&mut window.max_kelvin_over_throttle, hottest.over_throttle);
         }
-        self.outcome.throttled_device_seconds += throttled as f64 * span;
-        self.outcome.throttled_hot_device_seconds += throttled_hot as f64 * span;
+        self.outcome.throttled_device_seconds += self.devices.slowed() as f64 * span;
+        let (mut darkened, mut slowed) = (Vec::new(), Vec::new());
+        if hottest.over_throttle >= 0.0 || self.hot > 0 {
+            self.read_sensors(now, span, &mut darkened, &mut slowed);
+        }
+        self.settle(now);
         for node in darkened {
             self.darken(now, node);
         }
@@ -476,6 +654,15 @@ impl<'a> World<'a> {
             let (given, part) = (site.load(l), &site.loops()[l]);
             if given > part.capacity {
                 self.outcome.overload_seconds += span;
+                let since = *self.overloaded_since[l].get_or_insert(now);
+                let lasts = now.since(since).as_secs_f64();
+                if lasts > GRACE {
+                    let (subject, at) = (|| format!("loop {l}"), now.as_secs_f64());
+                    let broken = Invariant::LoopsWithinCapacity;
+                    self.violations.note(broken, at, subject, lasts, GRACE);
+                }
+            } else {
+                self.overloaded_since[l] = None;
             }
             let load = load(given.0, part.capacity.0);
             self.outcome.max_load = self.outcome.max_load.max(load);
@@ -490,17 +677,73 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Hands the devices that are hot, or were, to their guards.
+    fn read_sensors(
+        &mut self,
+        now: Instant,
+        span: f64,
+        darkened: &mut Vec<u32>,
+        slowed: &mut Vec<(u32, f64, f64)>,
+    ) {
+        let mut throttled_hot = 0_u64;
+        for d in 0..self.guards.len() {
+            let kelvin = self.devices.site().kelvin()[d];
+            let throttle = self.floor.devices[d].throttle.0;
+            let (is_hot, was_hot) = (kelvin >= throttle, self.is_hot[d]);
+            if !is_hot && !was_hot {
+                continue;
+            }
+            throttled_hot += u64::from(was_hot && self.devices.is_slowed(d));
+            self.hot = self.hot + u64::from(is_hot) - u64::from(was_hot);
+            self.is_hot[d] = is_hot;
+            let node = self.floor.node_of[d];
+            if self.hosts[node as usize].is_dark {
+                continue;
+            }
+            if is_hot {
+                self.judge(now, d, kelvin);
+            }
+            let was_slowed = self.guards[d].clock() < 1.0;
+            if self.sensed(now, d, guard::Input::Sensed(kelvin)) {
+                self.hosts[node as usize].is_dark = true;
+                darkened.push(node);
+            } else if !was_slowed && self.guards[d].clock() < 1.0 {
+                slowed.push((node, kelvin, throttle));
+            }
+        }
+        self.outcome.throttled_hot_device_seconds += throttled_hot as f64 * span;
+    }
+
+    /// Gives the loops what their neighbours give them from the last step on.
+    fn let_neighbours_in(&mut self) {
+        if self.neighbours.is_empty() {
+            return;
+        }
+        let since = self.devices.now();
+        let pairs = self.config.neighbours.iter().zip(self.neighbours);
+        let heat: f64 = pairs.map(|(n, record)| n.heat(record, since).0).sum();
+        let whole: f64 = self.floor.loops.iter().map(|l| l.capacity.0).sum();
+        for (l, part) in self.floor.loops.iter().enumerate() {
+            let share = part.capacity.0 / whole;
+            self.devices.site_mut().set_foreign(l, Watts(heat * share));
+        }
+        if heat > 0.0 {
+            self.restless_until = since + QUIET_AFTER;
+        }
+    }
+
     /// Holds a hot device against what must not happen.
     fn judge(&mut self, now: Instant, device: usize, kelvin: f64) {
         let limits = &self.floor.devices[device];
         let held = limits.throttle.0 + 0.9 * (limits.shutdown.0 - limits.throttle.0);
         let at = now.as_secs_f64();
         for (broken, bound) in [
+            (Invariant::NoTileThrottlesItself, limits.throttle.0),
             (Invariant::NoThermalRunaway, held),
             (Invariant::NoTileAboveLimit, limits.shutdown.0),
         ] {
             if kelvin >= bound {
-                let subject = || name(&self.floor, self.trace, device);
+                let subject = || name(&self.floor, self.load, device);
                 self.violations.note(broken, at, subject, kelvin, bound);
             }
         }
@@ -533,9 +776,11 @@ impl<'a> World<'a> {
             self.devices.set_clock(now, device, clock);
             self.restless_until = now + QUIET_AFTER;
             self.fold(node, now, 2, clock.to_bits());
-            for i in 0..self.hosts[node as usize].jobs.len() {
-                let job = self.hosts[node as usize].jobs[i];
-                self.set_rate(now, job);
+            for &job in &self.hosts[node as usize].jobs {
+                let place = &mut self.places[job as usize];
+                if !std::mem::replace(&mut place.is_stale, true) {
+                    self.stale.push(job);
+                }
             }
         }
         panic
@@ -548,7 +793,7 @@ impl<'a> World<'a> {
         for device in self.floor.nodes[node as usize].devices() {
             self.devices.switch(now, device, false);
         }
-        let name = &self.trace.nodes[node as usize].name;
+        let name = &self.load.nodes[node as usize].name;
         let text = format!("{name} goes dark from heat");
         self.outcome.series.note(now.as_secs_f64(), text.clone());
         (self.record)(Record::Event {
@@ -585,8 +830,8 @@ impl<'a> World<'a> {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Start { job, node, claim } => self.start(now, job, node, claim),
-                Effect::Stop { job, node } => self.stop(now, job, node),
+                Effect::Start { job, tasks } => self.start(now, job, tasks),
+                Effect::Stop { job, reason } => self.stop(now, job, reason),
                 Effect::Budget { node, share } => {
                     for device in self.floor.nodes[node as usize].devices() {
                         self.sensed(now, device, guard::Input::Budget(share));
@@ -599,10 +844,16 @@ impl<'a> World<'a> {
                         self.devices.switch(now, device, on);
                     }
                 }
-                Effect::Decided(decision) => self.decided(&decision),
+                Effect::Decided(decision, evidence) => {
+                    let cluster = self.outcome.series.cluster_mut().expect("made with one");
+                    self.witness
+                        .decided(cluster, &decision, evidence.as_deref());
+                    self.decided(&decision);
+                }
             }
         }
         self.effects = effects;
+        self.settle(now);
         if let Some(job) = self.uprooted.take() {
             let subject = || format!("job {job}");
             let broken = Invariant::OnlyBestEffortPreempted;
@@ -611,51 +862,170 @@ impl<'a> World<'a> {
         }
     }
 
-    fn start(&mut self, now: Instant, job: u64, node: u32, claim: Claim) {
-        let host = &mut self.hosts[node as usize];
-        assert!(
-            !host.is_dark,
-            "job {job} starts on node {node}, which is dark"
-        );
-        host.jobs.push(job);
+    fn start(&mut self, now: Instant, job: u64, tasks: Vec<Task>) {
+        for &Task { node, .. } in &tasks {
+            let host = &mut self.hosts[node as usize];
+            assert!(
+                !host.is_dark,
+                "job {job} starts on node {node}, which is dark"
+            );
+            if host.jobs.last() != Some(&job) {
+                host.jobs.push(job);
+            }
+        }
         if self.uprooted == Some(job) {
             self.uprooted = None;
         }
+        let listed = &self.load.jobs.jobs[job as usize];
+        if tasks.len() != usize::from(listed.tasks) {
+            let (found, bound) = (tasks.len() as f64, f64::from(listed.tasks));
+            let (subject, at) = (|| format!("job {job}"), now.as_secs_f64());
+            self.violations
+                .note(Invariant::GangsWhole, at, subject, found, bound);
+        }
+        let book = &mut self.outcome.tenants[usize::from(listed.tenant)];
+        book.runs(now, listed.gpu_milli() as i64);
         let place = &mut self.places[job as usize];
-        place.on = Some((node, claim));
-        if place.has_started {
+        if place.started.is_some() {
             self.outcome.jobs.restarted += 1;
         } else {
-            place.has_started = true;
+            place.started = Some(now);
             self.outcome.jobs.placed += 1;
-            let pod = &self.trace.pods[job as usize / self.config.copies.get() as usize];
-            self.outcome.waiting.record(now.since(pod.arrives).0);
+            self.outcome.gangs += u64::from(listed.tasks > 1);
+            let waited = now.since(listed.arrives).0;
+            self.outcome.waiting.record(waited);
+            book.waiting.record(waited);
         }
-        self.fold(node, now, 4, job);
-        self.take(now, node, claim, 1);
+        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+        self.witness.started(cluster, self.load, job, now, &tasks);
+        self.places[job as usize].network = self.network(job, &tasks);
+        self.shares_storage(job, 1);
+        for &Task { node, claim } in &tasks {
+            self.fold(node, now, 4, job);
+            self.take(now, node, claim, 1);
+        }
+        self.places[job as usize].on = tasks;
         self.set_rate(now, job);
     }
 
-    fn stop(&mut self, now: Instant, job: u64, node: u32) {
-        let pod = &self.trace.pods[job as usize / self.config.copies.get() as usize];
-        if pod.quality == Quality::LatencySensitive && !self.hosts[node as usize].is_dark {
+    fn stop(&mut self, now: Instant, job: u64, reason: Reason) {
+        let listed = &self.load.jobs.jobs[job as usize];
+        let is_preempted = !matches!(reason, Reason::HostLost | Reason::Term);
+        if listed.quality == Quality::LatencySensitive && is_preempted {
             self.uprooted = Some(job);
         }
-        self.work.stop(now, job);
-        self.leave(now, job);
-        self.fold(node, now, 5, job);
+        let checkpoint = self.load.jobs.habits[usize::from(listed.habit)].checkpoint;
+        let lost = self.work.stop(now, job, checkpoint);
+        self.discarded += lost * u128::from(listed.gpu_milli());
+        let tasks = self.leave(now, job);
+        for Task { node, .. } in &tasks {
+            self.fold(*node, now, 5, job);
+        }
+        if reason == Reason::Term {
+            self.outcome.jobs.at_limit += 1;
+            self.became(job, Some(now), &tasks, Fate::AtLimit);
+        } else {
+            self.outcome.tenants[usize::from(listed.tenant)].stopped += 1;
+            let cluster = self.outcome.series.cluster_mut().expect("made with one");
+            self.witness.stopped(cluster, self.load, job, now);
+        }
     }
 
-    /// Takes a job off its node; gives the node.
-    fn leave(&mut self, now: Instant, job: u64) -> u32 {
+    /// What the network leaves of a gang's speed, in thousandths: the part of a step
+    /// that communicates takes longer the farther apart its nodes are.
+    fn network(&self, job: u64, tasks: &[Task]) -> u32 {
+        let racks = || tasks.iter().map(|t| self.floor.nodes[t.node as usize].rack);
+        let apart = |of: &dyn Fn(u32) -> u32| {
+            let mut all = racks().map(of);
+            let first = all.next();
+            all.any(|other| Some(other) != first)
+        };
+        let Network {
+            across_racks,
+            across_rows,
+        } = self.config.network;
+        let longer = if apart(&|rack| self.floor.row_of[rack as usize]) {
+            across_rows
+        } else if apart(&|rack| rack) {
+            across_racks
+        } else {
+            return FULL;
+        };
+        let habit = self.load.jobs.jobs[job as usize].habit;
+        let share = self.load.jobs.habits[usize::from(habit)].communication;
+        (f64::from(FULL) / (1.0 + share * (longer - 1.0))) as u32
+    }
+
+    /// A job begins or ends to read and write. The file system is shared max-min fairly
+    /// between GPUs: when all ask for more than it carries, there is a level above which
+    /// nobody gets more, and who asks for less gets what it asks for.
+    fn shares_storage(&mut self, job: u64, sign: i64) {
+        let listed = &self.load.jobs.jobs[job as usize];
+        let here = &mut self.io[usize::from(listed.habit)].0;
+        *here = here.saturating_add_signed(sign * listed.gpu_milli() as i64);
+        let Some(storage) = self.config.storage else {
+            return;
+        };
+        let habits = &self.load.jobs.habits;
+        let asks = self.io.iter().zip(habits);
+        let mut asks: Vec<(f64, f64)> = asks
+            .map(|((gpus, _), habit)| (habit.storage_rate(), *gpus as f64 / 1_000.0))
+            .collect();
+        let level = level(storage.bytes_per_second, &mut asks);
+        for (h, habit) in habits.iter().enumerate() {
+            let share = (level / habit.storage_rate()).min(1.0);
+            self.outcome.storage_least = self.outcome.storage_least.min(share);
+            let share = (share * f64::from(FULL)) as u32;
+            let before = self.io[h].1;
+            if share != before && (share.abs_diff(before) >= IO_STEP_MIN || share == FULL) {
+                self.io[h].1 = share.max(1);
+                self.mark_habit(h);
+            }
+        }
+    }
+
+    fn mark_habit(&mut self, habit: usize) {
+        for host in &self.hosts {
+            for &job in &host.jobs {
+                let place = &mut self.places[job as usize];
+                let same = usize::from(self.load.jobs.jobs[job as usize].habit) == habit;
+                if same && !std::mem::replace(&mut place.is_stale, true) {
+                    self.stale.push(job);
+                }
+            }
+        }
+    }
+
+    /// Sets the rates that no longer hold, each once, however often its devices changed
+    /// their clocks at this instant.
+    fn settle(&mut self, now: Instant) {
+        let mut stale = std::mem::take(&mut self.stale);
+        for job in stale.drain(..) {
+            let place = &mut self.places[job as usize];
+            place.is_stale = false;
+            if !place.on.is_empty() {
+                self.set_rate(now, job);
+            }
+        }
+        self.stale = stale;
+    }
+
+    /// Takes a job off its nodes; gives where its tasks were.
+    fn leave(&mut self, now: Instant, job: u64) -> Vec<Task> {
         self.integrate(now);
         let place = &mut self.places[job as usize];
         self.clocked_rate -= std::mem::take(&mut place.rate);
-        let (node, claim) = place.on.take().expect("a job that leaves was somewhere");
-        let jobs = &mut self.hosts[node as usize].jobs;
-        jobs.retain(|&j| j != job);
-        self.take(now, node, claim, -1);
-        node
+        let tasks = std::mem::take(&mut place.on);
+        assert!(!tasks.is_empty(), "a job that leaves was somewhere");
+        let listed = &self.load.jobs.jobs[job as usize];
+        let book = &mut self.outcome.tenants[usize::from(listed.tenant)];
+        book.runs(now, -(listed.gpu_milli() as i64));
+        self.shares_storage(job, -1);
+        for &Task { node, claim } in &tasks {
+            self.hosts[node as usize].jobs.retain(|&j| j != job);
+            self.take(now, node, claim, -1);
+        }
+        tasks
     }
 
     /// Claims devices, or returns them.
@@ -671,7 +1041,7 @@ impl<'a> World<'a> {
         for (device, amount) in gpus.chain([cpu]) {
             let (claimed, whole) = self.devices.claim(now, device, sign * amount);
             if claimed > whole {
-                let name = &self.trace.nodes[node as usize].name;
+                let name = &self.load.nodes[node as usize].name;
                 let (at, found) = (now.as_secs_f64(), claimed.into());
                 let broken = Invariant::ClaimsWithinNodes;
                 self.violations
@@ -680,19 +1050,23 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A job is as fast as the slowest device it holds.
+    /// A job is as fast as the slowest device that any of its tasks holds.
     fn set_rate(&mut self, now: Instant, job: u64) {
-        let (node, claim) = self.places[job as usize].on.expect("a job that runs");
-        let place = &self.floor.nodes[node as usize];
-        let gpus = (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1);
-        let gpus = gpus.map(|g| place.first as usize + g);
-        let cpu = (claim.cpu_milli > 0).then_some(place.processors());
-        let clocks = gpus.chain(cpu).map(|d| self.devices.clock(d));
-        let clock = clocks.fold(1.0, f64::min);
-        let clock = ((clock * f64::from(FULL)) as u32).clamp(1, FULL);
+        let (mut clock, mut gpu) = (1.0, 0);
+        for &Task { node, claim } in &self.places[job as usize].on {
+            let place = &self.floor.nodes[node as usize];
+            let gpus = (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1);
+            let gpus = gpus.map(|g| place.first as usize + g);
+            let cpu = (claim.cpu_milli > 0).then_some(place.processors());
+            let clocks = gpus.chain(cpu).map(|d| self.devices.clock(d));
+            clock = clocks.fold(clock, f64::min);
+            gpu += u64::from(claim.gpus.count_ones()) * u64::from(claim.share);
+        }
+        let habit = usize::from(self.load.jobs.jobs[job as usize].habit);
+        let slower = f64::from(self.places[job as usize].network) * f64::from(self.io[habit].1);
+        let clock = ((clock * slower / f64::from(FULL)) as u32).clamp(1, FULL);
         self.work.set_clock(now, job, clock);
         self.integrate(now);
-        let gpu = u64::from(claim.gpus.count_ones()) * u64::from(claim.share);
         let rate = gpu * u64::from(clock);
         let before = std::mem::replace(&mut self.places[job as usize].rate, rate);
         self.clocked_rate = self.clocked_rate - before + rate;
@@ -711,8 +1085,17 @@ impl<'a> World<'a> {
         let payload = decision.work ^ decision.found.to_bits().rotate_left(32);
         let node = decision.subject.0 as u32;
         self.fold(node, decision.at, 0x100 | key << 16, payload);
-        if decision.action == Action::Throttle {
-            self.note_first(decision);
+        match decision.action {
+            Action::Throttle => self.note_first(decision),
+            Action::Refuse => {
+                let cluster = self.outcome.series.cluster_mut().expect("made with one");
+                let (job, at) = (decision.work, decision.at);
+                self.witness
+                    .became(cluster, self.load, job, at, Fate::Refused);
+                self.became(job, None, &[], Fate::Refused);
+            }
+            Action::Lose => self.became(decision.work, Some(decision.at), &[], Fate::Lost),
+            _ => {}
         }
         (self.record)(Record::Decision(decision));
     }
@@ -722,7 +1105,7 @@ impl<'a> World<'a> {
         let cause = (decision.action, decision.reason);
         if self.outcome.decisions.get(&cause) == Some(&1) {
             let node = decision.subject.0 as usize;
-            let name = &self.trace.nodes[node].name;
+            let name = &self.load.nodes[node].name;
             let why = match decision.reason {
                 Reason::NearLimit => "a device is hot",
                 _ => "its cooling loop is overloaded",
@@ -756,6 +1139,8 @@ impl<'a> World<'a> {
             samples.push(sample);
         }
         self.outcome.series.push(seconds, &samples);
+        self.compare();
+        self.show(now, seconds);
         let map = self.outcome.series.map_mut().expect("made with a map");
         let mut kelvin = vec![f32::NAN; self.floor.racks()];
         let mut dark = vec![0.0; self.floor.racks()];
@@ -780,6 +1165,75 @@ impl<'a> World<'a> {
             kelvin,
             dark,
         });
+    }
+
+    /// Counts what GPUs draw and how hot they are.
+    fn compare(&mut self) {
+        for (place, host) in self.floor.nodes.iter().zip(&self.hosts) {
+            if host.is_dark {
+                continue;
+            }
+            for d in place.devices() {
+                if d == place.processors() {
+                    continue;
+                }
+                let watts = self.devices.watts(d);
+                self.outcome.gpu_watts.count(watts);
+                self.outcome
+                    .gpu_share
+                    .count(watts / self.floor.devices[d].max.0);
+                let kelvin = Kelvin(self.devices.site().kelvin()[d]);
+                self.outcome.gpu_celsius.count(kelvin.as_celsius());
+            }
+        }
+    }
+
+    /// For the report: every node, the queue, tenants and loops.
+    fn show(&mut self, now: Instant, seconds: f64) {
+        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+        let tenants = cluster.tenants().iter().zip(0..);
+        let shares = tenants.map(|(tenant, t)| (self.scheduler.share(t) * tenant.weight) as f32);
+        let shares: Vec<f32> = shares.collect();
+        let site = self.devices.site();
+        let loops = 0..self.floor.loops.len();
+        let [waiting_jobs, waiting_gpus, oldest_seconds] = self.witness.queue(now);
+        cluster.push(
+            seconds,
+            Moment {
+                waiting_jobs,
+                waiting_gpus,
+                oldest_seconds,
+                dominant_shares: &shares,
+                loop_watts: &loops
+                    .clone()
+                    .map(|l| site.load(l).0 as f32)
+                    .collect::<Vec<_>>(),
+                capacity_watts: &loops
+                    .map(|l| site.loops()[l].capacity.0 as f32)
+                    .collect::<Vec<_>>(),
+            },
+        );
+        if !cluster.film.wants() {
+            cluster.film.skip();
+            return;
+        }
+        let ledger = self.scheduler.ledger();
+        let mut nodes = Nodes::default();
+        for ((place, host), n) in self.floor.nodes.iter().zip(&self.hosts).zip(0..) {
+            let all = &site.kelvin()[place.devices()];
+            let hottest = all.iter().copied().fold(f64::NAN, f64::max) as f32;
+            let used = match place.gpus {
+                0 => self.devices.used(place.processors()),
+                gpus => f64::from(ledger.gpu_claimed(n)) / f64::from(gpus) / f64::from(FULL),
+            };
+            let lit = |value: f32| if host.is_dark { f32::NAN } else { value };
+            nodes.utilisation.push(lit(used as f32));
+            nodes.kelvin.push(lit(hottest));
+        }
+        self.witness
+            .film(&mut cluster.film, &self.scheduler, seconds, &nodes);
+        self.witness
+            .explain(cluster, self.load, &self.scheduler, now);
     }
 
     /// A sample of one loop, or of the whole site.
@@ -843,6 +1297,22 @@ impl<'a> World<'a> {
     fn finish(mut self, complete: bool) -> Outcome {
         let now = self.devices.now();
         self.integrate(now);
+        if self.outcome.window.is_some_and(|w| w.to.is_nan()) {
+            self.open_or_close_window(now);
+        }
+        let gpu_seconds = self.kept(now);
+        for id in 0..self.next_arrival as u64 {
+            let tasks = std::mem::take(&mut self.places[id as usize].on);
+            let fate = if tasks.is_empty() {
+                Fate::Waiting
+            } else {
+                Fate::Running
+            };
+            self.became(id, None, &tasks, fate);
+        }
+        for book in &mut self.outcome.tenants {
+            book.runs(now, 0);
+        }
         let (site, jobs) = self.work.audit(now);
         let seconds = now.as_secs_f64();
         if site != jobs {
@@ -878,6 +1348,8 @@ impl<'a> World<'a> {
             gpu_allocated: self.claimed as f64 / possible,
             gpu_utilised: self.clocked as f64 / (possible * f64::from(FULL)),
             discarded_seconds: self.work.discarded_seconds(),
+            gpu_seconds,
+            discarded_gpu_seconds: self.discarded as f64 / GPU_SECOND,
             flows,
             energy_error: error,
             simulated: now.since(Instant::EPOCH),
@@ -893,6 +1365,39 @@ impl<'a> World<'a> {
     }
 }
 
+/// One second of one GPU at full clock, in thousandths × thousandths × nanoseconds.
+const GPU_SECOND: f64 = 1e15;
+
+/// The rate above which nobody gets more, if all together ask for more than there is:
+/// water rises in vessels of height `rate` and width `gpus` until it is used up.
+fn level(there_is: f64, asks: &mut [(f64, f64)]) -> f64 {
+    asks.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let mut left = there_is;
+    let mut wanting: f64 = asks.iter().map(|(_, gpus)| gpus).sum();
+    for &(rate, gpus) in &*asks {
+        if rate * wanting > left {
+            return left / wanting;
+        }
+        left -= rate * gpus;
+        wanting -= gpus;
+    }
+    f64::INFINITY
+}
+
+/// The tenants of the lists, with the rights the universe gives them.
+fn tenants(config: &Config, load: &Workload) -> Vec<Tenant> {
+    let rights = |name: &String| {
+        let named = config.tenants.iter().find(|t| t.name == *name);
+        named.map_or_else(Tenant::default, |t| t.rights)
+    };
+    let tenants: Vec<Tenant> = load.jobs.tenants.iter().map(rights).collect();
+    if tenants.is_empty() {
+        vec![Tenant::default()]
+    } else {
+        tenants
+    }
+}
+
 fn load(watts: f64, capacity: f64) -> f64 {
     if capacity > 0.0 {
         (watts / capacity).min(scheduler::cooling::LOAD_MAX)
@@ -901,9 +1406,9 @@ fn load(watts: f64, capacity: f64) -> f64 {
     }
 }
 
-fn name(floor: &Floor, trace: &Trace, device: usize) -> String {
+fn name(floor: &Floor, load: &Workload, device: usize) -> String {
     let node = floor.node_of[device] as usize;
-    let (place, name) = (&floor.nodes[node], &trace.nodes[node].name);
+    let (place, name) = (&floor.nodes[node], &load.nodes[node].name);
     if device == place.processors() {
         format!("{name}, processors")
     } else {
@@ -932,6 +1437,9 @@ fn guards(config: &Config, floor: &Floor) -> Vec<Guard> {
     floor.devices.iter().map(of).collect()
 }
 
+/// Steps in which a capacity changes, at most.
+const STEPS_MAX: u64 = 600;
+
 /// Every beginning and end of a fault, in order of time.
 fn changes(config: &Config, seed: u64) -> Vec<Change> {
     let mut chance = Stream::new(seed, Tile(0), Purpose::Faults);
@@ -940,22 +1448,56 @@ fn changes(config: &Config, seed: u64) -> Vec<Change> {
         let drawn = chance.below(config.building.loops.into()) as usize;
         let coolant = fault.coolant.map_or(drawn, usize::from);
         let begins = Instant::EPOCH + fault.at;
+        let ends = begins + fault.lasts;
+        // What takes a while happens in steps.
+        let steps = fault
+            .takes
+            .0
+            .div_ceil(config.pace.step_hot.0)
+            .clamp(1, STEPS_MAX);
+        for step in 1..=steps {
+            let done = step as f64 / steps as f64;
+            let later = Nanos(fault.takes.0 * step / steps);
+            let down = 1.0 - done * (1.0 - fault.capacity_left);
+            let up = fault.capacity_left + done * (1.0 - fault.capacity_left);
+            let told = step == steps;
+            for (at, left, fails) in [(begins + later, down, true), (ends + later, up, false)] {
+                changes.push(Change {
+                    at,
+                    what: What::Capacity {
+                        coolant,
+                        left,
+                        told: told.then_some(fails),
+                    },
+                });
+            }
+        }
+    }
+    for neighbour in &config.neighbours {
+        for (at, begins) in [
+            (neighbour.at, true),
+            (neighbour.at + neighbour.lasts, false),
+        ] {
+            changes.push(Change {
+                at: Instant::EPOCH + at,
+                what: What::Neighbour { begins },
+            });
+        }
+    }
+    let loops = config.faults.iter().map(|f| (f.at, f.at + f.lasts));
+    let all = loops.chain(config.neighbours.iter().map(|n| (n.at, n.at + n.lasts)));
+    let window = all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+    for at in window.into_iter().flat_map(|(from, to)| [from, to]) {
         changes.push(Change {
-            at: begins,
-            coolant,
-            left: fault.capacity_left,
-        });
-        changes.push(Change {
-            at: begins + fault.lasts,
-            coolant,
-            left: 1.0,
+            at: Instant::EPOCH + at,
+            what: What::Window,
         });
     }
     changes.sort_by_key(|change| change.at);
     changes
 }
 
-fn series(config: &Config, trace: &Trace, floor: &Floor) -> Series {
+fn series(config: &Config, load: &Workload, floor: &Floor) -> Series {
     let limits = |here: &dyn Fn(u32) -> bool| {
         // The most cautious device speaks for all.
         let devices = floor.devices.iter().zip(&floor.cooled_by);
@@ -970,7 +1512,7 @@ fn series(config: &Config, trace: &Trace, floor: &Floor) -> Series {
     let (shutdown, throttle) = limits(&|_| true);
     let mut groups = vec![Group::new(
         "whole site",
-        trace.nodes.len() as u64,
+        load.nodes.len() as u64,
         shutdown,
         throttle,
     )];
@@ -989,7 +1531,7 @@ fn series(config: &Config, trace: &Trace, floor: &Floor) -> Series {
     let racks = racks.map(|((&row, &coolant), rack)| Holon {
         name: format!("rack {rack}"),
         group: u32::from(coolant) + 1,
-        x: (rack - row * floor.racks_per_row) as f32,
+        x: floor.place_of[rack as usize] as f32,
         y: row as f32,
     });
     let mut series = Series::new(groups, Some(Map::new(Layout::Rows, racks.collect())));

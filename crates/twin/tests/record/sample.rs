@@ -263,7 +263,7 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
             count(Action::Expire, Reason::Term, 3_981_226),
         ],
         site: None,
-        tenants: Vec::new(),
+        replay: None,
     };
     (summary, series)
 }

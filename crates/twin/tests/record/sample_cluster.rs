@@ -10,7 +10,7 @@ use twin::record::film::{Node, Still};
 use twin::record::report::{Curve, CurvePoint};
 use twin::record::series::Group;
 use twin::record::summary::{
-    DecisionCount, Fault, Heat, Invariant, Kind, Quantiles, Site, Summary, Tenant,
+    DecisionCount, Distance, Fault, Heat, Invariant, Kind, Quantiles, Replay, Site, Summary, Tenant,
 };
 use twin::record::{Cluster, Film, Sample, Series};
 
@@ -440,7 +440,6 @@ pub(crate) fn cluster(count: u64) -> (Summary, Series) {
         held: true,
         first_violation: None,
     };
-    let weights: f64 = TENANTS.iter().map(|(_, w)| w).sum();
     let tenants = TENANTS
         .iter()
         .enumerate()
@@ -448,11 +447,11 @@ pub(crate) fn cluster(count: u64) -> (Summary, Series) {
             name: (*name).to_owned(),
             weight: *weight,
             arrived: arrived[t],
-            placed: waits[t].len() as u64,
+            finished: slowdowns[t].len() as u64,
+            stopped: 0,
+            gpu_share: shares[t] / moments,
             waiting_seconds: quantiles(waits[t].clone()),
             slowdown: quantiles(slowdowns[t].clone()),
-            dominant_share: shares[t] / moments,
-            fair_share: weight / weights,
         });
     let placed = waits.iter().map(Vec::len).sum::<usize>() as u64;
     let queued = cluster
@@ -525,7 +524,22 @@ pub(crate) fn cluster(count: u64) -> (Summary, Series) {
             device_max_kelvin: hottest.into(),
             loop_overload_seconds: overload,
         }),
-        tenants: tenants.collect(),
+        replay: Some(Replay {
+            gangs: 311,
+            backfilled: 0,
+            slowdown: quantiles(slowdowns.iter().flatten().copied().collect()),
+            gpu_seconds: 4.1e8,
+            gpu_seconds_lost: 0.0,
+            storage_share_min: 0.93,
+            max_kelvin_over_throttle: f64::from(hottest) - 360.15,
+            tenants: tenants.collect(),
+            distances: vec![Distance {
+                measured: "GPU power, a cluster of A100".to_owned(),
+                replayed: "GPU power over its maximum".to_owned(),
+                distance: 0.31,
+            }],
+            ..Replay::default()
+        }),
         ..Summary::default()
     };
     (summary, series.with_cluster(cluster))

@@ -1,0 +1,359 @@
+//! Where should this piece of work go, of all the places where it fits?
+//!
+//! A [`Policy`] scores a node for a demand; a [`Ranking`] keeps the scores of all
+//! nodes for every demand that was asked about, and answers with the best node and
+//! the GPUs to take there. Policies see the [`Ledger`] and what work is typical, and
+//! nothing else: no clock, no queue, nothing of who asks.
+//!
+//! # How it is kept
+//!
+//! A placement changes one node. So for each distinct demand the scores of all nodes
+//! stay, with the ledger's count of changes at which they were true; when the demand
+//! comes again, only nodes that changed since are scored again. The answer is the
+//! same as from scoring every node, which a property test holds it to.
+//!
+//! Nodes are ranked once, at random, and of several best the lowest in rank wins,
+//! always. A fixed order matters: it fills one node before it touches its equals,
+//! where a fresh draw each time would spread work over all of them.
+//!
+//! Deliberately absent: queues, preemption and heat ([`crate::site`]).
+//!
+//! Tour: [`score`] the policies one by one · [`fragmentation`] what nobody can use.
+
+pub mod fragmentation;
+pub mod score;
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+use machine::Stream;
+
+use crate::ledger::{Demand, GPUS_MAX, Ledger};
+pub use fragmentation::{Fragmentation, Typical};
+
+/// How one place is preferred to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Policy {
+    /// Any node, and any of its GPUs.
+    Random,
+    /// [`score::dot_product`].
+    DotProd,
+    /// [`score::gpu_clustering`].
+    GpuClustering,
+    /// [`score::gpu_packing`].
+    GpuPacking,
+    /// [`score::best_fit`].
+    BestFit,
+    /// [`score::fgd`].
+    Fgd,
+}
+
+impl Policy {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Random,
+        Self::DotProd,
+        Self::GpuClustering,
+        Self::GpuPacking,
+        Self::BestFit,
+        Self::Fgd,
+    ];
+
+    /// As one writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::DotProd => "dotprod",
+            Self::GpuClustering => "gpu-clustering",
+            Self::GpuPacking => "gpu-packing",
+            Self::BestFit => "bestfit",
+            Self::Fgd => "fgd",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// There is no policy of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownPolicy;
+
+impl FromStr for Policy {
+    type Err = UnknownPolicy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
+        let found = Self::ALL.into_iter().find(|policy| policy.name() == name);
+        found.ok_or(UnknownPolicy)
+    }
+}
+
+/// Where work is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Which node.
+    pub node: u32,
+    /// Which of its GPUs, a bit each: what [`Ledger::claim_on`] takes.
+    pub gpus: u8,
+    /// The node's score under the policy.
+    pub score: u32,
+}
+
+/// Distinct demands whose scores are kept; of more, the one that was not asked about
+/// for longest is forgotten. The published lists have up to 337. A thousand nodes
+/// take 4 KiB for each.
+pub const DEMANDS_MAX: usize = 2_048;
+
+/// The scores of all nodes for each demand, kept as nodes change.
+#[derive(Clone, Debug)]
+pub struct Ranking {
+    policy: Policy,
+    typical: Typical,
+    cpu_milli_max: u32,
+    /// Which node has each rank, and which rank each node.
+    nodes: Vec<u32>,
+    ranks: Vec<u32>,
+    demands: BTreeMap<Demand, Scores>,
+    /// How often it was asked, to know which demand rested longest.
+    asked: u64,
+    stream: Stream,
+}
+
+/// The scores of one demand.
+#[derive(Clone, Debug)]
+struct Scores {
+    /// [`Ledger::changes`] when they were true.
+    changes: u64,
+    asked: u64,
+    /// By rank: 0 where it does not fit, otherwise one more than the score.
+    each: Vec<u32>,
+}
+
+impl Ranking {
+    /// Nothing scored yet; the ranks of the nodes are drawn from the stream.
+    #[must_use]
+    pub fn new(policy: Policy, typical: Typical, ledger: &Ledger, mut stream: Stream) -> Self {
+        let count = ledger.nodes().len();
+        let mut nodes: Vec<u32> = (0..count as u32).collect();
+        for last in (1..count).rev() {
+            nodes.swap(last, stream.below(last as u64 + 1) as usize);
+        }
+        let mut ranks = vec![0; count];
+        for (rank, &node) in nodes.iter().enumerate() {
+            ranks[node as usize] = rank as u32;
+        }
+        Self {
+            policy,
+            typical,
+            cpu_milli_max: cpu_milli_max(ledger),
+            nodes,
+            ranks,
+            demands: BTreeMap::new(),
+            asked: 0,
+            stream,
+        }
+    }
+
+    /// What work is typical.
+    #[must_use]
+    pub const fn typical(&self) -> &Typical {
+        &self.typical
+    }
+
+    /// The best node for the demand and the GPUs to take there; none where it fits
+    /// nowhere now. Has to be the ledger that was there from the start.
+    pub fn choose(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
+        self.asked += 1;
+        self.refresh(ledger, demand);
+        let scores = &self.demands[demand].each;
+        let rank = match self.policy {
+            Policy::Random => {
+                let fitting = scores.iter().filter(|&&score| score > 0).count() as u64;
+                let drawn = self.stream.below(fitting) as usize;
+                let mut ranks = (0..scores.len()).filter(|&rank| scores[rank] > 0);
+                ranks.nth(drawn)?
+            }
+            _ => {
+                let best = scores.iter().fold(0, |best, &score| best.max(score));
+                if best == 0 {
+                    return None;
+                }
+                scores.iter().position(|&score| score == best)?
+            }
+        };
+        let (node, score) = (self.nodes[rank], scores[rank] - 1);
+        let gpus = self.gpus(ledger, node, demand);
+        Some(Choice { node, gpus, score })
+    }
+
+    fn refresh(&mut self, ledger: &Ledger, demand: &Demand) {
+        if !self.demands.contains_key(demand) {
+            if self.demands.len() >= DEMANDS_MAX {
+                let rested = self.demands.iter().min_by_key(|(_, scores)| scores.asked);
+                let rested = rested.map(|(&demand, _)| demand);
+                rested.map(|demand| self.demands.remove(&demand));
+            }
+            let fresh = Scores {
+                changes: 0,
+                asked: 0,
+                each: vec![0; self.nodes.len()],
+            };
+            self.demands.insert(*demand, fresh);
+        }
+        let scores = self.demands.get_mut(demand).expect("it was put there");
+        for node in ledger.changed_since(scores.changes) {
+            let rank = self.ranks[node as usize] as usize;
+            let (policy, typical) = (self.policy, &self.typical);
+            scores.each[rank] = match ledger.fits(node, demand) {
+                true => 1 + score_of(policy, typical, self.cpu_milli_max, ledger, node, demand),
+                false => 0,
+            };
+        }
+        scores.changes = ledger.changes();
+        scores.asked = self.asked;
+    }
+
+    fn gpus(&mut self, ledger: &Ledger, node: u32, demand: &Demand) -> u8 {
+        let (built, room) = (&ledger.nodes()[node as usize], ledger.room(node));
+        match self.policy {
+            Policy::Random if demand.gpus == 1 => {
+                let share = demand.share().max(1);
+                let roomy = (0..GPUS_MAX).filter(|&g| room.gpu_milli[g] >= share);
+                let drawn = self.stream.below(roomy.clone().count() as u64) as usize;
+                roomy.into_iter().nth(drawn).map_or(0, |g| 1 << g)
+            }
+            Policy::Fgd => score::fgd(&self.typical, built, room, demand).1,
+            _ => room.snuggest(demand),
+        }
+    }
+}
+
+fn cpu_milli_max(ledger: &Ledger) -> u32 {
+    let cpus = ledger.nodes().iter().map(|node| node.cpu_milli);
+    cpus.max().unwrap_or(1).max(1)
+}
+
+/// The score of a node where the demand fits.
+fn score_of(
+    policy: Policy,
+    typical: &Typical,
+    cpu_milli_max: u32,
+    ledger: &Ledger,
+    node: u32,
+    demand: &Demand,
+) -> u32 {
+    let (built, room) = (&ledger.nodes()[node as usize], ledger.room(node));
+    match policy {
+        Policy::Random => 0,
+        Policy::DotProd => score::dot_product(room, demand, cpu_milli_max),
+        Policy::GpuClustering => score::gpu_clustering(room, demand),
+        Policy::GpuPacking => score::gpu_packing(built, room, demand),
+        Policy::BestFit => score::best_fit(room, demand, cpu_milli_max),
+        Policy::Fgd => score::fgd(typical, built, room, demand).0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Models, Node};
+    use machine::Purpose;
+    use proptest::prelude::*;
+    use wire::Tile;
+
+    fn nodes() -> Vec<Node> {
+        let node = |i: u32| Node {
+            cpu_milli: 32_000 + 32_000 * (i % 3),
+            memory_mib: 262_144,
+            gpus: [8, 2, 4, 0][i as usize % 4],
+            model: (i % 2) as u8,
+            coolant: 0,
+            rack: 0,
+            row: 0,
+            idle_watts: 0.0,
+            gpu_watts: 0.0,
+            cpu_watts: 0.0,
+        };
+        (0..12).map(node).collect()
+    }
+
+    fn any_demand() -> impl Strategy<Value = Demand> {
+        let cpus = prop::sample::select(vec![1_000_u32, 4_000, 8_000, 16_000]);
+        let shares = prop::sample::select(vec![100_u16, 300, 500, 1_000]);
+        (cpus, 0..5_u8, shares, 0..3_u32).prop_map(|(cpu_milli, gpus, gpu_milli, models)| Demand {
+            cpu_milli,
+            memory_mib: 1_024,
+            gpus,
+            gpu_milli,
+            models: if models == 0 {
+                Models::ANY
+            } else {
+                Models(models)
+            },
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn scores_kept_as_nodes_change_choose_what_scores_from_scratch_choose(
+            arrivals in prop::collection::vec((any_demand(), any::<u8>()), 1..120),
+            policy in prop::sample::select(Policy::ALL.to_vec()),
+        ) {
+            let mut ledger = Ledger::new(nodes());
+            let typical = Typical::of(arrivals.iter().map(|(demand, _)| demand));
+            let stream = Stream::new(1, Tile(0), Purpose::Placement);
+            let mut kept = Ranking::new(policy, typical, &ledger, stream);
+            let mut held = vec![];
+            for (demand, back) in arrivals {
+                let mut fresh = kept.clone();
+                fresh.demands.clear();
+                let choice = kept.choose(&ledger, &demand);
+                prop_assert_eq!(choice, fresh.choose(&ledger, &demand));
+                let fits = (0..12).any(|node| ledger.fits(node, &demand));
+                prop_assert_eq!(choice.is_some(), fits);
+                if let Some(Choice { node, gpus, .. }) = choice {
+                    held.push((node, ledger.claim_on(node, &demand, gpus).unwrap()));
+                }
+                if back < 80 && !held.is_empty() {
+                    let (node, claim) = held.swap_remove(usize::from(back) % held.len());
+                    ledger.release(node, &claim);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for policy in Policy::ALL {
+            assert_eq!(policy.name().parse(), Ok(policy));
+        }
+        assert_eq!("best".parse::<Policy>(), Err(UnknownPolicy));
+    }
+
+    #[test]
+    fn of_many_demands_the_one_not_asked_about_for_longest_is_forgotten() {
+        let ledger = Ledger::new(nodes());
+        let demand = |n: usize| Demand {
+            cpu_milli: n as u32,
+            memory_mib: 1,
+            gpus: 0,
+            gpu_milli: 0,
+            models: Models::ANY,
+        };
+        let stream = Stream::new(1, Tile(0), Purpose::Placement);
+        let mut ranking = Ranking::new(Policy::BestFit, Typical::of([]), &ledger, stream);
+        for n in (0..DEMANDS_MAX).chain([0, DEMANDS_MAX]) {
+            ranking.choose(&ledger, &demand(n)).unwrap();
+        }
+        assert_eq!(ranking.demands.len(), DEMANDS_MAX);
+        assert!(ranking.demands.contains_key(&demand(0)));
+        assert!(!ranking.demands.contains_key(&demand(1)));
+    }
+}

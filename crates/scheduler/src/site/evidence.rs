@@ -1,0 +1,133 @@
+//! Which tests did the nodes fall to, and which were left?
+//!
+//! Every node is held against the same tests in the same order and falls to the first
+//! it fails; what is left competes by score. The counts are a [`Funnel`], the best of
+//! what was left are [`Candidate`]s, and both together with the jobs that brought a
+//! decision about are its [`Evidence`]. It is small and bounded, is taken when the
+//! decision is made, and so stays true afterwards.
+
+use alloc::vec::Vec;
+
+use crate::ledger::Lack;
+
+/// Candidates kept per decision.
+pub const CANDIDATES_MAX: usize = 5;
+
+/// What a node is tested for, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Test {
+    /// Switched on and not lost.
+    State,
+    /// One of the GPU models asked for.
+    Model,
+    /// Enough free CPU.
+    Cpu,
+    /// Enough free memory.
+    Memory,
+    /// Enough free GPU: whole ones, or a share of a single one.
+    Gpu,
+    /// In a rack, row or site that has room for the whole gang.
+    Topology,
+    /// On a cooling loop with headroom for the heat.
+    Heat,
+    /// Not needed by what is due before.
+    Reservation,
+}
+
+impl Test {
+    /// In their order.
+    pub const ALL: [Self; 8] = [
+        Self::State,
+        Self::Model,
+        Self::Cpu,
+        Self::Memory,
+        Self::Gpu,
+        Self::Topology,
+        Self::Heat,
+        Self::Reservation,
+    ];
+
+    /// What a node lacks that falls to it, in words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::State => "off or lost",
+            Self::Model => "other GPU model",
+            Self::Cpu => "too little CPU free",
+            Self::Memory => "too little memory free",
+            Self::Gpu => "too little GPU free",
+            Self::Topology => "too far apart for the gang",
+            Self::Heat => "no heat headroom",
+            Self::Reservation => "reserved for the head of the queue",
+        }
+    }
+}
+
+impl From<Lack> for Test {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::State => Self::State,
+            Lack::Model => Self::Model,
+            Lack::Cpu => Self::Cpu,
+            Lack::Memory => Self::Memory,
+            Lack::Gpu => Self::Gpu,
+        }
+    }
+}
+
+/// How many nodes fell to which test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Funnel {
+    /// Nodes there are.
+    pub nodes: u32,
+    /// How many fell to each of [`Test::ALL`].
+    pub fell: [u32; Test::ALL.len()],
+}
+
+impl Funnel {
+    /// How many were left after a test.
+    #[must_use]
+    pub fn left_after(&self, test: Test) -> u32 {
+        self.nodes - self.fell[..=test as usize].iter().sum::<u32>()
+    }
+
+    /// How many passed all.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        self.left_after(Test::Reservation)
+    }
+
+    pub(super) const fn falls(&mut self, test: Test) {
+        self.fell[test as usize] += 1;
+    }
+}
+
+/// A node that could take a task, and the terms of its score; the lowest sum wins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which.
+    pub node: u32,
+    /// What the placement policy thinks of it, 0 for the best.
+    pub fit: f64,
+    /// What the load of its cooling loop adds.
+    pub heat: f64,
+}
+
+impl Candidate {
+    /// The sum.
+    #[must_use]
+    pub const fn score(&self) -> f64 {
+        self.fit + self.heat
+    }
+}
+
+/// What a decision rests on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// The nodes.
+    pub funnel: Funnel,
+    /// The best that were left, from the best; at most [`CANDIDATES_MAX`].
+    pub candidates: Vec<Candidate>,
+    /// The jobs that brought it about: for whom a victim made room, who is ahead.
+    pub because_of: Vec<u64>,
+}

@@ -1,0 +1,441 @@
+//! Why does this job wait, or run where it runs?
+//!
+//! The library behind `cosmos why`. It gives data; words are made from it elsewhere.
+//!
+//! What a job runs for was written down when it was placed. Why it waits is found by
+//! trying: a copy of the scheduler is asked to start it and says what is in the way. When
+//! it will start is found by letting a copy live on, where nobody else comes and
+//! everybody ends as promised, or as they tend to; and what would help, by doing the
+//! same with a changed job. So no answer can differ from what the scheduler would do.
+//!
+//! An explanation costs some copies of the scheduler, milliseconds each; it is for
+//! people and not for every event.
+
+use alloc::vec::Vec;
+
+use alloc::collections::BTreeSet;
+
+use machine::Machine;
+use telemetry::Reason;
+use wire::{Instant, Nanos};
+
+use crate::ledger::{Models, WHOLE};
+
+use super::evidence::{Evidence, Funnel, Test};
+use super::job::{Job, Spread};
+use super::queue::Waiting;
+use super::{Effect, Input, Obstacle, Outlook, SiteScheduler, Task, order};
+
+/// Jobs ahead that are named; the others are counted.
+pub const AHEAD_MAX: usize = 8;
+/// A prediction looks this many ends ahead and no further.
+pub const ENDS_MAX: usize = 5_000;
+
+/// What can be said of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Explanation {
+    /// The scheduler holds no such job: it never came, or it is gone. What became
+    /// of it is in the history.
+    Unknown,
+    /// It waits.
+    Pending(Pending),
+    /// It runs.
+    Running(Running),
+}
+
+/// Why a job waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    /// Which.
+    pub job: Job,
+    /// When it came.
+    pub since: Instant,
+    /// How often it was preempted.
+    pub preempted: u8,
+    /// The one reason that stands above the others.
+    pub reason: Reason,
+    /// What was found, and what it was held against, in the unit of the reason.
+    pub found: f64,
+    /// See `found`.
+    pub bound: f64,
+    /// Which of the nodes could take one of its tasks now, and what the others fell to.
+    pub funnel: Funnel,
+    /// How many of its tasks the site could take now, wherever they would stand and
+    /// whatever their heat.
+    pub tasks_that_fit: u64,
+    /// GPU that is free on nodes that are on and of its models, in thousandths.
+    pub gpu_milli_free: u64,
+    /// Who stands before it.
+    pub ahead: Ahead,
+    /// When it starts as things are.
+    pub start: Prediction,
+    /// What would start it sooner, the cheapest first.
+    pub changes: Vec<Alternative>,
+}
+
+/// Jobs that wait and stand before another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// How many.
+    pub jobs: u64,
+    /// GPU they ask for, in thousandths.
+    pub gpu_milli: u64,
+    /// The first of them, at most [`AHEAD_MAX`].
+    pub first: Vec<u64>,
+}
+
+/// When a job starts if nobody else comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prediction {
+    /// If those who run end as the tenant's jobs tended to, against what they promised;
+    /// none if that cannot be said.
+    pub likely: Option<Instant>,
+    /// If they all take the time they promised; none if one it needs promised nothing.
+    pub latest: Option<Instant>,
+}
+
+/// A change to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This many GPUs per task.
+    Gpus(u8),
+    /// This share of a GPU, in thousandths.
+    Share(u16),
+    /// This many tasks.
+    Tasks(u16),
+    /// Any GPU model.
+    AnyModel,
+    /// This much CPU per task, in thousandths.
+    Cpu(u32),
+    /// This much memory per task, in MiB.
+    Memory(u32),
+    /// Wider apart.
+    Spread(Spread),
+    /// A shorter promised run time.
+    Limit(Nanos),
+}
+
+/// A change, and when the job would start with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alternative {
+    /// What to change.
+    pub change: Change,
+    /// When it would start.
+    pub start: Prediction,
+}
+
+/// Why a job runs where it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// Which.
+    pub job: Job,
+    /// When it came.
+    pub arrived: Instant,
+    /// When it last started.
+    pub started: Instant,
+    /// When it will have run for as long as it promised.
+    pub promised_end: Option<Instant>,
+    /// How often it was preempted before.
+    pub preempted: u8,
+    /// Where.
+    pub tasks: Vec<Task>,
+    /// What was considered when it was placed.
+    pub evidence: Evidence,
+}
+
+/// How a look ahead lets jobs end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    Promised,
+    Likely,
+}
+
+impl Change {
+    /// The job with this change.
+    const fn apply(self, mut job: Job) -> Job {
+        match self {
+            // One of several that were taken whole is taken whole as well.
+            Self::Gpus(gpus) => (job.demand.gpus, job.demand.gpu_milli) = (gpus, WHOLE),
+            Self::Share(share) => job.demand.gpu_milli = share,
+            Self::Tasks(tasks) => job.tasks = tasks,
+            Self::AnyModel => job.demand.models = Models::ANY,
+            Self::Cpu(cpu) => job.demand.cpu_milli = cpu,
+            Self::Memory(memory) => job.demand.memory_mib = memory,
+            Self::Spread(spread) => job.spread = spread,
+            Self::Limit(limit) => job.limit = Some(limit),
+        }
+        job
+    }
+
+    /// How much it gives up: the part of its GPUs first, then of the other things.
+    fn price(self, job: &Job) -> (f64, f64) {
+        let part = |left: f64, of: f64| 1.0 - left / of.max(f64::MIN_POSITIVE);
+        let demand = &job.demand;
+        match self {
+            Self::Gpus(n) => (part(n.into(), demand.gpus.into()), 0.0),
+            Self::Share(n) => (part(n.into(), demand.gpu_milli.into()), 0.0),
+            Self::Tasks(n) => (part(n.into(), job.tasks.into()), 0.0),
+            Self::AnyModel | Self::Spread(_) => (0.0, 0.0),
+            Self::Cpu(n) => (0.0, part(n.into(), demand.cpu_milli.into())),
+            Self::Memory(n) => (0.0, part(n.into(), demand.memory_mib.into())),
+            Self::Limit(n) => {
+                let promised = job.limit.map_or(f64::INFINITY, |l| l.as_secs_f64());
+                (0.0, part(n.as_secs_f64(), promised))
+            }
+        }
+    }
+}
+
+impl Prediction {
+    /// What it is compared by: what is certain first.
+    fn rank(&self) -> (Instant, Instant) {
+        let never = Instant(u64::MAX);
+        (self.latest.unwrap_or(never), self.likely.unwrap_or(never))
+    }
+}
+
+impl SiteScheduler {
+    /// Why a job is where it is.
+    //= requirements S7
+    #[must_use]
+    pub fn explain(&self, job: u64, now: Instant) -> Explanation {
+        if let Some(running) = self.running.get(&job) {
+            return Explanation::Running(Running {
+                job: running.job,
+                arrived: running.arrived,
+                started: running.started,
+                promised_end: running.promised,
+                preempted: running.preempted,
+                tasks: running.tasks.clone(),
+                evidence: (*running.evidence).clone(),
+            });
+        }
+        match self.queue.get(job) {
+            Some(waiting) => Explanation::Pending(self.pending(waiting, now)),
+            None => Explanation::Unknown,
+        }
+    }
+
+    fn pending(&self, waiting: &Waiting, now: Instant) -> Pending {
+        let job = waiting.job;
+        let mut asked = self.clone();
+        let held = asked.admit(now, job.id, &mut |_| {});
+        let obstacle = match held {
+            Err((obstacle, _)) => self.whose_turn(&job, obstacle, now),
+            // It starts with the next thing that happens.
+            Ok(()) => Obstacle::general(Reason::BestScore, (0.0, 0.0)),
+        };
+        let mut ahead = self.clone();
+        let head = self.head(now).filter(|&head| head != job.id);
+        let reservation = head.and_then(|head| {
+            ahead.look_ahead(now, head);
+            ahead.reservation_for(now, &job, head)
+        });
+        let reserved_at = reservation.map(|kept| kept.at);
+        let tally = self.queue.tally(&job);
+        let funnel = self.view(reservation).funnel_of(&job, tally);
+        let copies = (0..funnel.nodes).map(|n| u64::from(self.ledger.copies(n, &job.demand)));
+        let start = self.predict(now, &job);
+        Pending {
+            job,
+            since: waiting.arrived,
+            preempted: waiting.preempted,
+            reason: obstacle.reason,
+            found: obstacle.found,
+            bound: obstacle.bound,
+            funnel,
+            tasks_that_fit: copies.sum(),
+            gpu_milli_free: order::free_gpu(&self.ledger, &job),
+            ahead: self.ahead_of(waiting),
+            start,
+            changes: self.changes(now, &job, &funnel, start, reserved_at),
+        }
+    }
+
+    /// Who goes first if it is a matter of turns, and by which right.
+    fn whose_turn(&self, job: &Job, obstacle: Obstacle, now: Instant) -> Obstacle {
+        let head = self.head(now).and_then(|head| self.queue.get(head));
+        match head {
+            Some(Waiting { job: head, .. }) if obstacle.reason == Reason::NotItsTurn => {
+                if head.priority > job.priority {
+                    let both = (job.priority.into(), head.priority.into());
+                    Obstacle::general(Reason::Priority, both)
+                } else if head.tenant != job.tenant {
+                    let shares = (self.share(job.tenant), self.share(head.tenant));
+                    Obstacle::general(Reason::FairShare, shares)
+                } else {
+                    obstacle
+                }
+            }
+            _ => obstacle,
+        }
+    }
+
+    fn ahead_of(&self, waiting: &Waiting) -> Ahead {
+        let own = self.rank(waiting);
+        let mut ahead = Ahead::default();
+        let mut first = BTreeSet::new();
+        for other in self.queue.jobs() {
+            let rank = self.rank(other);
+            if rank >= own || self.accounts.admits(&other.job).is_err() {
+                continue;
+            }
+            ahead.jobs += 1;
+            ahead.gpu_milli += other.job.total().gpu_milli;
+            first.insert((rank, other.job.id));
+            if first.len() > AHEAD_MAX {
+                first.pop_last();
+            }
+        }
+        ahead.first = first.into_iter().map(|(_, id)| id).collect();
+        ahead
+    }
+
+    /// When a waiting job starts if nobody else comes.
+    fn predict(&self, now: Instant, job: &Job) -> Prediction {
+        Prediction {
+            likely: self.live_on(now, job, Ends::Likely),
+            latest: self.live_on(now, job, Ends::Promised),
+        }
+    }
+
+    /// Lets a copy live on until the job starts, as it is here or was changed.
+    fn live_on(&self, now: Instant, job: &Job, ends: Ends) -> Option<Instant> {
+        let mut future = self.clone();
+        if let Some(was) = future.queue.remove(job.id) {
+            future.enqueue(Waiting { job: *job, ..was });
+            // The head may have been this job as it was.
+            future.outlook = Outlook::Stale;
+            if future.admit(now, job.id, &mut |_| {}).is_ok() {
+                return Some(now);
+            }
+        }
+        let end = |running: &super::Running| self.end_of(running, now, ends);
+        let running = future.running.values();
+        let mut due: BTreeSet<(Instant, u64)> =
+            running.filter_map(|r| Some((end(r)?, r.job.id))).collect();
+        for _ in 0..ENDS_MAX {
+            let (at, id) = due.pop_first()?;
+            if future.running.get(&id).and_then(end) != Some(at) {
+                // It was preempted and perhaps started again.
+                continue;
+            }
+            let mut started = Vec::new();
+            future.handle(at, Input::Finished { job: id }, &mut |effect| {
+                if let Effect::Start { job, .. } = effect {
+                    started.push(job);
+                }
+            });
+            if started.contains(&job.id) {
+                return Some(at);
+            }
+            let new = started.iter().filter_map(|id| future.running.get(id));
+            due.extend(new.filter_map(|r| Some((end(r)?, r.job.id))));
+        }
+        None
+    }
+
+    fn end_of(&self, running: &super::Running, now: Instant, ends: Ends) -> Option<Instant> {
+        let promised = running.promised?;
+        if promised <= now {
+            // Beyond its promise: as long again.
+            return Some(now + now.since(running.started));
+        }
+        if ends == Ends::Promised {
+            return Some(promised);
+        }
+        let limit = promised.since(running.started).as_secs_f64();
+        let elapsed = now.since(running.started).as_secs_f64() / limit;
+        let likely = limit * self.habits.likely(running.job.tenant, elapsed);
+        let end = running.started + Nanos((likely * 1e9) as u64);
+        Some(end.max(now).min(promised))
+    }
+
+    fn starts_now(&self, now: Instant, job: &Job) -> bool {
+        let mut asked = self.clone();
+        let Some(was) = asked.queue.remove(job.id) else {
+            return false;
+        };
+        asked.enqueue(Waiting { job: *job, ..was });
+        asked.outlook = Outlook::Stale;
+        asked.admit(now, job.id, &mut |_| {}).is_ok()
+    }
+
+    /// Changes that start the job sooner than it would.
+    fn changes(
+        &self,
+        now: Instant,
+        job: &Job,
+        funnel: &Funnel,
+        as_it_is: Prediction,
+        reserved_at: Option<Instant>,
+    ) -> Vec<Alternative> {
+        let demand = &job.demand;
+        let mut worth = Vec::new();
+        if let Some(at) = reserved_at
+            && at > now
+            && self.limit(job).is_none_or(|limit| limit > at.since(now))
+        {
+            worth.push(Change::Limit(at.since(now)));
+        }
+        let wider = Spread::ALL
+            .into_iter()
+            .filter(|s| *s > job.spread && job.tasks > 1);
+        worth.extend(wider.map(Change::Spread));
+        if demand.models != Models::ANY && demand.gpus > 0 {
+            worth.push(Change::AnyModel);
+        }
+        if funnel.fell[Test::Cpu as usize] > 0 {
+            let fits = |cpu| self.starts_now(now, &Change::Cpu(cpu).apply(*job));
+            worth.push(Change::Cpu(most(demand.cpu_milli, fits)));
+        }
+        if funnel.fell[Test::Memory as usize] > 0 {
+            let fits = |memory| self.starts_now(now, &Change::Memory(memory).apply(*job));
+            worth.push(Change::Memory(most(demand.memory_mib, fits)));
+        }
+        if demand.gpus > 1 {
+            let fits = |gpus| self.starts_now(now, &Change::Gpus(gpus as u8).apply(*job));
+            worth.push(Change::Gpus(most(demand.gpus.into(), fits) as u8));
+        }
+        if demand.gpus == 1 && demand.gpu_milli > 1 {
+            let fits = |share| self.starts_now(now, &Change::Share(share as u16).apply(*job));
+            worth.push(Change::Share(most(demand.gpu_milli.into(), fits) as u16));
+        }
+        if job.tasks > 1 {
+            let fits = |tasks| self.starts_now(now, &Change::Tasks(tasks as u16).apply(*job));
+            worth.push(Change::Tasks(most(job.tasks.into(), fits) as u16));
+        }
+        let better = worth.into_iter().filter_map(|change| {
+            let changed = change.apply(*job);
+            if self.never(&changed).is_some() {
+                return None;
+            }
+            let start = self.predict(now, &changed);
+            (start.rank() < as_it_is.rank()).then_some(Alternative { change, start })
+        });
+        let mut better: Vec<Alternative> = better.collect();
+        better.sort_by(|a, b| {
+            let (a, b) = (a.change.price(job), b.change.price(job));
+            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
+        });
+        better
+    }
+}
+
+/// The most below `asked`, and at least 1, with which it works, if less always works
+/// better; half of it if nothing does.
+fn most(asked: u32, works: impl Fn(u32) -> bool) -> u32 {
+    if !works(1) {
+        return (asked / 2).max(1);
+    }
+    let (mut yes, mut no) = (1, asked.max(2));
+    while no - yes > (asked / 64).max(1) {
+        let mid = yes + (no - yes) / 2;
+        if works(mid) {
+            yes = mid;
+        } else {
+            no = mid;
+        }
+    }
+    yes
+}

@@ -1,0 +1,331 @@
+//! How do others write work down?
+//!
+//! The Standard Workload Format, version 2.2 (Feitelson; Chapin et al., *Benchmarks and
+//! Standards for the Evaluation of Parallel Job Schedulers*, JSSPP '99), in which the
+//! Parallel Workloads Archive keeps the logs of 40 machines: a line of 18 numbers for
+//! each job, −1 for what is not known, comments after `;`, the first of them a header of
+//! `; Key: value` lines. What is read here is written here: [`Log::parse`] and its `Display`
+//! are each other's inverse.
+//!
+//! # What is read into it
+//!
+//! * A processor is a GPU with its share of CPU and memory ([`Source`]): the format knows
+//!   one kind of processor, and what runs out at a GPU site is GPUs.
+//! * The user's group is the tenant, or the universe's name for the list if that is unknown.
+//! * Queue 0 is interactive, as the standard suggests: latency-sensitive. All else is best
+//!   effort.
+//! * Requested processors and time count before used ones. A job without either processors
+//!   or run time, cancelled before it began, is left out and counted.
+//! * Waiting time, status and dependencies tell how the log's scheduler fared, and
+//!   are not replayed: ours has to fare by itself.
+
+use std::fmt;
+use std::io::BufRead;
+use std::path::Path;
+
+use scheduler::site::Quality;
+
+use scheduler::ledger::WHOLE;
+use wire::{Instant, Nanos};
+
+use super::jobs::{Listed, Source, gang, whole_gpus};
+use super::outcome::{Fate, JobRecord};
+use super::trace::{SECONDS_MAX, TraceError, unreadable_text};
+
+/// The fields of a line, in their order, as errors call them.
+pub const FIELDS: [&str; 18] = [
+    "job number",
+    "submit time",
+    "wait time",
+    "run time",
+    "allocated processors",
+    "average CPU time",
+    "used memory",
+    "requested processors",
+    "requested time",
+    "requested memory",
+    "status",
+    "user",
+    "group",
+    "executable",
+    "queue",
+    "partition",
+    "preceding job",
+    "think time",
+];
+
+/// Which field is what.
+pub mod field {
+    #![expect(missing_docs, reason = "the names are those of the standard")]
+    pub const JOB: usize = 0;
+    pub const SUBMITTED: usize = 1;
+    pub const WAITED: usize = 2;
+    pub const RAN: usize = 3;
+    pub const PROCESSORS: usize = 4;
+    pub const PROCESSORS_REQUESTED: usize = 7;
+    pub const TIME_REQUESTED: usize = 8;
+    pub const MEMORY_REQUESTED: usize = 9;
+    pub const STATUS: usize = 10;
+    pub const USER: usize = 11;
+    pub const GROUP: usize = 12;
+    pub const QUEUE: usize = 14;
+}
+
+/// A log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Log {
+    /// `; Key: value`, in order. Comments of another shape are not kept.
+    pub header: Vec<(String, String)>,
+    /// A line each, −1 for what is not known.
+    pub jobs: Vec<[f64; 18]>,
+}
+
+/// The most a field can be.
+const fn most(field: usize) -> f64 {
+    match field {
+        field::SUBMITTED | field::WAITED | field::RAN | field::TIME_REQUESTED => SECONDS_MAX as f64,
+        field::PROCESSORS | field::PROCESSORS_REQUESTED => u16::MAX as f64,
+        // Where whole numbers end in binary fractions.
+        _ => 9_007_199_254_740_992.0,
+    }
+}
+
+impl Log {
+    /// Reads a log; `file` is for errors.
+    ///
+    /// # Errors
+    /// The first line that is not 18 numbers.
+    pub fn parse(mut from: impl BufRead, file: &Path) -> Result<Self, TraceError> {
+        let mut log = Self::default();
+        let (mut bytes, mut number) = (Vec::new(), 0);
+        loop {
+            number += 1;
+            bytes.clear();
+            let read = from.read_until(b'\n', &mut bytes);
+            let read = read.map_err(|e| unreadable_text(file, number, &e))?;
+            if read == 0 {
+                return Ok(log);
+            }
+            let line = std::str::from_utf8(&bytes).map_err(|e| TraceError::Text {
+                file: file.to_owned(),
+                line: number,
+                found: e.to_string(),
+                expected: "text in UTF-8",
+            })?;
+            let line = line.trim();
+            if let Some(comment) = line.strip_prefix(';') {
+                if let Some((key, value)) = comment.split_once(':') {
+                    log.header
+                        .push((key.trim().to_owned(), value.trim().to_owned()));
+                }
+            } else if !line.is_empty() {
+                log.jobs.push(fields(line, file, number)?);
+            }
+        }
+    }
+}
+
+fn fields(line: &str, file: &Path, number: u64) -> Result<[f64; 18], TraceError> {
+    let words = line.split_whitespace();
+    let mut job = [-1.0; 18];
+    let found = words.clone().count();
+    if found != FIELDS.len() {
+        return Err(TraceError::Truncated {
+            file: file.to_owned(),
+            line: number,
+            found,
+            expected: FIELDS.len(),
+        });
+    }
+    for (i, (word, value)) in words.zip(&mut job).enumerate() {
+        let read = word.parse::<f64>().ok();
+        *value = read
+            .filter(|x| (-1.0..=most(i)).contains(x))
+            .ok_or_else(|| TraceError::Value {
+                file: file.to_owned(),
+                line: number,
+                column: FIELDS[i],
+                found: word.to_owned(),
+                expected: format!("a number up to {}, −1 for what is not known", most(i)),
+            })?;
+    }
+    Ok(job)
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, value) in &self.header {
+            writeln!(f, "; {key}: {value}")?;
+        }
+        for job in &self.jobs {
+            for (i, value) in job.iter().enumerate() {
+                let space = if i == 0 { "" } else { " " };
+                write!(f, "{space}{value}")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn read(
+    from: impl BufRead,
+    file: &Path,
+    source: &Source,
+) -> Result<Vec<Listed>, TraceError> {
+    let log = Log::parse(from, file)?;
+    let mut jobs = Vec::with_capacity(log.jobs.len());
+    for job in &log.jobs {
+        let first = |a: usize, b: usize| if job[a] > 0.0 { job[a] } else { job[b] };
+        let processors = first(field::PROCESSORS_REQUESTED, field::PROCESSORS);
+        let (ran, requested) = (job[field::RAN], job[field::TIME_REQUESTED]);
+        let submitted = job[field::SUBMITTED].max(0.0);
+        let is_work = processors >= 1.0 && ran > 0.0;
+        let (tasks, each) = if is_work {
+            gang(processors as u16)
+        } else {
+            (0, 0)
+        };
+        let mut demand = whole_gpus(each, source);
+        if job[field::MEMORY_REQUESTED] > 0.0 {
+            // Kilobytes per processor.
+            let mib = job[field::MEMORY_REQUESTED] / 1024.0 * f64::from(each);
+            demand.memory_mib = mib.min(f64::from(u32::MAX)) as u32;
+        }
+        let group = job[field::GROUP];
+        jobs.push(Listed {
+            name: format!("{}", job[field::JOB]).into(),
+            arrives: submitted,
+            runs: Some(ran.max(0.0)),
+            limit: (requested > 0.0).then_some(requested),
+            tenant: (group >= 0.0).then(|| format!("group {group}").into()),
+            priority: 0,
+            quality: if job[field::QUEUE] == 0.0 {
+                Quality::LatencySensitive
+            } else {
+                Quality::BestEffort
+            },
+            tasks,
+            demand,
+        });
+    }
+    Ok(jobs)
+}
+
+/// A job as it ran, for a log: times in seconds to the millisecond, a processor for each
+/// GPU or part of one, status 1 if it finished, 5 if it never will, and 0 if it was ended or had
+/// not ended.
+#[must_use]
+pub fn line(record: &JobRecord<'_>) -> [f64; 18] {
+    let job = record.job;
+    let seconds = |span: Nanos| (span.as_secs_f64() * 1e3).round() / 1e3;
+    let mut line = [-1.0; 18];
+    let gpus = job.gpu_milli().div_ceil(u64::from(WHOLE));
+    line[field::JOB] = record.id as f64 + 1.0;
+    line[field::SUBMITTED] = seconds(job.arrives.since(Instant::EPOCH));
+    if let Some(started) = record.started {
+        line[field::WAITED] = seconds(started.since(job.arrives));
+        line[field::PROCESSORS] = gpus as f64;
+        if let Some(ended) = record.ended {
+            line[field::RAN] = seconds(ended.since(started));
+        }
+    }
+    line[field::PROCESSORS_REQUESTED] = gpus as f64;
+    line[field::TIME_REQUESTED] = job.limit.map_or(-1.0, seconds);
+    if gpus > 0 {
+        let mib = f64::from(job.demand.memory_mib) * f64::from(job.tasks) / gpus as f64;
+        line[field::MEMORY_REQUESTED] = (mib * 1024.0).round();
+    }
+    line[field::STATUS] = match record.fate {
+        Fate::Finished => 1.0,
+        Fate::Refused | Fate::Lost => 5.0,
+        Fate::AtLimit | Fate::Running | Fate::Waiting => 0.0,
+    };
+    line[field::GROUP] = f64::from(job.tenant);
+    line[field::QUEUE] = f64::from(u8::from(job.quality == Quality::BestEffort));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::jobs::Jobs;
+    use crate::site::jobs::tests::source;
+    use proptest::prelude::*;
+
+    const LOG: &str = "; Version: 2.2\n; UnixStartTime: 807926400\n;\n; a remark\n\
+        1 0 10 3600 16 -1 -1 -1 7200 -1 1 3 2 -1 1 -1 -1 -1\n\
+        2 60 -1 -1 -1 -1 -1 4 600 -1 5 3 2 -1 1 -1 -1 -1\n\
+        3 90 0 30.5 2 -1 -1 4 60 2048 1 4 -1 -1 0 -1 -1 -1\n";
+
+    //= requirements W3
+    #[test]
+    fn requests_count_before_use_and_what_never_ran_is_left_out() {
+        let jobs = Jobs::parse(LOG.as_bytes(), Path::new("x.swf"), &source(), &[]).unwrap();
+        assert_eq!((jobs.jobs.len(), jobs.left_out), (2, 1));
+        let [gang, small] = &jobs.jobs[..] else {
+            panic!("{jobs:?}")
+        };
+        assert_eq!((gang.tasks, gang.demand.gpus), (2, 8));
+        assert_eq!(gang.limit, Some(Nanos::HOUR * 2));
+        assert_eq!(
+            (small.tasks, small.demand.gpus, small.demand.memory_mib),
+            (1, 4, 8)
+        );
+        assert_eq!(small.arrives, Instant::EPOCH + Nanos::from_secs(90));
+        assert_eq!(small.quality, Quality::LatencySensitive);
+        assert_eq!(jobs.tenants, ["group 2", "test"]);
+    }
+
+    #[test]
+    fn packed_logs_are_read_like_plain_ones() {
+        use std::io::Write as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("log.swf.gz");
+        let to = std::fs::File::create(&file).unwrap();
+        let mut gz = flate2::write::GzEncoder::new(to, flate2::Compression::fast());
+        gz.write_all(LOG.as_bytes()).unwrap();
+        gz.finish().unwrap();
+        let packed = Source {
+            path: file.clone(),
+            ..source()
+        };
+        let read = Jobs::read(Path::new(""), &[packed], &[]).unwrap();
+        let plain = Jobs::parse(LOG.as_bytes(), Path::new("x.swf"), &source(), &[]).unwrap();
+        assert_eq!(read, plain);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_line_and_what_was_expected() {
+        for (line, message) in [
+            (
+                "1 2 3",
+                "x.swf:2: found 3 values; expected 18, one per column",
+            ),
+            (
+                "1 0 10 soon 16 -1 -1 -1 7200 -1 1 3 2 -1 1 -1 -1 -1",
+                "x.swf:2: run time: found \"soon\"; expected a number up to 946080000, −1 for what is not known",
+            ),
+            (
+                "1 0 10 -7 16 -1 -1 -1 7200 -1 1 3 2 -1 1 -1 -1 -1",
+                "x.swf:2: run time: found \"-7\"; expected a number up to 946080000, −1 for what is not known",
+            ),
+        ] {
+            let text = format!("; Version: 2.2\n{line}\n");
+            let error = Log::parse(text.as_bytes(), Path::new("x.swf")).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(
+            header in prop::collection::vec(("[A-Za-z]{1,10}", "[ -~&&[^ ]]{1,20}"), 0..5),
+            jobs in prop::collection::vec(prop::array::uniform18(prop_oneof![Just(-1.0), (0_u32..1 << 16).prop_map(f64::from), 0.0..6e4]), 0..20),
+        ) {
+            let log = Log { header, jobs };
+            let read = Log::parse(log.to_string().as_bytes(), Path::new("x.swf")).unwrap();
+            prop_assert_eq!(read, log);
+        }
+    }
+}
