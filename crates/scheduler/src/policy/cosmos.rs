@@ -665,6 +665,8 @@ mod tests {
             gpus,
             model,
             coolant: 0,
+            rack: 0,
+            row: 0,
             idle_watts: 0.0,
             gpu_watts: 0.0,
             cpu_watts: 0.0,

@@ -39,8 +39,10 @@ impl Cluster {
                 gpus: node.gpus,
                 // Nobody asks a node without GPUs for their model.
                 model: node.model.unwrap_or(0),
-                // Heat is no part of the experiment.
+                // Neither heat nor distance is part of the experiment.
                 coolant: 0,
+                rack: 0,
+                row: 0,
                 idle_watts: 0.0,
                 gpu_watts: 0.0,
                 cpu_watts: 0.0,

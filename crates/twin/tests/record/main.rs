@@ -355,6 +355,7 @@ fn pages(title: &str) -> Vec<String> {
         intent: title.to_owned(),
         command: title.to_owned(),
         runs: vec![(title.to_owned(), &summary, &series)],
+        curves: Vec::new(),
     };
     let sweep = Sweep {
         universe: title.to_owned(),
