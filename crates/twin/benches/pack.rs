@@ -30,11 +30,13 @@ struct Options {
     trace: PathBuf,
     /// Where the page goes; none prints it alone.
     page: Option<PathBuf>,
+    /// Moves for each hundred arrivals that `cosmos` may make.
+    migrate: u32,
     /// Only this list and policy, in this process.
     only: Option<(String, Policy)>,
 }
 
-const USAGE: &str = "usage: pack [--trace DIR] [--page FILE|-]";
+const USAGE: &str = "usage: pack [--trace DIR] [--migrate N] [--page FILE|-]";
 
 fn main() -> ExitCode {
     let options = match options() {
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
         }
     };
     if let Some((list, policy)) = &options.only {
-        println!("{}", experiments(&options.trace, list, *policy));
+        println!("{}", experiments(&options, list, *policy));
         return ExitCode::SUCCESS;
     }
     if !options.trace.is_dir() {
@@ -78,6 +80,7 @@ fn options() -> Result<Options, String> {
     let mut options = Options {
         trace: root.join("../shared/data/openb"),
         page: Some(root.join("docs/bench/pack.md")),
+        migrate: 0,
         only: None,
     };
     let mut words = env::args().skip(1);
@@ -86,6 +89,12 @@ fn options() -> Result<Options, String> {
         match word.as_str() {
             "--trace" => options.trace = value().into(),
             "--page" => options.page = Some(value()).filter(|path| path != "-").map(PathBuf::from),
+            "--migrate" => {
+                let value = value();
+                let number = value.parse();
+                options.migrate =
+                    number.map_err(|_| format!("--migrate {value:?}: a number is expected"))?;
+            }
             "--only" => {
                 let (list, policy) = (value(), value());
                 let policy = policy.parse();
@@ -104,6 +113,7 @@ fn in_a_process(options: &Options, list: &str, policy: Policy) -> Value {
     let mut command = Command::new(env::current_exe().expect("this program has a path"));
     command.arg("--trace").arg(&options.trace);
     command.args(["--only", list, policy.name()]);
+    command.args(["--migrate", &options.migrate.to_string()]);
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.expect("this program can be started again");
     assert!(output.status.success(), "{list} {policy}");
@@ -115,9 +125,9 @@ fn in_a_process(options: &Options, list: &str, policy: Policy) -> Value {
     clippy::disallowed_methods,
     reason = "how long a decision takes is a question for the wall clock"
 )]
-fn experiments(folder: &Path, list: &str, policy: Policy) -> Value {
+fn experiments(options: &Options, list: &str, policy: Policy) -> Value {
     let pods = format!("openb_pod_list_{list}.csv");
-    let trace = Trace::read(folder, NODES, &pods).unwrap_or_else(|e| panic!("{e}"));
+    let trace = Trace::read(&options.trace, NODES, &pods).unwrap_or_else(|e| panic!("{e}"));
     let cluster = Cluster::new(&trace, NODES.as_ref(), pods.as_ref());
     let cluster = cluster.unwrap_or_else(|e| panic!("{e}"));
     let mut points = Vec::new();
@@ -132,6 +142,11 @@ fn experiments(folder: &Path, list: &str, policy: Policy) -> Value {
             preference: &draw.preference,
             policy,
             seed,
+            migrate: if policy == Policy::Cosmos {
+                options.migrate
+            } else {
+                0
+            },
         };
         let began = Instant::now();
         let outcome = experiment.run(|| began.elapsed());
@@ -191,16 +206,20 @@ fn page(options: &Options, rows: &[Row<'_>]) -> String {
     let table = fs::read_to_string(&table).unwrap_or_else(|e| panic!("{}: {e}", table.display()));
     let mut page = format!(
         "# Packing\n\n\
-         `cargo bench -p twin --bench pack -- --trace DIR`\n\n\
+         `cargo bench -p twin --bench pack -- --trace DIR{}`\n\n\
          {}.\n\n\
          The experiment of Weng et al., *Beware of Fragmentation* (ATC 2023), on the lists of the openb trace: 1,213 nodes \
          with 6,212 GPUs, means of the seeds {} to {}. *Allocated* is in percent of the cluster's GPU, when work worth 100 % \
          and 130 % of it has arrived; *fragmented* in percent of what is idle, at 100 %. Differences are ours less the \
-         published mean, which for `cosmos` is that of FGD. *Seconds* are wall and processor time of one experiment, its draw and its report included; *p50* and \
+         published mean, which for `cosmos` is that of FGD; with `--migrate N`, `cosmos` alone may move N placed pods for each hundred arrivals. *Seconds* are wall and processor time of one experiment, its draw and its report included; *p50* and \
          *p99* the time of a decision, the worst of the ten seeds; *RSS* the most memory a process held that ran all ten, \
          lists included.\n\n\
          | list | policy | at 100 % | published | difference | at 130 % | published | difference | fragmented | difference | wall s | longest | CPU s | p50 µs | p99 µs | RSS MB |\n\
          |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+        match options.migrate {
+            0 => String::new(),
+            moves => format!(" --migrate {moves}"),
+        },
         host::machine(),
         SEEDS.start(),
         SEEDS.end(),

@@ -64,8 +64,7 @@ fn a_curve_by_hand() {
         points(Policy::BestFit),
         ((0.0, 0.0), (25.0, 6.67), (100.0, 0.0), 5, 0)
     );
-    // Half of what is left of each other node when halves lie on both: the pair is
-    // dropped, whatever the draw.
+    // Five halves lie on both nodes, and the pair finds no two untouched GPUs together.
     let spread = Draw {
         order: Order(vec![0, 0, 0, 0, 0, 4]),
         preference: vec![0, 1],

@@ -230,8 +230,7 @@ impl Experiment<'_> {
             arrived += u64::from(demand.gpu_total());
             let before = clock();
             let choice = ranking.choose(&ledger, demand);
-            decisions.push(clock().saturating_sub(before));
-            let work = decisions.len() as u64 - 1;
+            let work = decisions.len() as u64;
             credit += self.migrate;
             match choice {
                 Some(Choice { node, gpus, .. }) => {
@@ -264,6 +263,7 @@ impl Experiment<'_> {
                 }
                 None => dropped += 1,
             }
+            decisions.push(clock().saturating_sub(before));
             fragmentation.refresh(&ledger, typical);
             pencil.arrival(
                 percent(arrived),
