@@ -1086,8 +1086,10 @@ impl<'a> World<'a> {
             gpu += u64::from(claim.gpus.count_ones()) * u64::from(claim.share);
         }
         let habit = usize::from(self.load.jobs.jobs[job as usize].habit);
-        let slower = f64::from(self.places[job as usize].network) * f64::from(self.io[habit].1);
-        let clock = ((clock * slower / f64::from(FULL)) as u32).clamp(1, FULL);
+        let network = f64::from(self.places[job as usize].network);
+        // Who computes more slowly also asks for less: the slower of both counts.
+        let clock = ((clock * network) as u32).min(self.io[habit].1);
+        let clock = clock.clamp(1, FULL);
         self.work.set_clock(now, job, clock);
         self.integrate(now);
         let rate = gpu * u64::from(clock);
@@ -1236,6 +1238,10 @@ impl<'a> World<'a> {
                 shared.count(),
             );
         }
+        picture.queued = u32::try_from(self.scheduler.waiting()).unwrap_or(u32::MAX);
+        let longest = self.unstarted.first();
+        let longest = longest.map(|&job| now.since(self.load.jobs.jobs[job as usize].arrives));
+        picture.waited = longest.map_or(0.0, |waited| waited.as_secs_f64() as f32);
         let gpus: u64 = self.floor.nodes.iter().map(|n| u64::from(n.gpus)).sum();
         let whole = gpus as f64 * f64::from(FULL);
         for book in &mut self.outcome.tenants {
