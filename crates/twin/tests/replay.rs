@@ -178,6 +178,11 @@ fn a_busy_day_with_gangs_tenants_quotas_and_faults_is_the_same_day_again() {
     assert!(film.pictures().len() > 100 && film.tenants().len() == 3);
     let shares = film.pictures().last().unwrap().shares.iter();
     assert!((0.5..=1.0).contains(&shares.sum::<f32>()));
+    assert!(
+        film.pictures()
+            .iter()
+            .any(|p| p.queued > 0 && p.waited > 0.0)
+    );
 }
 
 //= requirements H2

@@ -1114,8 +1114,10 @@ impl<'a> World<'a> {
             gpu += u64::from(claim.gpus.count_ones()) * u64::from(claim.share);
         }
         let habit = usize::from(self.load.jobs.jobs[job as usize].habit);
-        let slower = f64::from(self.places[job as usize].network) * f64::from(self.io[habit].1);
-        let clock = ((clock * slower / f64::from(FULL)) as u32).clamp(1, FULL);
+        let network = f64::from(self.places[job as usize].network);
+        // Who computes more slowly also asks for less: the slower of both counts.
+        let clock = ((clock * network) as u32).min(self.io[habit].1);
+        let clock = clock.clamp(1, FULL);
         self.work.set_clock(now, job, clock);
         self.integrate(now);
         let rate = gpu * u64::from(clock);
