@@ -4,10 +4,11 @@
 //! says what is wrong. What happens in a universe is the twin's affair.
 //!
 //! Tour: [`arguments`] what can be asked · [`universes`] which universes there
-//! are · [`run`] rehearsing them · [`progress`] how far it is · [`complaint`]
+//! are · [`run`] rehearsing them · [`compare`] runs over each other · [`progress`] how far it is · [`complaint`]
 //! how what is wrong is said.
 
 mod arguments;
+mod compare;
 mod complaint;
 mod progress;
 mod run;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
         Command::Twin(Rehearsal::Replay(asked)) => (asked.run.settled.json, run::replay(asked)),
         Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
+        Command::Twin(Rehearsal::Compare(asked)) => (asked.json, compare::compare(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),
     };
     done.unwrap_or_else(|error| {
