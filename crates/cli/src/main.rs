@@ -5,10 +5,11 @@
 //!
 //! Tour: [`arguments`] what can be asked · [`universes`] which universes there
 //! are · [`run`] rehearsing them · [`pack`] packing a list into a cluster · [`why`] asking
-//! what was rehearsed · [`progress`] how far it is · [`complaint`]
+//! what was rehearsed · [`compare`] runs over each other · [`progress`] how far it is · [`complaint`]
 //! how what is wrong is said.
 
 mod arguments;
+mod compare;
 mod complaint;
 mod pack;
 mod progress;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Twin(Rehearsal::Pack(asked)) => (asked.json, pack::pack(asked)),
         Command::Twin(Rehearsal::WhatIf(asked)) => (asked.json, why::whatif(asked)),
         Command::Why(asked) => (asked.json, why::why(asked)),
+        Command::Twin(Rehearsal::Compare(asked)) => (asked.json, compare::compare(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),
     };
     done.unwrap_or_else(|error| {

@@ -19,11 +19,12 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use telemetry::{Action, Reason};
 
 use super::cluster::{Cluster, Jobs, State, Why};
+use super::curve::Curve;
 use super::film::{self, Film};
 use super::series::{Layout, Map, Metric};
 use super::{Series, Summary};
@@ -57,37 +58,6 @@ pub struct Packing {
     pub command: String,
     /// A curve per policy, list and seed.
     pub curves: Vec<Curve>,
-}
-
-/// How one policy filled a cluster that begins empty and loses nothing (the experiment of
-/// Weng et al., USENIX ATC 2023, § 6): one result of `cosmos twin pack --json`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Curve {
-    /// The policy.
-    pub policy: String,
-    /// The list of pods.
-    pub pods: String,
-    /// The seed of the order they arrived in, if it was drawn from one.
-    #[serde(default)]
-    pub seed: Option<u64>,
-    /// Not measured here: a published result, which others are held against.
-    #[serde(default)]
-    pub published: bool,
-    /// A point per step of arrival.
-    #[serde(rename = "curve")]
-    pub points: Vec<CurvePoint>,
-}
-
-/// Where a curve is when so much has arrived.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct CurvePoint {
-    /// GPUs asked for so far, in percent of those there are.
-    pub arrived_percent: f64,
-    /// GPUs given, in percent of those there are.
-    pub allocated_percent: f64,
-    /// Of the GPUs not given, those no typical pod could use, in percent; `None` if nothing is idle.
-    #[serde(default)]
-    pub fragmented_of_idle_percent: Option<f64>,
 }
 
 /// One parameter through many runs of the thermal loop.

@@ -220,6 +220,22 @@ impl Sample {
     }
 }
 
+impl Sample {
+    /// Replaces one of its numbers.
+    pub const fn set(&mut self, metric: Metric, value: f32) {
+        *match metric {
+            Metric::KelvinMean => &mut self.kelvin_mean,
+            Metric::KelvinMax => &mut self.kelvin_max,
+            Metric::KelvinP99 => &mut self.kelvin_p99,
+            Metric::Load => &mut self.load,
+            Metric::Clock => &mut self.clock,
+            Metric::Utilisation => &mut self.utilisation,
+            Metric::Dark => &mut self.dark,
+            Metric::Waiting => &mut self.waiting,
+        } = value;
+    }
+}
+
 impl Default for Sample {
     fn default() -> Self {
         Self::UNKNOWN

@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, VecDeque};
 use telemetry::{Action, Reason};
 use twin::record::cluster::{Candidate, Change, Job, Jobs, Left, Moment, State, Step, Why};
 use twin::record::film::{Node, Still};
-use twin::record::report::{Curve, CurvePoint};
 use twin::record::series::Group;
 use twin::record::summary::{
     DecisionCount, Distance, Fault, Heat, Invariant, Kind, Quantiles, Replay, Site, Summary, Tenant,
 };
-use twin::record::{Cluster, Film, Sample, Series};
+use twin::record::{Cluster, Curve, CurvePoint, Film, Sample, Series};
 
 const ROWS: usize = 8;
 const RACKS: usize = 16;
