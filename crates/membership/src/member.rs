@@ -1,5 +1,6 @@
 //! One member: the protocol itself.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::hash::{Hash, Hasher};
 
@@ -304,7 +305,7 @@ impl Member {
             Kind::Ack => self.answered(now, from, number),
             Kind::ForwardedAck { target } => self.answered(now, target, number),
             Kind::Relaying { .. } => self.relay_heard(from, number),
-            Kind::Gossip if corrections == Updates::NONE => {}
+            Kind::Gossip if corrections.is_empty() => {}
             Kind::Gossip => self.send(from, Kind::Gossip, 0, corrections, NOTHING, out),
         }
     }
@@ -718,11 +719,11 @@ impl Member {
             });
             let around = self.neighbours();
             for peer in around {
-                self.send(peer, Kind::Gossip, 0, farewell, NOTHING, out);
+                self.send(peer, Kind::Gossip, 0, farewell.clone(), NOTHING, out);
             }
             for _ in around {
                 if let Some(peer) = self.somebody(&around) {
-                    self.send(peer, Kind::Gossip, 0, farewell, NOTHING, out);
+                    self.send(peer, Kind::Gossip, 0, farewell.clone(), NOTHING, out);
                 }
             }
         }
@@ -787,9 +788,9 @@ impl Member {
         if self.roster.len() > 0 {
             self.fill(&mut seats, to, kind, differ);
         }
-        let in_doubt = kind == Kind::Ping && self.doubt && seats == Updates::NONE;
+        let in_doubt = kind == Kind::Ping && self.doubt && seats.is_empty();
         message.content = if in_doubt {
-            Content::Sections(self.roster.sections())
+            Content::Sections(Box::new(self.roster.sections()))
         } else {
             Content::Claims(seats)
         };
