@@ -393,7 +393,8 @@ impl Member {
                 claim,
             };
             self.adopt(now, update, why, out);
-        } else if claim.is_suspicion() && self.suspicions.confirm(peer, accuser, &self.config) {
+        } else if claim.is_suspicion() && self.suspicions.confirm(now, peer, accuser, &self.config)
+        {
             self.announce(now, peer);
         }
     }
@@ -407,7 +408,7 @@ impl Member {
         let suspected = self.roster.claim(peer).is_suspicion();
         self.roster.raise(peer, claim);
         if suspected {
-            self.suspicions.end(peer, &self.config);
+            self.suspicions.end(peer);
         }
         if claim.is_suspicion() {
             let mine_to_check = accuser != self.me && self.neighbours().contains(&peer);
@@ -520,7 +521,7 @@ impl Member {
             return;
         }
         self.health.worsen(1);
-        self.suspicions.postpone(late, &self.config);
+        self.suspicions.postpone(late);
         self.probe = None;
         self.next_turn = schedule::turn_after(&self.config, self.me, now);
         if !self.news.is_empty() {
@@ -646,7 +647,10 @@ impl Member {
         match held.state() {
             State::Alive => self.accuse(now, probe.target, held, out),
             State::Suspect => {
-                if self.suspicions.confirm(probe.target, self.me, &self.config) {
+                if self
+                    .suspicions
+                    .confirm(now, probe.target, self.me, &self.config)
+                {
                     self.announce(now, probe.target);
                 }
             }
@@ -750,6 +754,12 @@ impl Member {
 
     /// What this member would tell of a peer.
     fn update(&self, peer: Peer) -> Update {
+        self.telling(peer, 0)
+    }
+
+    /// The same for the so manieth time: each telling names another accuser, so that all
+    /// become known.
+    fn telling(&self, peer: Peer, told: u8) -> Update {
         let claim = if peer == self.me {
             Claim::new(State::Alive, self.incarnation)
         } else {
@@ -761,7 +771,10 @@ impl Member {
             .flatten();
         Update {
             peer,
-            accuser: suspicion.map_or(Peer(0), |s| s.accusers()[0]),
+            accuser: suspicion.map_or(Peer(0), |suspicion| {
+                let accusers = suspicion.accusers();
+                accusers[usize::from(told) % accusers.len()]
+            }),
             claim,
         }
     }
@@ -808,20 +821,16 @@ impl Member {
         for peer in self.suspicions.patient().take(SEATS_FOR_THE_PATIENT) {
             seats.push(self.update(peer));
         }
+        let seated = seats.as_slice().len();
         let mut news = core::mem::take(&mut self.news);
         news.tell(self.config.tellings(), |peer, told| {
             if seats.is_full() {
                 return false;
             }
-            let mut update = self.update(peer);
-            if update.claim.is_suspicion()
-                && let Some(suspicion) = self.suspicions.get(peer)
-            {
-                // Each telling names another accuser, so that all become known.
-                let accusers = suspicion.accusers();
-                update.accuser = accusers[usize::from(told) % accusers.len()];
+            // The news is of each peer once.
+            if !seats.mentions_within(seated, peer) {
+                seats.push_new(self.telling(peer, told));
             }
-            seats.push(update);
             true
         });
         self.news = news;

@@ -116,7 +116,13 @@ impl Updates {
     /// Whether there is a claim about this peer.
     #[must_use]
     pub fn mentions(&self, peer: Peer) -> bool {
-        self.as_slice().iter().any(|update| update.peer == peer)
+        self.mentions_within(SEATS, peer)
+    }
+
+    /// Whether one of the first so many claims is about this peer.
+    pub(crate) fn mentions_within(&self, seats: usize, peer: Peer) -> bool {
+        let mut updates = self.as_slice().iter().take(seats);
+        updates.any(|update| update.peer == peer)
     }
 
     /// Seats a claim unless its peer has a seat or none is left.
@@ -124,6 +130,16 @@ impl Updates {
         if self.is_full() || self.mentions(update.peer) {
             return false;
         }
+        self.push_new(update);
+        true
+    }
+
+    /// Seats a claim about a peer that has no seat.
+    ///
+    /// # Panics
+    /// If none is left.
+    pub(crate) fn push_new(&mut self, update: Update) {
+        debug_assert!(!self.mentions(update.peer));
         let seats = self.0.get_or_insert_with(|| {
             Box::new(Seats {
                 taken: 0,
@@ -132,7 +148,6 @@ impl Updates {
         });
         seats.seats[usize::from(seats.taken)] = update;
         seats.taken += 1;
-        true
     }
 }
 

@@ -19,11 +19,11 @@ use crate::config::Config;
 use crate::message::Peer;
 
 /// The most confirmations that can be asked for.
-pub(crate) const CONFIRMATIONS_MAX: usize = 4;
+pub(crate) const CONFIRMATIONS_MAX: usize = 2;
 
 /// log₂(1 + confirmations) in 1,024ths; integers, so that every machine
 /// computes the same deadline.
-const LOG2: [u64; CONFIRMATIONS_MAX + 1] = [0, 1024, 1623, 2048, 2378];
+const LOG2: [u64; CONFIRMATIONS_MAX + 1] = [0, 1024, 1623];
 
 /// How patient a suspicion is that began with somebody else's removal: its suspect may
 /// be on this side of a partition, and has not heard of it yet.
@@ -33,23 +33,28 @@ const HEARSAY: u8 = 2;
 /// news. After halves of a cell of 1,000 have met again the last arrive after ten seconds.
 const CROWD: u8 = 3;
 
-/// A suspicion under way.
+/// A suspicion under way. In a burst a million members hold fifty each, so it takes no
+/// byte too many.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Suspicion {
-    since: Instant,
     peer: Peer,
     accusers: [Peer; CONFIRMATIONS_MAX + 1],
+    /// In milliseconds, the upper half left out. In bytes: a word would be aligned.
+    since: [u8; 4],
     count: u8,
-    /// Set when this member has taken its own look at the suspect, or is not
-    /// one of those who should.
-    settled: bool,
     /// If not 0, it runs this many times the maximum, whoever confirms it.
     patience: u8,
 }
 
+const _: () = assert!(size_of::<Suspicion>() == 14);
+
+/// In `count`: this member has taken its own look at the suspect, or is not one of those
+/// who should.
+const SETTLED: u8 = 0x80;
+
 impl Suspicion {
     pub(crate) fn accusers(&self) -> &[Peer] {
-        &self.accusers[..usize::from(self.count)]
+        &self.accusers[..self.count()]
     }
 
     pub(crate) const fn peer(&self) -> Peer {
@@ -57,20 +62,64 @@ impl Suspicion {
     }
 
     pub(crate) const fn confirmations(&self) -> u8 {
-        self.count - 1
+        self.count() as u8 - 1
     }
 
+    const fn count(&self) -> usize {
+        (self.count & !SETTLED) as usize
+    }
+
+    const fn is_settled(&self) -> bool {
+        self.count & SETTLED != 0
+    }
+
+    /// Which it is of two instants 50 days apart, `now` decides.
+    const fn since(&self, now: Instant) -> i64 {
+        let now = millis(now.0) as i64;
+        let age = (now as u32).wrapping_sub(u32::from_le_bytes(self.since)) as i32;
+        now - age as i64
+    }
+
+    /// When its clock runs out, in milliseconds.
     //= spec 9
-    fn deadline(&self, config: &Config) -> Instant {
-        if self.patience > 0 {
-            return self.since + config.suspicion_max * u64::from(self.patience);
-        }
+    const fn deadline(&self, now: Instant, clocks: &Clocks) -> i64 {
+        let runs = if self.patience > 0 {
+            clocks.longest * self.patience as i64
+        } else {
+            clocks.confirmed[self.count() - 1]
+        };
+        self.since(now) + runs
+    }
+}
+
+/// Whole milliseconds that hold so many nanoseconds: no clock runs out too soon.
+const fn millis(nanos: u64) -> u64 {
+    nanos.div_ceil(1_000_000)
+}
+
+const fn instant(millis: i64) -> Instant {
+    Instant((millis as u64).saturating_mul(1_000_000))
+}
+
+/// How long suspicions run, in milliseconds.
+struct Clocks {
+    longest: i64,
+    /// By the number of confirmations.
+    confirmed: [i64; CONFIRMATIONS_MAX + 1],
+}
+
+impl Clocks {
+    fn of(config: &Config) -> Self {
+        let (longest, shortest) = (
+            millis(config.suspicion_max.0),
+            millis(config.suspicion_min.0),
+        );
         let enough = LOG2[usize::from(config.confirmations)];
-        let reached = LOG2[usize::from(self.confirmations())].min(enough);
-        let range = config.suspicion_max.0 - config.suspicion_min.0;
-        // To a microsecond, so that a range of an hour fits.
-        let cut = range / 1024 * reached / enough * 1024;
-        self.since + Nanos(config.suspicion_max.0 - cut)
+        let runs = |reached: u64| longest - (longest - shortest) * reached.min(enough) / enough;
+        Self {
+            longest: longest as i64,
+            confirmed: LOG2.map(|reached| runs(reached) as i64),
+        }
     }
 }
 
@@ -79,9 +128,6 @@ impl Suspicion {
 pub(crate) struct Suspicions {
     /// In the order in which they began.
     running: Vec<Suspicion>,
-    /// Whom they are about, in the same order: looked up for every claim heard or
-    /// told, so kept close together.
-    suspects: Vec<Peer>,
     /// No later than the earliest deadline; [`Instant::END`] if none runs.
     next: Instant,
 }
@@ -90,7 +136,6 @@ impl Suspicions {
     pub(crate) const fn new() -> Self {
         Self {
             running: Vec::new(),
-            suspects: Vec::new(),
             next: Instant::END,
         }
     }
@@ -100,15 +145,15 @@ impl Suspicions {
     }
 
     fn find(&self, peer: Peer) -> Option<usize> {
-        self.suspects.iter().position(|&suspect| suspect == peer)
+        self.running.iter().position(|s| s.peer == peer)
     }
 
     pub(crate) fn get(&self, peer: Peer) -> Option<&Suspicion> {
-        self.find(peer).map(|at| &self.running[at])
+        self.running.iter().find(|s| s.peer == peer)
     }
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = Peer> + '_ {
-        self.suspects.iter().copied()
+        self.running.iter().map(|s| s.peer)
     }
 
     /// Those on the longest clocks, the oldest first.
@@ -126,31 +171,33 @@ impl Suspicions {
         config: &Config,
     ) {
         assert!(self.get(peer).is_none(), "{peer:?} is suspected already");
-        let mut accusers = [Peer(0); CONFIRMATIONS_MAX + 1];
-        accusers[0] = accuser;
         let suspicion = Suspicion {
-            since: now,
             peer,
-            accusers,
-            count: 1,
-            settled,
+            accusers: [accuser; CONFIRMATIONS_MAX + 1],
+            since: (millis(now.0) as u32).to_le_bytes(),
+            count: 1 | if settled { SETTLED } else { 0 },
             patience: if accuser == peer { HEARSAY } else { 0 },
         };
-        self.next = self.next.min(suspicion.deadline(config));
+        let deadline = suspicion.deadline(now, &Clocks::of(config));
+        self.next = self.next.min(instant(deadline));
         if self.running.len() == self.running.capacity() {
             // By little at a time: in a burst a million members grow together.
             self.running.reserve_exact(8);
-            self.suspects.reserve_exact(8);
         }
         self.running.push(suspicion);
-        self.suspects.push(peer);
         if self.running.len() > config.crowd() {
             self.be_patient();
         }
     }
 
     /// Counts another accuser; whether it was new and mattered.
-    pub(crate) fn confirm(&mut self, peer: Peer, accuser: Peer, config: &Config) -> bool {
+    pub(crate) fn confirm(
+        &mut self,
+        now: Instant,
+        peer: Peer,
+        accuser: Peer,
+        config: &Config,
+    ) -> bool {
         let Some(at) = self.find(peer) else {
             return false;
         };
@@ -159,22 +206,19 @@ impl Suspicions {
         if suspicion.patience > 0 || enough || suspicion.accusers().contains(&accuser) {
             return false;
         }
-        suspicion.accusers[usize::from(suspicion.count)] = accuser;
+        suspicion.accusers[suspicion.count()] = accuser;
         suspicion.count += 1;
-        self.next = self.next.min(suspicion.deadline(config));
+        let deadline = suspicion.deadline(now, &Clocks::of(config));
+        self.next = self.next.min(instant(deadline));
         true
     }
 
     /// Ends a suspicion, if there is one.
-    pub(crate) fn end(&mut self, peer: Peer, config: &Config) {
+    pub(crate) fn end(&mut self, peer: Peer) {
         if let Some(at) = self.find(peer) {
-            let ended = self.running.remove(at);
-            self.suspects.remove(at);
+            self.running.remove(at);
             if self.running.is_empty() {
-                (self.running, self.suspects) = (Vec::new(), Vec::new());
-            }
-            if ended.deadline(config) <= self.next {
-                self.reckon(config);
+                *self = Self::new();
             }
         }
     }
@@ -184,8 +228,21 @@ impl Suspicions {
         if self.next > now {
             return None;
         }
-        self.reckon(config);
-        self.running.iter().find(|s| s.deadline(config) <= now)
+        let clocks = Clocks::of(config);
+        let (mut next, reached) = (i64::MAX, (now.0 / 1_000_000) as i64);
+        let expired = self.running.iter().position(|suspicion| {
+            let deadline = suspicion.deadline(now, &clocks);
+            next = next.min(deadline);
+            deadline <= reached
+        });
+        if expired.is_none() {
+            self.next = if next == i64::MAX {
+                Instant::END
+            } else {
+                instant(next)
+            };
+        }
+        expired.map(|at| &self.running[at])
     }
 
     /// Grants all that run now the longest clock.
@@ -199,27 +256,25 @@ impl Suspicions {
 
     /// A suspect this member ought to look at itself; each is given out once.
     pub(crate) fn unsettled(&mut self) -> Option<Peer> {
-        let suspicion = self.running.iter_mut().find(|s| !s.settled)?;
-        suspicion.settled = true;
+        let suspicion = self.running.iter_mut().find(|s| !s.is_settled())?;
+        suspicion.count |= SETTLED;
         Some(suspicion.peer)
     }
 
     /// Grants every suspect the time this member was not itself.
-    pub(crate) fn postpone(&mut self, by: Nanos, config: &Config) {
+    pub(crate) fn postpone(&mut self, by: Nanos) {
+        let by = millis(by.0);
         for suspicion in &mut self.running {
-            suspicion.since += by;
+            let since = u32::from_le_bytes(suspicion.since).wrapping_add(by as u32);
+            suspicion.since = since.to_le_bytes();
         }
-        self.reckon(config);
+        if self.next < Instant::END {
+            self.next += Nanos(by * 1_000_000);
+        }
     }
 
     pub(crate) const fn heap(&self) -> usize {
         self.running.capacity() * size_of::<Suspicion>()
-            + self.suspects.capacity() * size_of::<Peer>()
-    }
-
-    fn reckon(&mut self, config: &Config) {
-        let deadlines = self.running.iter().map(|s| s.deadline(config));
-        self.next = deadlines.min().unwrap_or(Instant::END);
     }
 }
 
@@ -237,12 +292,15 @@ mod tests {
         let at = |ms| Instant::EPOCH + Nanos::from_millis(ms);
         suspicions.start(at(0), Peer(3), Peer(1), true, &config);
         assert_eq!(suspicions.next(), at(4_000));
-        assert!(!suspicions.confirm(Peer(3), Peer(1), &config));
-        assert!(suspicions.confirm(Peer(3), Peer(2), &config));
+        assert!(!suspicions.confirm(at(0), Peer(3), Peer(1), &config));
+        assert!(suspicions.confirm(at(0), Peer(3), Peer(2), &config));
         assert!((at(2_700)..at(2_800)).contains(&suspicions.next()));
-        assert!(suspicions.confirm(Peer(3), Peer(4), &config));
+        assert!(suspicions.confirm(at(0), Peer(3), Peer(4), &config));
         assert_eq!(suspicions.next(), at(2_000));
-        assert!(!suspicions.confirm(Peer(3), Peer(5), &config), "enough");
+        assert!(
+            !suspicions.confirm(at(0), Peer(3), Peer(5), &config),
+            "enough"
+        );
         assert!(suspicions.expired(at(1_999), &config).is_none());
         assert_eq!(
             suspicions
@@ -251,9 +309,9 @@ mod tests {
                 .confirmations(),
             2
         );
-        suspicions.postpone(Nanos::SECOND, &config);
+        suspicions.postpone(Nanos::SECOND);
         assert_eq!(suspicions.next(), at(3_000));
-        suspicions.end(Peer(3), &config);
+        suspicions.end(Peer(3));
         assert_eq!((suspicions.next(), suspicions.heap()), (Instant::END, 0));
     }
 }
