@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::hash::{Hash, Hasher};
+use core::ops::Range;
 
 use machine::{Machine, Persist, Persisted, Stream};
 use wire::codec::decode_all;
@@ -204,6 +205,14 @@ impl Member {
     #[must_use]
     pub const fn digest(&self) -> u32 {
         self.roster.digest()
+    }
+
+    /// Where its lists are in memory, for a world that would rather have them at hand
+    /// before it wakes the member.
+    #[must_use]
+    pub const fn lies_elsewhere(&self) -> [Range<*const u8>; 4] {
+        let [peers, claims] = self.roster.lists();
+        [peers, claims, self.suspicions.list(), self.news.list()]
     }
 
     /// Bytes it takes, heap included; the shared [`Config`] is not.

@@ -10,11 +10,14 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
+use core::slice::from_ref;
 
 use trust::{Key, Tag};
 use wire::{Cell, Decode, DecodeError, Encode, Reader};
 
 use crate::claim::{Claim, INCARNATION_MAX};
+use crate::search::bytes;
 
 /// A member's number in its cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -255,6 +258,15 @@ impl Message {
         match &self.content {
             Content::Claims(updates) => updates.as_slice(),
             Content::Sections(_) => &[],
+        }
+    }
+
+    /// Where its claims are in memory, if it has any.
+    #[must_use]
+    pub fn lies_elsewhere(&self) -> Option<Range<*const u8>> {
+        match &self.content {
+            Content::Claims(Updates(seats)) => seats.as_ref().map(|s| bytes(from_ref(&**s))),
+            Content::Sections(sections) => Some(bytes(sections.as_slice())),
         }
     }
 

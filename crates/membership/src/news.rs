@@ -8,8 +8,10 @@
 //! the digests find the rest.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::message::{Peer, SEATS};
+use crate::search::bytes;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Item {
@@ -124,6 +126,10 @@ impl News {
                 }
             };
         }
+    }
+
+    pub(crate) const fn list(&self) -> Range<*const u8> {
+        bytes(self.queue.as_slice())
     }
 
     pub(crate) const fn heap(&self) -> usize {

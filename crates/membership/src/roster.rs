@@ -14,7 +14,7 @@ use core::ops::Range;
 
 use crate::claim::Claim;
 use crate::message::{Peer, SECTIONS, Sections};
-use crate::search;
+use crate::search::{self, bytes};
 
 //= spec 2
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -95,6 +95,10 @@ impl Roster {
     pub(crate) fn release(&mut self) {
         self.peers.shrink_to_fit();
         self.claims.shrink_to_fit();
+    }
+
+    pub(crate) const fn lists(&self) -> [Range<*const u8>; 2] {
+        [bytes(self.peers.as_slice()), bytes(self.claims.as_slice())]
     }
 
     pub(crate) const fn heap(&self) -> usize {

@@ -4,6 +4,8 @@
 //! search wait for each other and an early end is a surprise to the processor; eight
 //! comparisons at a time to the end of the list are neither.
 
+use core::ops::Range;
+
 use crate::message::Peer;
 
 const LANES: usize = 8;
@@ -45,6 +47,12 @@ pub(crate) fn in_order(peers: &[Peer], peer: Peer) -> Option<usize> {
     } else {
         peers.binary_search(&peer).ok()
     }
+}
+
+/// Where a list is in memory.
+pub(crate) const fn bytes<T>(list: &[T]) -> Range<*const u8> {
+    let Range { start, end } = list.as_ptr_range();
+    start.cast()..end.cast()
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@
 //! shorten them, for all of them may be echoes of one cut.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 use wire::{Instant, Nanos};
 
 use crate::config::Config;
 use crate::message::Peer;
+use crate::search::bytes;
 
 /// The most confirmations that can be asked for.
 pub(crate) const CONFIRMATIONS_MAX: usize = 2;
@@ -271,6 +273,10 @@ impl Suspicions {
         if self.next < Instant::END {
             self.next += Nanos(by * 1_000_000);
         }
+    }
+
+    pub(crate) const fn list(&self) -> Range<*const u8> {
+        bytes(self.running.as_slice())
     }
 
     pub(crate) const fn heap(&self) -> usize {

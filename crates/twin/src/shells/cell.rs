@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use machine::{Machine, Persisted, Purpose, Stream};
@@ -15,7 +16,7 @@ use wire::{Class, Instant, Joules, Kelvin, Nanos, Seconds, Tile, Watts};
 
 use super::config::{Config, WorkStream};
 use super::faults::{Blow, CellFault, cell_name};
-use crate::engine::{Event, Process, Schedule, history};
+use crate::engine::{Event, Process, Schedule, history, prefetch};
 
 /// What crosses between cells.
 #[derive(Clone, Debug)]
@@ -107,6 +108,10 @@ impl<T> Slots<T> {
         });
         self.items[slot as usize] = Some(item);
         u64::from(slot)
+    }
+
+    fn get(&self, slot: u64) -> Option<&T> {
+        self.items[slot as usize].as_ref()
     }
 
     fn take(&mut self, slot: u64) -> T {
@@ -845,6 +850,32 @@ impl Process for Cell {
                     self.tell_scheduler(scheduling::Input::Arrived(work), schedule);
                 }
             },
+        }
+    }
+
+    #[inline]
+    fn prepare(&self, event: &Event, next: bool) {
+        let tile = event.target as usize;
+        let kind = Kind::ALL[(event.payload & 0xff) as usize];
+        let around = &self.around;
+        let message = match kind {
+            Kind::Wake if around.alarms[tile].wanted <= event.at => None,
+            Kind::Deliver => around.under_way.get(event.payload >> 8),
+            _ => return,
+        };
+        let member = self.nodes[tile].member();
+        if next {
+            let lists = message.and_then(|flight| flight.message.lies_elsewhere());
+            lists.into_iter().for_each(prefetch);
+            let lists = member.map(Member::lies_elsewhere);
+            lists.into_iter().flatten().for_each(prefetch);
+        } else {
+            if let Some(flight) = message {
+                prefetch(from_ref(flight).as_ptr_range());
+            }
+            if let Some(member) = member {
+                prefetch(from_ref(member).as_ptr_range());
+            }
         }
     }
 
