@@ -110,8 +110,8 @@ impl<T> Slots<T> {
         u64::from(slot)
     }
 
-    fn get(&self, slot: u64) -> Option<&T> {
-        self.items[slot as usize].as_ref()
+    fn at(&self, slot: u64) -> &Option<T> {
+        &self.items[slot as usize]
     }
 
     fn take(&mut self, slot: u64) -> T {
@@ -860,18 +860,19 @@ impl Process for Cell {
         let around = &self.around;
         let message = match kind {
             Kind::Wake if around.alarms[tile].wanted <= event.at => None,
-            Kind::Deliver => around.under_way.get(event.payload >> 8),
+            Kind::Deliver => Some(around.under_way.at(event.payload >> 8)),
             _ => return,
         };
         let member = self.nodes[tile].member();
         if next {
-            let lists = message.and_then(|flight| flight.message.lies_elsewhere());
+            let flight = message.and_then(Option::as_ref);
+            let lists = flight.and_then(|flight| flight.message.lies_elsewhere());
             lists.into_iter().for_each(prefetch);
             let lists = member.map(Member::lies_elsewhere);
             lists.into_iter().flatten().for_each(prefetch);
         } else {
-            if let Some(flight) = message {
-                prefetch(from_ref(flight).as_ptr_range());
+            if let Some(slot) = message {
+                prefetch(from_ref(slot).as_ptr_range());
             }
             if let Some(member) = member {
                 prefetch(from_ref(member).as_ptr_range());
