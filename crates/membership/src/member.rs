@@ -20,7 +20,7 @@ use crate::message::{
 use crate::news::News;
 use crate::roster::{self, Roster};
 use crate::schedule;
-use crate::suspicion::Suspicions;
+use crate::suspicion::{Manner, Suspicions};
 
 /// One tile's view of its cell.
 #[derive(Clone, Debug)]
@@ -381,7 +381,8 @@ impl Member {
             }
             return self.defend(now, claim, out);
         }
-        let held = self.roster.claim(peer);
+        let place = self.roster.place(peer);
+        let held = self.roster.held(place);
         if claim < held {
             // Whoever suspects what is removed here has a clock of its own for it.
             if held != claim.but(State::Removed) || !claim.is_suspicion() {
@@ -402,7 +403,9 @@ impl Member {
                 claim,
             };
             self.adopt(now, update, why, out);
-        } else if claim.is_suspicion() && self.suspicions.confirm(now, peer, accuser, &self.config)
+        } else if claim.is_suspicion()
+            && let Some(at) = place
+            && self.suspicions.confirm(now, at, accuser, &self.config)
         {
             self.announce(now, peer);
         }
@@ -414,15 +417,20 @@ impl Member {
             accuser,
             claim,
         } = update;
-        let suspected = self.roster.claim(peer).is_suspicion();
-        self.roster.raise(peer, claim);
-        if suspected {
-            self.suspicions.end(peer);
+        if let Some(new) = self.roster.raise(peer, claim) {
+            self.suspicions.make_room(new);
         }
+        let at = self.roster.place(peer).expect("it was raised just now");
+        self.suspicions.end(at);
         if claim.is_suspicion() {
             let mine_to_check = accuser != self.me && self.neighbours().contains(&peer);
+            let manner = Manner {
+                settled: !mine_to_check,
+                hearsay: accuser == peer,
+            };
+            let place = (at, self.roster.len());
             self.suspicions
-                .start(now, peer, accuser, !mine_to_check, &self.config);
+                .start(now, place, accuser, manner, &self.config);
             if mine_to_check {
                 // Out of turn, though not all six at once.
                 let soon = now + self.stream.span(self.config.ack_timeout / 2);
@@ -543,12 +551,12 @@ impl Member {
         if self.suspicions.next() <= now && self.news.len() > self.config.crowd() {
             self.suspicions.be_patient();
         }
-        while let Some(suspicion) = self.suspicions.expired(now, &self.config) {
-            let (peer, confirmations) = (suspicion.peer(), suspicion.confirmations());
+        while let Some((at, confirmations)) = self.suspicions.expired(now, &self.config) {
+            let (peer, claim) = self.roster.at(at);
             let removal = Update {
                 peer,
                 accuser: self.me,
-                claim: self.roster.claim(peer).but(State::Removed),
+                claim: claim.but(State::Removed),
             };
             self.adopt(now, removal, Why::Expired { confirmations }, out);
         }
@@ -559,7 +567,7 @@ impl Member {
         self.next_turn = schedule::turn_after(&self.config, self.me, now);
         let scheduled = schedule::target(&self.config, self.me, now);
         let target = match self.suspicions.unsettled() {
-            Some(neighbour) => Some(neighbour),
+            Some(neighbour) => Some(self.roster.at(neighbour).0),
             None if self.state(scheduled).is_present() => Some(scheduled),
             None => self.somebody(&[]),
         };
@@ -656,10 +664,8 @@ impl Member {
         match held.state() {
             State::Alive => self.accuse(now, probe.target, held, out),
             State::Suspect => {
-                if self
-                    .suspicions
-                    .confirm(now, probe.target, self.me, &self.config)
-                {
+                let at = self.roster.place(probe.target).expect("it is suspected");
+                if self.suspicions.confirm(now, at, self.me, &self.config) {
                     self.announce(now, probe.target);
                 }
             }
@@ -769,22 +775,25 @@ impl Member {
     /// The same for the so manieth time: each telling names another accuser, so that all
     /// become known.
     fn telling(&self, peer: Peer, told: u8) -> Update {
-        let claim = if peer == self.me {
-            Claim::new(State::Alive, self.incarnation)
-        } else {
-            self.roster.claim(peer)
-        };
-        let suspicion = claim
-            .is_suspicion()
-            .then(|| self.suspicions.get(peer))
-            .flatten();
+        if peer == self.me {
+            let claim = Claim::new(State::Alive, self.incarnation);
+            let accuser = Peer(0);
+            return Update {
+                peer,
+                accuser,
+                claim,
+            };
+        }
+        let place = self.roster.place(peer);
+        let suspicion = place.and_then(|at| self.suspicions.get(at));
+        let accuser = suspicion.map_or(Peer(0), |suspicion| {
+            let accusers = suspicion.accusers();
+            accusers[usize::from(told) % accusers.len()]
+        });
         Update {
             peer,
-            accuser: suspicion.map_or(Peer(0), |suspicion| {
-                let accusers = suspicion.accusers();
-                accusers[usize::from(told) % accusers.len()]
-            }),
-            claim,
+            accuser,
+            claim: self.roster.held(place),
         }
     }
 
@@ -827,8 +836,8 @@ impl Member {
             seats.push(self.update(to));
         }
         // Whoever knows of a refutation, say so before these expire.
-        for peer in self.suspicions.patient().take(SEATS_FOR_THE_PATIENT) {
-            seats.push(self.update(peer));
+        for at in self.suspicions.patient::<SEATS_FOR_THE_PATIENT>() {
+            seats.push(self.update(self.roster.at(at).0));
         }
         let seated = seats.as_slice().len();
         let mut news = core::mem::take(&mut self.news);
@@ -847,11 +856,18 @@ impl Member {
         if kind == Kind::Gossip {
             return;
         }
-        for peer in self.suspicions.peers().take(SEATS_FOR_THE_PATIENT) {
-            if seats.is_full() {
-                break;
+        if self.suspicions.next() < Instant::END {
+            let places = self.roster.len();
+            let start = self.stream.below(places as u64) as usize;
+            let running = (start..places)
+                .chain(0..start)
+                .filter(|&at| self.suspicions.get(at).is_some());
+            for at in running.take(SEATS_FOR_THE_PATIENT) {
+                if seats.is_full() {
+                    break;
+                }
+                seats.push(self.update(self.roster.at(at).0));
             }
-            seats.push(self.update(peer));
         }
         if differ != NOTHING {
             let start = self.stream.below(self.roster.len() as u64) as usize;

@@ -28,16 +28,32 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
-    pub(crate) fn claim(&self, peer: Peer) -> Claim {
-        match search::in_order(&self.peers, peer) {
-            Some(at) => self.claims[at],
-            None => Claim::INITIAL,
-        }
+    /// Where a peer's exception stands, until there is another.
+    pub(crate) fn place(&self, peer: Peer) -> Option<usize> {
+        search::in_order(&self.peers, peer)
     }
 
-    /// Takes a claim that exceeds the one held.
-    pub(crate) fn raise(&mut self, peer: Peer, claim: Claim) {
-        if let Some(at) = search::in_order(&self.peers, peer) {
+    /// The exception at a place.
+    pub(crate) fn at(&self, place: usize) -> (Peer, Claim) {
+        (self.peers[place], self.claims[place])
+    }
+
+    /// What is held of whom the exception at a place is about.
+    pub(crate) fn held(&self, place: Option<usize>) -> Claim {
+        place.map_or(Claim::INITIAL, |at| self.claims[at])
+    }
+
+    pub(crate) fn claim(&self, peer: Peer) -> Claim {
+        self.held(self.place(peer))
+    }
+
+    /// Takes a claim that exceeds the one held; at which place, if that is a new one.
+    pub(crate) fn raise(&mut self, peer: Peer, claim: Claim) -> Option<usize> {
+        let (at, new) = self
+            .peers
+            .binary_search(&peer)
+            .map_or_else(|at| (at, true), |at| (at, false));
+        if !new {
             let held = &mut self.claims[at];
             assert!(claim > *held, "{claim:?} does not exceed {held:?}");
             self.digest = self.digest.wrapping_sub(fingerprint(peer, *held));
@@ -51,11 +67,11 @@ impl Roster {
                 self.peers.reserve_exact(more);
                 self.claims.reserve_exact(more);
             }
-            let at = self.peers.partition_point(|&other| other < peer);
             self.peers.insert(at, peer);
             self.claims.insert(at, claim);
         }
         self.digest = self.digest.wrapping_add(fingerprint(peer, claim));
+        new.then_some(at)
     }
 
     pub(crate) const fn digest(&self) -> u32 {

@@ -35,40 +35,47 @@ const HEARSAY: u8 = 2;
 /// news. After halves of a cell of 1,000 have met again the last arrive after ten seconds.
 const CROWD: u8 = 3;
 
-/// A suspicion under way. In a burst a million members hold fifty each, so it takes no
-/// byte too many.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A suspicion under way, or none if it has no accuser. In a burst a million members hold
+/// fifty each, so it takes no byte too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Suspicion {
-    peer: Peer,
+    /// In milliseconds, the upper half left out.
+    since: u32,
     accusers: [Peer; CONFIRMATIONS_MAX + 1],
-    /// In milliseconds, the upper half left out. In bytes: a word would be aligned.
-    since: [u8; 4],
     count: u8,
     /// If not 0, it runs this many times the maximum, whoever confirms it.
     patience: u8,
 }
 
-const _: () = assert!(size_of::<Suspicion>() == 14);
+const _: () = assert!(size_of::<Suspicion>() == 12);
 
 /// In `count`: this member has taken its own look at the suspect, or is not one of those
 /// who should.
 const SETTLED: u8 = 0x80;
 
 impl Suspicion {
+    const NONE: Self = Self {
+        since: 0,
+        accusers: [Peer(0); CONFIRMATIONS_MAX + 1],
+        count: 0,
+        patience: 0,
+    };
+
     pub(crate) fn accusers(&self) -> &[Peer] {
         &self.accusers[..self.count()]
     }
 
-    pub(crate) const fn peer(&self) -> Peer {
-        self.peer
-    }
-
+    /// Of one that runs.
     pub(crate) const fn confirmations(&self) -> u8 {
         self.count() as u8 - 1
     }
 
     const fn count(&self) -> usize {
         (self.count & !SETTLED) as usize
+    }
+
+    const fn is_running(&self) -> bool {
+        self.count != 0
     }
 
     const fn is_settled(&self) -> bool {
@@ -78,7 +85,7 @@ impl Suspicion {
     /// Which it is of two instants 50 days apart, `now` decides.
     const fn since(&self, now: Instant) -> i64 {
         let now = millis(now.0) as i64;
-        let age = (now as u32).wrapping_sub(u32::from_le_bytes(self.since)) as i32;
+        let age = (now as u32).wrapping_sub(self.since) as i32;
         now - age as i64
     }
 
@@ -88,7 +95,7 @@ impl Suspicion {
         let runs = if self.patience > 0 {
             clocks.longest * self.patience as i64
         } else {
-            clocks.confirmed[self.count() - 1]
+            clocks.confirmed[self.confirmations() as usize]
         };
         self.since(now) + runs
     }
@@ -99,6 +106,7 @@ const fn millis(nanos: u64) -> u64 {
     nanos.div_ceil(1_000_000)
 }
 
+/// The end of time if there is none.
 const fn instant(millis: i64) -> Instant {
     Instant((millis as u64).saturating_mul(1_000_000))
 }
@@ -125,20 +133,24 @@ impl Clocks {
     }
 }
 
-/// The suspicions a member is timing.
+/// The suspicions a member is timing. Each is found where the roster has its suspect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Suspicions {
-    /// In the order in which they began.
-    running: Vec<Suspicion>,
+    /// One for each exception in the roster, or nothing at all if none runs.
+    all: Vec<Suspicion>,
     /// No later than the earliest deadline; [`Instant::END`] if none runs.
     next: Instant,
+    running: u16,
+    patient: u16,
 }
 
 impl Suspicions {
     pub(crate) const fn new() -> Self {
         Self {
-            running: Vec::new(),
+            all: Vec::new(),
             next: Instant::END,
+            running: 0,
+            patient: 0,
         }
     }
 
@@ -146,49 +158,76 @@ impl Suspicions {
         self.next
     }
 
-    fn find(&self, peer: Peer) -> Option<usize> {
-        self.running.iter().position(|s| s.peer == peer)
+    pub(crate) fn get(&self, at: usize) -> Option<&Suspicion> {
+        self.all.get(at).filter(|s| s.is_running())
     }
 
-    pub(crate) fn get(&self, peer: Peer) -> Option<&Suspicion> {
-        self.running.iter().find(|s| s.peer == peer)
+    /// The places of those on the longest clocks, the oldest first, so many at most.
+    pub(crate) fn patient<const N: usize>(&self) -> impl Iterator<Item = usize> {
+        let mut oldest = [(i32::MAX, 0); N];
+        let count = if self.patient > 0 { self.all.len() } else { 0 };
+        let mut first = None;
+        for (at, suspicion) in self.all[..count].iter().enumerate() {
+            if suspicion.patience == 0 {
+                continue;
+            }
+            let first = *first.get_or_insert(suspicion.since);
+            let mut younger = (suspicion.since.wrapping_sub(first) as i32, at);
+            if younger < oldest[N - 1] {
+                for one in &mut oldest {
+                    if younger < *one {
+                        core::mem::swap(one, &mut younger);
+                    }
+                }
+            }
+        }
+        let found = oldest.into_iter().take(self.patient.into());
+        found.map(|(_, at)| at)
     }
 
-    pub(crate) fn peers(&self) -> impl Iterator<Item = Peer> + '_ {
-        self.running.iter().map(|s| s.peer)
+    /// The roster has a new exception at this place.
+    pub(crate) fn make_room(&mut self, at: usize) {
+        if !self.all.is_empty() {
+            if self.all.len() == self.all.capacity() {
+                // By little at a time: in a burst a million members grow together.
+                self.all.reserve_exact((self.all.len() / 8).max(8));
+            }
+            self.all.insert(at, Suspicion::NONE);
+        }
     }
 
-    /// Those on the longest clocks, the oldest first.
-    pub(crate) fn patient(&self) -> impl Iterator<Item = Peer> + '_ {
-        let patient = self.running.iter().filter(|s| s.patience > 0);
-        patient.map(|s| s.peer)
-    }
-
+    /// Begins one at a place of a roster of so many. That its accuser is the suspect itself
+    /// stands for hearsay.
     pub(crate) fn start(
         &mut self,
         now: Instant,
-        peer: Peer,
+        (at, exceptions): (usize, usize),
         accuser: Peer,
-        settled: bool,
+        manner: Manner,
         config: &Config,
     ) {
-        assert!(self.get(peer).is_none(), "{peer:?} is suspected already");
-        let suspicion = Suspicion {
-            peer,
+        if self.all.is_empty() {
+            self.all.reserve_exact(exceptions);
+            self.all.resize(exceptions, Suspicion::NONE);
+        }
+        let suspicion = &mut self.all[at];
+        assert!(!suspicion.is_running(), "it is suspected already");
+        *suspicion = Suspicion {
+            since: millis(now.0) as u32,
             accusers: [accuser; CONFIRMATIONS_MAX + 1],
-            since: (millis(now.0) as u32).to_le_bytes(),
-            count: 1 | if settled { SETTLED } else { 0 },
-            patience: if accuser == peer { HEARSAY } else { 0 },
+            count: 1 | if manner.settled { SETTLED } else { 0 },
+            patience: if manner.hearsay { HEARSAY } else { 0 },
         };
         let deadline = suspicion.deadline(now, &Clocks::of(config));
         self.next = self.next.min(instant(deadline));
-        if self.running.len() == self.running.capacity() {
-            // By little at a time: in a burst a million members grow together.
-            self.running.reserve_exact(8);
-        }
-        self.running.push(suspicion);
-        if self.running.len() > config.crowd() {
+        self.running += 1;
+        self.patient += u16::from(manner.hearsay);
+        let crowd = config.crowd();
+        if usize::from(self.running) == crowd + 1 {
             self.be_patient();
+        } else if usize::from(self.running) > crowd {
+            self.patient += u16::from(!manner.hearsay);
+            self.all[at].patience = CROWD;
         }
     }
 
@@ -196,14 +235,13 @@ impl Suspicions {
     pub(crate) fn confirm(
         &mut self,
         now: Instant,
-        peer: Peer,
+        at: usize,
         accuser: Peer,
         config: &Config,
     ) -> bool {
-        let Some(at) = self.find(peer) else {
+        let Some(suspicion) = self.all.get_mut(at).filter(|s| s.is_running()) else {
             return false;
         };
-        let suspicion = &mut self.running[at];
         let enough = suspicion.confirmations() >= config.confirmations;
         if suspicion.patience > 0 || enough || suspicion.accusers().contains(&accuser) {
             return false;
@@ -216,59 +254,59 @@ impl Suspicions {
     }
 
     /// Ends a suspicion, if there is one.
-    pub(crate) fn end(&mut self, peer: Peer) {
-        if let Some(at) = self.find(peer) {
-            self.running.remove(at);
-            if self.running.is_empty() {
-                *self = Self::new();
-            }
+    pub(crate) fn end(&mut self, at: usize) {
+        let Some(suspicion) = self.all.get_mut(at).filter(|s| s.is_running()) else {
+            return;
+        };
+        self.running -= 1;
+        self.patient -= u16::from(suspicion.patience > 0);
+        *suspicion = Suspicion::NONE;
+        if self.running == 0 {
+            *self = Self::new();
         }
     }
 
-    /// One whose clock has run out.
-    pub(crate) fn expired(&mut self, now: Instant, config: &Config) -> Option<&Suspicion> {
+    /// The place of one whose clock has run out, and how many confirmed it.
+    pub(crate) fn expired(&mut self, now: Instant, config: &Config) -> Option<(usize, u8)> {
         if self.next > now {
             return None;
         }
         let clocks = Clocks::of(config);
         let (mut next, reached) = (i64::MAX, (now.0 / 1_000_000) as i64);
-        let expired = self.running.iter().position(|suspicion| {
-            let deadline = suspicion.deadline(now, &clocks);
-            next = next.min(deadline);
-            deadline <= reached
-        });
-        if expired.is_none() {
-            self.next = if next == i64::MAX {
-                Instant::END
-            } else {
-                instant(next)
-            };
+        for (at, suspicion) in self.all.iter().enumerate() {
+            if suspicion.is_running() {
+                let deadline = suspicion.deadline(now, &clocks);
+                if deadline <= reached {
+                    return Some((at, suspicion.confirmations()));
+                }
+                next = next.min(deadline);
+            }
         }
-        expired.map(|at| &self.running[at])
+        self.next = instant(next);
+        None
     }
 
     /// Grants all that run now the longest clock.
     pub(crate) fn be_patient(&mut self) {
-        // Those before one that is patient became so with it.
-        let running = self.running.iter_mut().rev();
-        for suspicion in running.take_while(|s| s.patience < CROWD) {
+        for suspicion in self.all.iter_mut().filter(|s| s.is_running()) {
             suspicion.patience = CROWD;
         }
+        self.patient = self.running;
     }
 
-    /// A suspect this member ought to look at itself; each is given out once.
-    pub(crate) fn unsettled(&mut self) -> Option<Peer> {
-        let suspicion = self.running.iter_mut().find(|s| !s.is_settled())?;
-        suspicion.count |= SETTLED;
-        Some(suspicion.peer)
+    /// The place of a suspect this member ought to look at itself; each is given out once.
+    pub(crate) fn unsettled(&mut self) -> Option<usize> {
+        let mut all = self.all.iter();
+        let at = all.position(|s| s.is_running() && !s.is_settled())?;
+        self.all[at].count |= SETTLED;
+        Some(at)
     }
 
     /// Grants every suspect the time this member was not itself.
     pub(crate) fn postpone(&mut self, by: Nanos) {
         let by = millis(by.0);
-        for suspicion in &mut self.running {
-            let since = u32::from_le_bytes(suspicion.since).wrapping_add(by as u32);
-            suspicion.since = since.to_le_bytes();
+        for suspicion in &mut self.all {
+            suspicion.since = suspicion.since.wrapping_add(by as u32);
         }
         if self.next < Instant::END {
             self.next += Nanos(by * 1_000_000);
@@ -276,12 +314,21 @@ impl Suspicions {
     }
 
     pub(crate) const fn list(&self) -> Range<*const u8> {
-        bytes(self.running.as_slice())
+        bytes(self.all.as_slice())
     }
 
     pub(crate) const fn heap(&self) -> usize {
-        self.running.capacity() * size_of::<Suspicion>()
+        self.all.capacity() * size_of::<Suspicion>()
     }
+}
+
+/// How a suspicion begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// This member need not look at the suspect itself.
+    pub(crate) settled: bool,
+    /// Somebody else's clock has run out.
+    pub(crate) hearsay: bool,
 }
 
 #[cfg(test)]
@@ -296,28 +343,23 @@ mod tests {
         let config = Config::new(Cell(0), Hexagons::of(9).unwrap(), &Key::new([0; 32]));
         let mut suspicions = Suspicions::new();
         let at = |ms| Instant::EPOCH + Nanos::from_millis(ms);
-        suspicions.start(at(0), Peer(3), Peer(1), true, &config);
+        let manner = Manner {
+            settled: true,
+            hearsay: false,
+        };
+        suspicions.start(at(0), (0, 1), Peer(1), manner, &config);
         assert_eq!(suspicions.next(), at(4_000));
-        assert!(!suspicions.confirm(at(0), Peer(3), Peer(1), &config));
-        assert!(suspicions.confirm(at(0), Peer(3), Peer(2), &config));
+        assert!(!suspicions.confirm(at(0), 0, Peer(1), &config));
+        assert!(suspicions.confirm(at(0), 0, Peer(2), &config));
         assert!((at(2_700)..at(2_800)).contains(&suspicions.next()));
-        assert!(suspicions.confirm(at(0), Peer(3), Peer(4), &config));
+        assert!(suspicions.confirm(at(0), 0, Peer(4), &config));
         assert_eq!(suspicions.next(), at(2_000));
-        assert!(
-            !suspicions.confirm(at(0), Peer(3), Peer(5), &config),
-            "enough"
-        );
+        assert!(!suspicions.confirm(at(0), 0, Peer(5), &config), "enough");
         assert!(suspicions.expired(at(1_999), &config).is_none());
-        assert_eq!(
-            suspicions
-                .expired(at(2_000), &config)
-                .unwrap()
-                .confirmations(),
-            2
-        );
+        assert_eq!(suspicions.expired(at(2_000), &config), Some((0, 2)));
         suspicions.postpone(Nanos::SECOND);
         assert_eq!(suspicions.next(), at(3_000));
-        suspicions.end(Peer(3));
+        suspicions.end(0);
         assert_eq!((suspicions.next(), suspicions.heap()), (Instant::END, 0));
     }
 }
