@@ -417,10 +417,7 @@ impl Member {
             accuser,
             claim,
         } = update;
-        if let Some(new) = self.roster.raise(peer, claim) {
-            self.suspicions.make_room(new);
-        }
-        let at = self.roster.place(peer).expect("it was raised just now");
+        let at = self.raise(peer, claim);
         self.suspicions.end(at);
         if claim.is_suspicion() {
             let mine_to_check = accuser != self.me && self.neighbours().contains(&peer);
@@ -449,6 +446,15 @@ impl Member {
             incarnation: claim.incarnation(),
             why,
         });
+    }
+
+    /// Enters a claim in the roster, and moves the suspicions with it; at which place.
+    fn raise(&mut self, peer: Peer, claim: Claim) -> usize {
+        let (at, new) = self.roster.raise(peer, claim);
+        if new {
+            self.suspicions.make_room(at);
+        }
+        at
     }
 
     /// Answers a claim about itself that cannot stand, by rising above it. The
@@ -489,7 +495,7 @@ impl Member {
             _ => return,
         }
         let claim = Claim::new(State::Alive, self.incarnation);
-        self.roster.raise(self.me, claim);
+        self.raise(self.me, claim);
         self.announce(now, self.me);
         self.next_gossip = now;
         out(Effect::Changed {

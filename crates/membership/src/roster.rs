@@ -47,8 +47,8 @@ impl Roster {
         self.held(self.place(peer))
     }
 
-    /// Takes a claim that exceeds the one held; at which place, if that is a new one.
-    pub(crate) fn raise(&mut self, peer: Peer, claim: Claim) -> Option<usize> {
+    /// Takes a claim that exceeds the one held; at which place, and whether that is new.
+    pub(crate) fn raise(&mut self, peer: Peer, claim: Claim) -> (usize, bool) {
         let (at, new) = self
             .peers
             .binary_search(&peer)
@@ -71,7 +71,7 @@ impl Roster {
             self.claims.insert(at, claim);
         }
         self.digest = self.digest.wrapping_add(fingerprint(peer, claim));
-        new.then_some(at)
+        (at, new)
     }
 
     pub(crate) const fn digest(&self) -> u32 {
