@@ -34,7 +34,7 @@ pub struct Config {
     pub suspicion_min: Nanos,
     /// A suspicion nobody confirms lasts this long.
     pub suspicion_max: Nanos,
-    /// How many confirmations are enough; 1 to 4.
+    /// How many confirmations are enough; 1 or 2.
     pub confirmations: u8,
     /// While there is news, it is told to some others this often …
     pub gossip_interval: Nanos,

@@ -49,7 +49,7 @@
 //! Tour: [`claim`] what may be claimed and which of two holds · [`message`] how it
 //! is said · [`event`] what comes in and goes out · [`config`] what a cell agrees on ·
 //! `roster` beliefs by exception · [`schedule`] whose turn it is · `suspicion` the clock
-//! and its confirmations · `health` is it me? · `exile` when to come back · `news` what to tell next ·
+//! and its confirmations · `health` is it me? · `exile` when to come back · `news` what to tell next · `search` in short lists ·
 //! [`member`] the machine.
 #![no_std]
 
@@ -65,6 +65,7 @@ pub mod message;
 mod news;
 mod roster;
 pub mod schedule;
+mod search;
 mod suspicion;
 
 pub use claim::{Claim, INCARNATION_MAX, State};

@@ -1,8 +1,10 @@
 //! One member: the protocol itself.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
+use core::ops::Range;
 
 use machine::{Machine, Persist, Persisted, Stream};
 use wire::codec::decode_all;
@@ -19,7 +21,7 @@ use crate::message::{
 use crate::news::News;
 use crate::roster::{self, Roster};
 use crate::schedule;
-use crate::suspicion::Suspicions;
+use crate::suspicion::{Manner, Suspicions};
 
 /// One tile's view of its cell.
 #[derive(Clone, Debug)]
@@ -213,6 +215,14 @@ impl Member {
         self.roster.digest()
     }
 
+    /// Where its lists are in memory, for a world that would rather have them at hand
+    /// before it wakes the member.
+    #[must_use]
+    pub const fn lies_elsewhere(&self) -> [Range<*const u8>; 4] {
+        let [peers, claims] = self.roster.lists();
+        [peers, claims, self.suspicions.list(), self.news.list()]
+    }
+
     /// Bytes it takes, heap included; the shared [`Config`] is not.
     #[must_use]
     pub const fn footprint(&self) -> usize {
@@ -312,7 +322,7 @@ impl Member {
             Kind::Ack => self.answered(now, from, number),
             Kind::ForwardedAck { target } => self.answered(now, target, number),
             Kind::Relaying { .. } => self.relay_heard(from, number),
-            Kind::Gossip if corrections == Updates::NONE => {}
+            Kind::Gossip if corrections.is_empty() => {}
             Kind::Gossip => self.send(from, Kind::Gossip, 0, corrections, NOTHING, out),
         }
     }
@@ -380,7 +390,8 @@ impl Member {
             }
             return self.defend(now, claim, out);
         }
-        let held = self.roster.claim(peer);
+        let place = self.roster.place(peer);
+        let held = self.roster.held(place);
         if claim < held {
             // Whoever suspects what is removed here has a clock of its own for it.
             if held != claim.but(State::Removed) || !claim.is_suspicion() {
@@ -401,7 +412,10 @@ impl Member {
                 claim,
             };
             self.adopt(now, update, why, out);
-        } else if claim.is_suspicion() && self.suspicions.confirm(peer, accuser, &self.config) {
+        } else if claim.is_suspicion()
+            && let Some(at) = place
+            && self.suspicions.confirm(now, at, accuser, &self.config)
+        {
             self.announce(now, peer);
         }
     }
@@ -412,15 +426,17 @@ impl Member {
             accuser,
             claim,
         } = update;
-        let suspected = self.roster.claim(peer).is_suspicion();
-        self.roster.raise(peer, claim);
-        if suspected {
-            self.suspicions.end(peer, &self.config);
-        }
+        let at = self.raise(peer, claim);
+        self.suspicions.end(at);
         if claim.is_suspicion() {
             let mine_to_check = accuser != self.me && self.neighbours().contains(&peer);
+            let manner = Manner {
+                settled: !mine_to_check,
+                hearsay: accuser == peer,
+            };
+            let place = (at, self.roster.len());
             self.suspicions
-                .start(now, peer, accuser, !mine_to_check, &self.config);
+                .start(now, place, accuser, manner, &self.config);
             if mine_to_check {
                 // Out of turn, though not all six at once.
                 let soon = now + self.stream.span(self.config.ack_timeout / 2);
@@ -439,6 +455,15 @@ impl Member {
             incarnation: claim.incarnation(),
             why,
         });
+    }
+
+    /// Enters a claim in the roster, and moves the suspicions with it; at which place.
+    fn raise(&mut self, peer: Peer, claim: Claim) -> usize {
+        let (at, new) = self.roster.raise(peer, claim);
+        if new {
+            self.suspicions.make_room(at);
+        }
+        at
     }
 
     /// Answers a claim about itself that cannot stand, by rising above it. The
@@ -479,7 +504,7 @@ impl Member {
             _ => return,
         }
         let claim = Claim::new(State::Alive, self.incarnation);
-        self.roster.raise(self.me, claim);
+        self.raise(self.me, claim);
         self.announce(now, self.me);
         self.next_gossip = now;
         out(Effect::Changed {
@@ -528,7 +553,7 @@ impl Member {
             return;
         }
         self.health.worsen(1);
-        self.suspicions.postpone(late, &self.config);
+        self.suspicions.postpone(late);
         self.probe = None;
         self.next_turn = schedule::turn_after(&self.config, self.me, now);
         if !self.news.is_empty() {
@@ -541,12 +566,12 @@ impl Member {
         if self.suspicions.next() <= now && self.news.len() > self.config.crowd() {
             self.suspicions.be_patient();
         }
-        while let Some(suspicion) = self.suspicions.expired(now, &self.config) {
-            let (peer, confirmations) = (suspicion.peer(), suspicion.confirmations());
+        while let Some((at, confirmations)) = self.suspicions.expired(now, &self.config) {
+            let (peer, claim) = self.roster.at(at);
             let removal = Update {
                 peer,
                 accuser: self.me,
-                claim: self.roster.claim(peer).but(State::Removed),
+                claim: claim.but(State::Removed),
             };
             self.adopt(now, removal, Why::Expired { confirmations }, out);
         }
@@ -557,7 +582,7 @@ impl Member {
         self.next_turn = schedule::turn_after(&self.config, self.me, now);
         let scheduled = schedule::target(&self.config, self.me, now);
         let target = match self.suspicions.unsettled() {
-            Some(neighbour) => Some(neighbour),
+            Some(neighbour) => Some(self.roster.at(neighbour).0),
             None if self.state(scheduled).is_present() => Some(scheduled),
             None => self.somebody(&[]),
         };
@@ -654,7 +679,8 @@ impl Member {
         match held.state() {
             State::Alive => self.accuse(now, probe.target, held, out),
             State::Suspect => {
-                if self.suspicions.confirm(probe.target, self.me, &self.config) {
+                let at = self.roster.place(probe.target).expect("it is suspected");
+                if self.suspicions.confirm(now, at, self.me, &self.config) {
                     self.announce(now, probe.target);
                 }
             }
@@ -727,11 +753,11 @@ impl Member {
             });
             let around = self.neighbours();
             for peer in around {
-                self.send(peer, Kind::Gossip, 0, farewell, NOTHING, out);
+                self.send(peer, Kind::Gossip, 0, farewell.clone(), NOTHING, out);
             }
             for _ in around {
                 if let Some(peer) = self.somebody(&around) {
-                    self.send(peer, Kind::Gossip, 0, farewell, NOTHING, out);
+                    self.send(peer, Kind::Gossip, 0, farewell.clone(), NOTHING, out);
                 }
             }
         }
@@ -758,19 +784,31 @@ impl Member {
 
     /// What this member would tell of a peer.
     fn update(&self, peer: Peer) -> Update {
-        let claim = if peer == self.me {
-            Claim::new(State::Alive, self.incarnation)
-        } else {
-            self.roster.claim(peer)
-        };
-        let suspicion = claim
-            .is_suspicion()
-            .then(|| self.suspicions.get(peer))
-            .flatten();
+        self.telling(peer, 0)
+    }
+
+    /// The same for the so manieth time: each telling names another accuser, so that all
+    /// become known.
+    fn telling(&self, peer: Peer, told: u8) -> Update {
+        if peer == self.me {
+            let claim = Claim::new(State::Alive, self.incarnation);
+            let accuser = Peer(0);
+            return Update {
+                peer,
+                accuser,
+                claim,
+            };
+        }
+        let place = self.roster.place(peer);
+        let suspicion = place.and_then(|at| self.suspicions.get(at));
+        let accuser = suspicion.map_or(Peer(0), |suspicion| {
+            let accusers = suspicion.accusers();
+            accusers[usize::from(told) % accusers.len()]
+        });
         Update {
             peer,
-            accuser: suspicion.map_or(Peer(0), |s| s.accusers()[0]),
-            claim,
+            accuser,
+            claim: self.roster.held(place),
         }
     }
 
@@ -796,9 +834,9 @@ impl Member {
         if self.roster.len() > 0 {
             self.fill(&mut seats, to, kind, differ);
         }
-        let in_doubt = kind == Kind::Ping && self.doubt && seats == Updates::NONE;
+        let in_doubt = kind == Kind::Ping && self.doubt && seats.is_empty();
         message.content = if in_doubt {
-            Content::Sections(self.roster.sections())
+            Content::Sections(Box::new(self.roster.sections()))
         } else {
             Content::Claims(seats)
         };
@@ -813,23 +851,19 @@ impl Member {
             seats.push(self.update(to));
         }
         // Whoever knows of a refutation, say so before these expire.
-        for peer in self.suspicions.patient().take(SEATS_FOR_THE_PATIENT) {
-            seats.push(self.update(peer));
+        for at in self.suspicions.patient::<SEATS_FOR_THE_PATIENT>() {
+            seats.push(self.update(self.roster.at(at).0));
         }
+        let seated = seats.as_slice().len();
         let mut news = core::mem::take(&mut self.news);
         news.tell(self.config.tellings(), |peer, told| {
             if seats.is_full() {
                 return false;
             }
-            let mut update = self.update(peer);
-            if update.claim.is_suspicion()
-                && let Some(suspicion) = self.suspicions.get(peer)
-            {
-                // Each telling names another accuser, so that all become known.
-                let accusers = suspicion.accusers();
-                update.accuser = accusers[usize::from(told) % accusers.len()];
+            // The news is of each peer once.
+            if !seats.mentions_within(seated, peer) {
+                seats.push_new(self.telling(peer, told));
             }
-            seats.push(update);
             true
         });
         self.news = news;
@@ -837,11 +871,18 @@ impl Member {
         if kind == Kind::Gossip {
             return;
         }
-        for peer in self.suspicions.peers().take(SEATS_FOR_THE_PATIENT) {
-            if seats.is_full() {
-                break;
+        if self.suspicions.next() < Instant::END {
+            let places = self.roster.len();
+            let start = self.stream.below(places as u64) as usize;
+            let running = (start..places)
+                .chain(0..start)
+                .filter(|&at| self.suspicions.get(at).is_some());
+            for at in running.take(SEATS_FOR_THE_PATIENT) {
+                if seats.is_full() {
+                    break;
+                }
+                seats.push(self.update(self.roster.at(at).0));
             }
-            seats.push(self.update(peer));
         }
         if differ != NOTHING {
             let start = self.stream.below(self.roster.len() as u64) as usize;

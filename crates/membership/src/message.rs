@@ -3,16 +3,21 @@
 //! One shape for everything: who to whom, what for ([`Kind`]), the speaker's own
 //! incarnation, a digest of its roster, up to 16 claims about others or the digests
 //! of 16 sections of its roster, and a tag.
-//! It has a fixed size and owns no heap, so that a million members may each have
-//! one in flight; its one spelling in bytes is at most [`Message::BYTES_MAX`].
+//! One that has nothing to tell is a single cache line and owns no heap, so that a million
+//! members may each have one in flight; its one spelling in bytes is at most
+//! [`Message::BYTES_MAX`].
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
+use core::slice::from_ref;
 
 use trust::{Key, Tag};
 use wire::{Cell, Decode, DecodeError, Encode, Reader};
 
 use crate::claim::{Claim, INCARNATION_MAX};
+use crate::search::bytes;
 
 /// A member's number in its cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,40 +79,53 @@ const _: () = assert!(size_of::<Update>() == 8);
 /// burst of 50 deaths fits into four.
 pub const SEATS: usize = 16;
 
-/// Up to [`SEATS`] claims, at most one about each peer, the rest zero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Updates {
+/// Up to [`SEATS`] claims, at most one about each peer. None take no room: nearly all
+/// messages of a quiet cell carry none, and are moved from hand to hand.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Updates(Option<Box<Seats>>);
+
+/// The first so many are taken, the rest zero.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Seats {
     taken: u8,
     seats: [Update; SEATS],
 }
 
 impl Updates {
     /// None.
-    pub const NONE: Self = Self {
-        taken: 0,
-        seats: [Update {
-            peer: Peer(0),
-            accuser: Peer(0),
-            claim: Claim::INITIAL,
-        }; SEATS],
-    };
+    pub const NONE: Self = Self(None);
 
     /// The claims.
     #[must_use]
     pub fn as_slice(&self) -> &[Update] {
-        &self.seats[..usize::from(self.taken)]
+        match &self.0 {
+            Some(seats) => &seats.seats[..usize::from(seats.taken)],
+            None => &[],
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Whether no seat is left.
     #[must_use]
-    pub const fn is_full(&self) -> bool {
-        self.taken as usize == SEATS
+    pub fn is_full(&self) -> bool {
+        self.as_slice().len() == SEATS
     }
 
     /// Whether there is a claim about this peer.
     #[must_use]
     pub fn mentions(&self, peer: Peer) -> bool {
-        self.as_slice().iter().any(|update| update.peer == peer)
+        self.mentions_within(SEATS, peer)
+    }
+
+    /// Whether one of the first so many claims is about this peer.
+    pub(crate) fn mentions_within(&self, seats: usize, peer: Peer) -> bool {
+        let mut updates = self.as_slice().iter().take(seats);
+        updates.any(|update| update.peer == peer)
     }
 
     /// Seats a claim unless its peer has a seat or none is left.
@@ -115,9 +133,24 @@ impl Updates {
         if self.is_full() || self.mentions(update.peer) {
             return false;
         }
-        self.seats[usize::from(self.taken)] = update;
-        self.taken += 1;
+        self.push_new(update);
         true
+    }
+
+    /// Seats a claim about a peer that has no seat.
+    ///
+    /// # Panics
+    /// If none is left.
+    pub(crate) fn push_new(&mut self, update: Update) {
+        debug_assert!(!self.mentions(update.peer));
+        let seats = self.0.get_or_insert_with(|| {
+            Box::new(Seats {
+                taken: 0,
+                seats: [Update::default(); SEATS],
+            })
+        });
+        seats.seats[usize::from(seats.taken)] = update;
+        seats.taken += 1;
     }
 }
 
@@ -140,7 +173,7 @@ pub enum Content {
     /// Claims about others.
     Claims(Updates),
     /// Nothing new, but a doubt whether the recipient holds the same.
-    Sections(Sections),
+    Sections(Box<Sections>),
 }
 
 /// One message.
@@ -167,6 +200,8 @@ pub struct Message {
     /// Over all the rest.
     pub tag: Tag,
 }
+
+const _: () = assert!(size_of::<Message>() == 64);
 
 const UPDATE_BYTES_MAX: usize = 3 + 5 + 3;
 const BODY_BYTES_MAX: usize = 10 + 3 + 3 + (1 + 3) + 10 + 5 + 5 + 1 + SEATS * UPDATE_BYTES_MAX;
@@ -226,6 +261,15 @@ impl Message {
         }
     }
 
+    /// Where its claims are in memory, if it has any.
+    #[must_use]
+    pub fn lies_elsewhere(&self) -> Option<Range<*const u8>> {
+        match &self.content {
+            Content::Claims(Updates(seats)) => seats.as_ref().map(|s| bytes(from_ref(&**s))),
+            Content::Sections(sections) => Some(bytes(sections.as_slice())),
+        }
+    }
+
     /// Every peer it names, itself included.
     pub(crate) fn named(&self) -> impl Iterator<Item = Peer> + '_ {
         let party = self.kind.party().unwrap_or(self.from);
@@ -252,8 +296,9 @@ impl Message {
         body.number(self.digest.into());
         match &self.content {
             Content::Claims(updates) => {
-                body.number(updates.taken.into());
-                for update in updates.as_slice() {
+                let updates = updates.as_slice();
+                body.number(updates.len() as u64);
+                for update in updates {
                     body.number(update.peer.0.into());
                     body.number(update.claim.to_bits().into());
                     if update.claim.is_suspicion() {
@@ -263,7 +308,7 @@ impl Message {
             }
             Content::Sections(sections) => {
                 body.number(SECTIONS_FOLLOW);
-                for &section in sections {
+                for &section in sections.iter() {
                     body.number(section.into());
                 }
             }
@@ -399,8 +444,8 @@ impl Decode for Content {
         let at = from.position();
         let count = u64::decode(from)?;
         if count == SECTIONS_FOLLOW {
-            let mut sections = [0; SECTIONS];
-            for section in &mut sections {
+            let mut sections = Box::new([0; SECTIONS]);
+            for section in sections.iter_mut() {
                 *section = u32::decode(from)?;
             }
             return Ok(Self::Sections(sections));

@@ -8,8 +8,10 @@
 //! the digests find the rest.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::message::{Peer, SEATS};
+use crate::search::bytes;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Item {
@@ -44,15 +46,37 @@ impl News {
     /// before everything that was not told twice yet: while half a cell is
     /// suspected, a life hangs on it.
     pub(crate) fn add(&mut self, peer: Peer, refutes: bool) {
-        self.drop(peer);
         let told = if refutes { 0 } else { HEAD_START };
         let at = self.queue.partition_point(|item| item.told < told);
-        self.queue.insert(at, Item { peer, told });
+        let item = Item { peer, told };
+        match self.find(peer) {
+            Some(old) if old < at => {
+                self.queue.copy_within(old + 1..at, old);
+                self.queue[at - 1] = item;
+            }
+            Some(old) => {
+                self.queue.copy_within(at..old, at + 1);
+                self.queue[at] = item;
+            }
+            None => {
+                if self.queue.len() == self.queue.capacity() {
+                    // By little at a time: in a burst a million members grow together.
+                    self.queue.reserve_exact(8);
+                }
+                self.queue.insert(at, item);
+            }
+        }
+    }
+
+    fn find(&self, peer: Peer) -> Option<usize> {
+        self.queue.iter().position(|item| item.peer == peer)
     }
 
     /// No more of this peer.
     pub(crate) fn drop(&mut self, peer: Peer) {
-        self.queue.retain(|item| item.peer != peer);
+        if let Some(at) = self.find(peer) {
+            self.queue.remove(at);
+        }
     }
 
     /// Offers peers, least told first, with how often each was told, until
@@ -102,6 +126,10 @@ impl News {
                 }
             };
         }
+    }
+
+    pub(crate) const fn list(&self) -> Range<*const u8> {
+        bytes(self.queue.as_slice())
     }
 
     pub(crate) const fn heap(&self) -> usize {

@@ -1,63 +1,77 @@
 //! Who is held to be what?
 //!
 //! By exception: only members about whom something other than "alive at
-//! incarnation 0" is believed take room, eight bytes each, in order of their
+//! incarnation 0" is believed take room, six bytes each, in order of their
 //! number. A quiet cell costs nothing; after a burst of 50 deaths each survivor
-//! holds 400 bytes. Nothing is ever forgotten, for a removal forgotten is a
+//! holds 300 bytes. Nothing is ever forgotten, for a removal forgotten is a
 //! dead member revived by the first stale rumour.
 //!
 //! The digest is a sum over the exceptions that does not depend on the order in
 //! which they came, so two members that agree show the same four bytes.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::claim::Claim;
 use crate::message::{Peer, SECTIONS, Sections};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Exception {
-    peer: Peer,
-    claim: Claim,
-}
-
-const _: () = assert!(size_of::<Exception>() == 8);
+use crate::search::{self, bytes};
 
 //= spec 2
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Roster {
-    exceptions: Vec<Exception>,
+    /// Whom the exceptions are about, in ascending order: looked up for every claim heard
+    /// or told, so kept close together.
+    peers: Vec<Peer>,
+    /// What is held of each.
+    claims: Vec<Claim>,
     digest: u32,
 }
 
 impl Roster {
-    pub(crate) fn claim(&self, peer: Peer) -> Claim {
-        match self.find(peer) {
-            Ok(at) => self.exceptions[at].claim,
-            Err(_) => Claim::INITIAL,
-        }
+    /// Where a peer's exception stands, until there is another.
+    pub(crate) fn place(&self, peer: Peer) -> Option<usize> {
+        search::in_order(&self.peers, peer)
     }
 
-    /// Takes a claim that exceeds the one held.
-    pub(crate) fn raise(&mut self, peer: Peer, claim: Claim) {
-        match self.find(peer) {
-            Ok(at) => {
-                let held = &mut self.exceptions[at];
-                assert!(claim > held.claim, "{claim:?} does not exceed {held:?}");
-                self.digest = self.digest.wrapping_sub(fingerprint(peer, held.claim));
-                held.claim = claim;
+    /// The exception at a place.
+    pub(crate) fn at(&self, place: usize) -> (Peer, Claim) {
+        (self.peers[place], self.claims[place])
+    }
+
+    /// What is held of whom the exception at a place is about.
+    pub(crate) fn held(&self, place: Option<usize>) -> Claim {
+        place.map_or(Claim::INITIAL, |at| self.claims[at])
+    }
+
+    pub(crate) fn claim(&self, peer: Peer) -> Claim {
+        self.held(self.place(peer))
+    }
+
+    /// Takes a claim that exceeds the one held; at which place, and whether that is new.
+    pub(crate) fn raise(&mut self, peer: Peer, claim: Claim) -> (usize, bool) {
+        let (at, new) = self
+            .peers
+            .binary_search(&peer)
+            .map_or_else(|at| (at, true), |at| (at, false));
+        if !new {
+            let held = &mut self.claims[at];
+            assert!(claim > *held, "{claim:?} does not exceed {held:?}");
+            self.digest = self.digest.wrapping_sub(fingerprint(peer, *held));
+            *held = claim;
+        } else {
+            assert!(claim > Claim::INITIAL, "{peer:?} is no exception");
+            if self.peers.len() == self.peers.capacity() {
+                // An eighth more, or eight: most rosters stay short, and a
+                // million of them grow at once.
+                let more = (self.peers.len() / 8).max(8);
+                self.peers.reserve_exact(more);
+                self.claims.reserve_exact(more);
             }
-            Err(at) => {
-                assert!(claim > Claim::INITIAL, "{peer:?} is no exception");
-                if self.exceptions.len() == self.exceptions.capacity() {
-                    // An eighth more, or eight: most rosters stay short, and a
-                    // million of them grow at once.
-                    let more = (self.exceptions.len() / 8).max(8);
-                    self.exceptions.reserve_exact(more);
-                }
-                self.exceptions.insert(at, Exception { peer, claim });
-            }
+            self.peers.insert(at, peer);
+            self.claims.insert(at, claim);
         }
         self.digest = self.digest.wrapping_add(fingerprint(peer, claim));
+        (at, new)
     }
 
     pub(crate) const fn digest(&self) -> u32 {
@@ -67,7 +81,7 @@ impl Roster {
     /// The digest of each section, for finding where two rosters differ.
     pub(crate) fn sections(&self) -> Sections {
         let mut sections = [0_u32; SECTIONS];
-        for &Exception { peer, claim } in &self.exceptions {
+        for (peer, claim) in self.iter() {
             let section = &mut sections[section(peer)];
             *section = section.wrapping_add(fingerprint(peer, claim));
         }
@@ -75,30 +89,36 @@ impl Roster {
     }
 
     pub(crate) const fn len(&self) -> usize {
-        self.exceptions.len()
+        self.peers.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Peer, Claim)> + '_ {
-        self.exceptions.iter().map(|e| (e.peer, e.claim))
+        self.iter_in(0..self.len())
     }
 
     /// All exceptions once, from the one at `start` round to the one before it.
     pub(crate) fn iter_from(&self, start: usize) -> impl Iterator<Item = (Peer, Claim)> + '_ {
-        let (before, after) = self.exceptions.split_at(start);
-        after.iter().chain(before).map(|e| (e.peer, e.claim))
+        self.iter_in(start..self.len())
+            .chain(self.iter_in(0..start))
+    }
+
+    fn iter_in(&self, range: Range<usize>) -> impl Iterator<Item = (Peer, Claim)> + '_ {
+        let peers = self.peers[range.clone()].iter().copied();
+        peers.zip(self.claims[range].iter().copied())
     }
 
     /// Gives back what a burst made it reserve.
     pub(crate) fn release(&mut self) {
-        self.exceptions.shrink_to_fit();
+        self.peers.shrink_to_fit();
+        self.claims.shrink_to_fit();
+    }
+
+    pub(crate) const fn lists(&self) -> [Range<*const u8>; 2] {
+        [bytes(self.peers.as_slice()), bytes(self.claims.as_slice())]
     }
 
     pub(crate) const fn heap(&self) -> usize {
-        self.exceptions.capacity() * size_of::<Exception>()
-    }
-
-    fn find(&self, peer: Peer) -> Result<usize, usize> {
-        self.exceptions.binary_search_by_key(&peer, |e| e.peer)
+        self.peers.capacity() * size_of::<Peer>() + self.claims.capacity() * size_of::<Claim>()
     }
 }
 

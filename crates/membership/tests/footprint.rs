@@ -101,7 +101,7 @@ fn what_a_burst_took_is_given_back() {
     let after = footprint(&world);
     println!("{during} bytes during a burst of 50 deaths, {after} after");
     assert!(during > after);
-    assert_eq!(after, size_of::<Member>() + 50 * 8);
+    assert_eq!(after, size_of::<Member>() + 50 * 6);
     let members = world.living();
     assert!(
         members

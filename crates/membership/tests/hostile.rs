@@ -300,7 +300,10 @@ fn any_content() -> impl Strategy<Value = Content> {
         }
         Content::Claims(updates)
     });
-    prop_oneof![claims, any::<[u32; 16]>().prop_map(Content::Sections)]
+    prop_oneof![
+        claims,
+        any::<[u32; 16]>().prop_map(|s| Content::Sections(Box::new(s)))
+    ]
 }
 
 fn any_kind() -> impl Strategy<Value = Kind> {

@@ -178,7 +178,7 @@ impl Model for Trial {
             });
             for to in 0..last {
                 let from = Peer((to + 1) % last);
-                let (content, digest) = (Content::Claims(updates), 0);
+                let (content, digest) = (Content::Claims(updates.clone()), 0);
                 let message = Message {
                     cell: wire::Cell(3),
                     from,

@@ -43,6 +43,8 @@ pub mod window;
 pub use queue::Queue;
 pub use window::{Engine, Outcome, Progress, World};
 
+use std::ops::Range;
+
 use wire::{Class, Instant};
 
 /// Something due in one process.
@@ -129,6 +131,14 @@ pub trait Process: Send {
         let _ = events;
     }
 
+    /// This event fires soon: after the next one if `next` is not set, and next if it is. A
+    /// place to [`prefetch`] what it will touch; first what is known to be
+    /// touched, then what that points to.
+    #[inline]
+    fn prepare(&self, event: &Event, next: bool) {
+        let _ = (event, next);
+    }
+
     /// Every event of this process before `until` has fired; called only if there
     /// was one. A place for work that is cheaper done for many tiles at once.
     ///
@@ -152,6 +162,23 @@ pub fn anticipate<T>(slice: &[T], events: usize, look: impl Fn(&T) -> u64) {
         let step = (LINE_BYTES / size_of::<T>().max(1)).max(1);
         let seen = slice.iter().step_by(step).fold(0, |seen, x| seen ^ look(x));
         std::hint::black_box(seen);
+    }
+}
+
+/// Has the processor fetch what lies there into its first cache and does not wait for them.
+#[inline]
+pub fn prefetch<T>(of: Range<*const T>) {
+    const LINE_BYTES: usize = 64;
+    let bytes = of.start as usize..of.end as usize;
+    for line in (bytes.start & !(LINE_BYTES - 1)..bytes.end).step_by(LINE_BYTES) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch is a hint, which reads and changes nothing, whatever the address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(line as *const i8);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
     }
 }
 

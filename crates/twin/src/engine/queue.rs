@@ -169,6 +169,13 @@ impl Queue {
         }
     }
 
+    /// The event that will probably be taken after `ahead` others; not known of all.
+    #[inline]
+    #[must_use]
+    pub fn upcoming(&self, ahead: usize) -> Option<&Event> {
+        self.current.iter().rev().nth(ahead)
+    }
+
     #[cold]
     fn pop_with_late(&mut self, limit: Instant) -> Option<Event> {
         let late = self.late.peek()?.0;

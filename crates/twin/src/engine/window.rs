@@ -612,6 +612,12 @@ impl<P: Process> Lane<P> {
         let mut events = 0;
         while let Some(event) = self.queue.pop_before(window_end) {
             events += 1;
+            if let Some(later) = self.queue.upcoming(1) {
+                self.process.prepare(later, false);
+            }
+            if let Some(next) = self.queue.upcoming(0) {
+                self.process.prepare(next, true);
+            }
             let mut schedule = Schedule {
                 now: event.at,
                 window_end,

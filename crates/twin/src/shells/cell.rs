@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use machine::{Machine, Persisted, Purpose, Stream};
@@ -15,7 +16,7 @@ use wire::{Class, Instant, Joules, Kelvin, Nanos, Seconds, Tile, Watts};
 
 use super::config::{Config, WorkStream};
 use super::faults::{Blow, CellFault, cell_name};
-use crate::engine::{Event, Process, Schedule, history};
+use crate::engine::{Event, Process, Schedule, history, prefetch};
 
 /// What crosses between cells.
 #[derive(Clone, Debug)]
@@ -109,6 +110,10 @@ impl<T> Slots<T> {
         u64::from(slot)
     }
 
+    fn at(&self, slot: u64) -> &Option<T> {
+        &self.items[slot as usize]
+    }
+
     fn take(&mut self, slot: u64) -> T {
         self.free.push(slot as u32);
         self.items[slot as usize]
@@ -122,6 +127,16 @@ struct Flight {
     sent: Instant,
     from: u32,
     message: Message,
+}
+
+/// When a node is to be woken.
+#[derive(Clone, Copy, Debug)]
+struct Alarm {
+    /// Its deadline when it was last asked.
+    wanted: Instant,
+    /// The wake-up that is under way; [`Instant::END`] if none is. Most deadlines are of
+    /// answers that come in time: the deadline moves on and the wake-up stays.
+    armed: Instant,
 }
 
 /// The heat of a cell and what the machines set.
@@ -188,8 +203,8 @@ pub(super) struct Surroundings {
     pub(super) fates: Vec<Fate>,
     /// Tiles the scheduler has yet to miss.
     missing: Vec<u32>,
-    /// Per tile, the wake-up that is under way; [`Instant::END`] if none is.
-    armed: Vec<Instant>,
+    /// Per tile.
+    alarms: Vec<Alarm>,
     scheduler_armed: Instant,
     pub(super) histories: Vec<u64>,
     under_way: Slots<Flight>,
@@ -273,7 +288,13 @@ impl Cell {
             },
             fates: vec![Fate::Up; tiles as usize],
             missing: Vec::new(),
-            armed: vec![Instant::END; tiles as usize],
+            alarms: vec![
+                Alarm {
+                    wanted: Instant::END,
+                    armed: Instant::END
+                };
+                tiles as usize
+            ],
             scheduler_armed: Instant::END,
             histories: vec![0; tiles as usize],
             under_way: Slots::new(),
@@ -319,7 +340,10 @@ impl Cell {
         }
         for (tile, node) in self.nodes.iter().enumerate() {
             if let Some(at) = node.deadline() {
-                self.around.armed[tile] = at;
+                self.around.alarms[tile] = Alarm {
+                    wanted: at,
+                    armed: at,
+                };
                 events.push((at, tile as u32, Kind::Wake.with(0)));
             }
         }
@@ -335,13 +359,9 @@ impl Cell {
     }
 
     fn rearm(&mut self, tile: u32, schedule: &mut Schedule<'_, Letter>) {
-        let armed = &mut self.around.armed[tile as usize];
-        if let Some(deadline) = self.nodes[tile as usize].deadline()
-            && deadline < *armed
-        {
-            *armed = deadline.max(schedule.now());
-            schedule.local(*armed, Class::C, tile, Kind::Wake.with(0));
-        }
+        let deadline = self.nodes[tile as usize].deadline();
+        self.around.alarms[tile as usize].wanted = deadline.unwrap_or(Instant::END);
+        self.around.arm(tile, schedule);
     }
 
     fn rearm_scheduler(&mut self, schedule: &mut Schedule<'_, Letter>) {
@@ -487,6 +507,15 @@ impl Cell {
 }
 
 impl Surroundings {
+    /// Sees to it that a wake-up is under way no later than it is wanted.
+    fn arm(&mut self, tile: u32, schedule: &mut Schedule<'_, Letter>) {
+        let Alarm { wanted, armed } = &mut self.alarms[tile as usize];
+        if *wanted < *armed {
+            *armed = schedule.now().max(*wanted);
+            schedule.local(*armed, Class::C, tile, Kind::Wake.with(0));
+        }
+    }
+
     /// Does what a node asks for.
     fn take(&mut self, tile: u32, effect: Effect, schedule: &mut Schedule<'_, Letter>) {
         let now = schedule.now();
@@ -770,11 +799,19 @@ impl Process for Cell {
         let kind = Kind::ALL[(event.payload & 0xff) as usize];
         match kind {
             Kind::Wake => {
-                if self.around.armed[tile as usize] != event.at {
+                let alarm = &mut self.around.alarms[tile as usize];
+                if alarm.armed != event.at {
                     return;
                 }
-                self.around.armed[tile as usize] = Instant::END;
-                if self.around.fates[tile as usize] == Fate::Up {
+                alarm.armed = Instant::END;
+                let early = alarm.wanted > event.at;
+                if self.around.fates[tile as usize] != Fate::Up {
+                    return;
+                }
+                if early {
+                    // Not worth a look at the node, which is far from the cache.
+                    self.around.arm(tile, schedule);
+                } else {
                     let Self { nodes, around, .. } = self;
                     nodes[tile as usize].wake(event.at, &mut |e| around.take(tile, e, schedule));
                     self.rearm(tile, schedule);
@@ -813,6 +850,33 @@ impl Process for Cell {
                     self.tell_scheduler(scheduling::Input::Arrived(work), schedule);
                 }
             },
+        }
+    }
+
+    #[inline]
+    fn prepare(&self, event: &Event, next: bool) {
+        let tile = event.target as usize;
+        let kind = Kind::ALL[(event.payload & 0xff) as usize];
+        let around = &self.around;
+        let message = match kind {
+            Kind::Wake if around.alarms[tile].wanted <= event.at => None,
+            Kind::Deliver => Some(around.under_way.at(event.payload >> 8)),
+            _ => return,
+        };
+        let member = self.nodes[tile].member();
+        if next {
+            let flight = message.and_then(Option::as_ref);
+            let lists = flight.and_then(|flight| flight.message.lies_elsewhere());
+            lists.into_iter().for_each(prefetch);
+            let lists = member.map(Member::lies_elsewhere);
+            lists.into_iter().flatten().for_each(prefetch);
+        } else {
+            if let Some(slot) = message {
+                prefetch(from_ref(slot).as_ptr_range());
+            }
+            if let Some(member) = member {
+                prefetch(from_ref(member).as_ptr_range());
+            }
         }
     }
 
