@@ -602,7 +602,7 @@ function jobPage(cluster, summary, notables, i) {
       s.on && el("p", {}, "on ", s.on.slice(0, 12).map((k, n) => [n ? ", " : "", nodeName(cluster, stays.node[k])]), s.on.length > 12 && ` and ${s.on.length - 12} more`),
       s.text && el("p", {}, `${s.text.charAt(0).toUpperCase()}${s.text.slice(1)}.`.replace(/\.\.$/, ".")),
       s.why && grounds(cluster, s, i))))),
-  !told && el("p", { class: "under" }, cluster.jobs.whys_untold > 0 ? `What these decisions rest on was kept for the first ${steps.whys.length.toLocaleString("en")} decisions of the run only.` : "What these decisions rest on was not kept.")));
+  !told && el("p", { class: "under" }, cluster.jobs.whys_untold > 0 ? `What these decisions rest on is told for ${steps.whys.length.toLocaleString("en")} decisions of this run, not for ${cluster.jobs.whys_untold.toLocaleString("en")} others, most of which placed a job at once.` : "What these decisions rest on was not kept.")));
   return parts;
 }
 

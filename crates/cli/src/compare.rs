@@ -269,8 +269,7 @@ mod tests {
             difference("held", &[json!(true), json!(false)]),
             difference("x", &[Value::Null, json!(0.25)]),
         ];
-        let expected = "\
-               a    bb   change
+        let expected = "               a    bb   change
 site/placed  100   110  +10.0 %
 held         yes    no
 x              -  0.25

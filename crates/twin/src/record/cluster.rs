@@ -104,6 +104,7 @@ pub struct Jobs {
     all: Vec<Job>,
     stays: Vec<Stay>,
     whys: usize,
+    whys_at_once: usize,
     steps: usize,
     of: BTreeMap<u64, u32>,
     /// The stays that have not ended, by job.
@@ -396,7 +397,10 @@ impl Jobs {
     /// Times on nodes told, of all jobs together.
     pub const STAYS_MAX: usize = 200_000;
     /// Decisions told with what they rest on.
-    pub const WHYS_MAX: usize = 5_000;
+    pub const WHYS_MAX: usize = 8_000;
+    /// Those among them that placed a job at once, which nobody asks about: most decisions
+    /// of most runs, they would leave no room for the others.
+    pub const WHYS_AT_ONCE_MAX: usize = 2_000;
 
     /// The jobs, in order of arrival.
     #[must_use]
@@ -416,7 +420,8 @@ impl Jobs {
         self.untold
     }
 
-    /// Decisions whose grounds were not kept, beyond [`Jobs::WHYS_MAX`].
+    /// Decisions whose grounds were not kept, beyond [`Jobs::WHYS_MAX`] and
+    /// [`Jobs::WHYS_AT_ONCE_MAX`].
     #[must_use]
     pub const fn whys_untold(&self) -> u64 {
         self.whys_untold
@@ -449,8 +454,12 @@ impl Jobs {
         }
         self.steps += 1;
         if step.why.is_some() {
-            if self.whys < Self::WHYS_MAX {
+            let at_once = step.action == Action::Place && job.steps.is_empty();
+            if self.whys < Self::WHYS_MAX
+                && (!at_once || self.whys_at_once < Self::WHYS_AT_ONCE_MAX)
+            {
                 self.whys += 1;
+                self.whys_at_once += usize::from(at_once);
             } else {
                 self.whys_untold += 1;
                 step.why = None;
@@ -626,6 +635,32 @@ mod tests {
         jobs.left(late, 2.0, State::Finished);
         assert_eq!((jobs.all().len(), jobs.untold()), (Jobs::JOBS_MAX, 3));
         assert!(jobs.stays().is_empty() && !jobs.wants_why(late));
+    }
+
+    #[test]
+    fn jobs_that_start_at_once_leave_room_for_what_people_ask_about() {
+        let mut jobs = Jobs::default();
+        let step = |action| Step {
+            seconds: 0.0,
+            action,
+            reason: Reason::BestScore,
+            node: None,
+            text: String::new(),
+            why: Some(Why::default()),
+        };
+        for id in 0..Jobs::WHYS_MAX as u64 {
+            jobs.arrived(job(id));
+            jobs.step(id, step(Action::Place));
+        }
+        jobs.step(0, step(Action::Migrate));
+        let kept = jobs.all().iter().flat_map(|job| &job.steps);
+        let kept = kept.filter(|step| step.why.is_some()).count();
+        assert_eq!(kept, Jobs::WHYS_AT_ONCE_MAX + 1);
+        assert!(jobs.all()[0].steps[1].why.is_some());
+        assert_eq!(
+            jobs.whys_untold() as usize,
+            Jobs::WHYS_MAX - Jobs::WHYS_AT_ONCE_MAX
+        );
     }
 
     #[test]

@@ -120,7 +120,8 @@ pub fn run_page(summary: &Summary, series: &Series) -> String {
             "seed": summary.seed.to_string(),
             "summary": summary,
             "series": charts(series),
-            "map": series.map().map(map),
+            // Every node of a cluster says more than its racks.
+            "map": series.map().filter(|_| series.cluster().is_none()).map(map),
             "cluster": series.cluster().map(cluster),
         }),
     )

@@ -165,15 +165,13 @@ impl Witness {
             Action::Queue | Action::Refuse => None,
             _ => Some(decision.subject.0 as u32),
         };
-        let wanted = cluster.jobs.wants_why(decision.work);
-        let why = evidence.filter(|_| wanted).map(grounds);
         let step = Step {
             seconds: decision.at.as_secs_f64(),
             action: decision.action,
             reason: decision.reason,
             node,
             text: String::new(),
-            why,
+            why: evidence.map(grounds),
         };
         cluster.jobs.step(decision.work, step);
     }
@@ -300,8 +298,8 @@ fn outlook(pending: &Pending, models: &[String], now: Instant) -> Step {
     };
     let fit = pending.tasks_that_fit.min(tasks.into());
     let text = match tasks {
-        1 => format!("it has waited longest; {before}"),
-        _ => format!("it has waited longest; {before}, and {fit} of its {tasks} tasks would fit"),
+        1 => before,
+        _ => format!("{before}, and {fit} of its {tasks} tasks would fit"),
     };
     Step {
         seconds: now.as_secs_f64(),

@@ -100,6 +100,9 @@ fn asked(id: u64) -> Asked {
     }
 }
 
+/// Where it runs, with how much on each node, and what it asked for.
+type Runs = (Vec<(u32, u32)>, Asked);
+
 struct Room {
     /// Thousandths of GPU free on each node.
     free: Vec<u32>,
@@ -218,7 +221,7 @@ pub(crate) fn cluster(count: u64) -> (Summary, Series) {
     let mut coming: VecDeque<(u64, Asked)> = coming.into();
     let mut queue: [VecDeque<(u64, Asked)>; 5] = Default::default();
     // By the nanosecond they end at.
-    let mut running: BTreeMap<(u64, u64), (Vec<(u32, u32)>, Asked)> = BTreeMap::new();
+    let mut running: BTreeMap<(u64, u64), Runs> = BTreeMap::new();
     let mut held = [0_u64; TENANTS.len()];
     let mut waits: [Vec<f64>; TENANTS.len()] = Default::default();
     let mut slowdowns: [Vec<f64>; TENANTS.len()] = Default::default();
