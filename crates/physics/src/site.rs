@@ -181,8 +181,6 @@ pub struct Site {
     moved: Vec<f64>,
     /// Neighbours in the list that share a loop.
     runs: Vec<Run>,
-    /// Heat that others than these devices give each loop, W.
-    foreign: Vec<f64>,
     /// Step length that `pace` was worked out for.
     paced_for: Seconds,
     pace: Pace,
@@ -252,7 +250,6 @@ impl Site {
             given: vec![0.0; loops.len()],
             moved: vec![0.0; loops.len()],
             yielding: vec![0.0; loops.len()],
-            foreign: vec![0.0; loops.len()],
             runs: runs(cooled_by),
             loops: loops.to_vec(),
             supply,
@@ -324,25 +321,13 @@ impl Site {
         self.loops[of].outside = outside;
     }
 
-    /// Sets the heat that others give a loop from now on: a neighbouring machine on the
-    /// same plant. It counts as supplied.
-    pub fn set_foreign(&mut self, of: usize, heat: Watts) {
-        self.foreign[of] = heat.0;
-    }
-
-    /// Heat that others give a loop.
-    #[must_use]
-    pub fn foreign(&self, of: usize) -> Watts {
-        Watts(self.foreign[of])
-    }
-
     /// Temperature of the coolant a loop supplies.
     #[must_use]
     pub fn supply(&self, of: usize) -> Kelvin {
         Kelvin(self.supply[of])
     }
 
-    /// Mean heat a loop took from its devices and from others during the last step.
+    /// Mean heat a loop took from its devices during the last step.
     #[must_use]
     pub fn load(&self, of: usize) -> Watts {
         Watts(self.given[of])
@@ -388,10 +373,7 @@ impl Site {
 
         // Devices, as if the coolant stood still; `given` collects A: what they were
         // supplied less what they stored.
-        for (given, foreign) in self.given.iter_mut().zip(&self.foreign) {
-            *given = foreign * h;
-            supplied += foreign * h;
-        }
+        self.given.fill(0.0);
         for &Run { from, to, by } in &self.runs {
             let (watts, stores) = advance(
                 self.supply[by],
@@ -860,7 +842,6 @@ mod tests {
                 }
                 for i in 0..3 {
                     site.set_capacity(i, max * capacity * (f64::from(i as u32) / 2.0));
-                    site.set_foreign(i, max * work * 0.3);
                     site.set_outside(i, Kelvin::from_celsius(celsius));
                 }
                 total += site.step(Seconds(dt));

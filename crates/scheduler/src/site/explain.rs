@@ -223,7 +223,7 @@ impl SiteScheduler {
         let obstacle = match held {
             Err((obstacle, _)) => self.whose_turn(&job, obstacle, now),
             // It starts with the next thing that happens.
-            Ok(()) => Obstacle::general(Reason::BestScore, (0.0, 0.0)),
+            Ok(_) => Obstacle::general(Reason::BestScore, (0.0, 0.0)),
         };
         let mut ahead = self.clone();
         let head = self.head(now).filter(|&head| head != job.id);

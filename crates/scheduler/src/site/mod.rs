@@ -533,12 +533,15 @@ impl SiteScheduler {
         if let Some(obstacle) = self.never(&job) {
             return decided(now, Action::Refuse, job.id, obstacle, None, out);
         }
+        let head = self.head(now);
         self.enqueue(Waiting {
             job,
             arrived: now,
             preempted: 0,
         });
-        if let Err((obstacle, evidence)) = self.admit(now, job.id, out) {
+        let admitted = self.admit(now, job.id, out);
+        let preempted = matches!(admitted, Ok(true));
+        if let Err((obstacle, evidence)) = admitted {
             let action = if self.queue.len() > self.config.queue_max {
                 self.queue.remove(job.id);
                 Action::Refuse
@@ -546,6 +549,10 @@ impl SiteScheduler {
                 Action::Queue
             };
             decided(now, action, job.id, obstacle, evidence.as_ref(), out);
+        }
+        if preempted || self.head(now) != head {
+            // Victims leave more room than was needed, or something else is reserved now.
+            self.sweep(now, out);
         }
     }
 
@@ -749,5 +756,7 @@ impl Machine for SiteScheduler {
     }
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What the scheduler does, read as scripts, and the laws it keeps.
 
+use super::explain::{Change, Explanation};
 use super::*;
 use crate::Demand;
 use crate::ledger::Models;
@@ -376,4 +377,373 @@ fn a_long_random_life_leaves_the_books_even() {
     }
     assert!((0..40).all(|n| scheduler.ledger.claims(n) == 0));
     assert!(scheduler.loads.iter().all(|l| l.latency_sensitive == 0));
+}
+
+/// Two racks of two nodes in a row, and a third rack in another; four GPUs each.
+fn hall() -> Config {
+    let place = |rack, row| Node {
+        rack,
+        row,
+        ..node(0)
+    };
+    let nodes = vec![
+        place(0, 0),
+        place(0, 0),
+        place(1, 0),
+        place(1, 0),
+        place(2, 1),
+        place(2, 1),
+    ];
+    Config {
+        heat_aware: false,
+        ..config(nodes, vec![1e6])
+    }
+}
+
+fn gang(id: u64, tasks: u16, gpus: u8, spread: Spread) -> Job {
+    Job {
+        tasks,
+        spread,
+        ..job(id, gpus, BestEffort)
+    }
+}
+
+fn nodes_of(effects: &[Effect], id: u64) -> Vec<u32> {
+    let tasks = effects.iter().find_map(|e| match e {
+        Effect::Start { job, tasks } if *job == id => Some(tasks),
+        _ => None,
+    });
+    tasks.map_or(vec![], |tasks| tasks.iter().map(|t| t.node).collect())
+}
+
+//= requirements S4
+#[test]
+fn a_gang_starts_whole_in_the_tightest_domain_that_holds_it() {
+    let mut site = Site::new(hall());
+    let mut places = |id, tasks, gpus, spread| {
+        nodes_of(
+            &site.after(Input::Arrived(gang(id, tasks, gpus, spread))),
+            id,
+        )
+    };
+    assert_eq!(places(1, 2, 2, Spread::Site), [0, 0], "one node");
+    assert_eq!(places(2, 2, 4, Spread::Site), [2, 3], "one rack");
+    assert_eq!(places(3, 1, 4, Spread::Site), [1]);
+    assert_eq!(places(4, 3, 4, Spread::Site), [0; 0], "two nodes are left");
+    assert_eq!(places(5, 2, 3, Spread::Rack), [4, 5]);
+}
+
+//= requirements S4
+#[test]
+fn a_gang_that_fits_only_too_far_apart_waits_and_says_so() {
+    let mut site = Site::new(hall());
+    for id in [1, 2, 3] {
+        site.after(Input::Arrived(job(id, 4, BestEffort)));
+    }
+    // Left are one node of rack 1 and both of rack 2; three of four do not fit a row.
+    let row = gang(4, 3, 4, Spread::Row);
+    assert_eq!(
+        site.decided(Input::Arrived(row)),
+        [(Queue, Reason::Topology, 4, 3)]
+    );
+    let rack = gang(5, 3, 4, Spread::Rack);
+    assert_eq!(site.decided(Input::Arrived(rack))[0].1, Impossible);
+    let Explanation::Pending(why) = site.scheduler.explain(4, at(0)) else {
+        panic!("it waits");
+    };
+    assert_eq!((why.reason, why.tasks_that_fit), (Reason::Topology, 3));
+    assert_eq!(why.funnel.fell[Test::Topology as usize], 3);
+    assert_eq!(why.changes[0].change, Change::Spread(Spread::Site));
+    assert_eq!(why.changes[0].start.latest, Some(at(0)));
+    // When a node of its row is free again, it starts there.
+    let effects = site.after(Input::Finished { job: 2 });
+    assert_eq!(
+        nodes_of(&effects, 4).len(),
+        0,
+        "two of the row are not three"
+    );
+    let effects = site.after(Input::Finished { job: 1 });
+    assert_eq!(nodes_of(&effects, 4).len(), 3);
+}
+
+#[test]
+fn what_can_never_run_is_refused_with_the_reason() {
+    let mut site = Site::new(Config {
+        tenants: vec![Tenant {
+            ceiling: Resources {
+                gpu_milli: 8_000,
+                ..Resources::UNBOUNDED
+            },
+            ..Tenant::default()
+        }],
+        ..hall()
+    });
+    let mut reason = |job: Job| site.decided(Input::Arrived(job))[0];
+    let plain = job(1, 1, BestEffort);
+    assert_eq!(reason(Job { tenant: 7, ..plain }).1, Reason::Malformed);
+    assert_eq!(reason(Job { tasks: 0, ..plain }).1, Reason::Malformed);
+    assert_eq!(reason(gang(1, 3, 3, Spread::Site)).1, Reason::Quota);
+    assert_eq!(reason(gang(1, 2, 3, Spread::Node)).1, Impossible);
+    assert_eq!(reason(job(1, 5, BestEffort)).0, Refuse);
+    assert_eq!(site.scheduler.waiting(), 0);
+}
+
+fn sharers(tenants: Vec<Tenant>) -> Site {
+    Site::new(Config {
+        tenants,
+        heat_aware: false,
+        limit: Some(Nanos::HOUR),
+        ..config(vec![node(0), node(0)], vec![1e6])
+    })
+}
+
+fn of(tenant: u16, job: Job) -> Input {
+    Input::Arrived(Job { tenant, ..job })
+}
+
+/// Ghodsi et al., NSDI 2011, § 4.1: 9 CPUs and 18 GB, tasks of ⟨1 CPU, 4 GB⟩ and of
+/// ⟨3 CPUs, 1 GB⟩; dominant resource fairness runs three of the one and two of the other.
+#[test]
+fn the_example_of_the_paper_comes_out_as_in_the_paper() {
+    let nine = Node {
+        cpu_milli: 9_000,
+        memory_mib: 18_432,
+        gpus: 0,
+        ..node(0)
+    };
+    let mut site = Site::new(Config {
+        tenants: vec![Tenant::default(); 2],
+        heat_aware: false,
+        limit: Some(Nanos::HOUR),
+        overtake_max: 100,
+        ..config(vec![nine], vec![1e6])
+    });
+    let task = |id, cpus: u32, gigabytes: u32| Job {
+        demand: Demand {
+            cpu_milli: cpus * 1_000,
+            memory_mib: gigabytes * 1_024,
+            ..job(id, 0, BestEffort).demand
+        },
+        ..job(id, 0, BestEffort)
+    };
+    // Something holds everything until all have come.
+    site.after(of(0, task(100, 9, 18)));
+    for id in 0..5 {
+        site.after(of(0, task(id, 1, 4)));
+        site.after(of(1, task(10 + id, 3, 1)));
+    }
+    site.after(Input::Finished { job: 100 });
+    assert_eq!(site.scheduler.used(0).cpu_milli, 3_000);
+    assert_eq!(site.scheduler.used(1).cpu_milli, 6_000);
+}
+
+fn with_quota(gpus: u64) -> Tenant {
+    Tenant {
+        quota: Resources {
+            gpu_milli: gpus * 1_000,
+            ..Resources::UNBOUNDED
+        },
+        ..Tenant::default()
+    }
+}
+
+//= requirements S3
+#[test]
+fn what_is_lent_is_taken_back_from_the_youngest_and_no_more_than_is_needed() {
+    let mut site = sharers(vec![with_quota(4), with_quota(4)]);
+    for id in 0..4 {
+        site.now = at(id);
+        site.after(of(1, job(id, 2, BestEffort)));
+    }
+    assert_eq!(site.scheduler.used(1).gpu_milli, 8_000, "lent");
+    site.now = at(10);
+    let decided = site.decided(of(0, job(10, 1, BestEffort)));
+    assert_eq!(decided[0], (Action::Preempt, Reason::Lent, 3, 1));
+    assert_eq!(decided[1].0, Place);
+    assert_eq!(decided[1].2, 10);
+    // One GPU of the two is left to the next of the owner; nobody has to go for it.
+    let decided = site.decided(of(0, job(11, 1, LatencySensitive)));
+    assert_eq!(decided, [(Place, BestScore, 11, 1)]);
+    let decided = site.decided(of(0, job(12, 2, BestEffort)));
+    assert_eq!(decided[0], (Action::Preempt, Reason::Lent, 2, 1));
+    // Beyond its quota it waits like everybody.
+    let decided = site.decided(of(0, job(13, 1, BestEffort)));
+    assert_eq!(decided, [(Queue, NoCapacity, 13, 0)]);
+    assert_eq!(site.scheduler.used(1).gpu_milli, 4_000);
+    // The two that made room wait at their old places.
+    assert_eq!(site.scheduler.waiting(), 3);
+    let Explanation::Pending(why) = site.scheduler.explain(3, at(10)) else {
+        panic!("it waits");
+    };
+    assert_eq!((why.preempted, why.since), (1, at(3)));
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_not_lent() {
+    let mut site = sharers(vec![with_quota(4), with_quota(2)]);
+    let sensitive = |id, gpus| of(1, job(id, gpus, LatencySensitive));
+    assert_eq!(site.decided(sensitive(1, 2))[0].0, Place, "its own");
+    assert_eq!(site.decided(sensitive(2, 2))[0].0, Place, "nobody's");
+    let decided = site.decided(sensitive(3, 1));
+    assert_eq!(decided, [(Queue, Reason::Quota, 3, 0)]);
+    let borrowed = of(1, job(4, 4, BestEffort));
+    assert_eq!(site.decided(borrowed)[0].0, Place, "can be taken back");
+    let owner = of(0, job(5, 4, LatencySensitive));
+    let decided = site.decided(owner);
+    assert_eq!(decided[0].2, 4);
+    assert_eq!(decided[1].0, Place);
+}
+
+//= requirements S3
+#[test]
+fn priority_preempts_best_effort_work_of_the_lower_ones_and_never_the_sensitive() {
+    let mut site = sharers(vec![Tenant::default()]);
+    let ranked = |priority, job| Input::Arrived(Job { priority, ..job });
+    site.after(ranked(0, job(1, 4, LatencySensitive)));
+    site.after(ranked(1, job(2, 4, BestEffort)));
+    let decided = site.decided(ranked(1, job(3, 4, BestEffort)));
+    assert_eq!(decided[0].0, Queue, "equals do not preempt");
+    let effects = site.after(ranked(2, job(4, 4, BestEffort)));
+    let stops: Vec<&Effect> = effects
+        .iter()
+        .filter(|e| matches!(e, Effect::Stop { .. }))
+        .collect();
+    let stop = Effect::Stop {
+        job: 2,
+        reason: Reason::Priority,
+    };
+    assert_eq!(stops, [&stop]);
+    let because = effects.iter().find_map(|e| match e {
+        Effect::Decided(d, Some(evidence)) if d.action == Action::Preempt => {
+            Some(evidence.because_of.clone())
+        }
+        _ => None,
+    });
+    assert_eq!(
+        because,
+        Some(vec![4]),
+        "the victim's record names its cause"
+    );
+    let decided = site.decided(ranked(9, gang(5, 2, 4, Spread::Site)));
+    assert_eq!(decided, [(Queue, NoCapacity, 5, 0)], "node 0 is sacred");
+}
+
+//= requirements S2
+#[test]
+fn at_its_limit_a_job_ends_or_is_believed_to_need_as_long_again() {
+    let hour = Some(Nanos::HOUR);
+    let promises = |overrun| {
+        Site::new(Config {
+            overrun,
+            heat_aware: false,
+            ..config(vec![node(0)], vec![1e6])
+        })
+    };
+    let limited = |id, limit| {
+        Input::Arrived(Job {
+            limit,
+            ..job(id, 4, BestEffort)
+        })
+    };
+    let mut site = promises(Overrun::Ended);
+    site.after(limited(1, hour));
+    site.after(limited(2, hour));
+    assert_eq!(site.scheduler.deadline(), Some(at(60)));
+    let mut effects = vec![];
+    site.scheduler.wake(at(60), &mut |e| effects.push(e));
+    let stop = Effect::Stop {
+        job: 1,
+        reason: Reason::Term,
+    };
+    assert_eq!(effects[1], stop);
+    assert_eq!(nodes_of(&effects, 2), [0]);
+
+    let mut site = promises(Overrun::Tolerated);
+    site.after(limited(1, hour));
+    site.after(limited(2, hour));
+    assert_eq!(site.scheduler.deadline(), None);
+    let Explanation::Pending(why) = site.scheduler.explain(2, at(90)) else {
+        panic!("it waits");
+    };
+    assert_eq!(why.start.latest, Some(at(180)));
+}
+
+#[test]
+fn short_work_goes_ahead_of_the_head_and_long_work_only_beside_it() {
+    let limited = |id, gpus, minutes| {
+        Input::Arrived(Job {
+            limit: Some(Nanos::MINUTE * minutes),
+            ..job(id, gpus, BestEffort)
+        })
+    };
+    let mut site = Site::new(Config {
+        heat_aware: false,
+        overtake_max: 0,
+        ..config(vec![node(0), node(0)], vec![1e6])
+    });
+    site.after(limited(1, 4, 60));
+    site.after(limited(2, 2, 30));
+    site.after(limited(3, 4, 60));
+    // It is to start at minute 30 on node 1.
+    let decided = site.decided(limited(4, 2, 31));
+    assert_eq!(decided, [(Queue, Reason::Reserved, 4, 1)]);
+    let Explanation::Pending(why) = site.scheduler.explain(4, at(0)) else {
+        panic!("it waits");
+    };
+    assert_eq!((why.reason, why.ahead.first), (Reason::Reserved, vec![3]));
+    assert_eq!(why.changes[0].change, Change::Limit(Nanos::MINUTE * 30));
+    assert_eq!(why.changes[0].start.latest, Some(at(0)));
+    assert_eq!(site.decided(limited(5, 2, 30)), [(Place, BestScore, 5, 1)]);
+    site.now = at(30);
+    site.after(Input::Finished { job: 2 });
+    let effects = site.after(Input::Finished { job: 5 });
+    assert_eq!(nodes_of(&effects, 3), [1]);
+}
+
+//= requirements S7
+#[test]
+fn why_names_the_reason_the_funnel_and_what_would_help() {
+    let mut other = node(0);
+    other.model = 1;
+    let mut site = Site::new(Config {
+        heat_aware: false,
+        limit: Some(Nanos::HOUR),
+        ..config(vec![node(0), node(0), other], vec![1e6])
+    });
+    let gpus = |id, gpus, models| {
+        let plain = job(id, gpus, BestEffort);
+        let demand = Demand {
+            models,
+            ..plain.demand
+        };
+        Input::Arrived(Job { demand, ..plain })
+    };
+    let (first, any) = (Models(1), Models::ANY);
+    site.after(gpus(1, 2, first));
+    site.now = at(1);
+    site.after(gpus(2, 3, first));
+    // Three GPUs of the model are free, on two nodes.
+    assert_eq!(site.decided(gpus(3, 3, first))[0].1, Reason::Fragmented);
+    let Explanation::Pending(why) = site.scheduler.explain(3, at(1)) else {
+        panic!("it waits");
+    };
+    assert_eq!(why.reason, Reason::Fragmented);
+    assert_eq!(why.gpu_milli_free, 3_000);
+    assert_eq!(why.funnel.left_after(Test::Model), 2);
+    assert_eq!(why.funnel.fell[Test::Gpu as usize], 2);
+    assert_eq!(why.start.latest, Some(at(60)));
+    let changes: Vec<(Change, Option<Instant>)> = (why.changes.iter())
+        .map(|a| (a.change, a.start.latest))
+        .collect();
+    let now = Some(at(1));
+    assert_eq!(changes, [(Change::AnyModel, now), (Change::Gpus(2), now)]);
+
+    site.after(gpus(4, 1, any));
+    let Explanation::Running(why) = site.scheduler.explain(4, at(2)) else {
+        panic!("it runs");
+    };
+    assert_eq!(why.evidence.funnel.left(), 3);
+    let nodes: Vec<u32> = why.evidence.candidates.iter().map(|c| c.node).collect();
+    assert_eq!(nodes, [1, 0, 2], "the tightest first");
+    assert_eq!(site.scheduler.explain(99, at(2)), Explanation::Unknown);
 }

@@ -97,6 +97,24 @@ pub struct Firmware {
     pub clock_exponent: f64,
     /// How much devices of a kind differ in thermal resistance, at most, either way.
     pub spread: f64,
+    /// What devices do when they are too hot.
+    pub protection: Protection,
+}
+
+/// What devices do at the temperature where they begin to slow themselves down.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Protection {
+    /// Follow the temperature in proportion, as [`scheduler::Guard`] does.
+    Guard,
+    /// What their makers build in: one lower clock, until they have cooled. NVIDIA's "HW
+    /// thermal slowdown" is "reducing the core clocks by a factor of 2 or more" (NVML API
+    /// reference, `nvmlClocksEventReasons`).
+    Hardware {
+        /// That clock, as a share of full.
+        clock: f64,
+        /// How far they must have cooled, in kelvin.
+        hysteresis: Kelvin,
+    },
 }
 
 /// How work is placed; see [`scheduler::site`].
@@ -286,6 +304,31 @@ pub fn schema(root: &Table<'_>, name: String, intent: String) -> Config {
             )
             .range(0.0..=0.5)
             .or(0.05),
+        protection: Protection::Guard,
+    };
+
+    let hardware = Protection::Hardware {
+        clock: device
+            .fraction(
+                "slowdown",
+                "The clock of a device whose hardware slows it down.",
+            )
+            .range(0.01..=1.0)
+            .or(0.5),
+        hysteresis: device
+            .temperature_difference("slowdown_until", "How far it must have cooled.")
+            .range(Kelvin(0.1)..=Kelvin(50.0))
+            .or(Kelvin(5.0)),
+    };
+    let firmware = Firmware {
+        protection: device
+            .choice(
+                "protection",
+                &[("guard", Protection::Guard), ("hardware", hardware)],
+                "What a device does when it is too hot: lower its clock in proportion, or to `slowdown` at once.",
+            )
+            .or(Protection::Guard),
+        ..firmware
     };
 
     let scheduler = root.table("scheduler", "How work is placed.");

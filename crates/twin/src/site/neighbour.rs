@@ -89,9 +89,10 @@ impl PowerRecord {
 }
 
 impl Neighbour {
-    /// What reaches all our loops together at a time of the run.
+    /// What it takes from our loops, all together, at a time of the run, once the plant
+    /// has followed.
     #[must_use]
-    pub fn heat(&self, record: &PowerRecord, now: Instant) -> Watts {
+    pub fn takes(&self, record: &PowerRecord, now: Instant) -> Watts {
         let since = now.since(Instant::EPOCH);
         if since < self.at || since >= self.at + self.lasts {
             return Watts::ZERO;

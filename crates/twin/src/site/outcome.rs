@@ -47,6 +47,8 @@ pub struct Outcome {
     pub slowdown: Sketch,
     /// Gangs of several tasks that started.
     pub gangs: u64,
+    /// First starts while a job that came earlier waited for its own.
+    pub backfilled: u64,
     /// Work done and kept, in seconds of a GPU at full clock.
     pub gpu_seconds: f64,
     /// Work executed and lost with its place, likewise.
@@ -225,6 +227,13 @@ impl Outcome {
         }
     }
 
+    /// How often something was done, for whatever reason.
+    #[must_use]
+    pub fn decided(&self, action: Action) -> u64 {
+        let all = self.decisions.iter();
+        all.filter(|((a, _), _)| *a == action).map(|(_, n)| n).sum()
+    }
+
     /// The run's summary. What only the host knows (wall time, memory, the command, the
     /// overrides) is left unknown for it to fill in.
     #[must_use]
@@ -287,12 +296,6 @@ impl Outcome {
     }
 
     fn replay(&self, config: &Config, measured: &[Measured]) -> summary::Replay {
-        let count = |wanted: &dyn Fn(Action, Reason) -> bool| {
-            let all = self.decisions.iter();
-            all.filter(|((a, r), _)| wanted(*a, *r))
-                .map(|(_, n)| n)
-                .sum()
-        };
         let books = self.names.iter().zip(&self.tenants);
         let everything: u128 = self.tenants.iter().map(|t| t.claimed).sum();
         let tenant = |(name, book): (&String, &TenantBook)| {
@@ -329,8 +332,8 @@ impl Outcome {
         summary::Replay {
             left_out: self.left_out,
             gangs: self.gangs,
-            backfilled: count(&|action, reason| (action.name(), reason.name()) == BACKFILLED),
-            preempted: count(&|_, reason| reason.name() == PREEMPTED),
+            backfilled: self.backfilled,
+            preempted: self.decided(Action::Preempt),
             restarted: self.jobs.restarted,
             at_limit: self.jobs.at_limit,
             slowdown: Quantiles::of(&self.slowdown, 1e-3),
@@ -351,8 +354,3 @@ impl Outcome {
         }
     }
 }
-
-/// What a start ahead of earlier jobs is called in decisions.
-const BACKFILLED: (&str, &str) = ("place", "backfilled");
-/// Why a job is stopped that makes room for another.
-const PREEMPTED: &str = "preempted";

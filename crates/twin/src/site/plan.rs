@@ -61,22 +61,24 @@ pub struct Storage {
     pub bytes_per_second: f64,
 }
 
-/// A machine on the same plant, whose heat beyond what its own loops carry goes into
-/// ours.
+/// A machine on the same plant. What it draws beyond what its own part of the plant
+/// carries is missing from ours.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbour {
     /// Its recorded power.
     pub record: PathBuf,
-    /// When its heat first reaches us.
+    /// When it first takes from us.
     pub at: Nanos,
     /// For how long.
     pub lasts: Nanos,
     /// Where the record is entered.
     pub from: Nanos,
-    /// What its own loops carry.
+    /// What its own part of the plant carries.
     pub above: Watts,
-    /// The share of what is above that reaches us, all loops together.
+    /// The share of what is above that is missing from our loops, all together.
     pub share: f64,
+    /// The time constant of the plant: its basins and pipes hold water that must warm first.
+    pub inertia: Nanos,
 }
 
 impl Group {
@@ -314,12 +316,16 @@ pub(super) fn neighbour(fault: &Table<'_>) -> Neighbour {
             .range(Nanos::ZERO..=Nanos::DAY * 10_000)
             .or(Nanos::ZERO),
         above: fault
-            .power("above", "What the neighbour's own loops carry; what is above reaches ours.")
+            .power("above", "What the neighbour's own part of the plant carries.")
             .range(Watts(0.0)..=Watts(1e12))
             .or(Watts(0.0)),
         share: fault
-            .fraction("share", "The share of that which reaches ours, all of them together, in proportion to what they carry.")
+            .fraction("share", "The share of what is above that is missing from our loops, all of them together, in proportion to what they carry.")
             .range(0.0..=1.0)
             .or(1.0),
+        inertia: fault
+            .time("inertia", "Time constant of the plant: its water must warm first.")
+            .range(Nanos::ZERO..=Nanos::HOUR)
+            .or(Nanos::ZERO),
     }
 }

@@ -5,6 +5,7 @@
 //! a kind the lower number goes first. Everything is sequential and every sum has
 //! one order, so a run is a function of its universe, its trace and its seed.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use scheduler::site::{self, Effect, Input, Job, Quality, SiteScheduler, Spread, 
 use telemetry::{Action, Decision, Reason, Sketch};
 use wire::{Instant, Kelvin, Nanos, Tile, Watts};
 
-use super::config::{Config, Pace};
+use super::config::{Config, Pace, Protection};
 use super::floor::Floor;
 use super::heat::Devices;
 use super::invariant::{GRACE, Invariant, Violations};
@@ -123,7 +124,7 @@ enum What {
         /// The last step of its change, and which way it went.
         told: Option<bool>,
     },
-    /// A neighbour's heat begins to reach us, or ends.
+    /// A neighbour begins to take from the plant, or ends.
     Neighbour { begins: bool },
     /// The time in which something is broken begins or ends.
     Window,
@@ -201,9 +202,14 @@ struct World<'a> {
     changes: Vec<Change>,
     /// Jobs whose rate is to be set again.
     stale: Vec<u64>,
+    /// Jobs that wait for their first start.
+    unstarted: BTreeSet<u64>,
     /// Thousandths of GPU that run with each habit, and what the file system leaves of
     /// their speed, in thousandths.
     io: Vec<(u64, u32)>,
+    /// The share of each loop's capacity that is sound, and what neighbours take of all.
+    sound: Vec<f64>,
+    taken: f64,
     /// Since when each loop is given more than it can carry.
     overloaded_since: Vec<Option<Instant>>,
 
@@ -292,7 +298,10 @@ impl<'a> World<'a> {
             hosts: vec![Host::default(); load.nodes.len()],
             changes: changes(config, seed),
             stale: Vec::new(),
+            unstarted: BTreeSet::new(),
             io: vec![(0, FULL); load.jobs.habits.len()],
+            sound: vec![1.0; floor.loops.len()],
+            taken: 0.0,
             overloaded_since: vec![None; floor.loops.len()],
             heat_at_start: devices.site().heat().0,
             outcome: Outcome {
@@ -311,6 +320,7 @@ impl<'a> World<'a> {
                 names: load.jobs.tenants.clone(),
                 slowdown: Sketch::new(),
                 gangs: 0,
+                backfilled: 0,
                 gpu_seconds: f64::NAN,
                 discarded_gpu_seconds: 0.0,
                 left_out: load.jobs.left_out,
@@ -460,6 +470,7 @@ impl<'a> World<'a> {
         self.outcome.jobs.arrived += 1;
         let listed = &self.load.jobs.jobs[id];
         self.outcome.tenants[usize::from(listed.tenant)].arrived += 1;
+        self.unstarted.insert(id as u64);
         let job = Job {
             id: id as u64,
             tenant: listed.tenant,
@@ -490,6 +501,12 @@ impl<'a> World<'a> {
         book.finished += 1;
         book.slowdown.record(slowdown);
         self.outcome.slowdown.record(slowdown);
+        (self.record)(Record::Event {
+            at: now,
+            kind: "finished",
+            node: Some(node.into()),
+            detail: format!("job {job}"),
+        });
         self.became(job, Some(now), &tasks, Fate::Finished);
         self.tell(now, Input::Finished { job });
     }
@@ -507,9 +524,8 @@ impl<'a> World<'a> {
                 left,
                 told,
             } => {
-                let sound = self.floor.loops[coolant].capacity;
-                let site = self.devices.site_mut();
-                site.set_capacity(coolant, Watts(sound.0 * left));
+                self.sound[coolant] = left;
+                self.set_capacities();
                 match told {
                     None => return,
                     Some(true) => {
@@ -531,11 +547,11 @@ impl<'a> World<'a> {
             }
             What::Neighbour { begins: true } => {
                 self.outcome.surges.1 += 1;
-                let text = "a neighbour's heat may reach the loops from now on";
+                let text = "a neighbour draws on the plant from now on";
                 ("neighbour_begins", text.to_owned())
             }
             What::Neighbour { begins: false } => {
-                let text = "a neighbour's heat no longer reaches the loops";
+                let text = "the neighbour no longer draws on the plant";
                 ("neighbour_ends", text.to_owned())
             }
             What::Window => return self.open_or_close_window(now),
@@ -590,6 +606,7 @@ impl<'a> World<'a> {
         let cluster = self.outcome.series.cluster_mut().expect("made with one");
         let at = ended.unwrap_or(self.integrated_until.max(self.devices.now()));
         self.witness.became(cluster, self.load, id, at, fate);
+        self.unstarted.remove(&id);
         let job = &self.load.jobs.jobs[id as usize];
         (self.record)(Record::Job(JobRecord {
             id,
@@ -608,7 +625,7 @@ impl<'a> World<'a> {
         if span == 0.0 {
             return;
         }
-        self.let_neighbours_in();
+        self.let_neighbours_take(span);
         self.devices.advance(now, &self.config.outside);
         let hottest = self.devices.extremes();
         let most = |a: &mut f64, b: f64| {
@@ -689,7 +706,12 @@ impl<'a> World<'a> {
         for d in 0..self.guards.len() {
             let kelvin = self.devices.site().kelvin()[d];
             let throttle = self.floor.devices[d].throttle.0;
-            let (is_hot, was_hot) = (kelvin >= throttle, self.is_hot[d]);
+            let was_hot = self.is_hot[d];
+            let cooled = match self.config.firmware.protection {
+                Protection::Hardware { hysteresis, .. } if was_hot => throttle - hysteresis.0,
+                _ => throttle,
+            };
+            let is_hot = kelvin >= cooled;
             if !is_hot && !was_hot {
                 continue;
             }
@@ -703,32 +725,47 @@ impl<'a> World<'a> {
             if is_hot {
                 self.judge(now, d, kelvin);
             }
-            let was_slowed = self.guards[d].clock() < 1.0;
+            let was_slowed = self.devices.clock(d) < 1.0;
             if self.sensed(now, d, guard::Input::Sensed(kelvin)) {
                 self.hosts[node as usize].is_dark = true;
                 darkened.push(node);
-            } else if !was_slowed && self.guards[d].clock() < 1.0 {
+            } else if !was_slowed && self.devices.clock(d) < 1.0 {
                 slowed.push((node, kelvin, throttle));
             }
         }
         self.outcome.throttled_hot_device_seconds += throttled_hot as f64 * span;
     }
 
-    /// Gives the loops what their neighbours give them from the last step on.
-    fn let_neighbours_in(&mut self) {
+    /// Takes from the loops what their neighbours take from the last step on.
+    fn let_neighbours_take(&mut self, span: f64) {
         if self.neighbours.is_empty() {
             return;
         }
         let since = self.devices.now();
         let pairs = self.config.neighbours.iter().zip(self.neighbours);
-        let heat: f64 = pairs.map(|(n, record)| n.heat(record, since).0).sum();
+        let (mut target, mut slowest) = (0.0, 0.0_f64);
+        for (neighbour, record) in pairs {
+            target += neighbour.takes(record, since).0;
+            slowest = slowest.max(neighbour.inertia.as_secs_f64());
+        }
+        let follows = if slowest > 0.0 {
+            -libm::expm1(-span / slowest)
+        } else {
+            1.0
+        };
+        let before = self.taken;
+        self.taken += (target - before) * follows;
+        if self.taken != before {
+            self.restless_until = since + QUIET_AFTER;
+            self.set_capacities();
+        }
+    }
+
+    fn set_capacities(&mut self) {
         let whole: f64 = self.floor.loops.iter().map(|l| l.capacity.0).sum();
         for (l, part) in self.floor.loops.iter().enumerate() {
-            let share = part.capacity.0 / whole;
-            self.devices.site_mut().set_foreign(l, Watts(heat * share));
-        }
-        if heat > 0.0 {
-            self.restless_until = since + QUIET_AFTER;
+            let left = part.capacity.0 * self.sound[l] * (1.0 - self.taken / whole);
+            self.devices.site_mut().set_capacity(l, Watts(left));
         }
     }
 
@@ -772,7 +809,13 @@ impl<'a> World<'a> {
                 bound,
             });
         }
-        if let Some(clock) = clock {
+        // The clock that was asked for, or the one its own hardware insists on.
+        let asked = clock.unwrap_or_else(|| self.guards[device].clock());
+        let clock = match self.config.firmware.protection {
+            Protection::Hardware { clock, .. } if self.is_hot[device] => asked.min(clock),
+            _ => asked,
+        };
+        if clock != self.devices.clock(device) {
             self.devices.set_clock(now, device, clock);
             self.restless_until = now + QUIET_AFTER;
             self.fold(node, now, 2, clock.to_bits());
@@ -892,6 +935,10 @@ impl<'a> World<'a> {
             place.started = Some(now);
             self.outcome.jobs.placed += 1;
             self.outcome.gangs += u64::from(listed.tasks > 1);
+            self.unstarted.remove(&job);
+            // Numbers are in the order of arrival.
+            let ahead = self.unstarted.first().is_some_and(|&first| first < job);
+            self.outcome.backfilled += u64::from(ahead);
             let waited = now.since(listed.arrives).0;
             self.outcome.waiting.record(waited);
             book.waiting.record(waited);
@@ -1063,8 +1110,10 @@ impl<'a> World<'a> {
             gpu += u64::from(claim.gpus.count_ones()) * u64::from(claim.share);
         }
         let habit = usize::from(self.load.jobs.jobs[job as usize].habit);
-        let slower = f64::from(self.places[job as usize].network) * f64::from(self.io[habit].1);
-        let clock = ((clock * slower / f64::from(FULL)) as u32).clamp(1, FULL);
+        let network = f64::from(self.places[job as usize].network);
+        // Who computes more slowly also asks for less: the slower of both counts.
+        let clock = ((clock * network) as u32).min(self.io[habit].1);
+        let clock = clock.clamp(1, FULL);
         self.work.set_clock(now, job, clock);
         self.integrate(now);
         let rate = gpu * u64::from(clock);
@@ -1425,7 +1474,7 @@ fn guards(config: &Config, floor: &Floor) -> Vec<Guard> {
             limit_kelvin: device.shutdown.0,
             clock_min: config.firmware.clock_min,
             clock_exponent: config.firmware.clock_exponent,
-            throttles: true,
+            throttles: config.firmware.protection == Protection::Guard,
         };
         let known = kinds.iter().find(|k| ***k == limits).cloned();
         let limits = known.unwrap_or_else(|| {

@@ -404,6 +404,7 @@ pub(crate) fn site() -> (Summary, Series) {
             device_max_kelvin: 361.2,
             loop_overload_seconds: 1_240.0,
         }),
+        replay: None,
         ..Summary::default()
     };
     (summary, series)
