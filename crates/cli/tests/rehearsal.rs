@@ -753,6 +753,7 @@ memory = "1 TiB"
 
 [cooling]
 loops = 1
+capacity = "150 %"
 "#;
 
 //= requirements W3
