@@ -8,10 +8,15 @@ use scheduler::site::{Config, Effect, Input, Job, Overrun, Quality, SiteSchedule
 use wire::{Instant, Nanos, Tile};
 
 fn main() {
+    tell_percentiles();
     divan::main();
 }
 
 fn site(heat_aware: bool) -> SiteScheduler {
+    site_of(heat_aware, 1, None)
+}
+
+fn site_of(heat_aware: bool, tenants: usize, limit: Option<Nanos>) -> SiteScheduler {
     let node = |i: u16| Node {
         cpu_milli: 96_000,
         memory_mib: 786_432,
@@ -35,8 +40,8 @@ fn site(heat_aware: bool) -> SiteScheduler {
         queue_max: 100_000,
         overtake_max: 32,
         patience: Nanos::HOUR,
-        tenants: vec![Tenant::default()],
-        limit: None,
+        tenants: vec![Tenant::default(); tenants],
+        limit,
         overrun: Overrun::Ended,
         preempt_max: 3,
     };
@@ -52,6 +57,148 @@ fn job(stream: &mut Stream, id: u64) -> Job {
         models: Models::ANY,
     };
     Job::single(id, Quality::BestEffort, demand)
+}
+
+/// A full site of ten tenants with 5,000 jobs waiting, of some tens of shapes or each
+/// of its own: a job arrives and one ends, which starts others.
+#[divan::bench(args = ["alike", "alike, hot", "all different"])]
+fn arrive_and_finish_with_5000_waiting(bencher: Bencher<'_, '_>, what: &str) {
+    let mut busy = Busy::new(what == "alike, hot", what == "all different");
+    bencher.bench_local(|| busy.turn());
+}
+
+/// One in a hundred takes longer than p99, which a mean does not show.
+fn tell_percentiles() {
+    for (what, heat_aware, differ) in [
+        ("alike", false, false),
+        ("alike, heat-aware", true, false),
+        ("all different", false, true),
+    ] {
+        let mut busy = Busy::new(heat_aware, differ);
+        let mut took: Vec<(u64, u64)> = (0..20_000).map(|_| busy.timed_turn()).collect();
+        let at = |took: &[(u64, u64)], share: f64| took[((took.len() - 1) as f64 * share) as usize];
+        took.sort_unstable_by_key(|t| t.0);
+        let arrivals = (at(&took, 0.5).0, at(&took, 0.99).0, at(&took, 1.0).0);
+        took.sort_unstable_by_key(|t| t.1);
+        let ends = (at(&took, 0.5).1, at(&took, 0.99).1, at(&took, 1.0).1);
+        let waiting = busy.site.waiting();
+        println!(
+            "{what}, {waiting} waiting, processor time in µs (p50, p99, most): arrival {arrivals:?}, end {ends:?}"
+        );
+    }
+}
+
+struct Busy {
+    site: SiteScheduler,
+    stream: Stream,
+    differ: bool,
+    now: Instant,
+    id: u64,
+    running: Vec<u64>,
+}
+
+impl Busy {
+    fn new(heat_aware: bool, differ: bool) -> Self {
+        let mut busy = Self {
+            site: site_of(heat_aware, 10, Some(Nanos::HOUR * 4)),
+            stream: Stream::new(1, Tile(0), Purpose::Work),
+            differ,
+            now: Instant::EPOCH,
+            id: 0,
+            running: Vec::new(),
+        };
+        while busy.site.waiting() < 5_000 {
+            busy.arrive();
+        }
+        for _ in 0..2_000 {
+            busy.turn();
+        }
+        busy
+    }
+
+    fn arrive(&mut self) {
+        let stream = &mut self.stream;
+        let gpus = [0, 1, 1, 1, 2, 4, 8, 8][stream.below(8) as usize];
+        let cpus = 4;
+        let odd = stream.below(900) as u32 * u32::from(self.differ);
+        let job = Job {
+            tenant: stream.below(10) as u16,
+            priority: (stream.below(20) == 0).into(),
+            tasks: [1, 1, 1, 1, 1, 2, 4, 16][stream.below(8) as usize],
+            limit: Some(Nanos::MINUTE * (30 << stream.below(4))),
+            demand: Demand {
+                cpu_milli: 1_000 * cpus * u32::from(gpus.max(1)) + odd,
+                memory_mib: 16_384,
+                gpus,
+                gpu_milli: [250, 500, 1_000, 1_000]
+                    [stream.below(if gpus == 1 { 4 } else { 1 }) as usize],
+                models: Models::ANY,
+            },
+            ..job(stream, self.id)
+        };
+        self.id += 1;
+        self.tell(Input::Arrived(job));
+    }
+
+    fn tell(&mut self, input: Input) {
+        let running = &mut self.running;
+        self.site
+            .handle(self.now, input, &mut |effect| match effect {
+                Effect::Start { job, .. } => running.push(job),
+                Effect::Stop { job, .. } => running.retain(|&j| j != job),
+                other => {
+                    divan::black_box(other);
+                }
+            });
+    }
+
+    fn finish(&mut self) {
+        let some = self.stream.below(self.running.len() as u64) as usize;
+        let job = self.running.swap_remove(some);
+        self.tell(Input::Finished { job });
+    }
+
+    fn turn(&mut self) {
+        self.now += Nanos::SECOND;
+        self.arrive();
+        // As many leave as come, on average.
+        if self.site.waiting() > 4_990 {
+            self.finish();
+        }
+    }
+
+    /// Microseconds for the arrival, and for an end.
+    fn timed_turn(&mut self) -> (u64, u64) {
+        self.now += Nanos::SECOND;
+        let start = processor_nanos();
+        self.arrive();
+        let between = processor_nanos();
+        self.finish();
+        let end = processor_nanos();
+        ((between - start) / 1_000, (end - between) / 1_000)
+    }
+}
+
+/// Processor time of this thread: other programs on the machine are not in it.
+fn processor_nanos() -> u64 {
+    #[repr(C)]
+    struct Time {
+        seconds: i64,
+        nanos: i64,
+    }
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut Time) -> i32;
+    }
+    const THREAD_CPUTIME: i32 = 3;
+    let mut time = Time {
+        seconds: 0,
+        nanos: 0,
+    };
+    // SAFETY: the layout is that of `timespec` on 64-bit Linux, and the pointer is
+    // valid for the call.
+    let failed = unsafe { clock_gettime(THREAD_CPUTIME, &raw mut time) };
+    assert_eq!(failed, 0, "the thread has a clock");
+    time.seconds as u64 * 1_000_000_000 + time.nanos as u64
 }
 
 /// A job arrives and the oldest ends: two decisions.

@@ -7,13 +7,12 @@
 //! [`Config::patience`](super::Config::patience) nobody of its tenant passes it.
 //!
 //! An event lets the first in this order start until one cannot. That one is the
-//! *head*. Then each group that would find room is tried once, in the same order, as far
-//! as the head's reservation allows ([`super::reserve`]). One pass is enough: a start
+//! *head*. Then each group that would find room is tried once, in the same order and to a
+//! bounded depth, as far as the head's reservation allows ([`super::reserve`]). One pass is enough: a start
 //! only takes, so what failed before it still fails, unless it
 //! changed who stands first.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
@@ -28,6 +27,10 @@ use super::job::Job;
 use super::queue::{Front, Turn, Waiting};
 use super::reserve::Reservation;
 use super::{Effect, Obstacle, Outlook, Overrun, SiteScheduler, decided, won};
+
+/// Groups that would find room and are tried behind a head, per pass: as deep as the
+/// field's schedulers look (Slurm's `default_queue_depth`). It bounds what an event costs.
+const DEPTH: usize = 100;
 
 /// What the order goes by: the lowest first.
 pub(super) type Rank = (bool, Reverse<u8>, u64, Turn);
@@ -146,39 +149,47 @@ impl SiteScheduler {
             return Some(head);
         }
         let tenants = 0..self.config.tenants.len();
-        let barriers: Vec<Option<Front>> = tenants.clone().map(|t| self.barrier(t, now)).collect();
-        let mut tried: Vec<BTreeSet<Front>> = tenants
-            .clone()
-            .map(|t| self.queue.possible(t).clone())
-            .collect();
-        loop {
-            let firsts = tenants.clone().filter_map(|t| {
-                let &front = tried[t].first()?;
-                let waits = self.queue.get(front.1.1)?;
-                Some((self.rank(waits), t, front))
-            });
-            let Some((_, tenant, front)) = firsts.min() else {
-                return Some(head);
+        // The first groups of each tenant, the next of them last, and how it ranks.
+        let mut lines: Vec<(Vec<Front>, Option<Front>)> = Vec::new();
+        for tenant in tenants {
+            let first = self.queue.possible(tenant).iter().take(DEPTH);
+            let mut first: Vec<Front> = first.copied().collect();
+            first.reverse();
+            let barrier = self.barrier(tenant, now).filter(|_| !first.is_empty());
+            lines.push((first, barrier));
+        }
+        let rank = |site: &Self, line: &[Front]| {
+            let waiting = site.queue.get(line.last()?.1.1)?;
+            Some(site.rank(waiting))
+        };
+        let mut ranks: Vec<Option<Rank>> = lines.iter().map(|(line, _)| rank(self, line)).collect();
+        for _ in 0..DEPTH {
+            let next = ranks.iter().enumerate();
+            let next = next
+                .filter_map(|(t, rank)| rank.map(|rank| (rank, t)))
+                .min();
+            let Some((_, tenant)) = next else {
+                break;
             };
-            tried[tenant].remove(&front);
+            let (line, barrier) = &mut lines[tenant];
+            let front = line.pop().expect("it has a rank");
             let id = front.1.1;
-            let behind = barriers[tenant].is_some_and(|barrier| barrier < front);
-            if id == head || behind {
-                continue;
-            }
+            let behind = barrier.is_some_and(|barrier| barrier < front);
             let job = self.queue.get(id).expect("it is possible, so it waits").job;
-            if !self.queue.is_possible(&job)
-                || self.accounts.admits(&job).is_err()
-                || !self.some_loop_takes(&job)
-            {
-                continue;
-            }
-            if self.try_start(now, id, head, out).is_ok()
+            if id != head
+                && !behind
+                && self.queue.is_possible(&job)
+                && self.accounts.admits(&job).is_ok()
+                && self.some_loop_takes(&job)
+                && self.try_start(now, id, head, out).is_ok()
                 && let Some(next) = self.queue.front_of(&job)
             {
-                tried[tenant].insert(next);
+                let at = line.partition_point(|other| *other > next);
+                line.insert(at, next);
             }
+            ranks[tenant] = rank(self, &lines[tenant].0);
         }
+        Some(head)
     }
 
     /// Starts a job if it fits and does not go before its turn.

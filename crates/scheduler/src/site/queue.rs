@@ -66,7 +66,17 @@ struct Group {
 #[derive(Clone, Debug)]
 struct Kept {
     tally: Tally,
-    groups: Vec<Alike>,
+    /// Whose groups it is, and whether they would find room; those that need the
+    /// same number of tasks in the same domain stand together.
+    groups: Vec<(Alike, bool)>,
+}
+
+impl Kept {
+    fn place(&self, alike: &Alike) -> Result<usize, usize> {
+        let key = |a: &Alike| (a.tasks, a.spread, *a);
+        self.groups
+            .binary_search_by_key(&key(alike), |(a, _)| key(a))
+    }
 }
 
 /// One tenant's jobs.
@@ -163,10 +173,12 @@ impl Queue {
             groups: Vec::new(),
         });
         let group = self.groups.entry(alike).or_insert_with(|| {
-            kept.groups.push(alike);
+            let is_possible = kept.tally.fits(job.tasks, job.spread);
+            let at = kept.place(&alike).expect_err("it is new");
+            kept.groups.insert(at, (alike, is_possible));
             Group {
                 turns: BTreeSet::new(),
-                is_possible: kept.tally.fits(job.tasks, job.spread),
+                is_possible,
             }
         });
         let first = group.turns.first().copied();
@@ -205,7 +217,8 @@ impl Queue {
             self.groups.remove(&alike);
             let shape = Shape::of(job);
             let kept = self.shapes.get_mut(&shape).expect("its shape is kept");
-            kept.groups.retain(|g| *g != alike);
+            let at = kept.place(&alike).expect("it was put there");
+            kept.groups.remove(at);
             if kept.groups.is_empty() {
                 self.shapes.remove(&shape);
             }
@@ -236,12 +249,19 @@ impl Queue {
                 continue;
             }
             kept.tally.change(node, shape, was, is);
-            for alike in &kept.groups {
-                let is_possible = kept.tally.fits(alike.tasks, alike.spread);
-                let group = self.groups.get_mut(alike).expect("a shape's group");
-                if group.is_possible == is_possible {
+            let mut last = None;
+            for (alike, was_possible) in &mut kept.groups {
+                let wish = (alike.tasks, alike.spread);
+                let is_possible = match last {
+                    Some((same, answer)) if same == wish => answer,
+                    _ => kept.tally.fits(alike.tasks, alike.spread),
+                };
+                last = Some((wish, is_possible));
+                if *was_possible == is_possible {
                     continue;
                 }
+                *was_possible = is_possible;
+                let group = self.groups.get_mut(alike).expect("a shape's group");
                 group.is_possible = is_possible;
                 let first = *group.turns.first().expect("groups are not empty");
                 let front = (Reverse(alike.priority), first);
