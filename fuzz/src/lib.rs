@@ -13,3 +13,18 @@ pub fn is_canonical<T: Decode + Encode>(bytes: &[u8]) {
         assert_eq!(value.to_bytes(), bytes);
     }
 }
+
+/// Bytes are a list of jobs in this format, or one error that says where.
+///
+/// # Panics
+/// If an error does not name the list.
+pub fn is_read_or_refused(format: twin::site::jobs::Format, bytes: &[u8]) {
+    use twin::site::jobs::{Jobs, Source};
+    let source = Source {
+        format: Some(format),
+        ..Source::default()
+    };
+    if let Err(error) = Jobs::parse(bytes, "fuzzed.list".as_ref(), &source, &[]) {
+        assert!(error.to_string().starts_with("fuzzed.list:"), "{error}");
+    }
+}

@@ -648,3 +648,76 @@ fn the_universes_of_the_repository_are_built_in() {
     let says = "--set time.end=0s: found \"0s\", expected a time from 1 s";
     assert!(said.err.contains(says), "{}", said.err);
 }
+
+/// Sixteen GPUs in two nodes.
+const HALL: &str = r#"name = "hall"
+intent = "Two nodes replay what they are given."
+kind = "site"
+
+[time]
+end = "1 h"
+
+[nodes.n]
+count = 2
+gpus = 8
+model = "H100"
+cpus = 128
+memory = "1 TiB"
+
+[cooling]
+loops = 1
+"#;
+
+//= requirements W3
+#[test]
+fn a_replay_takes_jobs_from_files_and_leaves_files_for_other_tools() {
+    let place = Place::new();
+    place.write("hall.toml", HALL);
+    place.write(
+        "night.swf",
+        "; Version: 2.2\n1 0 -1 600 16 -1 -1 16 900 -1 1 1 7 -1 1 -1 -1 -1\n2 60 -1 60 8 -1 -1 8 90 -1 1 1 7 -1 1 -1 -1 -1\n",
+    );
+    place.write(
+        "day.csv",
+        "job_type,num_steps,arrival_s,gpus\nA3C,823,30,4\nA3C,1,1,99\n",
+    );
+    let replay = |more: &[&str]| {
+        let files = ["--jobs", "night.swf", "--jobs", "day.csv"];
+        place.cosmos(&[&["twin", "replay", "hall.toml"], &files[..], more].concat())
+    };
+    let done = replay(&["--quiet", "--decisions", "why.parquet"]);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+    assert!(done.out.contains("tenant  group 7"), "{}", done.out);
+    let run = place.path().join("runs/hall-seed1");
+    assert_eq!(
+        names(&run),
+        ["history.db", "jobs.swf", "report.html", "summary.json"]
+    );
+    let parquet = fs::read(place.path().join("why.parquet")).expect("decisions");
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+    let history = history(&run);
+    assert_eq!(count(&history, "jobs WHERE outcome = 'finished'"), 3);
+    // Ninety-nine GPUs there are not.
+    assert_eq!(count(&history, "jobs WHERE outcome = 'refused'"), 1);
+    let ran = fs::read_to_string(run.join("jobs.swf")).expect("a log");
+    assert_eq!(ran.lines().filter(|line| !line.starts_with(';')).count(), 4);
+
+    let again = replay(&["--quiet", "--decisions", "why.parquet"]);
+    assert_eq!(again.code, Some(2));
+    assert!(
+        again.err.contains("why.parquet already exists"),
+        "{}",
+        again.err
+    );
+    place.write("night.swf", "1 0 -1 soon\n");
+    let wrong = replay(&["--quiet"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong
+            .err
+            .contains("night.swf:1: found 4 values; expected 18"),
+        "{}",
+        wrong.err
+    );
+    assert_eq!(names(&place.path().join("runs")), ["hall-seed1"]);
+}

@@ -166,6 +166,7 @@ fn rehearse(options: &Options, case: &Case) -> Value {
         out: None,
         overrides,
         command: String::new(),
+        replay: None,
     };
     let summary = simulate(universe, &request, &mut Nobody).summary;
     // The summary tells processor time as a share of all tiles' time.

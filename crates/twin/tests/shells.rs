@@ -158,6 +158,7 @@ fn request(seed: u64, threads: usize) -> Request {
         out: None,
         overrides: Vec::new(),
         command: String::new(),
+        replay: None,
     }
 }
 

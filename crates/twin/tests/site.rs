@@ -9,8 +9,9 @@ use scheduler::site::Quality;
 use telemetry::{Action, Reason};
 use twin::rehearsal::Universe;
 use twin::site::config::{Config, LoopFault};
+use twin::site::jobs::Workload;
 use twin::site::trace::{Node, Pod, Trace};
-use twin::site::{self, Outcome, Record};
+use twin::site::{self, Outcome, Record, Scene};
 use twin::universe::{Document, Reference};
 use wire::{Instant, Nanos, Tile};
 
@@ -36,6 +37,7 @@ fn hall() -> (Config, Trace) {
         at: Nanos::HOUR * 10,
         lasts: Nanos::HOUR * 6,
         capacity_left: 0.0,
+        takes: Nanos::ZERO,
     }];
     let node = |i| Node {
         name: format!("n{i}"),
@@ -72,7 +74,11 @@ fn pod(stream: &mut Stream, i: u64) -> Pod {
 
 fn run(config: &Config, trace: &Trace, seed: u64) -> Outcome {
     let on = &mut |_: site::Progress| ControlFlow::Continue(());
-    site::run(config, trace, seed, on, &mut |_| {})
+    site::run(config, &scene(config, trace), seed, on, &mut |_| {})
+}
+
+fn scene(config: &Config, trace: &Trace) -> Scene {
+    Workload::of(trace.clone(), config.copies.get()).into()
 }
 
 fn broken(outcome: &Outcome) -> Vec<&str> {
@@ -95,8 +101,8 @@ fn the_same_seed_gives_the_same_history_and_another_seed_another() {
     let [first, again, other] = [1, 1, 2].map(|seed| run(&config, &trace, seed));
     assert_eq!(first.history_hash, again.history_hash);
     assert_eq!(
-        first.summary(&config, 1).to_json(),
-        again.summary(&config, 1).to_json()
+        first.summary(&config, &[], 1).to_json(),
+        again.summary(&config, &[], 1).to_json()
     );
     assert_ne!(first.history_hash, other.history_hash);
 }
@@ -181,7 +187,7 @@ fn a_weakened_loop_slows_its_jobs_and_they_end_later_by_as_much() {
             ..config.clone()
         };
         let on = &mut |_: site::Progress| ControlFlow::Continue(());
-        let outcome = site::run(&config, &trace, 1, on, &mut |record| {
+        let outcome = site::run(&config, &scene(&config, &trace), 1, on, &mut |record| {
             if let Record::Event {
                 at,
                 kind: "finished",
@@ -241,7 +247,7 @@ fn a_run_can_be_stopped_and_says_so() {
             ControlFlow::Break(())
         }
     };
-    let outcome = site::run(&config, &trace, 1, stop, &mut |_| {});
+    let outcome = site::run(&config, &scene(&config, &trace), 1, stop, &mut |_| {});
     assert!(!outcome.complete);
     assert!(outcome.simulated < Nanos::HOUR * 3);
     assert_eq!(outcome.series.seconds().len(), 3);
@@ -253,7 +259,7 @@ fn every_job_has_a_decision_for_whatever_became_of_it() {
     let (config, trace) = hall();
     let mut told = vec![0; trace.pods.len()];
     let on = &mut |_: site::Progress| ControlFlow::Continue(());
-    let outcome = site::run(&config, &trace, 1, on, &mut |record| {
+    let outcome = site::run(&config, &scene(&config, &trace), 1, on, &mut |record| {
         if let Record::Decision(d) = record
             && let Some(told) = told.get_mut(d.work as usize)
         {
@@ -278,7 +284,7 @@ fn every_key_of_the_universe_says_what_it_means() {
     }
     let config = openb();
     assert_eq!(config.faults[0].lasts, Nanos::HOUR * 6);
-    assert_eq!(config.invariants, site::Invariant::ALL);
+    assert_eq!(config.invariants, site::Invariant::USUAL);
     let wrong = UNIVERSE.replace("loop = 3", "loop = 10");
     let document = Document::parse("openb.toml", &wrong, &[]).unwrap();
     let problems = Universe::read(&document).unwrap_err().to_string();
@@ -294,7 +300,8 @@ fn the_first_days_of_the_openb_trace() {
         return;
     }
     let mut config = openb();
-    let trace = Trace::read(&folder, &config.trace.nodes, &config.trace.pods).unwrap();
+    let files = config.trace.clone().unwrap();
+    let trace = Trace::read(&folder, &files.nodes, &files.pods).unwrap();
     assert_eq!((trace.nodes.len(), trace.pods.len()), (1_523, 8_152));
     assert_eq!(
         trace.nodes.iter().map(|n| u32::from(n.gpus)).sum::<u32>(),

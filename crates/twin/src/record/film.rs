@@ -30,6 +30,11 @@ pub struct Picture {
     pub free: Vec<u8>,
     /// The share of all GPUs that each tenant has, 0 to 1.
     pub shares: Vec<f32>,
+    /// Jobs that wait.
+    pub queued: u32,
+    /// How long the one has waited that has waited longest for its first start, s; 0 if
+    /// none does.
+    pub waited: f32,
 }
 
 impl Picture {
@@ -45,6 +50,8 @@ impl Picture {
             half_celsius: vec![Self::DARK; nodes],
             free: vec![0; nodes],
             shares: Vec::new(),
+            queued: 0,
+            waited: 0.0,
         }
     }
 

@@ -106,9 +106,9 @@ pub struct Firmware {
 pub enum Protection {
     /// Follow the temperature in proportion, as [`scheduler::Guard`] does.
     Guard,
-    /// What their makers build in: one lower clock, until they have cooled. NVIDIA's
-    /// thermal slowdown is "reducing the core clocks by a factor of 2 or more" (nvidia-smi
-    /// manual, clocks event reasons).
+    /// What their makers build in: one lower clock, until they have cooled. NVIDIA's "HW
+    /// thermal slowdown" is "reducing the core clocks by a factor of 2 or more" (NVML API
+    /// reference, `nvmlClocksEventReasons`).
     Hardware {
         /// That clock, as a share of full.
         clock: f64,

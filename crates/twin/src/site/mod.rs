@@ -1,14 +1,14 @@
-//! What happens to this trace if a cooling loop fails?
+//! What happens to this work if a cooling loop fails?
 //!
-//! A recorded GPU cluster is set up again on racks, rows and cooling loops, its jobs
-//! come and go at the times they really did, and their power becomes heat that has to
+//! A GPU cluster, recorded or described, is set up on racks, rows and cooling loops, its jobs
+//! come at the times at which they really did, and their power becomes heat that has to
 //! leave. Who places, slows and moves them is [`scheduler::SiteScheduler`], the very
 //! code that runs a live site; what keeps each device from burning is
-//! [`scheduler::Guard`]; what heat does is [`physics::site`]. This world only
-//! carries messages between them and keeps the time.
+//! [`scheduler::Guard`] or its own hardware; what heat does is [`physics::site`]. This world
+//! only carries messages between them and keeps the time.
 //!
 //! ```text
-//!   trace ──arrivals──▶ scheduler ──start, stop──▶ work ──departures─┐
+//!   lists ──arrivals──▶ scheduler ──start, stop──▶ work ──departures─┐
 //!                          ▲   └──budgets──▶ guards ──clocks──▶ watts│
 //!                          │meters, losses          ▲kelvin       ▼  │
 //!                          └──────────────────── heat of the site ◀──┘
@@ -22,18 +22,28 @@
 //! longer ([`config::Pace`]); the solution is exact for any length as long as the
 //! coolant is held, so this buys time and costs nothing.
 //!
+//! # Memory
+//!
+//! A run holds its list of jobs, some hundred bytes each, from beginning to end, and what
+//! is bounded: sketches, histograms, a [`crate::record::Film`]. What became of a job is told once
+//! and kept by whoever listens. Only samples for charts grow with simulated time, by
+//! 32 bytes for each loop and sample.
+//!
 //! # Assumptions
 //!
-//! Those about power and place are listed in [`floor`], those about the trace in
-//! [`trace`]. A job's work is the time it ran in the trace; slowed devices stretch it.
-//! What moves starts again from its beginning. A node that a device's shutdown took down
-//! stays dark (requirements K2). A parked node starts again at once.
+//! Those about power and place are listed in [`floor`], those about lists of jobs in
+//! [`trace`], [`philly`] and [`swf`]. A job's work is its run time at full clock. It is as fast as
+//! the slowest device that any of its tasks holds, times what the network between them
+//! leaves, but no faster than its data comes. What is stopped goes on from its last checkpoint, or from its
+//! beginning if it writes none. A node that a device's shutdown took down stays dark
+//! (requirements K2). A parked node starts again at once.
 //!
-//! Deliberately absent: networks between nodes, storage, and people who repair things.
+//! Deliberately absent: messages between nodes, bytes on disks, and people who repair things.
 //!
-//! Tour: [`trace`] the lists · [`config`] the universe file · [`floor`] racks, loops and
-//! devices · [`work`] progress of jobs · [`world`] the run · [`invariant`] what must
-//! hold · [`outcome`] what came of it.
+//! Tour: [`jobs`] work in one form · [`trace`], [`philly`], [`swf`] lists of it · [`config`] and
+//! [`plan`] the universe file · [`floor`] racks, loops and devices · [`neighbour`] who shares the
+//! plant · [`work`] progress of jobs · [`world`] the run · [`invariant`] what must hold ·
+//! [`outcome`] what came of it · [`measured`] what it is compared with.
 
 pub mod config;
 pub mod floor;

@@ -498,6 +498,12 @@ impl<'a> World<'a> {
         book.finished += 1;
         book.slowdown.record(slowdown);
         self.outcome.slowdown.record(slowdown);
+        (self.record)(Record::Event {
+            at: now,
+            kind: "finished",
+            node: Some(node.into()),
+            detail: format!("job {job}"),
+        });
         self.became(job, Some(now), &tasks, Fate::Finished);
         self.tell(now, Input::Finished { job });
     }
@@ -746,7 +752,7 @@ impl<'a> World<'a> {
     fn set_capacities(&mut self) {
         let whole: f64 = self.floor.loops.iter().map(|l| l.capacity.0).sum();
         for (l, part) in self.floor.loops.iter().enumerate() {
-            let left = part.capacity.0 * (self.sound[l] - self.taken / whole);
+            let left = part.capacity.0 * self.sound[l] * (1.0 - self.taken / whole);
             self.devices.site_mut().set_capacity(l, Watts(left));
         }
     }
@@ -1086,8 +1092,10 @@ impl<'a> World<'a> {
             gpu += u64::from(claim.gpus.count_ones()) * u64::from(claim.share);
         }
         let habit = usize::from(self.load.jobs.jobs[job as usize].habit);
-        let slower = f64::from(self.places[job as usize].network) * f64::from(self.io[habit].1);
-        let clock = ((clock * slower / f64::from(FULL)) as u32).clamp(1, FULL);
+        let network = f64::from(self.places[job as usize].network);
+        // Who computes more slowly also asks for less: the slower of both counts.
+        let clock = ((clock * network) as u32).min(self.io[habit].1);
+        let clock = clock.clamp(1, FULL);
         self.work.set_clock(now, job, clock);
         self.integrate(now);
         let rate = gpu * u64::from(clock);
@@ -1236,6 +1244,10 @@ impl<'a> World<'a> {
                 shared.count(),
             );
         }
+        picture.queued = u32::try_from(self.scheduler.waiting()).unwrap_or(u32::MAX);
+        let longest = self.unstarted.first();
+        let longest = longest.map(|&job| now.since(self.load.jobs.jobs[job as usize].arrives));
+        picture.waited = longest.map_or(0.0, |waited| waited.as_secs_f64() as f32);
         let gpus: u64 = self.floor.nodes.iter().map(|n| u64::from(n.gpus)).sum();
         let whole = gpus as f64 * f64::from(FULL);
         for book in &mut self.outcome.tenants {

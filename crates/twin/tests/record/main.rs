@@ -8,7 +8,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use telemetry::{Action, Decision, Reason};
 use twin::record::report::{comparison_page, run_page, sweep_page};
-use twin::record::summary::Quantiles;
+use twin::record::summary::{Distance, FaultWindow, Quantiles, Replay, Tenant};
 use twin::record::{Comparison, History, Map, RecordError, RunDirectory, Series, Summary, Sweep};
 use wire::{Instant, Tile};
 
@@ -37,6 +37,12 @@ fn decision(nanos: u64, work: u64) -> Decision {
 fn the_keys_of_a_summary_are_a_promise() {
     let (mut summary, _) = sample::shells(false);
     summary.site = sample::site().0.site;
+    summary.replay = Some(Replay {
+        fault_window: Some(FaultWindow::default()),
+        tenants: vec![Tenant::default()],
+        distances: vec![Distance::default()],
+        ..Replay::default()
+    });
     let json: serde_json::Value = serde_json::from_str(&summary.to_json()).unwrap();
     for promised in [
         "universe",
@@ -92,6 +98,23 @@ fn the_keys_of_a_summary_are_a_promise() {
         "site/throttled_device_seconds",
         "site/device_max_kelvin",
         "site/loop_overload_seconds",
+        "replay/gangs",
+        "replay/backfilled",
+        "replay/preempted",
+        "replay/slowdown/p95",
+        "replay/gpu_seconds",
+        "replay/gpu_seconds_lost",
+        "replay/max_kelvin_over_throttle",
+        "replay/fault_window/from_seconds",
+        "replay/fault_window/gpu_seconds",
+        "replay/fault_window/max_kelvin_over_throttle",
+        "replay/tenants/0/name",
+        "replay/tenants/0/gpu_share",
+        "replay/tenants/0/waiting_seconds/p95",
+        "replay/tenants/0/slowdown/p95",
+        "replay/distances/0/measured",
+        "replay/distances/0/replayed",
+        "replay/distances/0/distance",
     ] {
         assert!(
             json.pointer(&format!("/{promised}")).is_some(),

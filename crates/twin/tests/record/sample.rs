@@ -263,6 +263,7 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
             count(Action::Expire, Reason::Term, 3_981_226),
         ],
         site: None,
+        replay: None,
     };
     (summary, series)
 }
@@ -403,6 +404,7 @@ pub(crate) fn site() -> (Summary, Series) {
             device_max_kelvin: 361.2,
             loop_overload_seconds: 1_240.0,
         }),
+        replay: None,
         ..Summary::default()
     };
     (summary, series)

@@ -1,0 +1,113 @@
+//! The day of 1,024 nodes: what it costs, whether a day costs more memory than an hour, and
+//! what looking at heat is worth. Prints rows for `docs/bench/replay.md`.
+//!
+//! ```text
+//! cargo bench -p twin --bench replay -- DIR [--set KEY=VALUE]...
+//! ```
+//!
+//! DIR holds `philly/`, `openb/` and `frontier/`; without it nothing is measured. Every row
+//! is a process of its own, so that the most memory it held is its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::{env, fs};
+
+use twin::observer::Nobody;
+use twin::rehearsal::{Request, Universe, simulate};
+use twin::universe::{Document, Override};
+
+/// What is changed in the universe for each row.
+const CASES: [(&str, &[&str]); 4] = [
+    ("an hour", &["time.end=1 h"]),
+    ("a day", &[]),
+    ("a day, blind to heat", &["scheduler.heat_aware=false"]),
+    ("three days", &["time.end=3 d"]),
+];
+
+fn main() -> ExitCode {
+    let (mut folder, mut settings, mut only) = (None, Vec::new(), None);
+    let mut words = env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            // `cargo bench` says so to every benchmark.
+            "--bench" => {}
+            "--set" => settings.extend(words.next()),
+            "--only" => only = words.next().and_then(|n| n.parse::<usize>().ok()),
+            _ => folder = Some(PathBuf::from(word)),
+        }
+    }
+    let Some(folder) = folder else {
+        println!(
+            "skipped: say where the recorded work is, a folder with philly, openb and frontier"
+        );
+        return ExitCode::SUCCESS;
+    };
+    if let Some(case) = only {
+        println!("{}", row(&folder, CASES[case], &settings));
+        return ExitCode::SUCCESS;
+    }
+    println!(
+        "| run | simulated | wall s | CPU s | peak RSS | jobs | GPUs allocated | kept in window, GPU-h | lost, GPU-h | \
+         hottest over throttle, K | waiting p95 s | history | broken |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|---|"
+    );
+    for case in 0..CASES.len() {
+        let mut command = Command::new(env::current_exe().expect("this program has a path"));
+        command.arg(&folder).args(["--only", &case.to_string()]);
+        for setting in &settings {
+            command.args(["--set", setting]);
+        }
+        let status = command.stdin(Stdio::null()).status();
+        if !status.expect("this program can be started again").success() {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// One replay in this process.
+fn row(folder: &Path, (name, changes): (&str, &[&str]), settings: &[String]) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../universes/gpu-1024.toml");
+    let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let overrides: Vec<String> = changes.iter().map(|&c| c.to_owned()).collect();
+    let overrides = [&overrides[..], settings].concat();
+    let parsed: Vec<Override> = (overrides.iter())
+        .map(|text| text.parse().unwrap_or_else(|e| panic!("{text}: {e}")))
+        .collect();
+    let mut universe = Document::parse("gpu-1024.toml", &text, &parsed)
+        .and_then(|document| Universe::read(&document))
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    universe
+        .load_trace(Some(folder))
+        .unwrap_or_else(|e| panic!("{e}"));
+    let request = Request {
+        seed: universe.seed(),
+        threads: 1,
+        out: None,
+        overrides,
+        command: String::new(),
+        replay: None,
+    };
+    let summary = simulate(universe, &request, &mut Nobody).summary;
+    let tile_seconds = summary.tiles as f64 * summary.simulated_seconds;
+    let cpu = summary.os_overhead_fraction.unwrap_or(f64::NAN) * tile_seconds;
+    let broken = summary.invariants.iter().filter(|i| !i.held);
+    let broken: Vec<&str> = broken.map(|i| i.name.as_str()).collect();
+    let replay = summary.replay.expect("a site replays");
+    let site = summary.site.expect("a site is one");
+    let window = replay.fault_window.unwrap_or_default();
+    format!(
+        "| {name} | {} | {:.1} | {cpu:.1} | {:.0} MB | {} | {:.1} % | {:.0} | {:.0} | {:+.1} | {:.0} | `{:.8}…` | {} |",
+        wire::Nanos::from_secs_f64(summary.simulated_seconds),
+        summary.wall_seconds,
+        summary.peak_rss_bytes as f64 / 1e6,
+        site.arrived,
+        site.gpu_allocated_fraction * 100.0,
+        window.gpu_seconds / 3_600.0,
+        window.gpu_seconds_lost / 3_600.0,
+        replay.max_kelvin_over_throttle,
+        site.waiting_seconds.p95,
+        format!("{:032x}", summary.history_hash),
+        broken.join(", "),
+    )
+}
