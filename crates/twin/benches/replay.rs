@@ -87,6 +87,7 @@ fn row(folder: &Path, (name, changes): (&str, &[&str]), settings: &[String]) -> 
         overrides,
         command: String::new(),
         replay: None,
+        inputs: None,
     };
     let summary = simulate(universe, &request, &mut Nobody).summary;
     let tile_seconds = summary.tiles as f64 * summary.simulated_seconds;

@@ -498,7 +498,7 @@ impl<'a> World<'a> {
         book.finished += 1;
         book.slowdown.record(slowdown);
         self.outcome.slowdown.record(slowdown);
-        (self.record)(Record::Event {
+        self.record.tell(Record::Event {
             at: now,
             kind: "finished",
             node: Some(node.into()),
