@@ -167,6 +167,7 @@ fn rehearse(options: &Options, case: &Case) -> Value {
         overrides,
         command: String::new(),
         replay: None,
+        inputs: None,
     };
     let summary = simulate(universe, &request, &mut Nobody).summary;
     // The summary tells processor time as a share of all tiles' time.

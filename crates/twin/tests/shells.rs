@@ -159,6 +159,7 @@ fn request(seed: u64, threads: usize) -> Request {
         overrides: Vec::new(),
         command: String::new(),
         replay: None,
+        inputs: None,
     }
 }
 
