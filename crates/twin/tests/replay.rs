@@ -264,6 +264,7 @@ fn a_replay_leaves_jobs_and_decisions_that_other_tools_read() {
         overrides: Vec::new(),
         command: String::new(),
         replay: Some(Replay::default()),
+        inputs: None,
     };
     let on = &mut |_: twin::observer::Progress| ControlFlow::Continue(());
     let finished = rehearsal::run(universe, &request, on).unwrap();
