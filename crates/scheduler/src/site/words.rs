@@ -309,7 +309,11 @@ fn impossible(job: &Job, found: f64, bound: f64, names: &dyn Names) -> String {
     }
     let unit = Unit::of_shortage(job, bound);
     let (found, bound) = (unit.tell(found as u64), unit.tell(bound as u64));
-    format!("it asks for {bound} on one node, and the largest there is has {found}")
+    let largest = match models(demand.models, names) {
+        Some(models) if demand.gpus > 0 => format!("no node with {models} has more than {found}"),
+        _ => format!("no node has more than {found}"),
+    };
+    format!("it asks for {bound} on one node, and {largest}")
 }
 
 /// The one reason why a job waits, in a sentence.
@@ -391,6 +395,19 @@ fn when(at: Instant, now: Instant) -> String {
     }
 }
 
+const UNKNOWN: Prediction = Prediction {
+    likely: None,
+    latest: None,
+};
+
+/// Whether it is heat that keeps a job waiting.
+const fn is_heat(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoHeadroomOutward | Reason::NoHeadroomHere | Reason::Backpressure
+    )
+}
+
 /// When a job starts, and how sure that is.
 #[must_use]
 pub fn start(prediction: &Prediction, now: Instant) -> String {
@@ -405,7 +422,7 @@ pub fn start(prediction: &Prediction, now: Instant) -> String {
         (Some(likely), Some(latest)) => {
             let (first, last) = (likely.min(latest), likely.max(latest));
             format!(
-                "probably {}; {} if those who run need all they promised",
+                "probably {}; {} if all who run need what they promised",
                 when(first, now),
                 when(last, now)
             )
@@ -461,10 +478,14 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
             first.join(", ")
         ));
     }
-    text.push_str(&format!(
-        "  starts   {}, if nobody else comes\n",
-        start(&pending.start, now)
-    ));
+    let starts = match (pending.start, pending.reason) {
+        (UNKNOWN, reason) if is_heat(reason) => {
+            "cannot be said: nobody promised when a cooling loop has headroom again".to_string()
+        }
+        (UNKNOWN, _) => start(&UNKNOWN, now),
+        (known, _) => format!("if nobody else comes: {}", start(&known, now)),
+    };
+    text.push_str(&format!("  starts   {starts}\n"));
     for (i, better) in pending.changes.iter().enumerate() {
         let head = if i == 0 { "sooner" } else { "" };
         text.push_str(&format!(

@@ -394,7 +394,7 @@ impl Past {
     /// # Errors
     /// If the history cannot be read.
     pub fn events(&self, from: f64, to: f64) -> Result<Vec<(f64, String, String)>, PastError> {
-        let query = "SELECT seconds, kind, detail FROM events WHERE kind <> 'notable' \
+        let query = "SELECT seconds, kind, detail FROM events WHERE kind NOT IN ('notable', 'finished') \
                      AND seconds BETWEEN ? AND ? ORDER BY seconds, rowid";
         self.ask(query, params![from, to], |row| {
             let detail: Option<String> = row.get(2)?;

@@ -578,13 +578,16 @@ fn in_short(job: &PastJob, end: Instant, found: &Found) -> String {
     let waited = |to: f64| words::span(at(to).since(at(job.arrival)));
     let ran = match (job.start, job.end) {
         (Some(from), Some(to)) => {
-            format!(", and ended {} later", words::span(at(to).since(at(from))))
+            format!(
+                "; it ended {} after that",
+                words::span(at(to).since(at(from)))
+            )
         }
         _ => String::new(),
     };
     let most = found.stretches.iter().max_by_key(|s| s.to.since(s.from));
     let because = most.map_or(String::new(), |s| {
-        format!(", most of it because of this: {}", s.reason)
+        format!(", mostly for one reason: {}", s.reason)
     });
     match (job.outcome.as_str(), job.start) {
         ("refused", _) => "It was refused".to_owned(),
@@ -631,7 +634,10 @@ fn life(
         let mut more = more_about(&kept["evidence"]);
         let by_heat = matches!(
             decision.reason.as_str(),
-            "backpressure from outward" | "near its own limit"
+            "backpressure from outward"
+                | "near its own limit"
+                | "no heat headroom outward"
+                | "no heat headroom here"
         );
         if by_heat {
             let before = past.events(decision.seconds - CAUSE_SECONDS, decision.seconds)?;
@@ -696,17 +702,13 @@ fn more_about(evidence: &Value) -> Vec<String> {
         evidence["nodes"].as_u64().filter(|n| *n > 0),
         steps.is_empty(),
     ) {
-        let steps = steps.iter().map(|step| {
+        let fell = steps.iter().map(|step| {
             let test = step["test"].as_str().unwrap_or_default();
-            format!("{} {test}", step["fell"])
+            format!("{} with {test}", step["fell"]).replace("with off", "off")
         });
-        let left = each("funnel")
-            .last()
-            .map_or(0, |s| s["left"].as_u64().unwrap_or(0));
-        lines.push(format!(
-            "of {nodes} nodes fell {}; {left} were left",
-            steps.collect::<Vec<_>>().join(", ")
-        ));
+        let fell = fell.collect::<Vec<_>>().join(", ");
+        let left = steps.last().map_or(0, |s| s["left"].as_u64().unwrap_or(0));
+        lines.push(format!("{left} of {nodes} nodes left; out are {fell}"));
     }
     for candidate in each("candidates") {
         let number = |key: &str| candidate[key].as_f64().unwrap_or(f64::NAN);

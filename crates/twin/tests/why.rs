@@ -1,0 +1,608 @@
+//! Asking a run of a site: why did it do that, and what if?
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use scheduler::ledger::{Demand, Models};
+use scheduler::site::Quality;
+use scheduler::site::explain::{Change as Cheaper, Explanation, Pending};
+use serde_json::Value;
+use telemetry::Reason;
+use twin::again::AgainError;
+use twin::observer::Progress;
+use twin::record::{Inputs, Past, PastError};
+use twin::rehearsal::{self, Given, Request, Universe};
+use twin::site::jobs::{Habit, Job, Jobs, Workload};
+use twin::site::whatif::{self, WhatIfError, Wish, whatif};
+use twin::site::why::{self, WhyError, why};
+use twin::site::{self, Config, Scene, Visit};
+use twin::universe::Document;
+use wire::{Instant, Nanos};
+
+const UNIVERSE: &str = include_str!("../../../universes/why.toml");
+const HOUR: Nanos = Nanos::HOUR;
+
+fn lists() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../universes/why")
+}
+
+fn read(text: &str, settings: &[&str]) -> Universe {
+    let settings: Vec<_> = settings.iter().map(|s| s.parse().unwrap()).collect();
+    let document = Document::parse("why.toml", text, &settings).unwrap();
+    Universe::read(&document).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Replays `universes/why.toml` from a copy of its lists, into a folder of its own.
+struct Run {
+    place: tempfile::TempDir,
+    past: Past,
+}
+
+impl Run {
+    fn new(settings: &[&str]) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("lists");
+        fs::create_dir(&folder).unwrap();
+        for list in ["research.csv", "vision.csv"] {
+            fs::copy(lists().join(list), folder.join(list)).unwrap();
+        }
+        let mut universe = read(UNIVERSE, settings);
+        let given = Given {
+            folder: Some(&folder),
+            ..Given::default()
+        };
+        universe.load(&given).unwrap();
+        let mut inputs = Inputs {
+            universe: "why.toml".to_owned(),
+            text: UNIVERSE.to_owned(),
+            settings: settings.iter().map(|&s| s.to_owned()).collect(),
+            folder: Some(folder.clone()),
+            version: "0".to_owned(),
+            ..Inputs::default()
+        };
+        inputs.read(&universe.files(&given).unwrap()).unwrap();
+        let request = Request {
+            seed: 1,
+            threads: 1,
+            out: Some(place.path().join("run")),
+            overrides: inputs.settings.clone(),
+            command: String::new(),
+            replay: None,
+            inputs: Some(inputs),
+        };
+        rehearsal::run(universe, &request, &mut on).unwrap();
+        let past = Past::open(&place.path().join("run")).unwrap();
+        Self { place, past }
+    }
+
+    fn ask(&self, job: &str, at: Option<Nanos>) -> Result<why::Answer, WhyError> {
+        let asked = why::Asked {
+            job,
+            at: at.map(|at| Instant::EPOCH + at),
+            folder: None,
+            records_only: false,
+        };
+        why(&self.past, &asked, &mut on)
+    }
+
+    fn what_if(&self, at: Nanos, changes: Vec<Wish>) -> Result<whatif::Difference, WhatIfError> {
+        let asked = whatif::Asked {
+            at: Instant::EPOCH + at,
+            changes,
+            ..whatif::Asked::default()
+        };
+        whatif(&self.past, &asked, &mut on)
+    }
+}
+
+fn on(_: Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn text<'a>(value: &'a Value, path: &str) -> &'a str {
+    let found = value.pointer(path);
+    found
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| panic!("no {path} in {value:#}"))
+}
+
+//= requirements S7
+#[test]
+fn three_jobs_wait_or_fall_for_three_reasons_and_each_says_so() {
+    let run = Run::new(&[]);
+    // 20 of 40 H100 are free, four on each node, and it wants eight on one.
+    let gang = run.ask("train-8", Some(HOUR * 2)).unwrap();
+    let explained = &gang.json["explanation"];
+    assert_eq!(
+        explained["reason"],
+        Reason::Fragmented.name(),
+        "{}",
+        gang.text
+    );
+    let sentence = text(explained, "/sentence");
+    assert!(
+        sentence.starts_with("24 GPUs are free, but scattered"),
+        "{sentence}"
+    );
+    assert_eq!(text(explained, "/changes/0/start/text"), "now");
+    assert_eq!(text(explained, "/changes/0/text"), "4 instead of 8 GPUs");
+
+    let behind = run.ask("detect-b", Some(Nanos::MINUTE * 141)).unwrap();
+    let explained = &behind.json["explanation"];
+    assert_eq!(explained["reason"], Reason::Quota.name(), "{}", behind.text);
+    let sentence = text(explained, "/sentence");
+    assert_eq!(
+        sentence,
+        "tenant vision may hold 4 GPUs at most, holds 3 GPUs now, and this job asks for 2 GPUs"
+    );
+
+    let taken = run.ask("eval-h200", Some(Nanos::MINUTE * 161)).unwrap();
+    assert_eq!(
+        taken.json["explanation"]["reason"],
+        Reason::Model.name(),
+        "{}",
+        taken.text
+    );
+    let change = text(&taken.json, "/explanation/changes/0/text");
+    assert_eq!(change, "any GPU model");
+
+    let never = run.ask("train-gh200", None).unwrap();
+    assert_eq!(never.json["job"]["outcome"], "refused");
+    let explained = &never.json["explanations"][0];
+    assert_eq!(explained["reason"], Reason::Impossible.name());
+    assert_eq!(
+        text(explained, "/sentence"),
+        "it asks for 8 GPUs on one node, and no node with GH200 has more than 4 GPUs; it could run with any GPU model"
+    );
+}
+
+#[test]
+fn a_whole_life_holds_every_decision_and_the_reasons_of_the_wait() {
+    let run = Run::new(&[]);
+    let life = run.ask("train-8", None).unwrap();
+    let actions = life.json["life"].as_array().unwrap();
+    let actions: Vec<&str> = actions.iter().map(|d| text(d, "/action")).collect();
+    assert_eq!(actions, ["queue", "place"]);
+    let place = &life.json["life"][1];
+    let start = life.json["job"]["start_seconds"].as_f64();
+    assert_eq!(place["seconds"].as_f64(), start);
+    assert!(
+        place["evidence"]["candidates"]
+            .as_array()
+            .is_some_and(|c| !c.is_empty())
+    );
+    let waits = life.json["waits"].as_array().unwrap();
+    assert_eq!(waits[0]["reason"], Reason::Fragmented.name());
+    assert_eq!(waits.last().unwrap()["to_seconds"].as_f64(), start);
+    // The records alone say the same of what was decided.
+    let asked = why::Asked {
+        job: "train-8",
+        at: None,
+        folder: None,
+        records_only: true,
+    };
+    let records = why(&run.past, &asked, &mut on).unwrap();
+    assert_eq!(records.json["life"], life.json["life"]);
+    assert_eq!(records.json["waits"], serde_json::json!([]));
+}
+
+#[test]
+fn every_job_can_be_asked_at_any_moment() {
+    let run = Run::new(&[]);
+    for job in [
+        "tune-00",
+        "tune-39",
+        "train-8",
+        "detect-a",
+        "detect-b",
+        "eval-h200",
+        "train-gh200",
+    ] {
+        for hours in [0, 1, 3, 5, 8, 16] {
+            let said = run
+                .ask(job, Some(HOUR * hours))
+                .unwrap_or_else(|e| panic!("{job}: {e}"));
+            assert!(!said.text.is_empty() && said.text.ends_with('\n'));
+        }
+        run.ask(job, None).unwrap();
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_is_said_with_what_was_expected() {
+    let run = Run::new(&[]);
+    let said = |job, at| run.ask(job, at).unwrap_err().to_string();
+    assert!(
+        said("train8", None).contains("did you mean train-8?"),
+        "{}",
+        said("train8", None)
+    );
+    assert!(said("train-8", Some(HOUR * 17)).contains("the run ends at 16 h"));
+    assert!(matches!(
+        Past::open(run.place.path()),
+        Err(PastError::NoRun { .. })
+    ));
+    assert!(matches!(
+        Past::newest(&run.place.path().join("lists")),
+        Err(PastError::None { .. })
+    ));
+
+    let broken = run.place.path().join("broken");
+    fs::create_dir(&broken).unwrap();
+    fs::write(broken.join("history.db"), "no database at all, only words").unwrap();
+    let error = Past::open(&broken).unwrap_err().to_string();
+    assert!(error.contains("history.db is damaged"), "{error}");
+
+    // A list that was changed gives another run: nothing is simulated, the records stay.
+    let list = run.place.path().join("lists/vision.csv");
+    let before = fs::read_to_string(&list).unwrap();
+    fs::write(&list, before.replace("detect-b,16000", "detect-b,17000")).unwrap();
+    let error = said("train-8", Some(HOUR * 3));
+    assert!(
+        error.contains("vision.csv is not what the run was made from"),
+        "{error}"
+    );
+    let life = run.ask("train-8", None).unwrap();
+    assert!(text(&life.json, "/note").contains("only what the history holds"));
+    fs::remove_file(&list).unwrap();
+    assert!(matches!(
+        run.what_if(HOUR, vec![Wish::RemoveNode("0".to_owned())]),
+        Err(WhatIfError::Again(AgainError::Input(_)))
+    ));
+    // The lists may lie elsewhere now.
+    let asked = why::Asked {
+        job: "train-8",
+        at: Some(Instant::EPOCH + HOUR * 3),
+        folder: Some(&lists()),
+        records_only: false,
+    };
+    why(&run.past, &asked, &mut on).unwrap();
+}
+
+#[test]
+fn a_change_that_changes_nothing_changes_nothing() {
+    let run = Run::new(&[]);
+    let same = run
+        .what_if(HOUR * 2, vec![Wish::Weight("vision".to_owned(), 1.0)])
+        .unwrap();
+    assert_eq!((same.earlier, same.later), (0, 0));
+    let json = same.json();
+    assert_eq!(json["unchanged"], json["changed"]);
+}
+
+#[test]
+fn each_change_does_what_it_says() {
+    let run = Run::new(&[]);
+    let at = Nanos::MINUTE * 141;
+    // detect-b waits behind its tenant's ceiling; with a higher one it starts at once.
+    let wider = run
+        .what_if(at, vec![Wish::Ceiling("vision".to_owned(), 5)])
+        .unwrap();
+    assert_eq!(wider.earlier, 1, "{}", wider.text());
+    assert_eq!(wider.most[0].name, "detect-b");
+    assert_eq!(wider.most[0].changed, Some(Instant::EPOCH + at));
+
+    // A node less: what ran there starts again elsewhere or waits.
+    let fewer = run
+        .what_if(at, vec![Wish::RemoveNode("h100-000".to_owned())])
+        .unwrap();
+    assert_eq!(fewer.changed.since.nodes_lost, 1);
+    assert_eq!(fewer.unchanged.since.gpu_seconds_lost, 0.0);
+    assert!(fewer.changed.since.gpu_seconds_lost > 0.0, "{}", fewer.text());
+
+    // One more job, and why it stands where it stands.
+    let small = "gpus=4,model=H100,runs=1h,limit=2h".parse().unwrap();
+    let more = run.what_if(at, vec![Wish::Submit(small)]).unwrap();
+    let (_, json) = more.submitted.as_ref().unwrap();
+    assert_eq!(
+        json["started_seconds"].as_f64(),
+        Some(at.as_secs_f64()),
+        "{json:#}"
+    );
+    assert_eq!(
+        json["ended_seconds"].as_f64(),
+        Some((at + HOUR).as_secs_f64())
+    );
+    let large = "gpus=16,runs=1h".parse().unwrap();
+    let never = run.what_if(at, vec![Wish::Submit(large)]).unwrap();
+    let (words, json) = never.submitted.as_ref().unwrap();
+    assert_eq!(json["state"], "refused", "{words}");
+    assert!(
+        words.contains("it could run with 8 instead of 16 GPUs"),
+        "{words}"
+    );
+
+    // A loop that carries little slows or stops what it cools.
+    let hot = run.what_if(at, vec![Wish::LoopCapacity(0, 0.2)]).unwrap();
+    assert!(
+        hot.changed.since.max_load > hot.unchanged.since.max_load,
+        "{}",
+        hot.text()
+    );
+    assert!(hot.changed.throttled > 0);
+    let blind = "scheduler.heat_aware=false".parse().unwrap();
+    let blind = run
+        .what_if(at, vec![Wish::LoopCapacity(0, 0.2), Wish::Set(blind)])
+        .unwrap();
+    assert!(
+        blind.changed.since.max_kelvin > hot.changed.since.max_kelvin,
+        "{}",
+        blind.text()
+    );
+}
+
+#[test]
+fn a_change_to_what_there_is_not_says_what_there_is() {
+    let run = Run::new(&[]);
+    for (wish, said) in [
+        (
+            Wish::RemoveNode("h100-00".to_owned()),
+            "found node \"h100-00\"; expected one such as \"h100-000\"",
+        ),
+        (
+            Wish::Quota("visoin".to_owned(), 4),
+            "found tenant \"visoin\"; expected one such as \"vision\"",
+        ),
+        (
+            Wish::LoopCapacity(3, 0.5),
+            "found loop \"3\"; expected one of 0 to 0",
+        ),
+        (
+            Wish::Set("time.end=2h".parse().unwrap()),
+            "found time.end=2h, which cannot change in the middle of a run",
+        ),
+        (
+            Wish::Set("scheduler.patients=2h".parse().unwrap()),
+            "did you mean `scheduler.patience`",
+        ),
+        (
+            Wish::Submit("gpus=1,model=H300,runs=1h".parse().unwrap()),
+            "found GPU model \"H300\"; expected one such as \"H100\"",
+        ),
+    ] {
+        let error = run.what_if(HOUR, vec![wish]).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let late = run.what_if(HOUR * 20, vec![Wish::RemoveNode("0".to_owned())]);
+    let late = late.unwrap_err().to_string();
+    assert!(
+        late.contains("found 20 h for --at; expected a moment from 0 s to 16 h"),
+        "{late}"
+    );
+    assert!(matches!(
+        run.what_if(HOUR, vec![]),
+        Err(WhatIfError::Nothing)
+    ));
+}
+
+// A site made for a question: so many nodes of eight GPUs, blind to heat, and jobs that
+// keep their promises to the nanosecond.
+
+fn site(nodes: u32) -> Config {
+    let count = format!("nodes.h100.count={nodes}");
+    let settings = [
+        count.as_str(),
+        "scheduler.heat_aware=false",
+        "time.end=10 d",
+    ];
+    match read(UNIVERSE, &settings) {
+        Universe::Site(config, _) => *config,
+        Universe::Shells(_) => panic!("why is a site"),
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asks {
+    tenant: u16,
+    arrives: u64,
+    gpus: u8,
+    tasks: u16,
+    minutes: u64,
+    h200: bool,
+    priority: u8,
+    /// Part of its promise that it needs, in percent.
+    needs: u64,
+}
+
+fn job(id: usize, asks: &Asks) -> Job {
+    let promised = Nanos::MINUTE * asks.minutes;
+    Job {
+        name: format!("j{id}").into(),
+        arrives: Instant::EPOCH + Nanos::SECOND * asks.arrives,
+        runs: Some(Nanos(promised.0 / 100 * asks.needs)),
+        limit: Some(promised),
+        tenant: asks.tenant,
+        priority: asks.priority,
+        quality: Quality::BestEffort,
+        tasks: asks.tasks,
+        demand: Demand {
+            cpu_milli: 4_000 * u32::from(asks.gpus),
+            memory_mib: 8_192 * u32::from(asks.gpus),
+            gpus: asks.gpus,
+            gpu_milli: 1_000,
+            models: if asks.h200 { Models(0b10) } else { Models::ANY },
+        },
+        habit: 0,
+    }
+}
+
+fn scene(config: &Config, jobs: Vec<Job>) -> Scene {
+    let mut load = Workload::described(&config.groups, config.building.cpus_per_node);
+    load.jobs = Jobs {
+        jobs,
+        tenants: vec!["a".to_owned(), "b".to_owned()],
+        habits: vec![Habit::default()],
+        left_out: 0,
+    };
+    load.into()
+}
+
+fn go(visit: &mut Visit<'_>, to: Instant) {
+    let done = visit.until(to, &mut |_: site::Progress| ControlFlow::Continue(()));
+    assert!(done.is_continue());
+}
+
+/// When each job started in a run to its end.
+fn starts(config: &Config, scene: &Scene) -> Vec<Option<Instant>> {
+    let mut starts = vec![None; scene.load.jobs.jobs.len()];
+    let on = &mut |_: site::Progress| ControlFlow::Continue(());
+    let _ = site::run(config, scene, 1, on, &mut |record| {
+        if let site::Record::Job(job) = record {
+            starts[job.id as usize] = job.started;
+        }
+    });
+    starts
+}
+
+fn pending(config: &Config, scene: &Scene, job: u64, at: Instant) -> Option<Pending> {
+    let mut visit = Visit::new(config, scene, 1);
+    go(&mut visit, at);
+    match visit.explain(job, at) {
+        Explanation::Pending(pending) => Some(pending),
+        _ => None,
+    }
+}
+
+fn asks(needs: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Asks> {
+    let of = (0..2_u16, 0..7_200_u64, 1..=8_u8, 1..=3_u16, 20..400_u64);
+    (of, 0..10_u8, 0..8_u8, needs).prop_map(
+        |((tenant, arrives, gpus, tasks, minutes), model, priority, needs)| Asks {
+            tenant,
+            arrives,
+            gpus,
+            tasks,
+            minutes,
+            h200: model == 0,
+            priority: u8::from(priority == 0),
+            needs,
+        },
+    )
+}
+
+fn in_order(mut all: Vec<Asks>) -> Vec<Job> {
+    all.sort_by_key(|a| a.arrives);
+    all.iter()
+        .enumerate()
+        .map(|(id, asks)| job(id, asks))
+        .collect()
+}
+
+/// All come within two hours; then nobody.
+const MOMENT: Instant = Instant(Nanos::HOUR.0 * 2);
+
+/// The workload with its last job changed, as if it had come so.
+fn changed(scene: &Scene, change: Cheaper) -> Scene {
+    let mut scene = scene.clone();
+    let job = scene.load.jobs.jobs.last_mut().unwrap();
+    let asked = change.apply(scheduler::Job {
+        id: 0,
+        tenant: job.tenant,
+        priority: job.priority,
+        quality: job.quality,
+        tasks: job.tasks,
+        demand: job.demand,
+        spread: scheduler::site::Spread::Site,
+        limit: job.limit,
+    });
+    (job.tasks, job.demand, job.limit) = (asked.tasks, asked.demand, asked.limit);
+    job.runs = job.runs.min(job.limit);
+    scene
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_said_at_a_moment_is_the_same_however_it_is_reached(
+        all in prop::collection::vec(asks(30..=100), 5..60),
+        stops in prop::collection::vec(0..7_200_u64, 0..6),
+    ) {
+        let config = site(3);
+        let scene = scene(&config, in_order(all));
+        let mut direct = Visit::new(&config, &scene, 1);
+        go(&mut direct, MOMENT);
+        let mut halting = Visit::new(&config, &scene, 1);
+        let mut stops = stops;
+        stops.sort_unstable();
+        for stop in stops {
+            let stop = Instant::EPOCH + Nanos::SECOND * stop;
+            go(&mut halting, stop);
+            for id in 0..scene.load.jobs.jobs.len() as u64 {
+                let _ = halting.explain(id, stop);
+            }
+        }
+        let mut copy = halting.clone();
+        go(&mut halting, MOMENT);
+        go(&mut copy, MOMENT);
+        for id in 0..scene.load.jobs.jobs.len() as u64 {
+            let said = direct.explain(id, MOMENT);
+            prop_assert_eq!(&said, &halting.explain(id, MOMENT));
+            prop_assert_eq!(&said, &copy.explain(id, MOMENT));
+        }
+        let run = site::run(&config, &scene, 1, &mut |_| ControlFlow::Continue(()), &mut |_| {});
+        let end = halting.end();
+        go(&mut halting, end);
+        prop_assert_eq!(halting.finish(true).history_hash, run.history_hash);
+    }
+
+    #[test]
+    fn who_waits_starts_when_it_was_said_if_everybody_keeps_to_what_they_promised(
+        all in prop::collection::vec(asks(100..=100), 5..60),
+    ) {
+        let config = site(3);
+        let scene = scene(&config, in_order(all));
+        let starts = starts(&config, &scene);
+        let mut visit = Visit::new(&config, &scene, 1);
+        go(&mut visit, MOMENT);
+        for (id, started) in starts.iter().enumerate() {
+            if let Explanation::Pending(pending) = visit.explain(id as u64, MOMENT)
+                && pending.preempted == 0
+            {
+                prop_assert_eq!(pending.start.latest, *started, "job {}", id);
+            }
+        }
+    }
+
+    #[test]
+    fn who_asks_for_less_starts_when_that_was_said(
+        all in prop::collection::vec(asks(100..=100), 10..60),
+        last in asks(100..=100),
+    ) {
+        let config = site(3);
+        let mut jobs = in_order(all);
+        let last = Asks { arrives: 7_200, ..last };
+        jobs.push(job(jobs.len(), &last));
+        let id = jobs.len() as u64 - 1;
+        let scene = scene(&config, jobs);
+        let Some(pending) = pending(&config, &scene, id, MOMENT) else {
+            return Ok(());
+        };
+        for better in &pending.changes {
+            // A limit is a promise: to keep it the job has to be shorter, which is another job.
+            let scene = changed(&scene, better.change);
+            let started = starts(&config, &scene)[id as usize];
+            prop_assert_eq!(started, better.start.latest, "{:?}", better.change);
+        }
+    }
+
+    #[test]
+    fn the_first_in_the_queue_never_starts_after_its_latest(
+        all in prop::collection::vec(asks(20..=100), 5..60),
+    ) {
+        let config = site(3);
+        let scene = scene(&config, in_order(all));
+        let starts = starts(&config, &scene);
+        let mut visit = Visit::new(&config, &scene, 1);
+        go(&mut visit, MOMENT);
+        for (id, started) in starts.iter().enumerate() {
+            if let Explanation::Pending(pending) = visit.explain(id as u64, MOMENT)
+                && pending.ahead.jobs == 0
+                && let Some(latest) = pending.start.latest
+            {
+                prop_assert!(started.is_some_and(|at| at <= latest), "job {id}: {started:?} after {latest}");
+            }
+        }
+    }
+}
