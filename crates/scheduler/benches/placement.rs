@@ -4,6 +4,7 @@
 use divan::Bencher;
 use machine::{Machine, Purpose, Stream};
 use scheduler::ledger::{Demand, Models, Node};
+use scheduler::Policy;
 use scheduler::site::{Config, Effect, Input, Job, Overrun, Quality, SiteScheduler, Tenant};
 use wire::{Instant, Nanos, Tile};
 
@@ -33,6 +34,7 @@ fn site_of(heat_aware: bool, tenants: usize, limit: Option<Nanos>) -> SiteSchedu
         nodes: (0..1_523).map(node).collect(),
         loop_watts: vec![200_000.0; 10],
         heat_aware,
+        policy: Policy::BestFit,
         heat_weight: 0.25,
         setpoint: 0.9,
         period: Nanos::MINUTE,

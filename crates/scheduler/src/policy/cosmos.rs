@@ -223,6 +223,15 @@ impl Terms {
     pub fn cost(&self) -> f64 {
         self.unusable + self.scarcity + self.spread
     }
+
+    /// Each of them over the same.
+    pub(super) fn over(&self, unit: f64) -> Self {
+        Self {
+            unusable: self.unusable / unit,
+            scarcity: self.scarcity / unit,
+            spread: self.spread / unit,
+        }
+    }
 }
 
 /// The policy and what it has learnt.
@@ -249,7 +258,7 @@ pub struct Cosmos {
     rooms: Vec<u16>,
     /// At which decision a state was looked at last, and its least cost and the rest of
     /// the GPU to take then.
-    looked: Vec<(u64, f64, u16)>,
+    looked: Vec<(u64, Terms, u16)>,
     decisions: u64,
 
     /// The state of each node; room at the site for each kind; idle GPU of the site.
@@ -398,7 +407,7 @@ impl Cosmos {
         self.numbers.insert(rest, number);
         self.states.push(rest);
         self.worths.push(None);
-        self.looked.push((0, 0.0, 0));
+        self.looked.push((0, Terms::default(), 0));
         let rooms = self.kinds.iter().map(|kind| rest.room_for(&kind.typical));
         self.rooms.extend(rooms);
         number
@@ -541,10 +550,10 @@ impl Cosmos {
         (first, self.ways.len() as u32)
     }
 
-    /// Learns from an arrival.
-    pub fn arrived(&mut self, demand: &Demand) {
-        *self.counts.entry(Shape::of(demand)).or_default() += 1;
-        self.total += 1;
+    /// Learns from so many arrivals of a demand.
+    pub fn arrived(&mut self, demand: &Demand, times: u64) {
+        *self.counts.entry(Shape::of(demand)).or_default() += times;
+        self.total += times;
         if self.total >= 2 * self.learnt {
             self.learn();
         }
@@ -552,6 +561,34 @@ impl Cosmos {
 
     /// The place that costs least; none where the demand fits nowhere now.
     pub fn choose(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
+        let mut best: Option<(f64, u32, u16)> = None;
+        self.weigh(ledger, demand, |node, place| {
+            let Some((terms, rest)) = place else {
+                return;
+            };
+            let cost = terms.cost();
+            if best.is_none_or(|(least, ..)| cost < least) {
+                best = Some((cost, node, rest));
+            }
+        });
+        let (cost, node, rest) = best?;
+        let gpus = gpus_of(ledger.room(node), demand, rest);
+        Some(Choice {
+            node,
+            gpus,
+            score: score(cost),
+        })
+    }
+
+    /// Tells of every node where the demand fits, in their order, what its best place
+    /// there costs and how much the GPU to take has left; none for a node that was not
+    /// looked at because the decision had enough to do ([`FRESH_MAX`]).
+    pub(super) fn weigh(
+        &mut self,
+        ledger: &Ledger,
+        demand: &Demand,
+        mut tell: impl FnMut(u32, Option<(Terms, u16)>),
+    ) {
         let full = self.states.len() > STATES_MAX
             || self.shapes.len() >= SHAPES_MAX
             || self.ways.len() > WAYS_MAX;
@@ -569,20 +606,22 @@ impl Cosmos {
         }
         places.changes = ledger.changes();
 
-        let mut best: Option<(f64, u32, u16)> = None;
-        let mut fresh = 0;
+        let (mut any, mut fresh) = (false, 0);
         for node in 0..ledger.nodes().len() as u32 {
             if !ledger.fits(node, demand) {
                 continue;
             }
             let state = self.at[node as usize];
-            let (when, mut cost, mut rest) = self.looked[state as usize];
+            let (when, mut least, mut rest) = self.looked[state as usize];
             if when != self.decisions {
-                let spent = fresh > FRESH_MAX * FRESH_PER_WORTH && best.is_some();
+                let spent = fresh > FRESH_MAX * FRESH_PER_WORTH && any;
                 let place = &mut places.each[node as usize];
                 let (first, last) = match *place {
                     Some(known) => known,
-                    None if spent => continue,
+                    None if spent => {
+                        tell(node, None);
+                        continue;
+                    }
                     None => {
                         fresh += 1;
                         *place.insert(self.ways_of(state, &shape))
@@ -593,36 +632,40 @@ impl Cosmos {
                     .filter(|o| self.worths[o.state as usize].is_none())
                     .count();
                 if unknown > 0 && spent {
+                    tell(node, None);
                     continue;
                 }
                 fresh += unknown * FRESH_PER_WORTH;
-                cost = f64::INFINITY;
+                let mut cost = f64::INFINITY;
                 for i in ways {
                     let way = self.ways[i];
                     let terms = self.terms(state, way.state, demand.gpu_total());
                     if terms.cost() < cost {
-                        (cost, rest) = (terms.cost(), way.rest);
+                        (cost, least, rest) = (terms.cost(), terms, way.rest);
                     }
                 }
-                self.looked[state as usize] = (self.decisions, cost, rest);
+                self.looked[state as usize] = (self.decisions, least, rest);
             }
-            if best.is_none_or(|(least, ..)| cost < least) {
-                best = Some((cost, node, rest));
-            }
+            any = true;
+            tell(node, Some((least, rest)));
         }
         self.shapes.insert(shape, places);
-        let (cost, node, rest) = best?;
-        let gpus = gpus_of(ledger.room(node), demand, rest);
-        Some(Choice {
-            node,
-            gpus,
-            score: score(cost),
-        })
+    }
+
+    /// The GPUs of a node where the demand, which fits there, costs least.
+    pub(super) fn gpus(&mut self, ledger: &Ledger, node: u32, demand: &Demand) -> u8 {
+        let room = ledger.room(node);
+        let rest = self.place_on(ledger, node, demand).map(|(_, rest)| rest);
+        rest.map_or_else(|| room.snuggest(demand), |rest| gpus_of(room, demand, rest))
     }
 
     /// What the demand would cost on a node, on the GPU where it costs least; none where
     /// it does not fit.
     pub fn explain(&mut self, ledger: &Ledger, node: u32, demand: &Demand) -> Option<Terms> {
+        self.place_on(ledger, node, demand).map(|(terms, _)| terms)
+    }
+
+    fn place_on(&mut self, ledger: &Ledger, node: u32, demand: &Demand) -> Option<(Terms, u16)> {
         self.follow(ledger);
         self.price();
         if !ledger.fits(node, demand) {
@@ -634,8 +677,8 @@ impl Cosmos {
         debug_assert_eq!(ways.len(), (last - first) as usize);
         let terms = ways
             .iter()
-            .map(|o| self.terms(state, o.state, demand.gpu_total()));
-        terms.min_by(|a, b| a.cost().total_cmp(&b.cost()))
+            .map(|o| (self.terms(state, o.state, demand.gpu_total()), o.rest));
+        terms.min_by(|(a, _), (b, _)| a.cost().total_cmp(&b.cost()))
     }
 }
 
@@ -787,7 +830,7 @@ mod tests {
         let plain = demand(1_000, 0, 0);
         assert_eq!(cosmos.choose(&ledger, &plain).unwrap().node, 0);
         for _ in 0..4 {
-            cosmos.arrived(&demand(8_000, 1, 1_000));
+            cosmos.arrived(&demand(8_000, 1, 1_000), 1);
         }
         assert_eq!(cosmos.choose(&ledger, &plain).unwrap().node, 1);
     }

@@ -66,16 +66,22 @@ impl Typical {
     /// among the equally frequent the larger come first. Memory is no part of a shape.
     #[must_use]
     pub fn of<'d>(demands: impl IntoIterator<Item = &'d Demand>) -> Self {
+        Self::counted(demands.into_iter().map(|demand| (demand, 1)))
+    }
+
+    /// The same of demands that came so many times each.
+    #[must_use]
+    pub fn counted<'d>(demands: impl IntoIterator<Item = (&'d Demand, u32)>) -> Self {
         let mut counts = BTreeMap::<_, u32>::new();
         let mut total = 0_u64;
-        for demand in demands {
+        for (demand, count) in demands {
             let (gpus, models) = match demand.share() {
                 0 => (0, Models::ANY),
                 _ => (demand.gpus, demand.models),
             };
             let shape = (demand.cpu_milli, demand.share(), gpus, models);
-            *counts.entry(shape).or_default() += 1;
-            total += 1;
+            *counts.entry(shape).or_default() += count;
+            total += u64::from(count);
         }
         let mut shapes: Vec<_> = counts.into_iter().map(|(s, count)| (count, s)).collect();
         shapes.sort_unstable_by(|a, b| b.cmp(a));

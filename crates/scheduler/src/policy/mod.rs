@@ -115,6 +115,21 @@ pub struct Choice {
     pub score: u32,
 }
 
+/// What a policy thinks of a node where a demand fits; the least is the best.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Fit {
+    /// For the published policies what a score lacks of the best one, 0 to 1; for
+    /// [`cosmos`] the cost of the place over all GPU of a full node, which may be a
+    /// little below 0. Two nodes that differ by 1 differ by eight GPUs.
+    pub cost: f64,
+    /// What it is made of, for [`cosmos`], in the same unit.
+    pub terms: Option<Terms>,
+}
+
+/// What a place costs that the policy did not come round to look at
+/// ([`cosmos::FRESH_MAX`]): it goes after all others, by the looseness of its fit.
+const UNSEEN: f64 = 100.0;
+
 /// Distinct demands whose scores are kept; of more, the one that was not asked about
 /// for longest is forgotten. The published lists have up to 337. A thousand nodes
 /// take 4 KiB for each.
@@ -132,6 +147,13 @@ pub struct Ranking {
     nodes: Vec<u32>,
     ranks: Vec<u32>,
     demands: BTreeMap<Demand, Scores>,
+    /// What arrived, for a policy that knows work by a table, and how much was known
+    /// when the table was made.
+    arrivals: BTreeMap<Demand, u32>,
+    arrived: u64,
+    learnt: u64,
+    /// By node: see [`Self::weigh`].
+    fits: Vec<Fit>,
     /// How often it was asked, to know which demand rested longest.
     asked: u64,
     stream: Stream,
@@ -172,6 +194,10 @@ impl Ranking {
         );
         Self {
             policy,
+            arrivals: typical.all().iter().copied().collect(),
+            arrived: 0,
+            learnt: typical.all().iter().map(|&(_, n)| u64::from(n)).sum(),
+            fits: vec![Fit::default(); count],
             cosmos: (policy == Policy::Cosmos).then(|| Cosmos::new(&typical)),
             typical,
             cpu_milli_max: cpu_milli_max(ledger),
@@ -193,9 +219,75 @@ impl Ranking {
     /// nowhere now. Has to be the ledger that was there from the start.
     pub fn choose(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
         if let Some(cosmos) = &mut self.cosmos {
-            cosmos.arrived(demand);
+            cosmos.arrived(demand, 1);
         }
         self.find(ledger, demand)
+    }
+
+    /// Learns what work is typical from so many arrivals of a demand: the policies that
+    /// look at it begin to, or learn anew, each time as many have come as were known.
+    /// [`Self::choose`] learns by itself what it learns.
+    pub fn learn(&mut self, demand: &Demand, times: u16) {
+        match (self.policy, &mut self.cosmos) {
+            (_, Some(cosmos)) => cosmos.arrived(demand, times.into()),
+            (Policy::Fgd, None) => {
+                let shape = Demand {
+                    memory_mib: 0,
+                    ..*demand
+                };
+                let count = self.arrivals.entry(shape).or_default();
+                *count = count.saturating_add(times.into());
+                self.arrived += u64::from(times);
+                if self.arrived >= self.learnt {
+                    self.learnt += self.arrived;
+                    self.arrived = 0;
+                    self.typical = Typical::counted(self.arrivals.iter().map(|(d, &n)| (d, n)));
+                    self.demands.clear();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Works out what the policy thinks of every node where the demand fits; read it
+    /// with [`Self::fits`]. Has to be the ledger that was there from the start.
+    pub fn weigh(&mut self, ledger: &Ledger, demand: &Demand) {
+        let fits = &mut self.fits;
+        if let Some(cosmos) = &mut self.cosmos {
+            cosmos.weigh(ledger, demand, |node, place| {
+                fits[node as usize] = match place {
+                    Some((terms, _)) => {
+                        let terms = terms.over(f64::from(score::GPU_MAX));
+                        Fit {
+                            cost: terms.cost(),
+                            terms: Some(terms),
+                        }
+                    }
+                    None => Fit {
+                        cost: UNSEEN + ledger.looseness(node, demand),
+                        terms: None,
+                    },
+                };
+            });
+            return;
+        }
+        if self.policy == Policy::Random {
+            fits.iter_mut().for_each(|fit| fit.cost = self.stream.unit());
+            return;
+        }
+        self.asked += 1;
+        self.refresh(ledger, demand);
+        for (score, &node) in self.demands[demand].each.iter().zip(&self.nodes) {
+            let lacks = score::SCORE_MAX.saturating_sub(score.saturating_sub(1));
+            self.fits[node as usize].cost = f64::from(lacks) / f64::from(score::SCORE_MAX);
+        }
+    }
+
+    /// By node, for the demand that was last weighed; of a node where it did not fit it
+    /// says nothing.
+    #[must_use]
+    pub fn fits(&self) -> &[Fit] {
+        &self.fits
     }
 
     /// [`Self::choose`] for work that did not just arrive.
@@ -253,7 +345,11 @@ impl Ranking {
         scores.asked = self.asked;
     }
 
-    fn gpus(&mut self, ledger: &Ledger, node: u32, demand: &Demand) -> u8 {
+    /// The GPUs of a node to take there for a demand that fits, a bit each.
+    pub fn gpus(&mut self, ledger: &Ledger, node: u32, demand: &Demand) -> u8 {
+        if let Some(cosmos) = &mut self.cosmos {
+            return cosmos.gpus(ledger, node, demand);
+        }
         let (built, room) = (&ledger.nodes()[node as usize], ledger.room(node));
         match self.policy {
             Policy::Random if demand.gpus == 1 => {

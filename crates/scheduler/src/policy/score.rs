@@ -12,7 +12,7 @@ use crate::policy::fragmentation::Typical;
 /// The best score there is.
 pub const SCORE_MAX: u32 = 100;
 /// All GPU of the largest node there can be, in thousandths.
-const GPU_MAX: u32 = GPUS_MAX as u32 * WHOLE as u32;
+pub(super) const GPU_MAX: u32 = GPUS_MAX as u32 * WHOLE as u32;
 
 /// Less is left: a hundred less the mean of the CPU left over the largest node's
 /// and the GPU left over eight.

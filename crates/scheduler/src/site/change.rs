@@ -8,6 +8,7 @@
 //! Deliberately absent: other nodes, loops or tenants. Those are other sites.
 
 use alloc::vec;
+use alloc::vec::Vec;
 
 use telemetry::{Action, Decision, Reason};
 use wire::Instant;
@@ -15,7 +16,7 @@ use wire::Instant;
 use crate::cooling::Cooling;
 use crate::ledger::State;
 
-use super::{Config, Effect, Obstacle, Outlook, SiteScheduler, decided};
+use super::{Config, Effect, Job, Obstacle, Outlook, SiteScheduler, decided, ranking};
 
 impl SiteScheduler {
     /// What it was told, with later changes.
@@ -43,9 +44,17 @@ impl SiteScheduler {
             "every tenant has a weight above 0"
         );
         let was_aware = old.heat_aware;
+        let other_policy = old.policy != config.policy;
         let other_setpoint = old.setpoint.to_bits() != config.setpoint.to_bits();
         self.config = config;
         self.accounts.set_terms(&self.config.tenants);
+        if other_policy {
+            self.ranking = ranking(self.config.policy, &self.ledger);
+            // Of what came before it, what is still here is known.
+            let waiting = self.queue.jobs().map(|w| w.job);
+            let here: Vec<Job> = (self.running.values().map(|r| r.job).chain(waiting)).collect();
+            here.iter().for_each(|job| self.learn(job));
+        }
         self.outlook = Outlook::Stale;
         if was_aware && !self.config.heat_aware {
             self.forget_heat(now, out);

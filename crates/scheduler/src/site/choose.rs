@@ -7,7 +7,9 @@
 //! other, so that it touches few.
 //!
 //! A node's score is what the placement policy thinks of it plus `heat_weight` × the
-//! load its cooling loop would have. This is the one place where it is computed.
+//! load its cooling loop would have. This is the one place where it is computed. In books
+//! that are not those of now, for a time to come, the looseness of the fit stands in for
+//! the policy, which knows what it knows of the books of now.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -16,6 +18,7 @@ use telemetry::Reason;
 
 use crate::cooling::Cooling;
 use crate::ledger::{Demand, Ledger};
+use crate::policy::Fit;
 
 use super::evidence::{CANDIDATES_MAX, Candidate, Evidence, Funnel, Test};
 use super::job::{Job, Spread};
@@ -32,6 +35,11 @@ pub(super) struct View<'a> {
     pub(super) config: &'a Config,
     pub(super) topology: &'a Topology,
     pub(super) ledger: &'a Ledger,
+    /// What the policy thinks of each node for this demand; if nothing, the looseness of
+    /// the fit counts.
+    pub(super) fits: Option<&'a [Fit]>,
+    /// How often the demand fits where, if somebody keeps that.
+    pub(super) tally: Option<&'a Tally>,
     /// None where heat does not matter.
     pub(super) cooling: Option<&'a [Cooling]>,
     /// Heat that each loop is about to lose, in watts; empty for none.
@@ -72,8 +80,20 @@ impl Best {
 impl View<'_> {
     /// What a node's score is made of, the lowest sum being the best.
     #[inline]
-    fn fit(&self, node: u32, demand: &Demand) -> f64 {
-        self.ledger.looseness(node, demand)
+    fn candidate(&self, node: u32, demand: &Demand, heat: f64) -> Candidate {
+        let Fit { cost: fit, terms } = match self.fits {
+            Some(fits) => fits[node as usize],
+            None => Fit {
+                cost: self.ledger.looseness(node, demand),
+                terms: None,
+            },
+        };
+        Candidate {
+            node,
+            fit,
+            terms,
+            heat,
+        }
     }
 
     /// Where the job goes and why, or why nowhere. Looks at every node.
@@ -107,8 +127,7 @@ impl View<'_> {
                 funnel.falls(Test::Reservation);
                 continue;
             }
-            let fit = self.fit(i, demand);
-            best.offer(Candidate { node: i, fit, heat });
+            best.offer(self.candidate(i, demand, heat));
         }
         let candidates = best.into_vec();
         let Some(winner) = candidates.first() else {
@@ -126,7 +145,11 @@ impl View<'_> {
     //= requirements S4
     fn choose_many(&self, job: &Job) -> Result<(Places, Evidence), Nowhere> {
         let shape = Shape::of(job);
-        let tally = Tally::new(self.topology, self.ledger, &shape);
+        let counted = match self.tally {
+            Some(_) => None,
+            None => Some(Tally::new(self.topology, self.ledger, &shape)),
+        };
+        let tally = self.tally.or(counted.as_ref()).expect("kept or counted");
         let mut too_hot = None;
         for size in Spread::ALL.into_iter().filter(|&size| size <= job.spread) {
             if size == Spread::Node {
@@ -135,7 +158,7 @@ impl View<'_> {
                 let nodes: Vec<u32> = all.iter().filter(roomy).copied().collect();
                 // Each of them is a domain; the best of them that takes all wins.
                 if let Some(found) = self.fill(job, &nodes, job.tasks, &mut too_hot) {
-                    return Ok(self.with_evidence(job, found));
+                    return Ok(self.with_evidence(job, tally, found));
                 }
                 continue;
             }
@@ -148,12 +171,12 @@ impl View<'_> {
             for (_, i) in wide {
                 let nodes = &self.topology.domains(size)[i];
                 if let Some(found) = self.fill(job, nodes, 1, &mut too_hot) {
-                    return Ok(self.with_evidence(job, found));
+                    return Ok(self.with_evidence(job, tally, found));
                 }
             }
         }
         Err(Nowhere {
-            funnel: self.funnel_of(job, &tally),
+            funnel: self.funnel_of(job, tally),
             too_hot,
         })
     }
@@ -175,11 +198,7 @@ impl View<'_> {
             }
             let built = &self.ledger.nodes()[node as usize];
             match self.heat(node, built.coolant, demand.watts_on(built)) {
-                Ok(heat) => candidates.push(Candidate {
-                    node,
-                    fit: self.fit(node, demand),
-                    heat,
-                }),
+                Ok(heat) => candidates.push(self.candidate(node, demand, heat)),
                 Err(obstacle) => least(too_hot, obstacle),
             }
         }
@@ -219,11 +238,11 @@ impl View<'_> {
     fn with_evidence(
         &self,
         job: &Job,
+        tally: &Tally,
         (places, candidates): (Places, Vec<Candidate>),
     ) -> (Places, Evidence) {
-        let tally = Tally::new(self.topology, self.ledger, &Shape::of(job));
         let evidence = Evidence {
-            funnel: self.funnel_of(job, &tally),
+            funnel: self.funnel_of(job, tally),
             candidates,
             because_of: Vec::new(),
         };

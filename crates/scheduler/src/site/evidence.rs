@@ -9,6 +9,7 @@
 use alloc::vec::Vec;
 
 use crate::ledger::Lack;
+use crate::policy::Terms;
 
 /// Candidates kept per decision.
 pub const CANDIDATES_MAX: usize = 5;
@@ -107,8 +108,11 @@ impl Funnel {
 pub struct Candidate {
     /// Which.
     pub node: u32,
-    /// What the placement policy thinks of it, 0 for the best.
+    /// What the placement policy thinks of it, about 0 for the best; see
+    /// [`Fit`](crate::policy::Fit).
     pub fit: f64,
+    /// What the fit is the sum of, if the policy says so.
+    pub terms: Option<Terms>,
     /// What the load of its cooling loop adds.
     pub heat: f64,
 }

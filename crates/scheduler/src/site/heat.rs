@@ -93,6 +93,7 @@ impl SiteScheduler {
             bound,
         };
         // This loop is far above the setpoint, so what is chosen lies elsewhere.
+        self.weigh(&job.demand);
         match self.view(None).choose(&job) {
             Ok((places, evidence)) => {
                 let to = places[0].0;

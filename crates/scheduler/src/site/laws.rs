@@ -129,6 +129,7 @@ fn config(nodes: Vec<Node>, tenants: Vec<Tenant>) -> Config {
         nodes,
         loop_watts: vec![1e6; 2],
         heat_aware: false,
+        policy: Policy::BestFit,
         heat_weight: 0.25,
         setpoint: 0.9,
         period: Nanos::MINUTE,

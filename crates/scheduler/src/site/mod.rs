@@ -14,7 +14,8 @@
 //!
 //! **Placement.** Among the nodes where a task fits, the lowest score wins; a gang
 //! goes into the tightest domain that holds it (`choose`). Blind to heat the score is
-//! the looseness of the fit. Aware of heat, loops that would pass the setpoint, or whose
+//! what the placement policy thinks of the node ([`crate::policy`]), which also picks
+//! among the GPUs there. Aware of heat, loops that would pass the setpoint, or whose
 //! nodes are being slowed, are left out, and `heat_weight` × the loop's predicted load is
 //! added: among nearly equal fits the loop with the most headroom wins.
 //!
@@ -55,15 +56,17 @@ pub mod words;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use machine::Machine;
+use machine::{Machine, Purpose, Stream};
 use telemetry::{Action, Decision, Reason};
 use wire::{Instant, Nanos, Tile};
 
 use crate::cooling::Cooling;
-use crate::ledger::{Claim, Ledger, Node, State};
+use crate::ledger::{Claim, Demand, Ledger, Node, State, WHOLE};
+use crate::policy::{Policy, Ranking, Typical};
 
 use choose::{Nowhere, Places, View};
 use habit::Habits;
@@ -86,7 +89,10 @@ pub struct Config {
     /// Whether heat is looked at; if not, meters are ignored and nothing is
     /// slowed, moved or parked for heat.
     pub heat_aware: bool,
-    /// What a loop at full load adds to a score; scores lie between 0 and 1.
+    /// How one node is preferred to another, heat aside. What work is typical it learns
+    /// from who arrives.
+    pub policy: Policy,
+    /// What a loop at full load adds to a score; a fit is about 0 to 1.
     pub heat_weight: f64,
     /// The load above which a loop gets no more work and its nodes slow down.
     pub setpoint: f64,
@@ -277,6 +283,9 @@ pub struct SiteScheduler {
     config: Config,
     topology: Topology,
     ledger: Ledger,
+    /// None for the looseness of the fit, which needs no books. Shared between copies,
+    /// which are made to ask "what if", until one of them places something.
+    ranking: Option<Arc<Ranking>>,
     cooling: Vec<Cooling>,
     accounts: Accounts,
     habits: Habits,
@@ -319,10 +328,12 @@ impl SiteScheduler {
             latency_sensitive: 0,
             share: 1.0,
         };
+        let ledger = Ledger::new(config.nodes.clone());
         Self {
             cooling: cooling.collect(),
             topology: Topology::new(&config.nodes, loops),
-            ledger: Ledger::new(config.nodes.clone()),
+            ranking: ranking(config.policy, &ledger),
+            ledger,
             accounts: Accounts::new(&config.nodes, &config.tenants),
             habits: Habits::new(config.tenants.len()),
             running: BTreeMap::new(),
@@ -381,10 +392,37 @@ impl SiteScheduler {
             config: &self.config,
             topology: &self.topology,
             ledger: &self.ledger,
+            fits: self.ranking.as_ref().map(|ranking| ranking.fits()),
+            tally: None,
             cooling: self.config.heat_aware.then_some(&self.cooling),
             relief: &[],
             reservation,
         }
+    }
+
+    /// Asks the policy about every node, before a place is chosen for this demand.
+    fn weigh(&mut self, demand: &Demand) {
+        if let Some(ranking) = &mut self.ranking {
+            Arc::make_mut(ranking).weigh(&self.ledger, demand);
+        }
+    }
+
+    /// Tells the policy what arrived.
+    fn learn(&mut self, job: &Job) {
+        if let Some(ranking) = &mut self.ranking {
+            Arc::make_mut(ranking).learn(&job.demand, job.tasks);
+        }
+    }
+
+    /// Whether a node's GPUs are picked by the policy. On a node that the head of the
+    /// queue needs, what was found to leave it alone takes the snuggest.
+    fn picks_gpus(&self, node: u32, job: &Job) -> bool {
+        let is_share = job.demand.gpus == 1 && (1..WHOLE).contains(&job.demand.share());
+        is_share
+            && match &self.outlook {
+                Outlook::Known(kept) => kept.job == job.id || !kept.is_on(node),
+                _ => true,
+            }
     }
 
     /// The run time a job may count on and others may count with.
@@ -417,13 +455,23 @@ impl SiteScheduler {
         } = waiting;
         let mut tasks = Vec::with_capacity(job.tasks.into());
         for &(node, count) in places {
+            let picks = self.picks_gpus(node, &job);
+            let mut ranking = self.ranking.take();
             self.on_node(node, |books| {
                 for _ in 0..count {
-                    let claim = books.claim(node, &job.demand);
+                    let claim = match &mut ranking {
+                        Some(ranking) if picks => {
+                            let ranking = Arc::make_mut(ranking);
+                            let gpus = ranking.gpus(books, node, &job.demand);
+                            books.claim_on(node, &job.demand, gpus)
+                        }
+                        _ => books.claim(node, &job.demand),
+                    };
                     let claim = claim.expect("chosen among the nodes it fits");
                     tasks.push(Task { node, claim });
                 }
             });
+            self.ranking = ranking;
             let watts = f64::from(count) * job.demand.watts_on(&self.ledger.nodes()[node as usize]);
             let coolant = self.coolant_of(node);
             self.cooling[coolant].book(watts);
@@ -536,6 +584,7 @@ impl SiteScheduler {
         if let Some(obstacle) = self.never(&job) {
             return decided(now, Action::Refuse, job.id, obstacle, None, out);
         }
+        self.learn(&job);
         let head = self.head(now);
         self.enqueue(Waiting {
             job,
@@ -585,6 +634,7 @@ impl SiteScheduler {
                 reason: Reason::HostLost,
                 ..o
             };
+            self.weigh(&lost.job.demand);
             match self.view(None).choose(&lost.job) {
                 Ok((places, evidence)) => {
                     let (cause, evidence) = (because(won(&evidence)), Box::new(evidence));
@@ -674,6 +724,14 @@ impl SiteScheduler {
         let shortage = || self.shortage(job, order::shortage(&self.ledger, job, &nowhere.funnel));
         nowhere.too_hot.unwrap_or_else(shortage)
     }
+}
+
+/// What a policy keeps, knowing nothing yet; none for the one that keeps nothing.
+fn ranking(policy: Policy, ledger: &Ledger) -> Option<Arc<Ranking>> {
+    let preference = (0..ledger.nodes().len() as u32).collect();
+    let stream = Stream::new(0, Tile(0), Purpose::Placement);
+    let fresh = || Ranking::new(policy, Typical::of([]), ledger, preference, stream);
+    (policy != Policy::BestFit).then(|| Arc::new(fresh()))
 }
 
 /// The best score, and what it won against; a sole candidate is its own runner-up.

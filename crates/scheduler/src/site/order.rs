@@ -21,7 +21,7 @@ use wire::Instant;
 
 use crate::ledger::{Ledger, State};
 
-use super::choose::{Nowhere, too_hot};
+use super::choose::{Nowhere, View, too_hot};
 use super::evidence::{Evidence, Funnel, Test};
 use super::job::Job;
 use super::queue::{Front, Turn, Waiting};
@@ -219,7 +219,12 @@ impl SiteScheduler {
         {
             return Err(Hold::Reserved);
         }
-        let (places, evidence) = self.view(reservation).choose(&job).map_err(Hold::Nowhere)?;
+        self.weigh(&job.demand);
+        let view = View {
+            tally: Some(self.queue.tally(&job)),
+            ..self.view(self.reservation_for(now, &job, head))
+        };
+        let (places, evidence) = view.choose(&job).map_err(Hold::Nowhere)?;
         let waiting = self.queue.remove(id).expect("it waits");
         let evidence = Box::new(evidence);
         decided(now, Action::Place, id, won(&evidence), Some(&evidence), out);

@@ -93,6 +93,11 @@ impl Reservation {
         tasks
     }
 
+    /// Whether it is for this node too.
+    pub(super) fn is_on(&self, node: u32) -> bool {
+        (self.places.binary_search_by_key(&node, |&(node, _)| node)).is_ok()
+    }
+
     /// The nodes it is for.
     pub(super) fn nodes(&self) -> impl Iterator<Item = u32> + '_ {
         self.places.iter().map(|&(node, _)| node)
@@ -172,6 +177,8 @@ impl<'a> Outlook<'a> {
             config,
             topology: self.topology,
             ledger: &self.books,
+            fits: None,
+            tally: Some(&self.tally),
             cooling: None,
             relief,
             reservation: None,

@@ -26,6 +26,7 @@ fn config(nodes: Vec<Node>, loop_watts: Vec<f64>) -> Config {
         nodes,
         loop_watts,
         heat_aware: true,
+        policy: Policy::BestFit,
         heat_weight: 0.25,
         setpoint: 0.9,
         period: Nanos::MINUTE,

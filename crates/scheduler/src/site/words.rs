@@ -13,8 +13,9 @@ use telemetry::{Action, Decision, Reason};
 use wire::{Instant, Nanos};
 
 use crate::ledger::{Models, WHOLE};
+use crate::policy::Terms;
 
-use super::evidence::{Evidence, Funnel, Test};
+use super::evidence::{Candidate, Evidence, Funnel, Test};
 use super::explain::{Change, Pending, Prediction, Running};
 use super::job::{Job, Resources, Spread};
 use super::refuse::{Lack, Refusal};
@@ -569,14 +570,26 @@ pub fn evidence(evidence: &Evidence, job: &Job, names: &dyn Names) -> String {
     for (i, candidate) in evidence.candidates.iter().enumerate() {
         let head = if i == 0 { "score" } else { "" };
         text.push_str(&format!(
-            "  {head:8} {:.4} {}: fit {:.4} + heat {:.4}\n",
+            "  {head:8} {:.4} {}: {}\n",
             candidate.score(),
             names.node(candidate.node),
-            candidate.fit,
-            candidate.heat
+            sum(candidate)
         ));
     }
     text
+}
+
+/// What a candidate's score is the sum of.
+fn sum(candidate: &Candidate) -> String {
+    let fit = match candidate.terms {
+        Some(Terms {
+            unusable,
+            scarcity,
+            spread,
+        }) => format!("unusable {unusable:.4} + scarcity {scarcity:.4} + spread {spread:.4}"),
+        None => format!("fit {:.4}", candidate.fit),
+    };
+    format!("{fit} + heat {:.4}", candidate.heat)
 }
 
 /// A decision about a job in a sentence without its full stop: what was done, and why.

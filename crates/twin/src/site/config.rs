@@ -120,6 +120,8 @@ pub enum Protection {
 /// How work is placed; see [`scheduler::site`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
+    /// How one node is preferred to another, heat aside.
+    pub placement: scheduler::Policy,
     /// Whether the scheduler looks at heat.
     pub heat_aware: bool,
     /// What a fully loaded loop adds to a node's score.
@@ -332,7 +334,11 @@ pub fn schema(root: &Table<'_>, name: String, intent: String) -> Config {
     };
 
     let scheduler = root.table("scheduler", "How work is placed.");
+    let placements = scheduler::Policy::ALL.map(|policy| (policy.name(), policy));
     let policy = Policy {
+        placement: scheduler
+            .choice("policy", &placements, "How one node is preferred to another, heat aside.")
+            .or(scheduler::Policy::BestFit),
         heat_aware: scheduler
             .flag("heat_aware", "Whether it looks at heat: places by headroom, slows, moves and parks.")
             .or(true),

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scheduler::SiteScheduler;
+use scheduler::{Policy, SiteScheduler};
 use scheduler::ledger::{Demand, Models, WHOLE};
 use scheduler::policy::Typical;
 use scheduler::site::explain::{Change, Explanation, Pending, Prediction};
@@ -44,7 +44,12 @@ pub(super) struct Nodes {
 }
 
 /// A cluster of these nodes, tenants and loops.
-pub(super) fn cluster(load: &Workload, floor: &Floor, weights: &[f64]) -> Cluster {
+pub(super) fn cluster(
+    load: &Workload,
+    floor: &Floor,
+    weights: &[f64],
+    policy: Policy,
+) -> Cluster {
     let nodes = load.nodes.iter().zip(&floor.nodes);
     let nodes = nodes.map(|(node, place)| {
         let devices = &floor.devices[place.devices()];
@@ -67,7 +72,11 @@ pub(super) fn cluster(load: &Workload, floor: &Floor, weights: &[f64]) -> Cluste
         .map(|l| format!("loop {l}"))
         .collect();
     let mut cluster = Cluster::new(Film::new(nodes.collect()), &tenants, &loops);
-    cluster.jobs.terms = ["fit", "heat"].map(str::to_owned).to_vec();
+    let terms = match policy {
+        Policy::Cosmos => &["unusable", "scarcity", "spread", "heat"][..],
+        _ => &["fit", "heat"],
+    };
+    cluster.jobs.terms = terms.iter().copied().map(str::to_owned).collect();
     cluster
 }
 
@@ -270,7 +279,10 @@ fn grounds(evidence: &Evidence) -> Why {
     let candidates = evidence.candidates.iter().map(|c| Candidate {
         node: c.node,
         score: c.score(),
-        terms: vec![c.fit, c.heat],
+        terms: match c.terms {
+            Some(of) => vec![of.unusable, of.scarcity, of.spread, c.heat],
+            None => vec![c.fit, c.heat],
+        },
     });
     Why {
         nodes: evidence.funnel.nodes,

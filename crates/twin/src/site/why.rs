@@ -94,7 +94,13 @@ pub fn detail(
 pub fn evidence_as_json(evidence: &Evidence, names: &dyn Names) -> Value {
     let candidates = evidence.candidates.iter().map(|c| {
         let node = names.node(c.node);
-        json!({ "node": node, "score": c.score(), "fit": c.fit, "heat": c.heat })
+        let mut told = json!({ "node": node, "score": c.score(), "fit": c.fit, "heat": c.heat });
+        if let Some(terms) = c.terms {
+            told["unusable"] = terms.unusable.into();
+            told["scarcity"] = terms.scarcity.into();
+            told["spread"] = terms.spread.into();
+        }
+        told
     });
     let others = evidence.because_of.iter().map(|&id| names.job(id));
     json!({
@@ -712,12 +718,16 @@ fn more_about(evidence: &Value) -> Vec<String> {
     }
     for candidate in each("candidates") {
         let number = |key: &str| candidate[key].as_f64().unwrap_or(f64::NAN);
+        let terms = match candidate.get("unusable") {
+            Some(_) => &["unusable", "scarcity", "spread", "heat"][..],
+            None => &["fit", "heat"],
+        };
+        let sum = terms.iter().map(|term| format!("{term} {:.4}", number(term)));
         lines.push(format!(
-            "{:.4} {}: fit {:.4} + heat {:.4}",
+            "{:.4} {}: {}",
             number("score"),
             candidate["node"].as_str().unwrap_or_default(),
-            number("fit"),
-            number("heat")
+            sum.collect::<Vec<_>>().join(" + "),
         ));
     }
     lines

@@ -289,7 +289,7 @@ impl<'a> World<'a> {
         let last = last.max().unwrap_or(Instant::EPOCH);
         let weights: Vec<f64> = tenants(config, load).iter().map(|t| t.weight).collect();
         let series = series(config, load, &floor);
-        let series = series.with_cluster(seen::cluster(load, &floor, &weights));
+        let series = series.with_cluster(seen::cluster(load, &floor, &weights, config.scheduler.placement));
         Self {
             end: config.end.map_or(last, |end| Instant::EPOCH + end),
             guards: guards(config, &floor),
@@ -1458,6 +1458,7 @@ fn rules(config: &Config, load: &Workload, floor: &Floor) -> site::Config {
     site::Config {
         nodes: floor.ledger_nodes(load),
         loop_watts: floor.loops.iter().map(|l| l.capacity.0).collect(),
+        policy: policy.placement,
         heat_aware: policy.heat_aware,
         heat_weight: policy.heat_weight,
         setpoint: policy.setpoint,
