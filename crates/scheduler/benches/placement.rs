@@ -13,11 +13,16 @@ fn main() {
     divan::main();
 }
 
-fn site(heat_aware: bool) -> SiteScheduler {
-    site_of(heat_aware, 1, None)
+fn site(heat_aware: bool, policy: Policy) -> SiteScheduler {
+    site_of(heat_aware, policy, 1, None)
 }
 
-fn site_of(heat_aware: bool, tenants: usize, limit: Option<Nanos>) -> SiteScheduler {
+fn site_of(
+    heat_aware: bool,
+    policy: Policy,
+    tenants: usize,
+    limit: Option<Nanos>,
+) -> SiteScheduler {
     let node = |i: u16| Node {
         cpu_milli: 96_000,
         memory_mib: 786_432,
@@ -34,7 +39,7 @@ fn site_of(heat_aware: bool, tenants: usize, limit: Option<Nanos>) -> SiteSchedu
         nodes: (0..1_523).map(node).collect(),
         loop_watts: vec![200_000.0; 10],
         heat_aware,
-        policy: Policy::BestFit,
+        policy,
         heat_weight: 0.25,
         setpoint: 0.9,
         period: Nanos::MINUTE,
@@ -63,31 +68,47 @@ fn job(stream: &mut Stream, id: u64) -> Job {
 
 /// A full site of ten tenants with 5,000 jobs waiting, of some tens of shapes or each
 /// of its own: a job arrives and one ends, which starts others.
-#[divan::bench(args = ["alike", "alike, hot", "all different"])]
-fn arrive_and_finish_with_5000_waiting(bencher: Bencher<'_, '_>, what: &str) {
-    let mut busy = Busy::new(what == "alike, hot", what == "all different");
+#[divan::bench(args = 0..SITES.len())]
+fn arrive_and_finish_with_5000_waiting(bencher: Bencher<'_, '_>, which: usize) {
+    let mut busy = Busy::new(&SITES[which]);
     bencher.bench_local(|| busy.turn());
 }
 
-/// One in a hundred takes longer than p99, which a mean does not show.
+/// What is measured: whether heat is looked at, the policy, and whether every job has a
+/// demand of its own.
+const SITES: [(bool, Policy, bool); 5] = [
+    (false, Policy::BestFit, false),
+    (true, Policy::BestFit, false),
+    (false, Policy::Cosmos, false),
+    (true, Policy::Cosmos, false),
+    (false, Policy::BestFit, true),
+];
+
+/// One in a hundred takes longer than p99, which a mean does not show. A decision takes
+/// from the event or the decision before it on; what follows the last one, to find that
+/// nobody else starts, counts as one more.
 fn tell_percentiles() {
-    for (what, heat_aware, differ) in [
-        ("alike", false, false),
-        ("alike, heat-aware", true, false),
-        ("all different", false, true),
-    ] {
-        let mut busy = Busy::new(heat_aware, differ);
-        let mut took: Vec<(u64, u64)> = (0..20_000).map(|_| busy.timed_turn()).collect();
-        let at = |took: &[(u64, u64)], share: f64| took[((took.len() - 1) as f64 * share) as usize];
-        took.sort_unstable_by_key(|t| t.0);
-        let arrivals = (at(&took, 0.5).0, at(&took, 0.99).0, at(&took, 1.0).0);
-        took.sort_unstable_by_key(|t| t.1);
-        let ends = (at(&took, 0.5).1, at(&took, 0.99).1, at(&took, 1.0).1);
+    println!("processor time in µs (p50, p99, most) of an arrival, an end, a decision:");
+    for site in &SITES {
+        let mut busy = Busy::new(site);
+        busy.decisions.clear();
+        let took: Vec<(u64, u64)> = (0..20_000).map(|_| busy.timed_turn()).collect();
+        let (arrivals, ends) = took.into_iter().unzip();
+        let each = [arrivals, ends, core::mem::take(&mut busy.decisions)].map(percentiles);
+        let [heat, policy, demands] = [
+            ["heat-blind", "heat-aware"][usize::from(site.0)],
+            site.1.name(),
+            ["alike", "all different"][usize::from(site.2)],
+        ];
         let waiting = busy.site.waiting();
-        println!(
-            "{what}, {waiting} waiting, processor time in µs (p50, p99, most): arrival {arrivals:?}, end {ends:?}"
-        );
+        println!("{heat}, {policy}, {waiting} waiting, {demands}: {each:?}");
     }
+}
+
+fn percentiles(mut nanos: Vec<u64>) -> (u64, u64, u64) {
+    nanos.sort_unstable();
+    let at = |share: f64| nanos[((nanos.len() - 1) as f64 * share) as usize] / 1_000;
+    (at(0.5), at(0.99), at(1.0))
 }
 
 struct Busy {
@@ -97,17 +118,20 @@ struct Busy {
     now: Instant,
     id: u64,
     running: Vec<u64>,
+    /// What each took, in nanoseconds.
+    decisions: Vec<u64>,
 }
 
 impl Busy {
-    fn new(heat_aware: bool, differ: bool) -> Self {
+    fn new(&(heat_aware, policy, differ): &(bool, Policy, bool)) -> Self {
         let mut busy = Self {
-            site: site_of(heat_aware, 10, Some(Nanos::HOUR * 4)),
+            site: site_of(heat_aware, policy, 10, Some(Nanos::HOUR * 4)),
             stream: Stream::new(1, Tile(0), Purpose::Work),
             differ,
             now: Instant::EPOCH,
             id: 0,
             running: Vec::new(),
+            decisions: Vec::new(),
         };
         while busy.site.waiting() < 5_000 {
             busy.arrive();
@@ -143,15 +167,22 @@ impl Busy {
     }
 
     fn tell(&mut self, input: Input) {
-        let running = &mut self.running;
+        let (running, decisions) = (&mut self.running, &mut self.decisions);
+        let mut since = processor_nanos();
+        let mut lap = || {
+            let now = processor_nanos();
+            decisions.push(now - core::mem::replace(&mut since, now));
+        };
         self.site
             .handle(self.now, input, &mut |effect| match effect {
                 Effect::Start { job, .. } => running.push(job),
                 Effect::Stop { job, .. } => running.retain(|&j| j != job),
                 other => {
                     divan::black_box(other);
+                    lap();
                 }
             });
+        lap();
     }
 
     fn finish(&mut self) {
@@ -169,7 +200,7 @@ impl Busy {
         }
     }
 
-    /// Microseconds for the arrival, and for an end.
+    /// Nanoseconds for the arrival, and for an end.
     fn timed_turn(&mut self) -> (u64, u64) {
         self.now += Nanos::SECOND;
         let start = processor_nanos();
@@ -177,7 +208,7 @@ impl Busy {
         let between = processor_nanos();
         self.finish();
         let end = processor_nanos();
-        ((between - start) / 1_000, (end - between) / 1_000)
+        (between - start, end - between)
     }
 }
 
@@ -204,11 +235,11 @@ fn processor_nanos() -> u64 {
 }
 
 /// A job arrives and the oldest ends: two decisions.
-#[divan::bench(args = [false, true])]
-fn arrive_and_finish(bencher: Bencher<'_, '_>, heat_aware: bool) {
+#[divan::bench(args = [(false, Policy::BestFit), (true, Policy::BestFit), (true, Policy::Cosmos)])]
+fn arrive_and_finish(bencher: Bencher<'_, '_>, (heat_aware, policy): (bool, Policy)) {
     const RUNNING: u64 = 5_000;
     let mut stream = Stream::new(1, Tile(0), Purpose::Work);
-    let mut site = site(heat_aware);
+    let mut site = site(heat_aware, policy);
     let out = &mut |effect: Effect| {
         divan::black_box(effect);
     };

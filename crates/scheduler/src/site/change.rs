@@ -56,6 +56,7 @@ impl SiteScheduler {
             here.iter().for_each(|job| self.learn(job));
         }
         self.outlook = Outlook::Stale;
+        self.vain.clear();
         if was_aware && !self.config.heat_aware {
             self.forget_heat(now, out);
         } else if self.config.heat_aware && (!was_aware || other_setpoint) {

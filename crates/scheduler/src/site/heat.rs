@@ -175,6 +175,7 @@ impl SiteScheduler {
             }
             self.parked[coolant].remove(&node);
             self.on_node(node, |books| books.set_state(node, State::Open));
+            self.vain.clear();
             self.cooling[coolant].book(idle);
             let cause = Obstacle {
                 reason: Reason::PressureEased,

@@ -296,6 +296,9 @@ pub struct SiteScheduler {
     /// Bounded by [`Config::queue_max`], save for jobs that were stopped.
     queue: Queue,
     outlook: Outlook,
+    /// For whom nobody's going would make room, and whether they were due by quota then:
+    /// see `preempt`.
+    vain: BTreeMap<u64, bool>,
     loads: Vec<Load>,
     parked: Vec<BTreeSet<u32>>,
 }
@@ -341,6 +344,7 @@ impl SiteScheduler {
             youngest: BTreeSet::new(),
             queue: Queue::new(config.tenants.len()),
             outlook: Outlook::Stale,
+            vain: BTreeMap::new(),
             loads: vec![fresh; config.nodes.len()],
             parked: vec![BTreeSet::new(); loops],
             config,
@@ -480,6 +484,10 @@ impl SiteScheduler {
             load.latency_sensitive += u16::from(job.quality == Quality::LatencySensitive);
         }
         self.accounts.book(&job);
+        self.vain.remove(&job.id);
+        if self.accounts.is_guaranteed(job.tenant) {
+            self.vain.clear();
+        }
         let promised = self.limit(&job).map(|limit| now + limit);
         if let Some(end) = promised {
             self.ends.insert((end, job.id));
@@ -536,6 +544,7 @@ impl SiteScheduler {
                 load.watts = 0.0;
             }
         }
+        self.try_again_after(&running);
         self.accounts.unbook(job);
         if let Some(end) = running.promised {
             self.ends.remove(&(end, id));
@@ -620,6 +629,7 @@ impl SiteScheduler {
         }
         self.on_node(node, |books| books.set_state(node, State::Lost));
         self.accounts.lost(&self.ledger.nodes()[node as usize]);
+        self.vain.clear();
         self.outlook = Outlook::Stale;
         let here = self.running.values().filter(|r| r.is_on(node));
         let mut homeless: Vec<(Instant, u64)> = here.map(|r| (r.arrived, r.job.id)).collect();

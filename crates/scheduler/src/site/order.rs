@@ -291,7 +291,14 @@ impl SiteScheduler {
         let job = self.queue.get(head).expect("the head waits").job;
         let ends = self.ends.iter();
         let ends = ends.map(|&(end, id)| (end, &*self.running[&id].tasks));
-        let kept = Reservation::new(&self.config, &self.topology, &self.ledger, &job, ends);
+        let kept = Reservation::new(
+            &self.config,
+            &self.topology,
+            &self.ledger,
+            self.queue.tally(&job),
+            &job,
+            ends,
+        );
         self.outlook = match kept {
             Some(kept) => Outlook::Known(Box::new(kept)),
             None => Outlook::Unknown(head),

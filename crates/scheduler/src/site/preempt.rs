@@ -12,6 +12,10 @@
 //! their old place. The head starts in the same step, so nobody else takes the room, and
 //! a job that was preempted [`Config::preempt_max`](super::Config::preempt_max) times is
 //! left alone: each job is stopped a bounded number of times, and there is no livelock.
+//!
+//! Where not even everybody's going would make room, that stays so until somebody ends who
+//! would not have had to go, a node is switched on, or a tenant with a quota starts or
+//! ends something, which changes what is lent. Until then it is not tried again.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -60,8 +64,12 @@ impl SiteScheduler {
             // Heat stands in its way, or nobody could stand below it.
             return false;
         }
+        if self.vain.get(&head) == Some(&is_due) {
+            return false;
+        }
         // The youngest go until it fits.
-        let mut outlook = Outlook::new(&self.topology, &self.ledger, &job);
+        let tally = self.queue.tally(&job);
+        let mut outlook = Outlook::new(&self.topology, &self.ledger, tally, &job);
         let mut accounts = self.accounts.clone();
         let mut victims: Vec<(u64, Reason)> = Vec::new();
         for &(_, id) in self.youngest.iter().rev() {
@@ -80,6 +88,7 @@ impl SiteScheduler {
             }
         }
         if victims.is_empty() || !outlook.fits() {
+            self.vain.insert(head, is_due);
             return false;
         }
         let mut relief = vec![0.0; self.cooling.len()];
@@ -162,6 +171,23 @@ impl SiteScheduler {
         );
         self.start(now, waiting, &places, evidence, out);
         true
+    }
+
+    /// Somebody ended: for whom would trying again be of use?
+    pub(super) fn try_again_after(&mut self, gone: &Running) {
+        if self.vain.is_empty() {
+            return;
+        }
+        if self.accounts.is_guaranteed(gone.job.tenant) || gone.preempted >= self.config.preempt_max
+        {
+            self.vain.clear();
+            return;
+        }
+        let (accounts, queue) = (&self.accounts, &self.queue);
+        self.vain.retain(|&head, &mut is_due| {
+            let head = queue.get(head);
+            head.is_some_and(|head| Self::yields(accounts, gone, &head.job, is_due).is_some())
+        });
     }
 
     /// Adds the heat that loops lose when a job goes.

@@ -95,7 +95,11 @@ pub(super) struct Queue {
     jobs: BTreeMap<u64, Waiting>,
     lines: Vec<Line>,
     groups: BTreeMap<Alike, Group>,
-    shapes: BTreeMap<Shape, Kept>,
+    /// Where each shape stands in the two lists, which stand side by side so that a
+    /// change of a node looks at thousands of shapes without following a pointer.
+    places: BTreeMap<Shape, u32>,
+    shapes: Vec<Shape>,
+    kept: Vec<Kept>,
     possible: usize,
 }
 
@@ -105,7 +109,9 @@ impl Queue {
             jobs: BTreeMap::new(),
             lines: alloc::vec![Line::default(); tenants],
             groups: BTreeMap::new(),
-            shapes: BTreeMap::new(),
+            places: BTreeMap::new(),
+            shapes: Vec::new(),
+            kept: Vec::new(),
             possible: 0,
         }
     }
@@ -151,7 +157,7 @@ impl Queue {
 
     /// Where a job's demand could go.
     pub(super) fn tally(&self, job: &Job) -> &Tally {
-        &self.shapes[&Shape::of(job)].tally
+        &self.kept[self.places[&Shape::of(job)] as usize].tally
     }
 
     /// Jobs of its tenant and priority, in order of arrival.
@@ -168,10 +174,15 @@ impl Queue {
         let class = line.classes.entry(Reverse(job.priority)).or_default();
         class.insert(turn);
         let shape = Shape::of(&job);
-        let kept = self.shapes.entry(shape).or_insert_with(|| Kept {
-            tally: Tally::new(topology, ledger, &shape),
-            groups: Vec::new(),
+        let place = *self.places.entry(shape).or_insert_with(|| {
+            self.shapes.push(shape);
+            self.kept.push(Kept {
+                tally: Tally::new(topology, ledger, &shape),
+                groups: Vec::new(),
+            });
+            self.kept.len() as u32 - 1
         });
+        let kept = &mut self.kept[place as usize];
         let group = self.groups.entry(alike).or_insert_with(|| {
             let is_possible = kept.tally.fits(job.tasks, job.spread);
             let at = kept.place(&alike).expect_err("it is new");
@@ -216,11 +227,17 @@ impl Queue {
         if next.is_none() {
             self.groups.remove(&alike);
             let shape = Shape::of(job);
-            let kept = self.shapes.get_mut(&shape).expect("its shape is kept");
+            let place = self.places[&shape] as usize;
+            let kept = &mut self.kept[place];
             let at = kept.place(&alike).expect("it was put there");
             kept.groups.remove(at);
             if kept.groups.is_empty() {
-                self.shapes.remove(&shape);
+                self.places.remove(&shape);
+                self.shapes.swap_remove(place);
+                self.kept.swap_remove(place);
+                if let Some(moved) = self.shapes.get(place) {
+                    self.places.insert(*moved, place as u32);
+                }
             }
         }
         Some(waiting)
@@ -243,11 +260,12 @@ impl Queue {
 
     /// A node's books changed.
     pub(super) fn node_changed(&mut self, node: &Node, before: &Room, after: &Room) {
-        for (shape, kept) in &mut self.shapes {
+        for (shape, place) in self.shapes.iter().zip(0..) {
             let (was, is) = (shape.on(node, before), shape.on(node, after));
             if was == is {
                 continue;
             }
+            let kept: &mut Kept = &mut self.kept[place];
             kept.tally.change(node, shape, was, is);
             let mut last = None;
             for (alike, was_possible) in &mut kept.groups {

@@ -91,6 +91,11 @@ impl Accounts {
         &self.each[usize::from(tenant)].terms
     }
 
+    /// Whether anything is the tenant's own, so that what it lends changes with what it uses.
+    pub(super) fn is_guaranteed(&self, tenant: u16) -> bool {
+        self.terms(tenant).quota != Resources::NONE
+    }
+
     pub(super) const fn whole(&self) -> &Resources {
         &self.whole
     }

@@ -43,10 +43,11 @@ impl Reservation {
         config: &Config,
         topology: &Topology,
         ledger: &Ledger,
+        tally: &Tally,
         job: &Job,
         ends: impl Iterator<Item = (Instant, &'a [Task])>,
     ) -> Option<Self> {
-        let mut outlook = Outlook::new(topology, ledger, job);
+        let mut outlook = Outlook::new(topology, ledger, tally, job);
         let mut at = None;
         for (end, tasks) in ends {
             // Those who end together leave together.
@@ -121,14 +122,19 @@ pub(super) struct Outlook<'a> {
 }
 
 impl<'a> Outlook<'a> {
-    pub(super) fn new(topology: &'a Topology, ledger: &Ledger, job: &'a Job) -> Self {
-        let shape = Shape::of(job);
+    /// Begins with the books of now and how often the job's demand fits where in them.
+    pub(super) fn new(
+        topology: &'a Topology,
+        ledger: &Ledger,
+        tally: &Tally,
+        job: &'a Job,
+    ) -> Self {
         Self {
-            tally: Tally::new(topology, ledger, &shape),
+            tally: tally.clone(),
             books: ledger.clone(),
             topology,
             job,
-            shape,
+            shape: Shape::of(job),
         }
     }
 
