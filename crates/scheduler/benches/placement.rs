@@ -3,8 +3,8 @@
 
 use divan::Bencher;
 use machine::{Machine, Purpose, Stream};
-use scheduler::ledger::{Demand, Models, Node};
 use scheduler::Policy;
+use scheduler::ledger::{Demand, Models, Node};
 use scheduler::site::{Config, Effect, Input, Job, Overrun, Quality, SiteScheduler, Tenant};
 use wire::{Instant, Nanos, Tile};
 

@@ -272,7 +272,8 @@ impl Ranking {
             return;
         }
         if self.policy == Policy::Random {
-            fits.iter_mut().for_each(|fit| fit.cost = self.stream.unit());
+            fits.iter_mut()
+                .for_each(|fit| fit.cost = self.stream.unit());
             return;
         }
         self.asked += 1;

@@ -124,12 +124,12 @@ fn nodes(count: u32) -> Vec<Node> {
     (0..count).map(node).collect()
 }
 
-fn config(nodes: Vec<Node>, tenants: Vec<Tenant>) -> Config {
+fn config(policy: Policy, nodes: Vec<Node>, tenants: Vec<Tenant>) -> Config {
     Config {
         nodes,
         loop_watts: vec![1e6; 2],
         heat_aware: false,
-        policy: Policy::BestFit,
+        policy,
         heat_weight: 0.25,
         setpoint: 0.9,
         period: Nanos::MINUTE,
@@ -176,6 +176,10 @@ fn any_job(tenants: u16, priorities: u8) -> impl Strategy<Value = (Job, u64, u64
     )
 }
 
+fn any_policy() -> impl Strategy<Value = Policy> {
+    prop::sample::select(Policy::ALL.to_vec())
+}
+
 fn numbered(jobs: Vec<(Job, u64, u64)>) -> impl Iterator<Item = (Job, Nanos, Nanos)> {
     jobs.into_iter()
         .zip(0..)
@@ -197,8 +201,9 @@ proptest! {
     fn who_goes_ahead_never_delays_the_head(
         jobs in prop::collection::vec(any_job(1, 1), 5..60),
         early in any::<bool>(),
+        policy in any_policy(),
     ) {
-        let mut life = Life::new(config(nodes(6), vec![Tenant::default()]));
+        let mut life = Life::new(config(policy, nodes(6), vec![Tenant::default()]));
         let mut promised: BTreeMap<u64, Instant> = BTreeMap::new();
         let mut arrivals = numbered(jobs).peekable();
         let mut next = Instant::EPOCH;
@@ -246,7 +251,7 @@ proptest! {
     ) {
         let tenants = weights.iter().map(|&w| Tenant { weight: w.into(), ..Tenant::default() });
         let eight = Node { gpus: 8, ..nodes(1)[0] };
-        let mut life = Life::new(config(vec![eight; 4], tenants.collect()));
+        let mut life = Life::new(config(Policy::BestFit, vec![eight; 4], tenants.collect()));
         let demand = Demand { cpu_milli: 1, memory_mib: 1, gpus: 1, gpu_milli: 1_000, models: Models::ANY };
         // Somebody holds everything until all are there.
         let all = Job { tasks: 4, demand: Demand { gpus: 8, ..demand }, ..Job::single(u64::MAX, Quality::BestEffort, demand) };
@@ -279,9 +284,10 @@ proptest! {
     #[test]
     fn counts_kept_are_counts_made_anew_and_nobody_waits_for_nothing(
         jobs in prop::collection::vec(any_job(3, 2), 5..80),
+        policy in any_policy(),
     ) {
         let tenants = vec![Tenant::default(); 3];
-        let mut life = Life::new(config(nodes(7), tenants));
+        let mut life = Life::new(config(policy, nodes(7), tenants));
         for (job, lasts, pause) in numbered(jobs) {
             life.arrives(job, lasts);
             let until = life.now + pause;
@@ -308,12 +314,13 @@ proptest! {
     fn preemption_is_bounded_and_everybody_ends(
         jobs in prop::collection::vec(any_job(3, 4), 5..80),
         quota in 0..20_u64,
+        policy in any_policy(),
     ) {
         let owner = Tenant {
             quota: Resources { gpu_milli: quota * 1_000, ..Resources::UNBOUNDED },
             ..Tenant::default()
         };
-        let mut life = Life::new(config(nodes(6), vec![owner, Tenant::default(), Tenant::default()]));
+        let mut life = Life::new(config(policy, nodes(6), vec![owner, Tenant::default(), Tenant::default()]));
         let mut stopped: BTreeMap<u64, u8> = BTreeMap::new();
         let mut quality = BTreeMap::new();
         let mut refused = 0;
@@ -349,10 +356,45 @@ proptest! {
         prop_assert_eq!((life.scheduler.waiting(), life.scheduler.running()), (0, 0));
     }
 
+    /// Who was not worth trying again could not have been helped.
+    #[test]
+    fn what_is_remembered_to_be_in_vain_is_in_vain(
+        jobs in prop::collection::vec(any_job(3, 4), 5..80),
+        quota in 0..20_u64,
+        policy in any_policy(),
+    ) {
+        let owner = Tenant {
+            quota: Resources { gpu_milli: quota * 1_000, ..Resources::NONE },
+            ..Tenant::default()
+        };
+        let tenants = vec![owner, Tenant::default(), Tenant::default()];
+        let mut life = Life::new(config(policy, nodes(6), tenants));
+        let mut forgetful = life.clone();
+        for (job, lasts, pause) in numbered(jobs) {
+            forgetful.scheduler.vain.clear();
+            forgetful.arrives(job, lasts);
+            life.arrives(job, lasts);
+            prop_assert_eq!(&life.effects, &forgetful.effects);
+            let until = life.now + pause;
+            loop {
+                forgetful.scheduler.vain.clear();
+                let more = forgetful.step(until);
+                prop_assert_eq!(life.step(until), more);
+                prop_assert_eq!(&life.effects, &forgetful.effects);
+                if !more {
+                    break;
+                }
+            }
+        }
+    }
+
     /// If promises are kept and nobody else comes, a job starts when it was foretold.
     #[test]
-    fn what_is_foretold_comes_true(jobs in prop::collection::vec(any_job(2, 2), 5..50)) {
-        let mut life = Life::new(config(nodes(5), vec![Tenant::default(); 2]));
+    fn what_is_foretold_comes_true(
+        jobs in prop::collection::vec(any_job(2, 2), 5..50),
+        policy in any_policy(),
+    ) {
+        let mut life = Life::new(config(policy, nodes(5), vec![Tenant::default(); 2]));
         for (job, lasts, pause) in numbered(jobs) {
             life.arrives(job, lasts);
             let until = life.now + pause;
@@ -370,7 +412,7 @@ proptest! {
 }
 
 /// One random life of everything at once; the effects as they came.
-fn random_life(seed: u64, steps: u64) -> (SiteScheduler, Vec<Effect>) {
+fn random_life(policy: Policy, seed: u64, steps: u64) -> (SiteScheduler, Vec<Effect>) {
     let mut stream = Stream::new(seed, Tile(0), Purpose::Work);
     let quota = |gpus: u64| Tenant {
         quota: Resources {
@@ -391,7 +433,7 @@ fn random_life(seed: u64, steps: u64) -> (SiteScheduler, Vec<Effect>) {
         heat_aware: true,
         loop_watts: vec![40_000.0; 2],
         queue_max: 300,
-        ..config(nodes(40), vec![quota(40), quota(20), capped])
+        ..config(policy, nodes(40), vec![quota(40), quota(20), capped])
     });
     let mut history = vec![];
     let mut alive: BTreeSet<u64> = BTreeSet::new();
@@ -452,8 +494,12 @@ fn random_life(seed: u64, steps: u64) -> (SiteScheduler, Vec<Effect>) {
 
 #[test]
 fn a_long_random_life_of_everything_leaves_the_books_even_and_can_be_repeated() {
-    let (mut scheduler, history) = random_life(7, 12_000);
-    assert!(history == random_life(7, 12_000).1, "two lives, one seed");
+    let policy = Policy::Cosmos;
+    let (mut scheduler, history) = random_life(policy, 7, 12_000);
+    assert!(
+        history == random_life(policy, 7, 12_000).1,
+        "two lives, one seed"
+    );
     let mut actions: BTreeMap<(Action, Reason), u32> = BTreeMap::new();
     let mut running: BTreeSet<u64> = BTreeSet::new();
     for effect in &history {

@@ -748,3 +748,82 @@ fn why_names_the_reason_the_funnel_and_what_would_help() {
     assert_eq!(nodes, [1, 0, 2], "the tightest first");
     assert_eq!(site.scheduler.explain(99, at(2)), Explanation::Unknown);
 }
+
+/// Two nodes of four GPUs, one with CPUs to spare; whole GPUs with eight CPUs each have
+/// come eight times. Then somebody wants CPUs alone.
+fn told_of_gpus_with_many_cpus(policy: Policy) -> Site {
+    let lean = Node { rack: 0, ..node(0) };
+    let rich = Node {
+        cpu_milli: 96_000,
+        rack: 1,
+        ..node(0)
+    };
+    let mut site = Site::new(Config {
+        heat_aware: false,
+        policy,
+        ..config(vec![lean, rich], vec![1e6])
+    });
+    let whole = Demand {
+        cpu_milli: 8_000,
+        ..job(0, 1, BestEffort).demand
+    };
+    for id in 0..8 {
+        site.after(Input::Arrived(Job::single(id, BestEffort, whole)));
+    }
+    for job in 0..8 {
+        site.after(Input::Finished { job });
+    }
+    site
+}
+
+fn placed(effects: Vec<Effect>) -> Evidence {
+    let evidence = effects.into_iter().find_map(|effect| match effect {
+        Effect::Decided(d, evidence) if d.action == Place => evidence,
+        _ => None,
+    });
+    *evidence.expect("it is placed")
+}
+
+#[test]
+fn policies_place_differently_and_the_evidence_says_why() {
+    let cpus = Demand {
+        cpu_milli: 8_000,
+        ..job(0, 0, BestEffort).demand
+    };
+    let wish = Input::Arrived(Job::single(8, BestEffort, cpus));
+    // The tightest fit takes the CPUs that a GPU will need.
+    let mut site = told_of_gpus_with_many_cpus(Policy::BestFit);
+    let evidence = placed(site.after(wish));
+    assert_eq!(evidence.candidates[0].node, 0);
+    assert!(evidence.candidates.iter().all(|c| c.terms.is_none()));
+    // What came before says that they will be needed: one GPU of eight that are one.
+    let mut site = told_of_gpus_with_many_cpus(Policy::Cosmos);
+    let evidence = placed(site.after(wish));
+    let [rich, lean] = evidence.candidates[..] else {
+        panic!("two nodes have room");
+    };
+    assert_eq!((rich.node, lean.node), (1, 0));
+    let (terms, lost) = (rich.terms.unwrap(), lean.terms.unwrap());
+    assert_eq!((terms.unusable, lost.unusable), (0.0, 0.125));
+    assert!((lost.cost() - lean.fit).abs() < 1e-12);
+    // Fragmentation looks one task ahead, and one task still finds its eight CPUs.
+    let mut site = told_of_gpus_with_many_cpus(Policy::Fgd);
+    assert_eq!(placed(site.after(wish)).candidates[0].node, 0);
+}
+
+#[test]
+fn another_policy_from_here_on_knows_what_is_here() {
+    let mut site = told_of_gpus_with_many_cpus(Policy::BestFit);
+    let whole = Demand {
+        cpu_milli: 8_000,
+        ..job(0, 1, BestEffort).demand
+    };
+    site.after(Input::Arrived(Job::single(20, BestEffort, whole)));
+    let mut rules = site.scheduler.config().clone();
+    rules.policy = Policy::Cosmos;
+    site.scheduler.reconfigure(site.now, rules, &mut |_| {});
+    let cpus = Demand { gpus: 0, ..whole };
+    let evidence = placed(site.after(Input::Arrived(Job::single(21, BestEffort, cpus))));
+    assert_eq!(evidence.candidates[0].node, 1);
+    assert!(evidence.candidates[0].terms.is_some());
+}

@@ -11,11 +11,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scheduler::{Policy, SiteScheduler};
 use scheduler::ledger::{Demand, Models, WHOLE};
 use scheduler::policy::Typical;
 use scheduler::site::explain::{Change, Explanation, Pending, Prediction};
 use scheduler::site::{Evidence, Task, Test};
+use scheduler::{Policy, SiteScheduler};
 use telemetry::{Action, Decision};
 use wire::Instant;
 
@@ -44,12 +44,7 @@ pub(super) struct Nodes {
 }
 
 /// A cluster of these nodes, tenants and loops.
-pub(super) fn cluster(
-    load: &Workload,
-    floor: &Floor,
-    weights: &[f64],
-    policy: Policy,
-) -> Cluster {
+pub(super) fn cluster(load: &Workload, floor: &Floor, weights: &[f64], policy: Policy) -> Cluster {
     let nodes = load.nodes.iter().zip(&floor.nodes);
     let nodes = nodes.map(|(node, place)| {
         let devices = &floor.devices[place.devices()];

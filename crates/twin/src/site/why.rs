@@ -722,7 +722,9 @@ fn more_about(evidence: &Value) -> Vec<String> {
             Some(_) => &["unusable", "scarcity", "spread", "heat"][..],
             None => &["fit", "heat"],
         };
-        let sum = terms.iter().map(|term| format!("{term} {:.4}", number(term)));
+        let sum = terms
+            .iter()
+            .map(|term| format!("{term} {:.4}", number(term)));
         lines.push(format!(
             "{:.4} {}: {}",
             number("score"),

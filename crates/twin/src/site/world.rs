@@ -289,7 +289,12 @@ impl<'a> World<'a> {
         let last = last.max().unwrap_or(Instant::EPOCH);
         let weights: Vec<f64> = tenants(config, load).iter().map(|t| t.weight).collect();
         let series = series(config, load, &floor);
-        let series = series.with_cluster(seen::cluster(load, &floor, &weights, config.scheduler.placement));
+        let series = series.with_cluster(seen::cluster(
+            load,
+            &floor,
+            &weights,
+            config.scheduler.placement,
+        ));
         Self {
             end: config.end.map_or(last, |end| Instant::EPOCH + end),
             guards: guards(config, &floor),
