@@ -309,6 +309,14 @@ fn each_change_does_what_it_says() {
         json["ended_seconds"].as_f64(),
         Some((at + HOUR).as_secs_f64())
     );
+    // Another policy places it for other reasons, and says so.
+    let small = || Wish::Submit("gpus=1,runs=1h".parse().unwrap());
+    let policy = |name: &str| Wish::Set(format!("scheduler.policy={name}").parse().unwrap());
+    for (name, term) in [("bestfit", "fit 0."), ("cosmos", "unusable -0.1250")] {
+        let more = run.what_if(at, vec![policy(name), small()]).unwrap();
+        let (words, _) = more.submitted.as_ref().unwrap();
+        assert!(words.contains(term), "{name}: {words}");
+    }
     let large = "gpus=16,runs=1h".parse().unwrap();
     let never = run.what_if(at, vec![Wish::Submit(large)]).unwrap();
     let (words, json) = never.submitted.as_ref().unwrap();
@@ -356,6 +364,10 @@ fn a_change_to_what_there_is_not_says_what_there_is() {
         (
             Wish::Set("time.end=2h".parse().unwrap()),
             "found time.end=2h, which cannot change in the middle of a run",
+        ),
+        (
+            Wish::Set("scheduler.policy=best".parse().unwrap()),
+            "found \"best\", expected one of \"random\"",
         ),
         (
             Wish::Set("scheduler.patients=2h".parse().unwrap()),
