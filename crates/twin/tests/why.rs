@@ -516,7 +516,7 @@ fn changed(scene: &Scene, change: Cheaper) -> Scene {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn what_is_said_at_a_moment_is_the_same_however_it_is_reached(
