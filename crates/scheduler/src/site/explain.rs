@@ -329,7 +329,9 @@ impl SiteScheduler {
     /// Lets a copy live on until the job starts, as it is here or was changed.
     fn live_on(&self, now: Instant, job: &Job, ends: Ends) -> Option<Instant> {
         let mut future = self.clone();
-        if let Some(was) = future.queue.remove(job.id) {
+        let was = *future.queue.get(job.id)?;
+        if was.job != *job {
+            future.queue.remove(job.id);
             future.enqueue(Waiting { job: *job, ..was });
             // The head may have been this job as it was.
             future.outlook = Outlook::Stale;

@@ -94,12 +94,8 @@ impl SiteScheduler {
             return false;
         };
         // Whoever is not in the way after all is spared, the oldest first.
-        let mut held = Vec::new();
         for &(node, tasks) in &places {
-            for _ in 0..tasks {
-                let claim = outlook.books.claim(node, &job.demand);
-                held.push((node, claim.expect("chosen where it fits")));
-            }
+            outlook.place(node, tasks);
         }
         let mut going: BTreeSet<u64> = victims.iter().map(|&(id, _)| id).collect();
         for &(id, _) in victims.iter().rev() {

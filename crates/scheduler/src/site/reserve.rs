@@ -143,6 +143,17 @@ impl<'a> Outlook<'a> {
         }
     }
 
+    /// Puts so many tasks of the job itself on a node where they fit.
+    pub(super) fn place(&mut self, node: u32, tasks: u16) {
+        let demand = self.job.demand;
+        self.change(node, |books| {
+            for _ in 0..tasks {
+                let claim = books.claim(node, &demand);
+                claim.expect("chosen among the nodes it fits");
+            }
+        });
+    }
+
     fn change(&mut self, node: u32, change: impl FnOnce(&mut Ledger)) {
         let tasks = |books: &Ledger| {
             let built = &books.nodes()[node as usize];

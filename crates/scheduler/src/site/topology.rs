@@ -131,8 +131,9 @@ pub(super) struct Tally {
     racks: Vec<u32>,
     rows: Vec<u32>,
     loops: Vec<u32>,
-    /// Nodes by how many tasks they could take, for gangs that want one node.
-    nodes: BTreeMap<u32, u32>,
+    /// How many nodes could take 0, 1, 2 … tasks, for gangs that want one node; as
+    /// long as the most that any could.
+    nodes: Vec<u32>,
 }
 
 impl Tally {
@@ -142,7 +143,7 @@ impl Tally {
             racks: vec![0; topology.racks.len()],
             rows: vec![0; topology.rows.len()],
             loops: vec![0; topology.loops],
-            nodes: BTreeMap::new(),
+            nodes: Vec::new(),
         };
         for (node, i) in ledger.nodes().iter().zip(0..) {
             let tasks = shape.on(node, ledger.room(i));
@@ -165,14 +166,17 @@ impl Tally {
             *sum = *sum - before + after;
         }
         if shape.is_gang {
-            if let Some(count) = self.nodes.get_mut(&before) {
-                *count -= 1;
-                if *count == 0 {
-                    self.nodes.remove(&before);
-                }
+            let (before, after) = (before as usize, after as usize);
+            if before > 0 {
+                self.nodes[before] -= 1;
             }
             if after > 0 {
-                *self.nodes.entry(after).or_default() += 1;
+                let length = self.nodes.len().max(after + 1);
+                self.nodes.resize(length, 0);
+                self.nodes[after] += 1;
+            }
+            while self.nodes.last() == Some(&0) {
+                self.nodes.pop();
             }
         }
     }
@@ -205,10 +209,7 @@ impl Tally {
         }
         match spread {
             _ if tasks == 1 => true,
-            Spread::Node => self
-                .nodes
-                .last_key_value()
-                .is_some_and(|(&n, _)| n >= tasks),
+            Spread::Node => self.nodes.len() > tasks as usize,
             _ => self.domains(spread).iter().any(|&sum| sum >= tasks),
         }
     }
