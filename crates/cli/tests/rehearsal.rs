@@ -666,6 +666,7 @@ memory = "1 TiB"
 
 [cooling]
 loops = 1
+capacity = "150 %"
 "#;
 
 //= requirements W3

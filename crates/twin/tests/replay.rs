@@ -379,7 +379,7 @@ fn the_first_hour_of_the_thousand_nodes() {
             .sum::<u32>(),
         6_656
     );
-    assert_eq!(scene.load.jobs.tenants.len(), 16);
+    assert_eq!(scene.load.jobs.tenants.len(), 13);
     let (at, step) = scene.neighbours[0].largest_step();
     assert_eq!((at, (step.0 / 1e4).round()), (70_275.0, 309.0));
     let on = &mut |_: site::Progress| ControlFlow::Continue(());

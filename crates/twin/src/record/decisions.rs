@@ -172,14 +172,18 @@ mod tests {
         let path = folder.path().join("decisions.parquet");
         let decision = |i: u64| Decision {
             at: Instant(i * 1_000),
-            action: if i % 3 == 0 {
+            action: if i.is_multiple_of(3) {
                 Action::Place
             } else {
                 Action::Park
             },
             reason: Reason::BestScore,
             subject: Tile(i % 7),
-            work: if i % 3 == 0 { i } else { Decision::NO_WORK },
+            work: if i.is_multiple_of(3) {
+                i
+            } else {
+                Decision::NO_WORK
+            },
             found: i as f64 / 3.0,
             bound: -1.0,
         };
@@ -197,7 +201,10 @@ mod tests {
             assert_eq!(row.get_long(0).unwrap(), written.at.0 as i64);
             assert_eq!(row.get_string(1).unwrap(), written.action.name());
             assert_eq!(row.get_string(2).unwrap(), written.reason.name());
-            assert_eq!(row.get_long(3).ok(), (i % 3 == 0).then_some(i as i64));
+            assert_eq!(
+                row.get_long(3).ok(),
+                i.is_multiple_of(3).then_some(i as i64)
+            );
             assert_eq!(row.get_long(4).unwrap(), written.subject.0 as i64);
             assert_eq!(row.get_double(5).unwrap(), written.found);
             assert_eq!(row.get_double(6).unwrap(), written.bound);
