@@ -37,8 +37,24 @@ pub(crate) fn setup(check: bool) -> Result<()> {
             ))
         },
     )?;
-    let present = browser::find().is_some();
-    tool("chromium, to look at reports", present, check, chromium)
+    let tools = browser::Tools::find();
+    let present = tools.chromium.is_some();
+    tool("chromium, to look at reports", present, check, chromium)?;
+    tool(
+        "Node.js 20 or newer with npm, to test them",
+        tools.node,
+        check,
+        || left_to_you("its version and its package's name differ by system"),
+    )?;
+    tool(
+        "playwright-core, to drive chromium",
+        tools.playwright,
+        check,
+        || match tools.node {
+            true => browser::install_playwright(),
+            false => left_to_you("npm installs it, once there is Node.js"),
+        },
+    )
 }
 
 fn tool(
@@ -68,6 +84,15 @@ fn has_target(target: &str) -> bool {
     })
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one of several ways to install, the others of which can fail"
+)]
+fn left_to_you(because: &str) -> Result<()> {
+    println!("            left to you: {because}");
+    Ok(())
+}
+
 /// Only where it needs no password and no guess about the package's name.
 fn chromium() -> Result<()> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
@@ -75,10 +100,7 @@ fn chromium() -> Result<()> {
     let user = command("id", &["-u"]).output();
     let root = user.is_ok_and(|user| user.stdout == b"0\n");
     if !debian || !root {
-        println!(
-            "            left to you: it needs root, and its package's name differs by system"
-        );
-        return Ok(());
+        return left_to_you("it needs root, and its package's name differs by system");
     }
     stream(&mut command("apt-get", &["update"]))?;
     let install = ["install", "--yes", "--no-install-recommends", "chromium"];

@@ -157,13 +157,12 @@ fn licences() -> Result<Outcome> {
     cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"])
 }
 
-/// That a report shows what its run found; see [`browser`].
+/// That pages show what their runs found; see [`browser`].
 fn report() -> Result<Outcome> {
-    let Some(chromium) = browser::find() else {
-        return unavailable("chromium is not installed; cargo xtask setup says how it comes");
-    };
-    browser::check(chromium)?;
-    Ok(Outcome::Passed)
+    match browser::Tools::find().ready() {
+        Ok(chromium) => browser::check(chromium).map(|()| Outcome::Passed),
+        Err(missing) => unavailable(&missing),
+    }
 }
 
 /// Skipped on a person's machine. A build server has run `setup`, so there a

@@ -39,6 +39,8 @@ Examples:
   cosmos twin run ./mine.toml --seed 7         your own, with other chance
   cosmos twin sweep loop --set thermos.gain=0.1/h..2.4/h:24
                                                one run for each of 24 values
+  cosmos twin compare runs/openb-seed1 runs/openb-seed1-2
+                                               what differs, as a table and a page
 
 What a run leaves, in ./runs or where --out says:
   report.html   pictures first; open it in a browser, it needs no network
@@ -87,6 +89,9 @@ pub(crate) enum Rehearsal {
     /// Rehearse a universe once for each value of one key, and find where its behaviour changes.
     #[command(after_help = EXIT_CODES)]
     Sweep(SweepRun),
+    /// Lay runs that are on disk over each other: what of them differs, as a table and a page.
+    #[command(after_help = EXIT_CODES)]
+    Compare(Compare),
     /// Take a moment of a run of a site, change one thing, and show the difference it makes.
     #[command(name = "whatif", after_help = WHY_EXIT_CODES)]
     WhatIf(WhatIf),
@@ -281,6 +286,27 @@ impl From<Format> for twin::site::jobs::Format {
             Format::Swf => Self::Swf,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// Directories that runs left, two or more; or files of `cosmos twin pack --json`, whose
+    /// curves are drawn
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) what: Vec<PathBuf>,
+
+    /// Published results to hold curves against: CSV with pod_list, policy, arrived_percent,
+    /// allocated_percent_mean and fragmented_of_idle_percent_mean
+    #[arg(long, value_name = "FILE")]
+    pub(crate) published: Option<PathBuf>,
+
+    /// Where the page goes [default: a new folder in ./runs]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Print the differences as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,10 +4,12 @@
 //! says what is wrong. What happens in a universe is the twin's affair.
 //!
 //! Tour: [`arguments`] what can be asked · [`universes`] which universes there
-//! are · [`run`] rehearsing them · [`why`] asking what was rehearsed · [`progress`] how far it is · [`complaint`]
+//! are · [`run`] rehearsing them · [`compare`] runs over each other · [`why`] asking what was
+//! rehearsed · [`progress`] how far it is · [`complaint`]
 //! how what is wrong is said.
 
 mod arguments;
+mod compare;
 mod complaint;
 mod progress;
 mod run;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
         Command::Twin(Rehearsal::Replay(asked)) => (asked.run.settled.json, run::replay(asked)),
         Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
+        Command::Twin(Rehearsal::Compare(asked)) => (asked.json, compare::compare(asked)),
         Command::Twin(Rehearsal::WhatIf(asked)) => (asked.json, why::whatif(asked)),
         Command::Why(asked) => (asked.json, why::why(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),

@@ -565,7 +565,7 @@ fn with_unit(value: f64, unit: &str) -> String {
 }
 
 /// Six significant digits at most.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
     }

@@ -183,6 +183,93 @@ fn history(run: &Path) -> Connection {
     Connection::open(run.join("history.db")).expect("any SQLite opens it")
 }
 
+#[test]
+fn runs_on_disk_are_compared_and_what_differs_is_told() {
+    let place = Place::new();
+    for (out, settings) in [("one", &[][..]), ("two", &["--set", "time.end=40s"])] {
+        let quiet = ["--quiet", "--out", out];
+        let said = place.run(&[&quiet[..], settings].concat());
+        assert!(matches!(said.code, Some(0 | 1)), "{}", said.err);
+    }
+    let said = place.cosmos(&["twin", "compare", "one", "two", "--out", "both"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let head = said.out.lines().next().expect("a heading");
+    assert_eq!(
+        head.split_whitespace().collect::<Vec<_>>(),
+        ["unchanged", "time.end=40s", "change"]
+    );
+    let line = said
+        .out
+        .lines()
+        .find(|l| l.starts_with("simulated_seconds "));
+    let cells: Vec<_> = line.expect("its line").split_whitespace().collect();
+    assert_eq!(cells[1..], ["60", "40", "-33.3", "%"]);
+    assert!(
+        said.out.ends_with("report: both/report.html\n"),
+        "{}",
+        said.out
+    );
+    assert_eq!(
+        names(&place.path().join("both")),
+        ["comparison.json", "report.html"]
+    );
+    let page = fs::read_to_string(place.path().join("both/report.html")).expect("a page");
+    assert!(page.contains("\"page\":\"comparison\"") && page.contains("kelvin_mean"));
+
+    let said = place.cosmos(&["twin", "compare", "one", "two", "--json"]);
+    let json: Value = serde_json::from_str(&said.out).expect("JSON");
+    let differences = json["differences"].as_array().expect("a list");
+    let ended = differences.iter().find(|d| d["key"] == "simulated_seconds");
+    assert_eq!(
+        ended.expect("it")["values"],
+        serde_json::json!([60.0, 40.0])
+    );
+    assert_eq!(json["report"], "runs/comparison/report.html");
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_and_nothing_is_left() {
+    let place = Place::new();
+    assert!(matches!(
+        place.run(&["--quiet", "--out", "one"]).code,
+        Some(0 | 1)
+    ));
+    fs::create_dir(place.path().join("torn")).expect("a folder");
+    place.write("torn/summary.json", "{");
+    place.write("torn/history.db", "");
+    place.write("pack.json", r#"{"policy": "fgd", "pods": "a.csv"}"#);
+    let before = place.left();
+    for (what, says) in [
+        (
+            &["one"][..],
+            "error: found one run, one; expected at least two to compare",
+        ),
+        (&["one", "none"], "error: cannot read none: No such file"),
+        (&["one", "torn"], "error: torn/summary.json:1:1: EOF"),
+        (
+            &["one", "."],
+            "error: . is no run: it holds no summary.json",
+        ),
+        (
+            &["pack.json"],
+            "error: pack.json: found no curve of a placement policy",
+        ),
+        (
+            &["one", "one", "--published", "x.csv"],
+            "error: --published x.csv: found no curve",
+        ),
+        (
+            &["one", "one", "one", "one", "one"],
+            "error: found 5 runs; expected at most 4",
+        ),
+    ] {
+        let said = place.cosmos(&[&["twin", "compare"], what].concat());
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{what:?}");
+        assert!(said.err.starts_with(says), "{}", said.err);
+        assert_eq!(place.left(), before, "{what:?}");
+    }
+}
+
 //= requirements U4
 //= requirements S7
 #[test]

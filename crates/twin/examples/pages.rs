@@ -1,13 +1,20 @@
 //! Writes every page of the twin from invented data, to look at them:
 //! `cargo run -p twin --example pages -- target/pages`
+//!
+//! Beside the page of each run lies the summary it was made from, for the tests that hold the
+//! one against the other (`web/tests`).
 
 use std::path::PathBuf;
 
-use twin::record::report::{Boundaries, SweepPoint, comparison_page, run_page, sweep_page};
-use twin::record::{Comparison, Sweep};
+use twin::record::report::{
+    Boundaries, SweepPoint, comparison_page, packing_page, run_page, sweep_page,
+};
+use twin::record::{Comparison, Packing, Sweep};
 
 #[path = "../tests/record/sample.rs"]
 mod sample;
+#[path = "../tests/record/sample_cluster.rs"]
+mod sample_cluster;
 
 fn main() -> std::io::Result<()> {
     let to = PathBuf::from(std::env::args().nth(1).expect("a directory to write to"));
@@ -18,7 +25,10 @@ fn main() -> std::io::Result<()> {
         ("runaway", &without),
         ("site", &sample::site()),
         ("cell", &sample::cell()),
+        ("cluster", &sample_cluster::cluster(12_000)),
     ] {
+        let place = to.join(name).with_extension("json");
+        std::fs::write(place, summary.to_json())?;
         std::fs::write(
             to.join(name).with_extension("html"),
             run_page(summary, series),
@@ -33,7 +43,19 @@ fn main() -> std::io::Result<()> {
             ("Thermos".to_owned(), &with.0, &with.1),
             ("without".to_owned(), &without.0, &without.1),
         ],
+        curves: sample_cluster::curves(),
     };
+    let packing = Packing {
+        title: "Who packs a cluster of 6,212 GPUs best?".to_owned(),
+        intent: "Pods arrive one after the other and none leaves; each policy places the same \
+                 lists in the same orders."
+            .to_owned(),
+        command: "cosmos twin compare cosmos.json fgd.json bestfit.json random.json \
+                  --published published.csv"
+            .to_owned(),
+        curves: sample_cluster::curves(),
+    };
+    std::fs::write(to.join("packing.html"), packing_page(&packing))?;
     std::fs::write(to.join("comparison.html"), comparison_page(&comparison))?;
     let points = (1..=40).map(|i| {
         let x = f64::from(i) * 0.05;

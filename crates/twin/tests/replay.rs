@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use machine::{Purpose, Stream};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use telemetry::Action;
+use twin::record::cluster::State;
 use twin::rehearsal::{self, Given, Replay, Request, Universe};
 use twin::site::config::Config;
 use twin::site::jobs::{Format, Jobs, Source, Workload};
@@ -174,14 +175,47 @@ fn a_busy_day_with_gangs_tenants_quotas_and_faults_is_the_same_day_again() {
     // The one with little to ask for waits less than those who ask for everything.
     let waits = |tenant: usize| first.tenants[tenant].waiting.quantile(0.9).unwrap();
     assert!(waits(2) < waits(0) && waits(2) < waits(1));
-    let film = first.series.film().unwrap();
-    assert!(film.pictures().len() > 100 && film.tenants().len() == 3);
-    let shares = film.pictures().last().unwrap().shares.iter();
-    assert!((0.5..=1.0).contains(&shares.sum::<f32>()));
+    let cluster = first.series.cluster().unwrap();
+    assert!(cluster.film.frames().len() > 100 && cluster.tenants().len() == 3);
+    let shares = cluster.tenants().iter().map(|t| t.dominant_share.last());
+    assert!(shares.flatten().all(|share| (0.0..=1.0).contains(share)));
+    let queue = cluster.queue();
+    let waited = queue.jobs.iter().zip(&queue.oldest_seconds);
     assert!(
-        film.pictures()
+        waited
+            .clone()
+            .any(|(&jobs, &oldest)| jobs > 0.0 && oldest > 0.0)
+    );
+    assert!(
+        waited
+            .into_iter()
+            .all(|(&jobs, &oldest)| jobs > 0.0 || oldest == 0.0)
+    );
+    // Each job's life adds up to the run's.
+    let lives = &cluster.jobs;
+    let became = |state| lives.all().iter().filter(|job| job.state == state).count() as u64;
+    assert_eq!(lives.all().len() as u64, jobs.arrived);
+    assert_eq!(became(State::Finished), jobs.finished);
+    assert_eq!(became(State::Refused), jobs.refused);
+    assert_eq!(became(State::Running), jobs.running);
+    assert_eq!(became(State::Waiting), jobs.waiting);
+    let placed = lives.all().iter().filter(|job| !job.started.is_nan());
+    assert_eq!(placed.count() as u64, jobs.placed);
+    let open = lives.stays().iter().filter(|stay| stay.to.is_nan());
+    let mut running: Vec<u32> = open.map(|stay| stay.job).collect();
+    running.dedup();
+    assert_eq!(running.len() as u64, jobs.running);
+    let whys = || {
+        lives
+            .all()
             .iter()
-            .any(|p| p.queued > 0 && p.waited > 0.0)
+            .flat_map(|job| &job.steps)
+            .filter_map(|step| step.why.as_ref())
+    };
+    assert!(whys().any(|why| !why.candidates.is_empty()), "who competed");
+    assert!(
+        whys().any(|why| why.start_seconds.is_some()),
+        "when it is to start"
     );
 }
 
@@ -223,9 +257,9 @@ fn a_day_leaves_no_more_in_memory_than_its_bounded_pictures() {
     for hours in [2, 8] {
         config.end = Some(Nanos::HOUR * hours);
         let outcome = run(&config, &mut |_| {});
-        sizes.push(outcome.series.film().unwrap().pictures().len());
+        sizes.push(outcome.series.cluster().unwrap().film.frames().len());
     }
-    let most = twin::record::Film::PICTURES_MAX;
+    let most = twin::record::Film::FRAMES_MAX;
     assert!(
         sizes.iter().all(|&n| n > most / 3 && n <= most),
         "{sizes:?}"

@@ -45,6 +45,11 @@ impl RunDirectory {
         Self::build(root, Place::Free(root.join(name)))
     }
 
+    /// Begins what is not one run, with this name in `root`, or `-2`, `-3`, … behind it.
+    pub fn begin_as(root: &Path, name: &str) -> Result<Self, RecordError> {
+        Self::build(root, Place::Free(root.join(file_name(name))))
+    }
+
     /// Begins a run that will be exactly here; refused if something is.
     pub fn begin_at(path: &Path) -> Result<Self, RecordError> {
         // Asked now as well as at the end, since a run can take hours.

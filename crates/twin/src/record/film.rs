@@ -1,158 +1,261 @@
-//! What did every node look like, and who had the site?
+//! What did the machine room look like, minute by minute?
 //!
-//! A few hundred pictures of a whole run, a byte for each thing shown of each node: a
-//! cluster map with a slider has no more colours. When there are too many pictures every second one
-//! goes, and from then on half as many are kept: the film of a year is as long as that
-//! of an hour.
+//! A [`Film`] keeps four bytes for each node in each of at most [`Film::FRAMES_MAX`]
+//! frames: how busy it was, how hot, how much of its GPUs was free, and how much of that
+//! nobody typical could have used. A pixel's colour has no more than a byte of meaning, and
+//! 1,024 nodes in 300 frames are 1.2 MB in memory and 1.6 MB of the page.
+//!
+//! Memory does not grow with simulated time: when there are too many frames every second
+//! one goes, as in [`super::Map`].
+//!
+//! Deliberately absent: which job runs where. That is [`super::cluster::Jobs`], exact to the
+//! nanosecond; a frame is only a picture.
 
-/// Pictures of all nodes over time.
+/// Where a node stands, and what it is.
 #[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Its name in the trace or universe.
+    pub name: String,
+    /// The model of its GPUs; empty if it has none.
+    pub model: String,
+    /// Its GPUs.
+    pub gpus: u8,
+    /// Its row, from 0.
+    pub row: u32,
+    /// Its rack, counted through the whole site from 0; a rack stands in one row.
+    pub rack: u32,
+    /// Its cooling loop, an index into [`super::cluster::Cluster::loops`].
+    pub coolant: u32,
+    /// Where its hottest device throttles by itself; NaN if it does not.
+    pub limit_kelvin: f32,
+}
+
+/// What every node measured at one time, a value per node in each.
+#[derive(Clone, Copy, Debug)]
+pub struct Still<'a> {
+    /// Share of its compute in use, 0 to 1; NaN for a node that is dark or switched off.
+    pub utilisation: &'a [f32],
+    /// Its hottest device, in kelvin; NaN if unknown.
+    pub kelvin: &'a [f32],
+    /// Share of its GPUs that no job holds, 0 to 1.
+    pub free: &'a [f32],
+    /// Share of its GPUs that is free and of no use to a typical job (the expected
+    /// fragment of Weng et al., USENIX ATC 2023, § 3.2, over the node's GPUs), 0 to 1.
+    pub fragmented: &'a [f32],
+}
+
+/// One picture, a byte per node in each column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    utilisation: Box<[u8]>,
+    kelvin: Box<[u8]>,
+    free: Box<[u8]>,
+    fragmented: Box<[u8]>,
+}
+
+/// Every node of a site, over time.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Film {
-    nodes: usize,
-    tenants: Vec<String>,
-    pictures: Vec<Picture>,
+    nodes: Vec<Node>,
+    seconds: Vec<f64>,
+    frames: Vec<Frame>,
+    /// One in this many frames offered is kept; 0 stands for 1.
     every: u64,
     offered: u64,
 }
 
-/// All nodes at one time.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Picture {
-    /// When.
-    pub seconds: f64,
-    /// Claimed share of each node's GPUs, of its CPUs if it has none: 0 to 200 in half
-    /// per cents, [`Picture::DARK`] if it is dark.
-    pub utilisation: Vec<u8>,
-    /// Its hottest device in half degrees Celsius, at most 254, which are 127 °C;
-    /// [`Picture::DARK`] if it is dark.
-    pub half_celsius: Vec<u8>,
-    /// GPUs of which nothing is claimed, times 16, and GPUs of which something is left.
-    pub free: Vec<u8>,
-    /// The share of all GPUs that each tenant has, 0 to 1.
-    pub shares: Vec<f32>,
-    /// Jobs that wait.
-    pub queued: u32,
-    /// How long the one has waited that has waited longest for its first start, s; 0 if
-    /// none does.
-    pub waited: f32,
-}
-
-impl Picture {
-    /// In place of a number, for a node that is dark.
-    pub const DARK: u8 = u8::MAX;
-
-    /// A picture of dark nodes, of nobody.
-    #[must_use]
-    pub fn dark(seconds: f64, nodes: usize) -> Self {
-        Self {
-            seconds,
-            utilisation: vec![Self::DARK; nodes],
-            half_celsius: vec![Self::DARK; nodes],
-            free: vec![0; nodes],
-            shares: Vec::new(),
-            queued: 0,
-            waited: 0.0,
-        }
-    }
-
-    /// Draws a node that is on: the claimed share, 0 to 1, its hottest device, and how many of
-    /// its GPUs are free and how many in part.
-    pub fn set(&mut self, node: usize, used: f64, celsius: f64, idle: usize, shared: usize) {
-        self.utilisation[node] = (used * 200.0).clamp(0.0, 200.0) as u8;
-        self.half_celsius[node] = (celsius * 2.0).clamp(0.0, 254.0) as u8;
-        self.free[node] = (idle.min(15) << 4 | shared.min(15)) as u8;
-    }
-}
+/// The byte for a share that is not known: the node is dark.
+pub const UNKNOWN: u8 = 255;
+/// The byte for a share of 1.
+pub const WHOLE: u8 = 250;
+/// The temperature of the byte 0, which itself says that none is known.
+pub const KELVIN_LOW: f32 = 273.15;
+/// Kelvin per step of a temperature's byte: half a kelvin, up to 127.5 °C.
+pub const KELVIN_STEP: f32 = 0.5;
 
 impl Film {
-    /// More pictures than this no slider can show.
-    pub const PICTURES_MAX: usize = 300;
+    /// More frames than this no slider can show.
+    pub const FRAMES_MAX: usize = 300;
 
-    /// A film without pictures.
+    /// A film of these nodes, without frames.
     #[must_use]
-    pub const fn new(nodes: usize, tenants: Vec<String>) -> Self {
+    pub fn new(nodes: Vec<Node>) -> Self {
         Self {
             nodes,
-            tenants,
-            pictures: Vec::new(),
-            every: 1,
-            offered: 0,
+            ..Self::default()
         }
     }
 
-    /// What was kept.
+    /// The nodes, in the order of every frame.
     #[must_use]
-    pub fn pictures(&self) -> &[Picture] {
-        &self.pictures
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
-    /// Whose [`Picture::shares`] are shown.
+    /// When each frame was taken.
     #[must_use]
-    pub fn tenants(&self) -> &[String] {
-        &self.tenants
+    pub fn seconds(&self) -> &[f64] {
+        &self.seconds
     }
 
-    /// Whether the next picture would be kept: one that would not need not be drawn.
+    /// What was kept of the frames.
+    #[must_use]
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Whether the next frame would be kept: one that would not need not be computed.
     #[must_use]
     pub const fn wants(&self) -> bool {
-        self.offered.is_multiple_of(self.every)
+        self.every == 0 || self.offered.is_multiple_of(self.every)
     }
 
-    /// Lets a picture pass that was not wanted.
+    /// Lets a frame pass that was not wanted.
     pub const fn skip(&mut self) {
         self.offered += 1;
     }
 
-    /// Takes a picture if it is wanted.
+    /// Offers a frame.
     ///
     /// # Panics
-    /// If it shows another number of nodes or tenants.
-    pub fn push(&mut self, picture: Picture) {
-        assert_eq!(
-            (picture.utilisation.len(), picture.shares.len()),
-            (self.nodes, self.tenants.len()),
-            "a picture shows every node and every tenant"
-        );
+    /// If a column does not have one value per node.
+    pub fn push(&mut self, seconds: f64, still: Still<'_>) {
+        for column in [
+            still.utilisation,
+            still.kelvin,
+            still.free,
+            still.fragmented,
+        ] {
+            assert_eq!(
+                column.len(),
+                self.nodes.len(),
+                "a frame has one value per node of the film"
+            );
+        }
+        self.every = self.every.max(1);
         if self.wants() {
-            self.pictures.push(picture);
+            let shares = |column: &[f32]| column.iter().map(|&v| share(v)).collect();
+            self.seconds.push(seconds);
+            self.frames.push(Frame {
+                utilisation: shares(still.utilisation),
+                kelvin: still.kelvin.iter().map(|&k| halves(k)).collect(),
+                free: shares(still.free),
+                fragmented: shares(still.fragmented),
+            });
         }
         self.offered += 1;
-        if self.pictures.len() > Self::PICTURES_MAX {
-            let mut index = 0;
-            self.pictures.retain(|_| {
-                index += 1;
-                index % 2 == 1
-            });
+        if self.frames.len() > Self::FRAMES_MAX {
+            keep_every_second(&mut self.seconds);
+            keep_every_second(&mut self.frames);
             self.every *= 2;
         }
     }
+}
+
+impl Frame {
+    /// Shares of compute in use: [`WHOLE`] for all of it, [`UNKNOWN`] for a dark node.
+    #[must_use]
+    pub const fn utilisation(&self) -> &[u8] {
+        &self.utilisation
+    }
+
+    /// Temperatures, in steps of [`KELVIN_STEP`] above [`KELVIN_LOW`]; 0 if unknown.
+    #[must_use]
+    pub const fn kelvin(&self) -> &[u8] {
+        &self.kelvin
+    }
+
+    /// Shares of GPUs that no job holds, as [`Frame::utilisation`].
+    #[must_use]
+    pub const fn free(&self) -> &[u8] {
+        &self.free
+    }
+
+    /// Shares of GPUs that are free and of no use, as [`Frame::utilisation`].
+    #[must_use]
+    pub const fn fragmented(&self) -> &[u8] {
+        &self.fragmented
+    }
+}
+
+/// The first, third, fifth and so on.
+pub(super) fn keep_every_second<T>(all: &mut Vec<T>) {
+    let mut index = 0;
+    all.retain(|_| {
+        index += 1;
+        index % 2 == 1
+    });
+}
+
+fn share(value: f32) -> u8 {
+    if value.is_nan() {
+        return UNKNOWN;
+    }
+    (value.clamp(0.0, 1.0) * f32::from(WHOLE)).round() as u8
+}
+
+fn halves(kelvin: f32) -> u8 {
+    if kelvin.is_nan() {
+        return 0;
+    }
+    ((kelvin - KELVIN_LOW) / KELVIN_STEP)
+        .round()
+        .clamp(1.0, 255.0) as u8
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn film(nodes: usize) -> Film {
+        let node = |i| Node {
+            name: format!("n{i}"),
+            model: "H100".to_owned(),
+            gpus: 8,
+            row: 0,
+            rack: 0,
+            coolant: 0,
+            limit_kelvin: 360.0,
+        };
+        Film::new((0..nodes).map(node).collect())
+    }
+
+    #[test]
+    fn a_byte_keeps_a_share_to_half_a_percent_and_a_temperature_to_a_quarter_kelvin() {
+        for i in 0..=1_000_u16 {
+            let value = f32::from(i) / 1_000.0;
+            let back = f32::from(share(value)) / f32::from(WHOLE);
+            assert!((back - value).abs() <= 0.5 / f32::from(WHOLE) + 1e-6);
+            let kelvin = 274.0 + 120.0 * value;
+            let back = KELVIN_LOW + KELVIN_STEP * f32::from(halves(kelvin));
+            assert!((back - kelvin).abs() <= KELVIN_STEP / 2.0 + 1e-3);
+        }
+        assert_eq!((share(f32::NAN), halves(f32::NAN)), (UNKNOWN, 0));
+        // Beyond the scale is its end, never the byte that says unknown.
+        assert_eq!((share(7.0), halves(1e9), halves(0.0)), (WHOLE, 255, 1));
+    }
+
     #[test]
     fn a_film_of_any_length_keeps_a_bounded_even_spread() {
-        let mut film = Film::new(1, vec!["a".to_owned()]);
-        for i in 0..10_000_u32 {
-            let mut picture = Picture::dark(f64::from(i), 1);
-            picture.shares.push(0.5);
-            picture.set(0, 0.5, 61.3, 3, 1);
-            film.push(picture);
+        for offered in [1_u32, 301, 86_400] {
+            let mut film = film(2);
+            for t in 0..offered {
+                let one = [0.5, f32::NAN];
+                film.push(
+                    f64::from(t),
+                    Still {
+                        utilisation: &one,
+                        kelvin: &one,
+                        free: &one,
+                        fragmented: &one,
+                    },
+                );
+            }
+            let seconds = film.seconds();
+            assert!(seconds.len() <= Film::FRAMES_MAX && seconds.len() == film.frames().len());
+            assert!(offered == 1 || seconds.len() * 2 >= Film::FRAMES_MAX);
+            let gaps: Vec<f64> = seconds.windows(2).map(|w| w[1] - w[0]).collect();
+            assert!(gaps.windows(2).all(|w| w[0] == w[1]), "{gaps:?}");
         }
-        let pictures = film.pictures();
-        assert!(pictures.len() <= Film::PICTURES_MAX && pictures.len() > Film::PICTURES_MAX / 3);
-        let gap = pictures[1].seconds - pictures[0].seconds;
-        assert!(
-            pictures
-                .windows(2)
-                .all(|p| p[1].seconds - p[0].seconds == gap)
-        );
-        assert_eq!(
-            (pictures[0].utilisation[0], pictures[0].half_celsius[0]),
-            (100, 122)
-        );
-        assert_eq!(pictures[0].free[0], 0x31);
     }
 }

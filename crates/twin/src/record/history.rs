@@ -115,7 +115,7 @@ const fn column(
 }
 
 /// The tables, declared once: what creates them also fills `schema`.
-const TABLES: [Table; 7] = [
+const TABLES: [Table; 8] = [
     Table {
         name: "runs",
         meaning: "The run, in one row; none if it was stopped before it could be summed up",
@@ -265,6 +265,27 @@ const TABLES: [Table; 7] = [
             column("model", "TEXT", "", "Its GPU model, if it has GPUs"),
             column("gpus", "INTEGER NOT NULL", "", "Its GPUs"),
             column("coolant", "INTEGER NOT NULL", "", "Its cooling loop"),
+        ],
+    },
+    Table {
+        name: "groups",
+        meaning: "What samples are taken of, in the order of the report",
+        columns: &[
+            column("name", "TEXT NOT NULL", "", "Shell, cooling loop or cell"),
+            column("tiles", "INTEGER NOT NULL", "", "Tiles in it"),
+            column("limit_kelvin", "REAL", "K", "What no tile in it may exceed"),
+            column(
+                "throttle_kelvin",
+                "REAL",
+                "K",
+                "Where its tiles begin to throttle by themselves",
+            ),
+            column(
+                "setpoint",
+                "REAL",
+                "",
+                "The load above which whoever makes its heat is to slow down",
+            ),
         ],
     },
     Table {
@@ -434,6 +455,19 @@ impl History {
     pub fn series(&mut self, series: &Series) -> Result<(), RecordError> {
         let insert = || {
             let transaction = self.connection.unchecked_transaction()?;
+            let mut to = transaction.prepare("INSERT INTO groups VALUES (?, ?, ?, ?, ?)")?;
+            for group in series.groups() {
+                let numbers = [group.limit_kelvin, group.throttle_kelvin, group.setpoint];
+                let [limit, throttle, setpoint] = numbers.map(|v| known(v.into()));
+                to.execute(params![
+                    group.name,
+                    signed(group.tiles),
+                    limit,
+                    throttle,
+                    setpoint
+                ])?;
+            }
+            drop(to);
             let mut to = transaction.prepare("INSERT INTO samples VALUES (?, ?, ?, ?)")?;
             for group in series.groups() {
                 for metric in Metric::ALL {

@@ -10,10 +10,16 @@
 //! or judges an invariant; what is not handed in is shown as unknown, which is NaN
 //! in memory, `null` in JSON, `NULL` in SQL and a gap in a chart.
 //!
-//! Tour: [`summary`] the outcome · [`series`] how it went over time · [`history`] every
-//! decision · [`inputs`] what it was made from · [`past`] reading it again · [`report`] the page · [`directory`] how they get to disk.
+//! Tour: [`summary`] the outcome · [`series`] how it went over time · [`cluster`] queue, tenants,
+//! loops and jobs of a cluster · [`film`] its nodes · [`history`] every decision · [`inputs`] what it was
+//! made from · [`past`] asking it · [`report`] the
+//! page · [`curve`] policies that pack · [`directory`] how they get to disk · [`stored`] reading them
+//! back · [`difference`] what of them differs.
 
+pub mod cluster;
+pub mod curve;
 pub mod decisions;
+pub mod difference;
 pub mod directory;
 pub mod film;
 pub mod history;
@@ -21,18 +27,23 @@ pub mod inputs;
 pub mod past;
 pub mod report;
 pub mod series;
+pub mod stored;
 pub mod summary;
 
 use std::path::PathBuf;
 
+pub use cluster::Cluster;
+pub use curve::{Curve, CurvePoint};
 pub use decisions::Decisions;
+pub use difference::{Difference, differences};
 pub use directory::RunDirectory;
-pub use film::{Film, Picture};
+pub use film::Film;
 pub use history::History;
 pub use inputs::Inputs;
 pub use past::{Past, PastError};
-pub use report::{Comparison, Sweep};
+pub use report::{Comparison, Packing, Sweep};
 pub use series::{Group, Holon, Layout, Map, Metric, Notable, Sample, Series};
+pub use stored::{ReadError, Stored};
 pub use summary::Summary;
 
 /// Why a run could not be recorded.

@@ -2,19 +2,30 @@
 //!
 //! `report.html`, one file that needs nothing else: style, script and data lie in
 //! it, it asks no server for anything (its content policy forbids it to), and opens
-//! from a disk. Its sources are `web/report.{html,css,js}`; this file only hands them the
+//! from a disk. Its sources are `web/report.{html,css,js}`, `web/cluster.js` and
+//! `web/curves.js`; this file only hands them the
 //! numbers, rounded to what a screen can show.
 //!
 //! Why no library: docs/decisions/2026-11-21-a-report-asks-nobody.md.
 //!
-//! Three pages share them: one run ([`run_page`]), several runs over each other
-//! ([`Comparison`]), and one parameter through many runs ([`Sweep`]).
+//! Four pages share them: one run ([`run_page`]), several runs over each other
+//! ([`Comparison`]), one parameter through many runs ([`Sweep`]), and placement policies on
+//! the same list of pods ([`Packing`]).
+//!
+//! What is large travels as columns of little-endian numbers in base64: a cluster's film takes
+//! four bytes for each node and frame, its jobs about sixty each and thirty for each decision.
+
+use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use serde_json::{Value, json};
+use telemetry::{Action, Reason};
 
+use super::cluster::{Cluster, Jobs, State, Why};
+use super::curve::Curve;
+use super::film::{self, Film};
 use super::series::{Layout, Map, Metric};
 use super::{Series, Summary};
 
@@ -32,6 +43,21 @@ pub struct Comparison<'a> {
     pub command: String,
     /// Label, outcome and course of each run; at most [`Self::RUNS_MAX`] are drawn.
     pub runs: Vec<(String, &'a Summary, &'a Series)>,
+    /// How policies filled the same cluster, if that belongs to it.
+    pub curves: Vec<Curve>,
+}
+
+/// Placement policies on the same list of pods: the page of `cosmos twin pack`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Packing {
+    /// What is compared, as a heading.
+    pub title: String,
+    /// Why, in a sentence.
+    pub intent: String,
+    /// The command that repeats it.
+    pub command: String,
+    /// A curve per policy, list and seed.
+    pub curves: Vec<Curve>,
 }
 
 /// One parameter through many runs of the thermal loop.
@@ -94,7 +120,9 @@ pub fn run_page(summary: &Summary, series: &Series) -> String {
             "seed": summary.seed.to_string(),
             "summary": summary,
             "series": charts(series),
-            "map": series.map().map(map),
+            // Every node of a cluster says more than its racks.
+            "map": series.map().filter(|_| series.cluster().is_none()).map(map),
+            "cluster": series.cluster().map(cluster),
         }),
     )
 }
@@ -121,6 +149,22 @@ pub fn comparison_page(comparison: &Comparison<'_>) -> String {
             "intent": comparison.intent,
             "command": comparison.command,
             "runs": runs,
+            "curves": comparison.curves,
+        }),
+    )
+}
+
+/// The page of placement policies.
+#[must_use]
+pub fn packing_page(packing: &Packing) -> String {
+    page(
+        &packing.title,
+        &json!({
+            "page": "packing",
+            "title": packing.title,
+            "intent": packing.intent,
+            "command": packing.command,
+            "curves": packing.curves,
         }),
     )
 }
@@ -176,6 +220,8 @@ fn page(title: &str, data: &Value) -> String {
         &data,
         between,
         include_str!("../../../../web/report.js"),
+        include_str!("../../../../web/cluster.js"),
+        include_str!("../../../../web/curves.js"),
         after,
     ]
     .concat()
@@ -191,9 +237,8 @@ fn charts(series: &Series) -> Value {
             let mut columns = serde_json::Map::new();
             for metric in Metric::ALL {
                 if group.measured(metric) {
-                    let column = group.column(metric).iter();
-                    let column = column.map(|&v| rounded(f64::from(v), decimals(metric)));
-                    columns.insert(metric.name().to_owned(), column.collect());
+                    let column = short(group.column(metric), decimals(metric));
+                    columns.insert(metric.name().to_owned(), column);
                 }
             }
             json!({
@@ -260,6 +305,193 @@ fn map(map: &Map) -> Value {
         "y": holons().map(|h| rounded(f64::from(h.y), 4)).collect::<Value>(),
         "frames": frames.collect::<Value>(),
     })
+}
+
+/// What only a cluster has.
+fn cluster(cluster: &Cluster) -> Value {
+    let queue = cluster.queue();
+    let tenants = cluster.tenants().iter().map(|tenant| {
+        json!({
+            "name": tenant.name,
+            "weight": tenant.weight,
+            "dominant_share": short(&tenant.dominant_share, 5),
+        })
+    });
+    let loops = cluster.loops().iter().map(|l| {
+        json!({
+            "name": l.name,
+            "watts": short(&l.watts, 0),
+            "capacity_watts": short(&l.capacity_watts, 0),
+            "faults": l.faults,
+        })
+    });
+    json!({
+        "film": film(&cluster.film),
+        "seconds": cluster.seconds().iter().map(|&t| rounded(t, 6)).collect::<Value>(),
+        "queue": {
+            "jobs": short(&queue.jobs, 0),
+            "gpus": short(&queue.gpus, 2),
+            "oldest_seconds": short(&queue.oldest_seconds, 1),
+        },
+        "tenants": tenants.collect::<Value>(),
+        "loops": loops.collect::<Value>(),
+        "jobs": jobs(&cluster.jobs),
+    })
+}
+
+/// Every node once, then each column of all frames, one frame after the other.
+fn film(film: &Film) -> Value {
+    let nodes = || film.nodes().iter();
+    let column = |of: fn(&film::Frame) -> &[u8]| {
+        let bytes = film
+            .frames()
+            .iter()
+            .flat_map(|frame| of(frame).iter().copied());
+        BASE64.encode(bytes.collect::<Vec<_>>())
+    };
+    let mut models = Words::default();
+    json!({
+        "names": nodes().map(|n| n.name.as_str()).collect::<Value>(),
+        "model": nodes().map(|n| models.index(&n.model)).collect::<Value>(),
+        "models": models.words,
+        "gpus": nodes().map(|n| n.gpus).collect::<Value>(),
+        "row": nodes().map(|n| n.row).collect::<Value>(),
+        "rack": nodes().map(|n| n.rack).collect::<Value>(),
+        "coolant": nodes().map(|n| n.coolant).collect::<Value>(),
+        "limit_kelvin": nodes().map(|n| rounded(f64::from(n.limit_kelvin), 2)).collect::<Value>(),
+        "seconds": film.seconds().iter().map(|&t| rounded(t, 6)).collect::<Value>(),
+        "whole": film::WHOLE,
+        "unknown": film::UNKNOWN,
+        "kelvin_low": rounded(f64::from(film::KELVIN_LOW), 2),
+        "kelvin_step": film::KELVIN_STEP,
+        "utilisation": column(film::Frame::utilisation),
+        "kelvin": column(film::Frame::kelvin),
+        "free": column(film::Frame::free),
+        "fragmented": column(film::Frame::fragmented),
+    })
+}
+
+/// Jobs, their decisions in the order of the jobs, and their times on nodes. Texts that
+/// occur often, such as what is asked for, are numbered.
+fn jobs(jobs: &Jobs) -> Value {
+    let all = || jobs.all().iter();
+    let steps = || all().flat_map(|job| &job.steps);
+    let stays = || jobs.stays().iter();
+    let (mut wants, mut texts) = (Words::default(), Words::default());
+    let mut tests = Words::default();
+    let mut whys: Vec<Value> = Vec::new();
+    let why = steps().map(|step| match &step.why {
+        Some(why) => {
+            whys.push(grounds(why, &mut tests));
+            whys.len() as u32
+        }
+        None => 0,
+    });
+    let why = column(why, u32::to_le_bytes);
+    // The number of a word in its vocabulary.
+    let action = |it| {
+        Action::ALL
+            .iter()
+            .position(|&a| a == it)
+            .unwrap_or_default() as u8
+    };
+    let reason = |it| {
+        Reason::ALL
+            .iter()
+            .position(|&r| r == it)
+            .unwrap_or_default() as u8
+    };
+    json!({
+        "untold": jobs.untold(),
+        "whys_untold": jobs.whys_untold(),
+        "terms": jobs.terms,
+        "states": State::ALL.map(State::name),
+        "actions": Action::ALL.iter().map(|a| a.name()).collect::<Value>(),
+        "reasons": Reason::ALL.iter().map(|r| r.name()).collect::<Value>(),
+        "names": all().map(|j| j.name.as_str()).collect::<Value>(),
+        "id": column(all().map(|j| j.id as f64), f64::to_le_bytes),
+        "tenant": column(all().map(|j| j.tenant), u32::to_le_bytes),
+        "want": column(all().map(|j| wants.index(&j.wants)), u32::to_le_bytes),
+        "wants": wants.words,
+        "gpu_milli": column(all().map(|j| j.gpu_milli as u32), u32::to_le_bytes),
+        "tasks": column(all().map(|j| j.tasks), u32::to_le_bytes),
+        "arrived": column(all().map(|j| j.arrived), f64::to_le_bytes),
+        "started": column(all().map(|j| j.started), f64::to_le_bytes),
+        "ended": column(all().map(|j| j.ended), f64::to_le_bytes),
+        "state": column(all().map(|j| j.state as u8), u8::to_le_bytes),
+        "steps": {
+            "of": column(all().map(|j| j.steps.len() as u32), u32::to_le_bytes),
+            "seconds": column(steps().map(|s| s.seconds), f64::to_le_bytes),
+            "action": column(steps().map(|s| action(s.action)), u8::to_le_bytes),
+            "reason": column(steps().map(|s| reason(s.reason)), u8::to_le_bytes),
+            "node": column(steps().map(|s| s.node.unwrap_or(u32::MAX)), u32::to_le_bytes),
+            "text": column(steps().map(|s| texts.index(&s.text)), u32::to_le_bytes),
+            "texts": texts.words,
+            "why": why,
+            "whys": whys,
+            "tests": tests.words,
+        },
+        "stays": {
+            "job": column(stays().map(|s| s.job), u32::to_le_bytes),
+            "node": column(stays().map(|s| s.node), u32::to_le_bytes),
+            "gpu_milli": column(stays().map(|s| s.gpu_milli), u32::to_le_bytes),
+            "from": column(stays().map(|s| s.from), f64::to_le_bytes),
+            "to": column(stays().map(|s| s.to), f64::to_le_bytes),
+        },
+    })
+}
+
+/// What a decision rests on, without what it has not; a few thousand of them lie in a page.
+fn grounds<'a>(why: &'a Why, tests: &mut Words<'a>) -> Value {
+    let mut told = serde_json::Map::new();
+    let mut tell = |key: &str, value: Value| {
+        if value.as_array().is_none_or(|all| !all.is_empty()) {
+            told.insert(key.to_owned(), value);
+        }
+    };
+    tell("nodes", json!(why.nodes));
+    let funnel = why.funnel.iter();
+    let funnel = funnel.map(|l| json!([tests.index(&l.test), l.left]));
+    tell("funnel", funnel.collect());
+    tell("ahead", json!(why.ahead));
+    if let Some(between) = why.start_seconds {
+        tell("start", between.iter().map(|&t| rounded(t, 3)).collect());
+    }
+    let changes = why.changes.iter();
+    let changes = changes.map(|c| json!([c.text, rounded(c.start_seconds, 3)]));
+    tell("changes", changes.collect());
+    let candidates = why.candidates.iter().map(|c| {
+        let terms = c.terms.iter().map(|&t| rounded(t, 4));
+        json!([c.node, rounded(c.score, 4), terms.collect::<Value>()])
+    });
+    tell("candidates", candidates.collect());
+    Value::Object(told)
+}
+
+/// Numbers as bytes, in base64.
+fn column<T, const N: usize>(values: impl Iterator<Item = T>, bytes: fn(T) -> [u8; N]) -> String {
+    BASE64.encode(values.flat_map(bytes).collect::<Vec<u8>>())
+}
+
+/// Texts, each once, by order of first mention.
+#[derive(Default)]
+struct Words<'a> {
+    words: Vec<&'a str>,
+    numbers: BTreeMap<&'a str, u32>,
+}
+
+impl<'a> Words<'a> {
+    fn index(&mut self, word: &'a str) -> u32 {
+        *self.numbers.entry(word).or_insert_with(|| {
+            self.words.push(word);
+            self.words.len() as u32 - 1
+        })
+    }
+}
+
+fn short(column: &[f32], decimals: i32) -> Value {
+    let column = column.iter();
+    column.map(|&v| rounded(f64::from(v), decimals)).collect()
 }
 
 const fn decimals(metric: Metric) -> i32 {

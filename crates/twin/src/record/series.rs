@@ -4,10 +4,13 @@
 //! the one cell) through many samples; a **map** shows many *holons* (cells, racks,
 //! tiles) in fewer frames. Both keep `f32`: a pixel has ten bits, a double has 53.
 //!
+//! What only a cluster has (its queue, tenants and jobs, every node of it) hangs on the
+//! series as a [`Cluster`].
+//!
 //! What was not measured is NaN. A metric that no sample of a group measured draws
 //! no chart.
 
-use super::film::Film;
+use super::Cluster;
 
 /// What is sampled per group. Declared once: chart, history and page use these words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,7 +133,7 @@ pub struct Series {
     seconds: Vec<f64>,
     groups: Vec<Group>,
     map: Option<Map>,
-    film: Option<Film>,
+    cluster: Option<Box<Cluster>>,
     notables: Vec<Notable>,
     notables_untold: u64,
 }
@@ -214,6 +217,22 @@ impl Sample {
             Metric::Dark => self.dark,
             Metric::Waiting => self.waiting,
         }
+    }
+}
+
+impl Sample {
+    /// Replaces one of its numbers.
+    pub const fn set(&mut self, metric: Metric, value: f32) {
+        *match metric {
+            Metric::KelvinMean => &mut self.kelvin_mean,
+            Metric::KelvinMax => &mut self.kelvin_max,
+            Metric::KelvinP99 => &mut self.kelvin_p99,
+            Metric::Load => &mut self.load,
+            Metric::Clock => &mut self.clock,
+            Metric::Utilisation => &mut self.utilisation,
+            Metric::Dark => &mut self.dark,
+            Metric::Waiting => &mut self.waiting,
+        } = value;
     }
 }
 
@@ -373,20 +392,22 @@ impl Series {
         self.map.as_mut()
     }
 
-    /// The film of every node, if there is one.
+    /// The same series, of a cluster.
     #[must_use]
-    pub const fn film(&self) -> Option<&Film> {
-        self.film.as_ref()
+    pub fn with_cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(Box::new(cluster));
+        self
     }
 
-    /// The film, to push pictures to.
-    pub const fn film_mut(&mut self) -> Option<&mut Film> {
-        self.film.as_mut()
+    /// What only a cluster has.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_deref()
     }
 
-    /// Begins a film.
-    pub fn set_film(&mut self, film: Film) {
-        self.film = Some(film);
+    /// The same, to be added to.
+    pub fn cluster_mut(&mut self) -> Option<&mut Cluster> {
+        self.cluster.as_deref_mut()
     }
 
     /// The marks, in the order they were made.
@@ -433,7 +454,7 @@ impl Series {
     }
 
     /// The same samples as at most `points`, for a chart that has no more pixels;
-    /// without the map. Each stands for a stretch of time and is placed at its end.
+    /// without the map and the cluster. Each stands for a stretch of time and is placed at its end.
     #[must_use]
     pub fn thinned(&self, points: usize) -> Self {
         let stretch = self.seconds.len().div_ceil(points.max(1)).max(1);
@@ -450,7 +471,7 @@ impl Series {
             seconds: self.seconds.chunks(stretch).filter_map(last).collect(),
             groups: groups.collect(),
             map: None,
-            film: None,
+            cluster: None,
             notables: self.notables.clone(),
             notables_untold: self.notables_untold,
         }

@@ -55,6 +55,7 @@ pub mod neighbour;
 pub mod outcome;
 pub mod philly;
 pub mod plan;
+mod seen;
 pub mod swf;
 pub mod trace;
 pub mod whatif;

@@ -30,9 +30,10 @@ use super::measured::{Histogram, Measured};
 use super::neighbour::PowerRecord;
 use super::outcome::{Fate, JobRecord, Jobs, Outcome, TenantBook, Window};
 use super::plan::Network;
+use super::seen::{self, Nodes, Witness};
 use super::work::{FULL, Work};
 use crate::engine::history;
-use crate::record::film::{Film, Picture};
+use crate::record::cluster::Moment;
 use crate::record::series::{Frame, Group, Holon, Layout, Map, Sample, Series};
 
 /// How far a run is.
@@ -255,6 +256,7 @@ struct World<'a> {
     violations: Violations,
     outcome: Outcome,
     scratch: Vec<f32>,
+    witness: Witness,
     /// A latency-sensitive job that was stopped and must start elsewhere at once.
     uprooted: Option<u64>,
 }
@@ -285,8 +287,9 @@ impl<'a> World<'a> {
             .iter()
             .map(|job| job.arrives + job.runs.unwrap_or(Nanos::DAY));
         let last = last.max().unwrap_or(Instant::EPOCH);
-        let mut series = series(config, load, &floor);
-        series.set_film(Film::new(load.nodes.len(), load.jobs.tenants.clone()));
+        let weights: Vec<f64> = tenants(config, load).iter().map(|t| t.weight).collect();
+        let series = series(config, load, &floor);
+        let series = series.with_cluster(seen::cluster(load, &floor, &weights));
         Self {
             end: config.end.map_or(last, |end| Instant::EPOCH + end),
             guards: guards(config, &floor),
@@ -366,6 +369,7 @@ impl<'a> World<'a> {
             integrated_until: Instant::EPOCH,
             violations: Violations::default(),
             scratch: Vec::new(),
+            witness: Witness::new(load),
             uprooted: None,
         }
     }
@@ -480,6 +484,8 @@ impl<'a> World<'a> {
         self.outcome.tenants[usize::from(listed.tenant)].arrived += 1;
         self.unstarted.insert(id as u64);
         let job = asked(id as u64, listed);
+        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+        self.witness.arrived(cluster, self.load, job.id);
         self.tell(now, Input::Arrived(job));
     }
 
@@ -526,6 +532,8 @@ impl<'a> World<'a> {
                 match told {
                     None => return,
                     Some(true) => {
+                        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+                        cluster.loop_changed(coolant, now.as_secs_f64(), left);
                         let met = self.devices.site().load(coolant) > Watts::ZERO;
                         self.outcome.faults.1 += u64::from(met);
                         let left = left * 100.0;
@@ -533,7 +541,11 @@ impl<'a> World<'a> {
                             format!("loop {coolant} fails: {left:.0} % of its capacity left");
                         ("loop_failed", text)
                     }
-                    Some(false) => ("loop_repaired", format!("loop {coolant} is repaired")),
+                    Some(false) => {
+                        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+                        cluster.loop_changed(coolant, now.as_secs_f64(), 1.0);
+                        ("loop_repaired", format!("loop {coolant} is repaired"))
+                    }
                 }
             }
             What::Neighbour { begins: true } => {
@@ -594,6 +606,9 @@ impl<'a> World<'a> {
         if std::mem::replace(&mut place.is_told, true) {
             return;
         }
+        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+        let at = ended.unwrap_or(self.integrated_until.max(self.devices.now()));
+        self.witness.became(cluster, self.load, id, at, fate);
         self.unstarted.remove(&id);
         let job = &self.load.jobs.jobs[id as usize];
         self.record.tell(Record::Job(JobRecord {
@@ -877,6 +892,9 @@ impl<'a> World<'a> {
                     }
                 }
                 Effect::Decided(decision, evidence) => {
+                    let cluster = self.outcome.series.cluster_mut().expect("made with one");
+                    self.witness
+                        .decided(cluster, &decision, evidence.as_deref());
                     self.decided(&decision, evidence.as_deref());
                 }
             }
@@ -929,6 +947,8 @@ impl<'a> World<'a> {
             self.outcome.waiting.record(waited);
             book.waiting.record(waited);
         }
+        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+        self.witness.started(cluster, self.load, job, now, &tasks);
         self.places[job as usize].network = self.network(job, &tasks);
         self.shares_storage(job, 1);
         for &Task { node, claim } in &tasks {
@@ -957,6 +977,8 @@ impl<'a> World<'a> {
             self.became(job, Some(now), &tasks, Fate::AtLimit);
         } else {
             self.outcome.tenants[usize::from(listed.tenant)].stopped += 1;
+            let cluster = self.outcome.series.cluster_mut().expect("made with one");
+            self.witness.stopped(cluster, self.load, job, now);
         }
     }
 
@@ -1118,7 +1140,13 @@ impl<'a> World<'a> {
         self.fold(node, decision.at, 0x100 | key << 16, payload);
         match decision.action {
             Action::Throttle => self.note_first(decision),
-            Action::Refuse => self.became(decision.work, None, &[], Fate::Refused),
+            Action::Refuse => {
+                let cluster = self.outcome.series.cluster_mut().expect("made with one");
+                let (job, at) = (decision.work, decision.at);
+                self.witness
+                    .became(cluster, self.load, job, at, Fate::Refused);
+                self.became(job, None, &[], Fate::Refused);
+            }
             Action::Lose => self.became(decision.work, Some(decision.at), &[], Fate::Lost),
             _ => {}
         }
@@ -1165,14 +1193,7 @@ impl<'a> World<'a> {
         }
         self.outcome.series.push(seconds, &samples);
         self.compare();
-        if self.outcome.series.film().is_some_and(Film::wants) {
-            let picture = self.picture(now, seconds);
-            if let Some(film) = self.outcome.series.film_mut() {
-                film.push(picture);
-            }
-        } else if let Some(film) = self.outcome.series.film_mut() {
-            film.skip();
-        }
+        self.show(now, seconds);
         let map = self.outcome.series.map_mut().expect("made with a map");
         let mut kelvin = vec![f32::NAN; self.floor.racks()];
         let mut dark = vec![0.0; self.floor.racks()];
@@ -1220,41 +1241,52 @@ impl<'a> World<'a> {
         }
     }
 
-    fn picture(&mut self, now: Instant, seconds: f64) -> Picture {
+    /// For the report: every node, the queue, tenants and loops.
+    fn show(&mut self, now: Instant, seconds: f64) {
+        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+        let tenants = cluster.tenants().iter().zip(0..);
+        let shares = tenants.map(|(tenant, t)| (self.scheduler.share(t) * tenant.weight) as f32);
+        let shares: Vec<f32> = shares.collect();
+        let site = self.devices.site();
+        let loops = 0..self.floor.loops.len();
+        let [waiting_jobs, waiting_gpus, oldest_seconds] = self.witness.queue(now);
+        cluster.push(
+            seconds,
+            Moment {
+                waiting_jobs,
+                waiting_gpus,
+                oldest_seconds,
+                dominant_shares: &shares,
+                loop_watts: &loops
+                    .clone()
+                    .map(|l| site.load(l).0 as f32)
+                    .collect::<Vec<_>>(),
+                capacity_watts: &loops
+                    .map(|l| site.loops()[l].capacity.0 as f32)
+                    .collect::<Vec<_>>(),
+            },
+        );
+        if !cluster.film.wants() {
+            cluster.film.skip();
+            return;
+        }
         let ledger = self.scheduler.ledger();
-        let mut picture = Picture::dark(seconds, self.floor.nodes.len());
-        for (n, (place, host)) in self.floor.nodes.iter().zip(&self.hosts).enumerate() {
-            if host.is_dark {
-                continue;
-            }
-            let gpus = place.first as usize..place.processors();
-            let used: f64 = match place.gpus {
+        let mut nodes = Nodes::default();
+        for ((place, host), n) in self.floor.nodes.iter().zip(&self.hosts).zip(0..) {
+            let all = &site.kelvin()[place.devices()];
+            let hottest = all.iter().copied().fold(f64::NAN, f64::max) as f32;
+            let used = match place.gpus {
                 0 => self.devices.used(place.processors()),
-                gpus => f64::from(ledger.gpu_claimed(n as u32)) / f64::from(gpus) / 1_000.0,
+                gpus => f64::from(ledger.gpu_claimed(n)) / f64::from(gpus) / f64::from(FULL),
             };
-            let all = &self.devices.site().kelvin()[place.devices()];
-            let hottest = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let idle = gpus.clone().filter(|&d| self.devices.used(d) == 0.0);
-            let shared = gpus.filter(|&d| (0.001..0.999).contains(&self.devices.used(d)));
-            picture.set(
-                n,
-                used,
-                Kelvin(hottest).as_celsius(),
-                idle.count(),
-                shared.count(),
-            );
+            let lit = |value: f32| if host.is_dark { f32::NAN } else { value };
+            nodes.utilisation.push(lit(used as f32));
+            nodes.kelvin.push(lit(hottest));
         }
-        picture.queued = u32::try_from(self.scheduler.waiting()).unwrap_or(u32::MAX);
-        let longest = self.unstarted.first();
-        let longest = longest.map(|&job| now.since(self.load.jobs.jobs[job as usize].arrives));
-        picture.waited = longest.map_or(0.0, |waited| waited.as_secs_f64() as f32);
-        let gpus: u64 = self.floor.nodes.iter().map(|n| u64::from(n.gpus)).sum();
-        let whole = gpus as f64 * f64::from(FULL);
-        for book in &mut self.outcome.tenants {
-            book.runs(now, 0);
-            picture.shares.push((book.gpu_milli as f64 / whole) as f32);
-        }
-        picture
+        self.witness
+            .film(&mut cluster.film, &self.scheduler, seconds, &nodes);
+        self.witness
+            .explain(cluster, self.load, &self.scheduler, now);
     }
 
     /// A sample of one loop, or of the whole site.

@@ -1,15 +1,19 @@
 //! What a run leaves, seen by those who read it: scripts, SQL, a browser, `ls`.
 
 mod sample;
+mod sample_cluster;
 
 use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
 use telemetry::{Action, Decision, Reason};
-use twin::record::report::{comparison_page, run_page, sweep_page};
+use twin::record::report::{comparison_page, packing_page, run_page, sweep_page};
 use twin::record::summary::{Distance, FaultWindow, Quantiles, Replay, Tenant};
-use twin::record::{Comparison, History, Map, RecordError, RunDirectory, Series, Summary, Sweep};
+use twin::record::{
+    Comparison, Curve, History, Map, Metric, Packing, ReadError, RecordError, RunDirectory, Series,
+    Stored, Summary, Sweep,
+};
 use wire::{Instant, Tile};
 
 fn names(path: &Path) -> Vec<String> {
@@ -355,15 +359,22 @@ fn pages(title: &str) -> Vec<String> {
         intent: title.to_owned(),
         command: title.to_owned(),
         runs: vec![(title.to_owned(), &summary, &series)],
+        curves: Vec::new(),
     };
     let sweep = Sweep {
         universe: title.to_owned(),
         ..Sweep::default()
     };
+    let packing = Packing {
+        title: title.to_owned(),
+        curves: sample_cluster::curves(),
+        ..Packing::default()
+    };
     vec![
         run_page(&summary, &series),
         comparison_page(&comparison),
         sweep_page(&sweep),
+        packing_page(&packing),
     ]
 }
 
@@ -418,4 +429,173 @@ fn a_page_of_the_largest_map_stays_below_ten_megabytes() {
 fn a_run_that_measured_nothing_still_has_a_page() {
     let page = run_page(&Summary::default(), &Series::default());
     assert!(page.contains("id=\"data\""));
+}
+
+/// What a run leaves, in a place of its own.
+fn left(summary: &Summary, series: &Series) -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    let run = RunDirectory::begin_at(&place.path().join("run")).unwrap();
+    let history = run.history().unwrap();
+    run.finish(history, summary, series).unwrap();
+    place
+}
+
+#[test]
+fn a_run_is_read_back_as_it_was() {
+    let (summary, series) = sample::site();
+    let place = left(&summary, &series);
+    let stored = Stored::read(&place.path().join("run")).unwrap();
+    // NaN is not equal to itself; as JSON both are null.
+    assert_eq!(stored.summary.to_json(), summary.to_json());
+    assert_eq!(stored.series.seconds(), series.seconds());
+    let bits = |column: &[f32]| column.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for (read, written) in stored.series.groups().iter().zip(series.groups()) {
+        assert_eq!((&read.name, read.tiles), (&written.name, written.tiles));
+        assert_eq!(read.limit_kelvin, written.limit_kelvin);
+        assert_eq!(read.setpoint.is_nan(), written.setpoint.is_nan());
+        for metric in Metric::ALL {
+            assert_eq!(
+                bits(read.column(metric)),
+                bits(written.column(metric)),
+                "{metric:?}"
+            );
+        }
+    }
+    assert_eq!(stored.series.groups().len(), series.groups().len());
+}
+
+#[test]
+fn a_directory_that_is_no_whole_run_is_refused_with_what_is_wrong() {
+    let (summary, series) = sample::cell();
+    let broken = |what: &dyn Fn(&Path)| {
+        let place = left(&summary, &series);
+        let run = place.path().join("run");
+        what(&run);
+        let before = names(place.path());
+        let error = Stored::read(&run).unwrap_err().to_string();
+        assert_eq!(names(place.path()), before, "reading writes nothing");
+        error.replace(&place.path().display().to_string(), "")
+    };
+    let sql = |sql: &'static str| {
+        move |run: &Path| {
+            Connection::open(run.join("history.db"))
+                .unwrap()
+                .execute_batch(sql)
+                .unwrap()
+        }
+    };
+    for (what, says) in [
+        (
+            &(|run: &Path| fs::remove_dir_all(run).unwrap()) as &dyn Fn(&Path),
+            "cannot read /run: No such file",
+        ),
+        (
+            &|run| fs::remove_file(run.join("summary.json")).unwrap(),
+            "/run is no run: it holds no summary.json",
+        ),
+        (
+            &|run| fs::remove_file(run.join("history.db")).unwrap(),
+            "/run is no run: it holds no history.db",
+        ),
+        (
+            &|run| fs::write(run.join("summary.json"), "{\n \"universe\": 7}").unwrap(),
+            "/run/summary.json:2:14: invalid type: integer `7`, expected a string",
+        ),
+        (
+            &|run| fs::write(run.join("history.db"), "no database at all, only text").unwrap(),
+            "cannot read /run/history.db: file is not a database",
+        ),
+        (
+            &sql("PRAGMA user_version = 99"),
+            "/run/history.db: found tables of version 99; expected 1",
+        ),
+        (
+            &sql("DELETE FROM runs"),
+            "/run/history.db: its run was stopped before",
+        ),
+        (
+            &sql("DROP TABLE groups"),
+            "cannot read /run/history.db: no such table: groups",
+        ),
+        (
+            &sql("UPDATE runs SET history_hash = 'f'"),
+            "/run: summary.json and history.db are of different runs",
+        ),
+    ] {
+        let error = broken(what);
+        assert!(error.starts_with(says), "{error}");
+    }
+}
+
+#[test]
+fn curves_are_read_as_they_are_printed_and_as_they_were_published() {
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = place.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let one = r#"{"policy": "fgd", "pods": "openb_pod_list_default.csv", "seed": 42, "wall_seconds": 1,
+        "curve": [{"arrived_percent": 5, "allocated_percent": 4.9, "fragmented_of_idle_percent": 1.5}]}"#;
+    let several = format!("{{\"experiments\": [{one}, {one}], \"means\": []}}");
+    let read = Curve::read(&file("one.json", one)).unwrap();
+    assert_eq!(
+        (read.len(), read[0].seed, read[0].published),
+        (1, Some(42), false)
+    );
+    assert_eq!(read[0].points[0].fragmented_of_idle_percent, Some(1.5));
+    assert_eq!(
+        Curve::read(&file("several.json", &several)).unwrap().len(),
+        2
+    );
+    let header = "pod_list,policy,arrived_percent,allocated_percent_mean,allocated_percent_sd,\
+                  fragmented_of_idle_percent_mean,seeds\n";
+    let published = format!(
+        "{header}default,FGD,5,5.0,0.1,,10\ndefault,FGD,10,9.9,0.1,2.5,10\nlarge,FGD,5,5,0,0,10\n"
+    );
+    let read = Curve::read_published(&file("published.csv", &published)).unwrap();
+    assert_eq!((read.len(), read[0].points.len()), (2, 2));
+    assert_eq!(read[0].points[0].fragmented_of_idle_percent, None);
+    assert!(read[0].is_for("openb_pod_list_default.csv") && read[0].is_for("default"));
+    assert!(!read[0].is_for("openb_pod_list_nodefault.csv") && !read[1].is_for("default"));
+    let wrong = |error: ReadError| {
+        error
+            .to_string()
+            .replace(&place.path().display().to_string(), "")
+    };
+    let empty = one.replace(
+        r#"{"arrived_percent": 5, "allocated_percent": 4.9, "fragmented_of_idle_percent": 1.5}"#,
+        "",
+    );
+    for (text, says) in [
+        ("{\n  7", "/x.json:2:3: key must be a string"),
+        (
+            "{}",
+            "/x.json: found no curve of a placement policy; expected",
+        ),
+        (&empty, "/x.json: the curve of fgd has no points"),
+    ] {
+        let error = wrong(Curve::read(&file("x.json", text)).unwrap_err());
+        assert!(error.starts_with(says), "{error}");
+    }
+    let error = wrong(
+        Curve::read_published(&file("x.csv", &format!("{header}a,b,x,1,2,3,4\n"))).unwrap_err(),
+    );
+    assert!(
+        error.contains("line: 2") && error.contains("invalid float"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_day_of_a_thousand_nodes_and_twelve_thousand_jobs_is_a_page_of_six_megabytes() {
+    let (summary, series) = sample_cluster::cluster(12_000);
+    let page = run_page(&summary, &series);
+    assert!(page.len() < 6_000_000, "{}", page.len());
+    let cluster = series.cluster().unwrap();
+    assert_eq!(
+        (cluster.jobs.all().len(), cluster.jobs.untold()),
+        (12_000, 0)
+    );
+    assert!(cluster.jobs.stays().len() >= 10_000);
 }

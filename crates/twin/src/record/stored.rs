@@ -1,0 +1,194 @@
+//! What did an earlier run leave?
+//!
+//! [`Stored`] reads a run's directory back: the outcome from `summary.json`, its course from
+//! `history.db`. It takes nothing on trust: the two must be of the same run, whole, and of
+//! a version this program knows. Nothing is ever written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::history::VERSION;
+use super::{Group, Metric, Sample, Series, Summary};
+
+/// A run, read back.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Where it lies.
+    pub directory: PathBuf,
+    /// How it ended.
+    pub summary: Summary,
+    /// How it went: groups and marks, without map and cluster.
+    pub series: Series,
+}
+
+/// Why a run cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such thing, or it may not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// What was asked for.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A directory that is no run's.
+    #[error("{} is no run: it holds no {missing}", path.display())]
+    NoRun {
+        /// The directory.
+        path: PathBuf,
+        /// The file it should hold.
+        missing: &'static str,
+    },
+    /// JSON that is none, or says something else than expected.
+    #[error("{}:{}:{}: {source}", path.display(), source.line(), source.column())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        source: serde_json::Error,
+    },
+    /// SQLite cannot make sense of a history.
+    #[error("cannot read {}: {source}", path.display())]
+    History {
+        /// The history.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// It can be read and cannot be right.
+    #[error("{}: {what}", path.display())]
+    Wrong {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was found and what was expected.
+        what: String,
+    },
+}
+
+impl ReadError {
+    pub(super) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { path, source }
+    }
+
+    pub(super) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Json { path, source }
+    }
+
+    pub(super) fn wrong(path: &Path, what: &str) -> Self {
+        Self::Wrong {
+            path: path.to_owned(),
+            what: what.to_owned(),
+        }
+    }
+}
+
+impl Stored {
+    /// Reads a run's directory.
+    ///
+    /// # Errors
+    /// If it does not exist, is no run's, or its files are torn, of another version, or of
+    /// different runs.
+    pub fn read(directory: &Path) -> Result<Self, ReadError> {
+        if !directory.is_dir() {
+            // Lets the operating system say what is the matter.
+            fs::read_dir(directory).map_err(ReadError::file(directory))?;
+        }
+        for missing in ["summary.json", "history.db"] {
+            if !directory.join(missing).is_file() {
+                return Err(ReadError::NoRun {
+                    path: directory.to_owned(),
+                    missing,
+                });
+            }
+        }
+        let path = directory.join("summary.json");
+        let text = fs::read_to_string(&path).map_err(ReadError::file(&path))?;
+        let summary: Summary = serde_json::from_str(&text).map_err(ReadError::json(&path))?;
+        let path = directory.join("history.db");
+        let refused = |source| ReadError::History {
+            path: path.clone(),
+            source,
+        };
+        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(refused)?;
+        let version: u32 = db
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(refused)?;
+        if version != VERSION {
+            let what = format!("found tables of version {version}; expected {VERSION}");
+            return Err(ReadError::wrong(&path, &what));
+        }
+        let hash = db.query_row("SELECT history_hash FROM runs", [], |row| row.get(0));
+        let hash: String = match hash {
+            Err(rusqlite::Error::QueryReturnedNoRows) => {
+                let what = "its run was stopped before it could be summed up";
+                return Err(ReadError::wrong(&path, what));
+            }
+            hash => hash.map_err(refused)?,
+        };
+        if hash != format!("{:032x}", summary.history_hash) {
+            let what = format!(
+                "summary.json and history.db are of different runs: history hash {:032x} in the \
+                 one, {hash} in the other",
+                summary.history_hash
+            );
+            return Err(ReadError::wrong(directory, &what));
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            summary,
+            series: course(&db).map_err(refused)?,
+        })
+    }
+}
+
+/// Groups with their samples, and the marks.
+fn course(db: &Connection) -> Result<Series, rusqlite::Error> {
+    let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
+    let mut query = db.prepare(
+        "SELECT name, tiles, limit_kelvin, throttle_kelvin, setpoint FROM groups ORDER BY rowid",
+    )?;
+    let groups = query.query_map([], |row| {
+        let tiles = row.get::<_, i64>(1)?.unsigned_abs();
+        let [limit, throttle, setpoint] = [row.get(2)?, row.get(3)?, row.get(4)?].map(number);
+        let name: String = row.get(0)?;
+        Ok(Group::new(name, tiles, limit as f32, throttle as f32).below(setpoint))
+    })?;
+    let groups: Vec<Group> = groups.collect::<Result<_, _>>()?;
+    let places: BTreeMap<String, usize> =
+        (groups.iter().map(|g| g.name.clone()).zip(0..)).collect();
+
+    // By the bits of the time, which sort like times that are not negative.
+    let mut samples: BTreeMap<u64, Vec<Sample>> = BTreeMap::new();
+    let mut query = db.prepare("SELECT seconds, group_name, metric, value FROM samples")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let (seconds, group, metric): (f64, String, String) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
+        let metric = Metric::ALL.into_iter().find(|m| m.name() == metric);
+        // A metric that a later version measures is left out.
+        if let (Some(&group), Some(metric)) = (places.get(&group), metric) {
+            let at = samples.entry(seconds.to_bits());
+            let at = at.or_insert_with(|| vec![Sample::UNKNOWN; places.len()]);
+            at[group].set(metric, row.get::<_, f64>(3)? as f32);
+        }
+    }
+    let mut series = Series::new(groups, None);
+    for (seconds, samples) in samples {
+        series.push(f64::from_bits(seconds), &samples);
+    }
+    let mut query =
+        db.prepare("SELECT seconds, detail FROM events WHERE kind = 'notable' ORDER BY rowid")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let text: Option<String> = row.get(1)?;
+        series.note(row.get(0)?, text.unwrap_or_default());
+    }
+    Ok(series)
+}

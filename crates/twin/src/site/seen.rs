@@ -1,0 +1,390 @@
+//! What of a run can be looked at afterwards?
+//!
+//! The world tells this witness what happens; it puts it into the words and columns
+//! of [`Cluster`], from which the report is drawn. It changes nothing: a run
+//! without it is the same run.
+//!
+//! What a decision rests on comes with the decision. What it does not say, when a job that waits
+//! may start and what would help, costs some copies of the scheduler, so it is asked only
+//! for the job that has waited longest, and only when a frame of the film is kept: a few
+//! hundred times a run, however long that is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use scheduler::SiteScheduler;
+use scheduler::ledger::{Demand, Models, WHOLE};
+use scheduler::policy::Typical;
+use scheduler::site::explain::{Change, Explanation, Pending, Prediction};
+use scheduler::site::{Evidence, Task, Test};
+use telemetry::{Action, Decision};
+use wire::Instant;
+
+use super::floor::Floor;
+use super::jobs::{Job, Workload};
+use super::outcome::Fate;
+use crate::record::cluster::{self, Candidate, Cluster, Left, State, Step, Why};
+use crate::record::film::{Film, Node, Still};
+
+/// Keeps what the cluster itself does not need to know.
+#[derive(Clone, Debug)]
+pub(super) struct Witness {
+    typical: Typical,
+    /// Since when each job waits, by that and by its number.
+    waiting: BTreeSet<(Instant, u64)>,
+    since: BTreeMap<u64, Instant>,
+    waiting_gpu_milli: u64,
+    explained: BTreeSet<u64>,
+}
+
+/// What every node shows, a value per node in each.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    pub(super) utilisation: Vec<f32>,
+    pub(super) kelvin: Vec<f32>,
+}
+
+/// A cluster of these nodes, tenants and loops.
+pub(super) fn cluster(load: &Workload, floor: &Floor, weights: &[f64]) -> Cluster {
+    let nodes = load.nodes.iter().zip(&floor.nodes);
+    let nodes = nodes.map(|(node, place)| {
+        let devices = &floor.devices[place.devices()];
+        let limit = devices.iter().map(|d| d.throttle.0);
+        Node {
+            name: node.name.clone(),
+            model: node
+                .model
+                .map_or_else(String::new, |m| load.models[usize::from(m)].clone()),
+            gpus: place.gpus,
+            row: floor.row_of[place.rack as usize],
+            rack: place.rack,
+            coolant: place.coolant.into(),
+            limit_kelvin: limit.fold(f64::INFINITY, f64::min) as f32,
+        }
+    });
+    let names = load.jobs.tenants.iter().cloned();
+    let tenants: Vec<_> = names.zip(weights.iter().copied()).collect();
+    let loops: Vec<_> = (0..floor.loops.len())
+        .map(|l| format!("loop {l}"))
+        .collect();
+    let mut cluster = Cluster::new(Film::new(nodes.collect()), &tenants, &loops);
+    cluster.jobs.terms = ["fit", "heat"].map(str::to_owned).to_vec();
+    cluster
+}
+
+impl Witness {
+    pub(super) fn new(load: &Workload) -> Self {
+        Self {
+            typical: Typical::of(load.jobs.jobs.iter().map(|job| &job.demand)),
+            waiting: BTreeSet::new(),
+            since: BTreeMap::new(),
+            waiting_gpu_milli: 0,
+            explained: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn arrived(&mut self, cluster: &mut Cluster, load: &Workload, id: u64) {
+        let job = &load.jobs.jobs[id as usize];
+        cluster.jobs.arrived(cluster::Job {
+            id,
+            name: job.name.to_string(),
+            tenant: job.tenant.into(),
+            wants: wants(job, &load.models),
+            gpu_milli: job.gpu_milli(),
+            tasks: job.tasks.into(),
+            arrived: job.arrives.as_secs_f64(),
+            started: f64::NAN,
+            ended: f64::NAN,
+            state: State::Waiting,
+            steps: Vec::new(),
+        });
+        self.waits(load, id, job.arrives);
+    }
+
+    pub(super) fn started(
+        &mut self,
+        cluster: &mut Cluster,
+        load: &Workload,
+        id: u64,
+        now: Instant,
+        tasks: &[Task],
+    ) {
+        self.waits_no_more(load, id);
+        let mut on: Vec<(u32, u32)> = Vec::new();
+        for Task { node, claim } in tasks {
+            let milli = claim.gpus.count_ones() * u32::from(claim.share);
+            match on.iter_mut().find(|(n, _)| n == node) {
+                Some((_, held)) => *held += milli,
+                None => on.push((*node, milli)),
+            }
+        }
+        cluster.jobs.started(id, now.as_secs_f64(), &on);
+    }
+
+    /// A job is taken off its nodes and waits again.
+    pub(super) fn stopped(
+        &mut self,
+        cluster: &mut Cluster,
+        load: &Workload,
+        id: u64,
+        now: Instant,
+    ) {
+        cluster.jobs.left(id, now.as_secs_f64(), State::Waiting);
+        self.waits(load, id, now);
+    }
+
+    pub(super) fn became(
+        &mut self,
+        cluster: &mut Cluster,
+        load: &Workload,
+        id: u64,
+        now: Instant,
+        fate: Fate,
+    ) {
+        let state = match fate {
+            Fate::Finished => State::Finished,
+            Fate::AtLimit => State::AtLimit,
+            Fate::Refused => State::Refused,
+            Fate::Lost => State::Lost,
+            Fate::Running | Fate::Waiting => return,
+        };
+        self.waits_no_more(load, id);
+        cluster.jobs.left(id, now.as_secs_f64(), state);
+    }
+
+    pub(super) fn decided(
+        &mut self,
+        cluster: &mut Cluster,
+        decision: &Decision,
+        evidence: Option<&Evidence>,
+    ) {
+        if decision.work == Decision::NO_WORK {
+            return;
+        }
+        // Those that are about no node name the first.
+        let node = match decision.action {
+            Action::Queue | Action::Refuse => None,
+            _ => Some(decision.subject.0 as u32),
+        };
+        let step = Step {
+            seconds: decision.at.as_secs_f64(),
+            action: decision.action,
+            reason: decision.reason,
+            node,
+            text: String::new(),
+            why: evidence.map(grounds),
+        };
+        cluster.jobs.step(decision.work, step);
+    }
+
+    /// Asks what is to become of the job that has waited longest and was not asked for yet.
+    pub(super) fn explain(
+        &mut self,
+        cluster: &mut Cluster,
+        load: &Workload,
+        scheduler: &SiteScheduler,
+        now: Instant,
+    ) {
+        let mut waiting = self.waiting.iter().map(|(_, id)| *id);
+        let Some(id) = waiting.find(|id| !self.explained.contains(id)) else {
+            return;
+        };
+        self.explained.insert(id);
+        if !cluster.jobs.wants_why(id) {
+            return;
+        }
+        if let Explanation::Pending(pending) = scheduler.explain(id, now) {
+            cluster.jobs.step(id, outlook(&pending, &load.models, now));
+        }
+    }
+
+    /// Jobs that wait, GPUs they ask for, and how long the first has waited, in seconds.
+    pub(super) fn queue(&self, now: Instant) -> [f32; 3] {
+        let oldest = self.waiting.first();
+        [
+            self.waiting.len() as f32,
+            self.waiting_gpu_milli as f32 / f32::from(WHOLE),
+            oldest.map_or(0.0, |(since, _)| now.since(*since).as_secs_f64() as f32),
+        ]
+    }
+
+    /// Takes a frame.
+    pub(super) fn film(
+        &self,
+        film: &mut Film,
+        scheduler: &SiteScheduler,
+        seconds: f64,
+        nodes: &Nodes,
+    ) {
+        let ledger = scheduler.ledger();
+        let of_gpus = |n: usize, milli: f64| match ledger.nodes()[n].gpus {
+            0 => 0.0,
+            gpus => (milli / f64::from(gpus) / f64::from(WHOLE)) as f32,
+        };
+        let all = 0..ledger.nodes().len();
+        let free = all.clone().map(|n| {
+            let room = ledger.room(n as u32);
+            of_gpus(n, room.gpu_total.into())
+        });
+        let weight = self.typical.weight().max(1) as f64;
+        let fragmented = all.map(|n| {
+            let room = ledger.room(n as u32);
+            let lost = self.typical.fragmented(&ledger.nodes()[n], room);
+            of_gpus(n, lost as f64 / weight)
+        });
+        let (free, fragmented): (Vec<f32>, Vec<f32>) = (free.collect(), fragmented.collect());
+        film.push(
+            seconds,
+            Still {
+                utilisation: &nodes.utilisation,
+                kelvin: &nodes.kelvin,
+                free: &free,
+                fragmented: &fragmented,
+            },
+        );
+    }
+
+    fn waits(&mut self, load: &Workload, id: u64, since: Instant) {
+        if self.since.insert(id, since).is_none() {
+            self.waiting.insert((since, id));
+            self.waiting_gpu_milli += load.jobs.jobs[id as usize].gpu_milli();
+        }
+    }
+
+    fn waits_no_more(&mut self, load: &Workload, id: u64) {
+        if let Some(since) = self.since.remove(&id) {
+            self.waiting.remove(&(since, id));
+            self.waiting_gpu_milli -= load.jobs.jobs[id as usize].gpu_milli();
+        }
+    }
+}
+
+fn funnel(of: &scheduler::site::Funnel) -> Vec<Left> {
+    let left = |test: &Test| Left {
+        test: test.name().to_owned(),
+        left: of.left_after(*test),
+    };
+    Test::ALL.iter().map(left).collect()
+}
+
+fn grounds(evidence: &Evidence) -> Why {
+    let candidates = evidence.candidates.iter().map(|c| Candidate {
+        node: c.node,
+        score: c.score(),
+        terms: vec![c.fit, c.heat],
+    });
+    Why {
+        nodes: evidence.funnel.nodes,
+        funnel: funnel(&evidence.funnel),
+        ahead: evidence.because_of.clone(),
+        candidates: candidates.collect(),
+        ..Why::default()
+    }
+}
+
+/// What is to become of a job that waits, as a step of its life.
+fn outlook(pending: &Pending, models: &[String], now: Instant) -> Step {
+    let changes = pending.changes.iter().filter_map(|it| {
+        Some(cluster::Change {
+            text: change(it.change, &pending.job, models),
+            start_seconds: it.start.likely.or(it.start.latest)?.as_secs_f64(),
+        })
+    });
+    let ahead = pending.ahead.jobs;
+    let tasks = pending.job.tasks;
+    let before = match ahead {
+        0 => "nobody stands before it".to_owned(),
+        1 => "one job stands before it".to_owned(),
+        n => format!("{n} jobs stand before it"),
+    };
+    let fit = pending.tasks_that_fit.min(tasks.into());
+    let text = match tasks {
+        1 => before,
+        _ => format!("{before}, and {fit} of its {tasks} tasks would fit"),
+    };
+    Step {
+        seconds: now.as_secs_f64(),
+        action: Action::Queue,
+        reason: pending.reason,
+        node: None,
+        text,
+        why: Some(Why {
+            nodes: pending.funnel.nodes,
+            funnel: funnel(&pending.funnel),
+            ahead: pending.ahead.first.clone(),
+            start_seconds: between(pending.start),
+            changes: changes.collect(),
+            candidates: Vec::new(),
+        }),
+    }
+}
+
+fn between(start: Prediction) -> Option<[f64; 2]> {
+    let likely = start.likely.or(start.latest)?.as_secs_f64();
+    let latest = start.latest.or(start.likely)?.as_secs_f64();
+    Some([likely.min(latest), likely.max(latest)])
+}
+
+fn change(change: Change, job: &scheduler::Job, models: &[String]) -> String {
+    let cpus = |milli: u32| f64::from(milli) / 1_000.0;
+    match change {
+        Change::Gpus(gpus) => format!("with {gpus} instead of {} GPUs", job.demand.gpus),
+        Change::Share(share) => format!(
+            "with {} instead of {} of a GPU",
+            f64::from(share) / f64::from(WHOLE),
+            f64::from(job.demand.gpu_milli) / f64::from(WHOLE)
+        ),
+        Change::Tasks(tasks) => format!("with {tasks} instead of {} tasks", job.tasks),
+        Change::AnyModel => format!(
+            "without the restriction to {}",
+            named(job.demand.models, models)
+        ),
+        Change::Cpu(milli) => format!(
+            "with {} instead of {} CPUs",
+            cpus(milli),
+            cpus(job.demand.cpu_milli)
+        ),
+        Change::Memory(mib) => format!(
+            "with {} instead of {} GiB of memory",
+            mib / 1_024,
+            job.demand.memory_mib / 1_024
+        ),
+        Change::Spread(spread) => format!("spread over a {}", spread.name()),
+        Change::Limit(limit) => format!("with a limit of {limit}"),
+    }
+}
+
+/// What a job asks for, in words: `4 × 8 GPU (H100 or H200)`.
+fn wants(job: &Job, models: &[String]) -> String {
+    let Demand {
+        gpus,
+        gpu_milli,
+        cpu_milli,
+        ..
+    } = job.demand;
+    let each = match (gpus, gpu_milli) {
+        (0, _) => format!("{} CPU", f64::from(cpu_milli) / 1_000.0),
+        (1, share) if share < WHOLE => format!("{} GPU", f64::from(share) / f64::from(WHOLE)),
+        (gpus, _) => format!("{gpus} GPU"),
+    };
+    let each = match job.tasks {
+        1 => each,
+        tasks => format!("{tasks} × {each}"),
+    };
+    let only = named(job.demand.models, models);
+    if gpus == 0 || only.is_empty() {
+        each
+    } else {
+        format!("{each} ({only})")
+    }
+}
+
+/// The models of a set; empty for all.
+fn named(of: Models, models: &[String]) -> String {
+    let among = (0_u8..).zip(models).filter(|(m, _)| of.contains(*m));
+    let among: Vec<&str> = among.map(|(_, name)| name.as_str()).collect();
+    if among.len() == models.len() {
+        String::new()
+    } else {
+        among.join(" or ")
+    }
+}
