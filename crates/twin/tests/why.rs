@@ -127,7 +127,10 @@ fn three_jobs_wait_or_fall_for_three_reasons_and_each_says_so() {
         "{sentence}"
     );
     assert_eq!(text(explained, "/changes/0/start/text"), "now");
-    assert_eq!(text(explained, "/changes/0/text"), "4 instead of 8 GPUs");
+    assert_eq!(
+        text(explained, "/changes/0/text"),
+        "with 4 instead of 8 GPUs"
+    );
 
     let behind = run.ask("detect-b", Some(Nanos::MINUTE * 141)).unwrap();
     let explained = &behind.json["explanation"];
@@ -146,7 +149,7 @@ fn three_jobs_wait_or_fall_for_three_reasons_and_each_says_so() {
         taken.text
     );
     let change = text(&taken.json, "/explanation/changes/0/text");
-    assert_eq!(change, "any GPU model");
+    assert_eq!(change, "without the restriction to H200");
 
     let never = run.ask("train-gh200", None).unwrap();
     assert_eq!(never.json["job"]["outcome"], "refused");
@@ -154,7 +157,7 @@ fn three_jobs_wait_or_fall_for_three_reasons_and_each_says_so() {
     assert_eq!(explained["reason"], Reason::Impossible.name());
     assert_eq!(
         text(explained, "/sentence"),
-        "it asks for 8 GPUs on one node, and no node with GH200 has more than 4 GPUs; it could run with any GPU model"
+        "it asks for 8 GPUs on one node, and no node with GH200 has more than 4 GPUs; it could run without the restriction to GH200"
     );
 }
 
