@@ -1,6 +1,6 @@
 //! How is a decision told to somebody who did not make it?
 //!
-//! Plain sentences from what [`super::explain`] and [`super::evidence`] hold, so that a
+//! Plain sentences from what [`super::explain`] and [`super::Evidence`] hold, so that a
 //! rehearsal, a live node and a page say the same thing in the same words. Numbers have
 //! their units, and names come from whoever has them ([`Names`]); nothing here looks
 //! anything up or decides anything.
