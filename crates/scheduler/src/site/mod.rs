@@ -555,6 +555,8 @@ impl SiteScheduler {
     }
 
     fn enqueue(&mut self, waiting: Waiting) {
+        // It may be another job than it was, in a copy that asks "what if".
+        self.vain.remove(&waiting.job.id);
         self.queue.add(waiting, &self.topology, &self.ledger);
     }
 
