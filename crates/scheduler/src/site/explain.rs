@@ -333,8 +333,7 @@ impl SiteScheduler {
         if was.job != *job {
             future.queue.remove(job.id);
             future.enqueue(Waiting { job: *job, ..was });
-            // The head may have been this job as it was.
-            future.outlook = Outlook::Stale;
+            future.forget_outlook_of(job.id);
             if future.admit(now, job.id, &mut |_| {}).is_ok() {
                 return Some(now);
             }
@@ -386,8 +385,21 @@ impl SiteScheduler {
             return false;
         };
         asked.enqueue(Waiting { job: *job, ..was });
-        asked.outlook = Outlook::Stale;
+        asked.forget_outlook_of(job.id);
         asked.admit(now, job.id, &mut |_| {}).is_ok()
+    }
+
+    /// What was reserved for this job was for the job as it was. What is reserved for
+    /// another stays: it would be in force had this one come changed.
+    fn forget_outlook_of(&mut self, job: u64) {
+        let of = match &self.outlook {
+            Outlook::Known(kept) => kept.job,
+            Outlook::Unknown(head) => *head,
+            Outlook::Stale => return,
+        };
+        if of == job {
+            self.outlook = Outlook::Stale;
+        }
     }
 
     /// Changes that start the job sooner than it would.
