@@ -290,7 +290,11 @@ fn each_change_does_what_it_says() {
         .unwrap();
     assert_eq!(fewer.changed.since.nodes_lost, 1);
     assert_eq!(fewer.unchanged.since.gpu_seconds_lost, 0.0);
-    assert!(fewer.changed.since.gpu_seconds_lost > 0.0, "{}", fewer.text());
+    assert!(
+        fewer.changed.since.gpu_seconds_lost > 0.0,
+        "{}",
+        fewer.text()
+    );
 
     // One more job, and why it stands where it stands.
     let small = "gpus=4,model=H100,runs=1h,limit=2h".parse().unwrap();

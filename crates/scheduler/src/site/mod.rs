@@ -67,6 +67,7 @@ use crate::ledger::{Claim, Ledger, Node, State};
 
 use choose::{Nowhere, Places, View};
 use habit::Habits;
+use heat::Slowness;
 use queue::{Queue, Waiting};
 use quota::Accounts;
 use reserve::Reservation;
@@ -94,6 +95,8 @@ pub struct Config {
     pub period: Nanos,
     /// The share of its dynamic power that a node at its lowest clock still spends.
     pub budget_min: f64,
+    /// x in: dynamic power is in proportion to the clock to the x. At least 1.
+    pub clock_exponent: f64,
     /// Jobs wait at most this many; more are refused.
     pub queue_max: usize,
     /// A job starts ahead of at most this many that came earlier.
@@ -289,6 +292,8 @@ pub struct SiteScheduler {
     outlook: Outlook,
     loads: Vec<Load>,
     parked: Vec<BTreeSet<u32>>,
+    /// What each loop's best-effort jobs lose by being slowed.
+    slowness: Vec<Slowness>,
 }
 
 impl SiteScheduler {
@@ -312,7 +317,8 @@ impl SiteScheduler {
         }
         let cooling = members.into_iter().zip(idle).zip(&config.loop_watts);
         let cooling = cooling.map(|((nodes, idle), &watts)| {
-            Cooling::new(watts, idle, nodes, config.setpoint, config.period, now)
+            let bounds = (config.setpoint, config.budget_min);
+            Cooling::new(watts, (idle, 0.0), nodes, bounds, config.period, now)
         });
         let fresh = Load {
             watts: 0.0,
@@ -332,6 +338,7 @@ impl SiteScheduler {
             outlook: Outlook::Stale,
             loads: vec![fresh; config.nodes.len()],
             parked: vec![BTreeSet::new(); loops],
+            slowness: vec![Slowness::none(now); loops],
             config,
         }
     }
@@ -567,7 +574,7 @@ impl SiteScheduler {
         let coolant = self.coolant_of(node);
         if !self.parked[coolant].remove(&node) {
             let idle = self.ledger.nodes()[node as usize].idle_watts;
-            self.cooling[coolant].book(-idle);
+            self.cooling[coolant].book_idle(-idle);
         }
         self.on_node(node, |books| books.set_state(node, State::Lost));
         self.accounts.lost(&self.ledger.nodes()[node as usize]);
@@ -744,10 +751,7 @@ impl Machine for SiteScheduler {
             return;
         }
         for coolant in 0..self.cooling.len() {
-            if self.cooling[coolant]
-                .deadline()
-                .is_some_and(|due| due <= now)
-            {
+            if self.cooling[coolant].deadline() <= now {
                 self.cooling[coolant].wake(now);
                 self.hand_out(now, coolant, out);
             }
@@ -755,7 +759,7 @@ impl Machine for SiteScheduler {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let meters = self.cooling.iter().filter_map(Cooling::deadline);
+        let meters = self.cooling.iter().map(Cooling::deadline);
         let meters = meters.min().filter(|_| self.config.heat_aware);
         let ends = self.ends.first().map(|&(end, _)| end);
         let ends = ends.filter(|_| self.config.overrun == Overrun::Ended);

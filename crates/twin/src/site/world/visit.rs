@@ -295,7 +295,8 @@ impl<'a> World<'a> {
         self.outcome.jobs.arrived += 1;
         self.outcome.tenants[usize::from(job.tenant)].arrived += 1;
         self.unstarted.insert(id as u64);
-        self.tell(now, Input::Arrived(asked(id as u64, job)));
+        let job = self.request(id as u64);
+        self.tell(now, Input::Arrived(job));
     }
 }
 
