@@ -82,9 +82,9 @@ impl Said {
                 Content::Claims(updates)
             }
             Saying::Sections(seed) => {
-                Content::Sections(std::array::from_fn::<_, SECTIONS, _>(|i| {
+                Content::Sections(Box::new(std::array::from_fn::<_, SECTIONS, _>(|i| {
                     seed[i % 4].into()
-                }))
+                })))
             }
         };
         let mut message = Message {

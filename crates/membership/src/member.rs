@@ -563,7 +563,9 @@ impl Member {
 
     //= spec 9
     fn remove_the_expired(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
-        if self.suspicions.next() <= now && self.news.len() > self.config.crowd() {
+        if self.news.len() > self.config.crowd()
+            && self.suspicions.expired(now, &self.config).is_some()
+        {
             self.suspicions.be_patient();
         }
         while let Some((at, confirmations)) = self.suspicions.expired(now, &self.config) {

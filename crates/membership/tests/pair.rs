@@ -41,10 +41,6 @@ fn changes(seen: &[(wire::Instant, Side, Effect)], by: Side) -> Vec<(Peer, State
 fn a_pair_parted_and_joined_again_removes_and_takes_back_each_other() {
     let [left, right] = two();
     let start = at_ms(30_000);
-    #[expect(
-        clippy::result_large_err,
-        reason = "the harness hands back the effect it was given"
-    )]
     let mut pair = Pair::new(
         left,
         right,

@@ -1,6 +1,6 @@
 //! How is a decision told to somebody who did not make it?
 //!
-//! Plain sentences from what [`super::explain`] and [`super::evidence`] hold, so that a
+//! Plain sentences from what [`super::explain`] and [`super::Evidence`] hold, so that a
 //! rehearsal, a live node and a page say the same thing in the same words. Numbers have
 //! their units, and names come from whoever has them ([`Names`]); nothing here looks
 //! anything up or decides anything.
@@ -350,39 +350,45 @@ pub fn dominant(pending: &Pending, names: &dyn Names) -> String {
     }
 }
 
-/// What to change: `6 instead of 8 GPUs`.
+/// What to change: `with 6 instead of 8 GPUs`, `without the restriction to H200`.
 #[must_use]
-pub fn change(job: &Job, change: Change) -> String {
+pub fn change(job: &Job, change: Change, names: &dyn Names) -> String {
     let demand = &job.demand;
     match change {
-        Change::Gpus(n) => format!("{n} instead of {} GPUs per task", demand.gpus)
+        Change::Gpus(n) => format!("with {n} instead of {} GPUs per task", demand.gpus)
             .replace(" per task", if job.tasks > 1 { " per task" } else { "" }),
         Change::Share(n) => format!(
-            "{} instead of {} of a GPU",
+            "with {} instead of {} of a GPU",
             gpus(n.into()),
             gpus(demand.gpu_milli.into())
         ),
-        Change::Tasks(n) => format!("{n} instead of {} tasks", job.tasks),
-        Change::AnyModel => "any GPU model".to_string(),
+        Change::Tasks(n) => format!("with {n} instead of {} tasks", job.tasks),
+        Change::AnyModel => {
+            let models = models(demand.models, names);
+            format!(
+                "without the restriction to {}",
+                models.unwrap_or_else(|| "its models".to_string())
+            )
+        }
         Change::Cpu(n) => format!(
-            "{} instead of {} CPUs per task",
+            "with {} instead of {} CPUs per task",
             thousandths(n.into()),
             thousandths(demand.cpu_milli.into())
         ),
         Change::Memory(n) => format!(
-            "{} instead of {} per task",
+            "with {} instead of {} per task",
             memory(n.into()),
             memory(demand.memory_mib.into())
         ),
-        Change::Spread(Spread::Site) => "its tasks anywhere".to_string(),
+        Change::Spread(Spread::Site) => "with its tasks anywhere".to_string(),
         Change::Spread(size) => {
             format!(
-                "its tasks within one {} instead of one {}",
+                "with its tasks within one {} instead of one {}",
                 size.name(),
                 job.spread.name()
             )
         }
-        Change::Limit(limit) => format!("a promise to end within {}", span(limit)),
+        Change::Limit(limit) => format!("with a promise to end within {}", span(limit)),
     }
 }
 
@@ -489,8 +495,8 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
     for (i, better) in pending.changes.iter().enumerate() {
         let head = if i == 0 { "sooner" } else { "" };
         text.push_str(&format!(
-            "  {head:8} with {}: {}\n",
-            change(job, better.change),
+            "  {head:8} {}: {}\n",
+            change(job, better.change, names),
             start(&better.start, now)
         ));
     }
@@ -656,7 +662,7 @@ pub fn refusal(refusal: &Refusal, job: &Job, names: &dyn Names) -> String {
         _ => because(job, refusal.reason, both, names),
     };
     match refusal.nearest {
-        Some(nearest) => text.push_str(&format!("; it could run with {}", change(job, nearest))),
+        Some(nearest) => text.push_str(&format!("; it could run {}", change(job, nearest, names))),
         None => text.push_str("; no single change would let it run"),
     }
     text

@@ -12,15 +12,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use scheduler::SiteScheduler;
-use scheduler::ledger::{Demand, Models, WHOLE};
+use scheduler::ledger::WHOLE;
 use scheduler::policy::Typical;
-use scheduler::site::explain::{Change, Explanation, Pending, Prediction};
-use scheduler::site::{Evidence, Task, Test};
+use scheduler::site::explain::{Explanation, Pending, Prediction};
+use scheduler::site::{Evidence, Task, Test, words};
 use telemetry::{Action, Decision};
 use wire::Instant;
 
+use super::Called;
 use super::floor::Floor;
-use super::jobs::{Job, Workload};
+use super::jobs::Workload;
 use super::outcome::Fate;
 use crate::record::cluster::{self, Candidate, Cluster, Left, State, Step, Why};
 use crate::record::film::{Film, Node, Still};
@@ -88,7 +89,7 @@ impl Witness {
             id,
             name: job.name.to_string(),
             tenant: job.tenant.into(),
-            wants: wants(job, &load.models),
+            wants: words::wants(&super::world::asked(id, job), &Called(load)),
             gpu_milli: job.gpu_milli(),
             tasks: job.tasks.into(),
             arrived: job.arrives.as_secs_f64(),
@@ -154,6 +155,7 @@ impl Witness {
     pub(super) fn decided(
         &mut self,
         cluster: &mut Cluster,
+        load: &Workload,
         decision: &Decision,
         evidence: Option<&Evidence>,
     ) {
@@ -170,7 +172,14 @@ impl Witness {
             action: decision.action,
             reason: decision.reason,
             node,
-            text: String::new(),
+            text: load
+                .jobs
+                .jobs
+                .get(decision.work as usize)
+                .map_or_else(String::new, |listed| {
+                    let job = super::world::asked(decision.work, listed);
+                    words::decision(decision, evidence, &job, &Called(load))
+                }),
             why: evidence.map(grounds),
         };
         cluster.jobs.step(decision.work, step);
@@ -193,7 +202,7 @@ impl Witness {
             return;
         }
         if let Explanation::Pending(pending) = scheduler.explain(id, now) {
-            cluster.jobs.step(id, outlook(&pending, &load.models, now));
+            cluster.jobs.step(id, outlook(&pending, &Called(load), now));
         }
     }
 
@@ -282,10 +291,10 @@ fn grounds(evidence: &Evidence) -> Why {
 }
 
 /// What is to become of a job that waits, as a step of its life.
-fn outlook(pending: &Pending, models: &[String], now: Instant) -> Step {
+fn outlook(pending: &Pending, names: &Called<'_>, now: Instant) -> Step {
     let changes = pending.changes.iter().filter_map(|it| {
         Some(cluster::Change {
-            text: change(it.change, &pending.job, models),
+            text: words::change(&pending.job, it.change, names),
             start_seconds: it.start.likely.or(it.start.latest)?.as_secs_f64(),
         })
     });
@@ -297,9 +306,10 @@ fn outlook(pending: &Pending, models: &[String], now: Instant) -> Step {
         n => format!("{n} jobs stand before it"),
     };
     let fit = pending.tasks_that_fit.min(tasks.into());
+    let reason = words::dominant(pending, names);
     let text = match tasks {
-        1 => before,
-        _ => format!("{before}, and {fit} of its {tasks} tasks would fit"),
+        1 => format!("{reason}; {before}"),
+        _ => format!("{reason}; {before}, and {fit} of its {tasks} tasks would fit"),
     };
     Step {
         seconds: now.as_secs_f64(),
@@ -322,69 +332,4 @@ fn between(start: Prediction) -> Option<[f64; 2]> {
     let likely = start.likely.or(start.latest)?.as_secs_f64();
     let latest = start.latest.or(start.likely)?.as_secs_f64();
     Some([likely.min(latest), likely.max(latest)])
-}
-
-fn change(change: Change, job: &scheduler::Job, models: &[String]) -> String {
-    let cpus = |milli: u32| f64::from(milli) / 1_000.0;
-    match change {
-        Change::Gpus(gpus) => format!("with {gpus} instead of {} GPUs", job.demand.gpus),
-        Change::Share(share) => format!(
-            "with {} instead of {} of a GPU",
-            f64::from(share) / f64::from(WHOLE),
-            f64::from(job.demand.gpu_milli) / f64::from(WHOLE)
-        ),
-        Change::Tasks(tasks) => format!("with {tasks} instead of {} tasks", job.tasks),
-        Change::AnyModel => format!(
-            "without the restriction to {}",
-            named(job.demand.models, models)
-        ),
-        Change::Cpu(milli) => format!(
-            "with {} instead of {} CPUs",
-            cpus(milli),
-            cpus(job.demand.cpu_milli)
-        ),
-        Change::Memory(mib) => format!(
-            "with {} instead of {} GiB of memory",
-            mib / 1_024,
-            job.demand.memory_mib / 1_024
-        ),
-        Change::Spread(spread) => format!("spread over a {}", spread.name()),
-        Change::Limit(limit) => format!("with a limit of {limit}"),
-    }
-}
-
-/// What a job asks for, in words: `4 × 8 GPU (H100 or H200)`.
-fn wants(job: &Job, models: &[String]) -> String {
-    let Demand {
-        gpus,
-        gpu_milli,
-        cpu_milli,
-        ..
-    } = job.demand;
-    let each = match (gpus, gpu_milli) {
-        (0, _) => format!("{} CPU", f64::from(cpu_milli) / 1_000.0),
-        (1, share) if share < WHOLE => format!("{} GPU", f64::from(share) / f64::from(WHOLE)),
-        (gpus, _) => format!("{gpus} GPU"),
-    };
-    let each = match job.tasks {
-        1 => each,
-        tasks => format!("{tasks} × {each}"),
-    };
-    let only = named(job.demand.models, models);
-    if gpus == 0 || only.is_empty() {
-        each
-    } else {
-        format!("{each} ({only})")
-    }
-}
-
-/// The models of a set; empty for all.
-fn named(of: Models, models: &[String]) -> String {
-    let among = (0_u8..).zip(models).filter(|(m, _)| of.contains(*m));
-    let among: Vec<&str> = among.map(|(_, name)| name.as_str()).collect();
-    if among.len() == models.len() {
-        String::new()
-    } else {
-        among.join(" or ")
-    }
 }

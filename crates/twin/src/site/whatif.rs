@@ -531,6 +531,8 @@ struct Notes {
     moved: u64,
     refused: u64,
     throttled: BTreeSet<u64>,
+    /// Jobs that were placed in it, be it for the first time or again.
+    placed: BTreeSet<u64>,
 }
 
 impl Notes {
@@ -548,6 +550,9 @@ impl Notes {
                 Action::Preempt => self.preempted += 1,
                 Action::Migrate => self.moved += 1,
                 Action::Refuse => self.refused += 1,
+                Action::Place => {
+                    self.placed.insert(decision.work);
+                }
                 Action::Throttle => {
                     self.throttled.insert(decision.subject.0);
                 }
@@ -696,7 +701,9 @@ impl Notes {
         let mut waiting = Sketch::new();
         let mut started = 0;
         for (&id, course) in &self.jobs {
-            if let Some(start) = course.started.filter(|start| *start > at) {
+            if let Some(start) = course.started.filter(|start| *start >= at)
+                && self.placed.contains(&id)
+            {
                 started += 1;
                 waiting.record(start.since(load.jobs.jobs[id as usize].arrives).0);
             }

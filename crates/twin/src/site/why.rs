@@ -130,7 +130,7 @@ pub fn explanation_as_json(explanation: &Explanation, now: Instant, names: &dyn 
             let job = &pending.job;
             let changes = pending.changes.iter().map(|better| {
                 json!({
-                    "text": words::change(job, better.change),
+                    "text": words::change(job, better.change, names),
                     "start": start_as_json(&better.start, now),
                 })
             });
@@ -548,7 +548,7 @@ fn whole_life(
             explanations.push(json!({
                 "state": "refused", "reason": refusal.reason.name(), "sentence": why,
                 "found": refusal.found, "bound": refusal.bound,
-                "nearest": refusal.nearest.map(|c| words::change(&request(again, job), c)),
+                "nearest": refusal.nearest.map(|c| words::change(&request(again, job), c, &names)),
                 "at_seconds": job.arrival,
             }));
         }

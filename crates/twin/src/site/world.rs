@@ -903,7 +903,7 @@ impl<'a> World<'a> {
                 Effect::Decided(decision, evidence) => {
                     let cluster = self.outcome.series.cluster_mut().expect("made with one");
                     self.witness
-                        .decided(cluster, &decision, evidence.as_deref());
+                        .decided(cluster, self.load, &decision, evidence.as_deref());
                     self.decided(&decision, evidence.as_deref());
                 }
             }

@@ -295,6 +295,8 @@ impl<'a> World<'a> {
         self.outcome.jobs.arrived += 1;
         self.outcome.tenants[usize::from(job.tenant)].arrived += 1;
         self.unstarted.insert(id as u64);
+        let cluster = self.outcome.series.cluster_mut().expect("made with one");
+        self.witness.arrived(cluster, load, id as u64);
         let job = self.request(id as u64);
         self.tell(now, Input::Arrived(job));
     }
