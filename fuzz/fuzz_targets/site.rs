@@ -74,6 +74,7 @@ fn config(policy: Policy, overrun: Overrun) -> Config {
         setpoint: 0.9,
         period: Nanos::MINUTE,
         budget_min: BUDGET_MIN,
+        clock_exponent: 3.0,
         queue_max: QUEUE_MAX,
         overtake_max: 2,
         patience: Nanos::HOUR,
@@ -254,6 +255,7 @@ libfuzzer_sys::fuzz_target!(|input: (u8, bool, Vec<(Pause, bool, Act)>)| {
                     demand,
                     spread: Spread::ALL[usize::from(spread) % 4],
                     limit: limit.map(|s| Nanos::from_secs(1 + u64::from(s))),
+                    checkpoint: sensitive.then_some(Nanos::MINUTE),
                 };
                 books.jobs.insert(id, job);
                 Input::Arrived(job)

@@ -44,6 +44,7 @@ fn site_of(
         setpoint: 0.9,
         period: Nanos::MINUTE,
         budget_min: 0.027,
+        clock_exponent: 3.0,
         queue_max: 100_000,
         overtake_max: 32,
         patience: Nanos::HOUR,

@@ -144,7 +144,7 @@ pub enum Effect {
 }
 
 /// A layer is too hot to speak after this many periods of silence.
-const PERIODS_OF_PATIENCE: u64 = 4;
+pub(crate) const PERIODS_OF_PATIENCE: u64 = 4;
 
 impl Thermos {
     /// Gain × dead time when the gain is derived. 1/e ≈ 0.368 is the most

@@ -29,7 +29,7 @@ const AN_EIGHTH: [&str; 7] = [
     "nodes.b200.count=24",
     "nodes.cpu.count=16",
     "site.racks_per_row=2",
-    "fault.0.share=0.05",
+    "fault.0.most=386 kW",
 ];
 
 fn universe(settings: &[&str]) -> Universe {
@@ -93,17 +93,16 @@ fn work(config: &Config) -> Workload {
     load
 }
 
-/// From 12 MW by 3.09 MW in 15 s and on to 24 MW in five minutes, as Frontier did, and an
-/// hour later down again for a while.
+/// From 15.56 MW by 3.09 MW in 15 s and on to 24 MW, as Frontier did, and an hour later down
+/// again for a while and up at once.
 fn surge() -> PowerRecord {
     let mut text = "time,power[1]\n".to_owned();
     for i in 0..1_200_u32 {
         let seconds = f64::from(i) * 15.0;
         let since = 70_215.0 + seconds;
         let megawatts = match i {
-            0..4 => 12.0,
-            4 => 15.09,
-            5..24 => 15.09 + 0.45 * f64::from(i - 4),
+            0..5 => 15.556,
+            5..24 => 18.65 + 0.28 * f64::from(i - 5),
             260..300 => 14.0,
             _ => 24.0,
         };

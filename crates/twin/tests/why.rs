@@ -524,6 +524,7 @@ fn changed(scene: &Scene, change: Cheaper) -> Scene {
         demand: job.demand,
         spread: scheduler::site::Spread::Site,
         limit: job.limit,
+        checkpoint: None,
     });
     (job.tasks, job.demand, job.limit) = (asked.tasks, asked.demand, asked.limit);
     job.runs = job.runs.min(job.limit);

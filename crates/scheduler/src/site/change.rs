@@ -16,6 +16,7 @@ use wire::Instant;
 use crate::cooling::Cooling;
 use crate::ledger::State;
 
+use super::heat::Slowness;
 use super::{Config, Effect, Job, Obstacle, Outlook, SiteScheduler, decided, ranking};
 
 impl SiteScheduler {
@@ -81,7 +82,7 @@ impl SiteScheduler {
             while let Some(node) = self.parked[coolant].pop_first() {
                 self.on_node(node, |books| books.set_state(node, State::Open));
                 let idle = self.ledger.nodes()[node as usize].idle_watts;
-                self.cooling[coolant].book(idle);
+                self.cooling[coolant].book_idle(idle);
                 note(Action::Unpark, node, out);
                 out(Effect::Power { node, on: true });
             }
@@ -96,19 +97,21 @@ impl SiteScheduler {
 
     /// Loops as they would be if the scheduler began now, with what is on their books.
     fn measure_anew(&mut self, now: Instant) {
-        let mut watts = vec![0.0; self.cooling.len()];
+        let mut watts = vec![(0.0, 0.0); self.cooling.len()];
         for (node, load) in (0_u32..).zip(&self.loads) {
             if self.ledger.state(node) == State::Open {
-                watts[self.coolant_of(node)] +=
-                    self.ledger.nodes()[node as usize].idle_watts + load.watts;
+                let (idle, jobs) = &mut watts[self.coolant_of(node)];
+                *idle += self.ledger.nodes()[node as usize].idle_watts;
+                *jobs += load.watts;
             }
         }
+        self.slowness.fill(Slowness::none(now));
         for ((cooling, watts), &capacity) in
             (self.cooling.iter_mut().zip(watts)).zip(&self.config.loop_watts)
         {
             let nodes = cooling.nodes().to_vec();
-            let (setpoint, period) = (self.config.setpoint, self.config.period);
-            *cooling = Cooling::new(capacity, watts, nodes, setpoint, period, now);
+            let bounds = (self.config.setpoint, self.config.budget_min);
+            *cooling = Cooling::new(capacity, watts, nodes, bounds, self.config.period, now);
         }
     }
 }

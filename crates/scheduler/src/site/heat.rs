@@ -1,12 +1,19 @@
 //! What happens when a cooling loop is too warm?
 //!
-//! Per loop, see [`crate::cooling`]. Budgets fall on best-effort work first. A loop
-//! that is overloaded nonetheless is unloaded: idle nodes are parked, which costs
-//! nothing; then best-effort jobs leave, the youngest first, because a job that moves
-//! *starts again from its beginning* and the youngest have the least to lose.
-//! Latency-sensitive jobs stay, however slow, until one of their node's devices nears
-//! its limit in spite of all that, or the node is lost. They move only to where they
-//! can start at once. A gang moves whole or not at all.
+//! Per loop, see [`crate::cooling`], in order of what it costs. Its nodes slow down
+//! at once, those without latency-sensitive jobs first. Idle nodes are parked while
+//! the loop could not carry its jobs at full clock. Best-effort jobs leave only
+//!
+//! * if the loop cannot carry them at the lowest clock either: until it can;
+//! * if slowness has cost more than leaving does: a job that has lost, by being slowed, the
+//!   work it would lose by a restart moves to where it runs at full clock at once. Whoever
+//!   follows this rule loses at most twice what somebody would who knew how long the loop stays
+//!   warm (Karlin, Manasse, Rudolph and Sleator, *Competitive snoopy caching*, 1988).
+//!
+//! What leaving costs is the work since a job's last checkpoint, since its start if it writes
+//! none; those whom it costs least go first. Latency-sensitive jobs stay, however slow, until
+//! one of their node's devices nears its limit in spite of all that, or the node is lost. They
+//! move only to where they can start at once. A gang moves whole or not at all.
 //!
 //! The order, with what each step is worth: docs/decisions/2026-11-21-a-failed-loop-is-emptied-in-an-order.md.
 
@@ -15,56 +22,87 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use telemetry::{Action, Decision, Reason};
-use wire::Instant;
+use wire::{Instant, Nanos};
 
-use crate::cooling;
+use crate::cooling::{self, Cooling};
 use crate::ledger::State;
 
+use super::choose::too_hot;
 use super::job::Quality;
 use super::{Effect, Load, Obstacle, SiteScheduler, decided};
 
 /// Budgets are not touched for less: see the same constant of [`crate::Guard`].
 const SHARE_STEP_MIN: f64 = 0.005;
 
+/// What the best-effort jobs of a loop lose by being slowed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slowness {
+    /// Work that each of them lost until `counted`, in seconds at full clock.
+    lost: f64,
+    counted: Instant,
+    /// The speed they go at since then, as a share of full.
+    speed: f64,
+}
+
+impl Slowness {
+    pub(super) const fn none(now: Instant) -> Self {
+        Self {
+            lost: 0.0,
+            counted: now,
+            speed: 1.0,
+        }
+    }
+
+    /// From now on they go at this speed. At full speed what was is forgotten.
+    fn goes_at(&mut self, now: Instant, speed: f64) {
+        if speed >= 1.0 {
+            *self = Self::none(now);
+            return;
+        }
+        self.lost += (1.0 - self.speed) * now.since(self.counted).as_secs_f64();
+        (self.counted, self.speed) = (now, speed);
+    }
+}
+
 impl SiteScheduler {
     pub(super) fn metered(&mut self, now: Instant, coolant: usize, out: &mut impl FnMut(Effect)) {
-        let load = self.cooling[coolant].load();
-        if load > cooling::OVERLOAD {
-            self.unload(now, coolant, load, out);
+        let predicted = self.cooling[coolant].predicted(0.0);
+        if predicted > cooling::OVERLOAD {
+            self.unload(now, coolant, predicted, out);
         } else {
             self.unpark(now, coolant, out);
         }
         self.hand_out(now, coolant, out);
+        self.spare_the_slowed(now, coolant, out);
         if self.cooling[coolant].predicted(0.0) <= self.config.setpoint {
             self.sweep(now, out);
         }
     }
 
-    /// Parks idle nodes and moves best-effort jobs away until the loop is eased.
+    /// Parks idle nodes; best-effort jobs leave while the loop cannot carry what is left
+    /// at its slowest.
     //= requirements S3
     fn unload(&mut self, now: Instant, coolant: usize, load: f64, out: &mut impl FnMut(Effect)) {
         let nodes: Vec<u32> = self.cooling[coolant].nodes().to_vec();
         for &node in &nodes {
-            if self.eased(coolant) {
+            if self.cooling[coolant].predicted(0.0) <= self.config.setpoint {
                 return;
             }
             self.park(now, node, load, out);
         }
-        let here = self.running.values().filter(|r| {
-            let mut nodes = r.tasks.iter().map(|t| self.coolant_of(t.node));
-            r.job.quality == Quality::BestEffort && nodes.any(|c| c == coolant)
-        });
-        let mut leaving: Vec<(Instant, u64)> = here.map(|r| (r.started, r.job.id)).collect();
-        leaving.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, id) in leaving {
-            if self.eased(coolant) {
+        let least = self.cooling[coolant].least();
+        if least <= cooling::OVERLOAD {
+            return;
+        }
+        for (_, id) in self.by_cost_of_leaving(now, coolant) {
+            if self.cooling[coolant].least() <= self.config.setpoint {
                 return;
             }
             let left: BTreeSet<u32> = self.running[&id].tasks.iter().map(|t| t.node).collect();
             self.evict(
                 now,
                 id,
-                (Reason::Backpressure, load, cooling::OVERLOAD),
+                (Reason::Backpressure, least, cooling::OVERLOAD),
                 out,
             );
             for node in left {
@@ -73,6 +111,78 @@ impl SiteScheduler {
                 }
             }
         }
+    }
+
+    /// The best-effort jobs of a loop, and the work in seconds that each loses if it is
+    /// stopped now; those that lose least first.
+    fn by_cost_of_leaving(&self, now: Instant, coolant: usize) -> Vec<(f64, u64)> {
+        let slow = self.slowness[coolant].lost;
+        let here = self.running.values().filter(|r| {
+            let mut nodes = r.tasks.iter().map(|t| self.coolant_of(t.node));
+            r.job.quality == Quality::BestEffort && nodes.any(|c| c == coolant)
+        });
+        let mut leaving: Vec<(f64, u64)> = here
+            .map(|r| {
+                let done = (now.since(r.started).as_secs_f64() - slow).max(0.0);
+                let since = match r.job.checkpoint {
+                    Some(every) if every > Nanos::ZERO => libm::fmod(done, every.as_secs_f64()),
+                    _ => done,
+                };
+                (since, r.job.id)
+            })
+            .collect();
+        // Of those that lose as much, the one that came last.
+        leaving.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+        leaving
+    }
+
+    /// Moves best-effort jobs that have lost more by being slowed than they lose by leaving, as
+    /// long as there is somewhere to go.
+    //= requirements S3
+    fn spare_the_slowed(&mut self, now: Instant, coolant: usize, out: &mut impl FnMut(Effect)) {
+        let Slowness { lost, speed, .. } = self.slowness[coolant];
+        let open = |c: &Cooling| too_hot(c, c.predicted(0.0), self.config.setpoint).is_none();
+        if speed >= 1.0 || !self.cooling.iter().any(open) {
+            return;
+        }
+        let load = self.cooling[coolant].load();
+        for (cost, id) in self.by_cost_of_leaving(now, coolant) {
+            let cause = (Reason::Backpressure, load, self.config.setpoint);
+            if cost >= lost
+                || self.cooling[coolant].budget() >= 1.0
+                || !self.migrate(now, id, cause, out)
+            {
+                return;
+            }
+        }
+    }
+
+    /// Moves a job off its loop, if it can start elsewhere at once; says whether.
+    fn migrate(
+        &mut self,
+        now: Instant,
+        id: u64,
+        (reason, found, bound): (Reason, f64, f64),
+        out: &mut impl FnMut(Effect),
+    ) -> bool {
+        // This loop is far above the setpoint, so what is chosen lies elsewhere.
+        let job = self.running[&id].job;
+        self.weigh(&job.demand);
+        let Ok((places, evidence)) = self.view(None).choose(&job) else {
+            return false;
+        };
+        let cause = Obstacle {
+            reason,
+            node: places[0].0,
+            found,
+            bound,
+        };
+        let evidence = Box::new(evidence);
+        decided(now, Action::Migrate, id, cause, Some(&evidence), out);
+        let was = self.end(id).expect("it runs");
+        out(Effect::Stop { job: id, reason });
+        self.start(now, was.as_waiting(), &places, evidence, out);
+        true
     }
 
     /// Moves a job off its overloaded loop, if it can start elsewhere at once; one of
@@ -85,35 +195,21 @@ impl SiteScheduler {
         (reason, found, bound): (Reason, f64, f64),
         out: &mut impl FnMut(Effect),
     ) {
-        let job = self.running[&id].job;
-        let cause = |node| Obstacle {
-            reason,
-            node,
-            found,
-            bound,
-        };
-        // This loop is far above the setpoint, so what is chosen lies elsewhere.
-        self.weigh(&job.demand);
-        match self.view(None).choose(&job) {
-            Ok((places, evidence)) => {
-                let to = places[0].0;
-                let evidence = Box::new(evidence);
-                decided(now, Action::Migrate, id, cause(to), Some(&evidence), out);
-                let was = self.end(id).expect("it runs");
-                out(Effect::Stop { job: id, reason });
-                self.start(now, was.as_waiting(), &places, evidence, out);
-            }
-            Err(_)
-                if job.quality == Quality::BestEffort
-                    && self.queue.len() < self.config.queue_max =>
-            {
-                let from = self.running[&id].tasks[0].node;
-                decided(now, Action::Queue, id, cause(from), None, out);
-                let was = self.end(id).expect("it runs");
-                out(Effect::Stop { job: id, reason });
-                self.enqueue(was.as_waiting());
-            }
-            Err(_) => {}
+        if self.migrate(now, id, (reason, found, bound), out) {
+            return;
+        }
+        let running = &self.running[&id];
+        if running.job.quality == Quality::BestEffort && self.queue.len() < self.config.queue_max {
+            let cause = Obstacle {
+                reason,
+                node: running.tasks[0].node,
+                found,
+                bound,
+            };
+            decided(now, Action::Queue, id, cause, None, out);
+            let was = self.end(id).expect("it runs");
+            out(Effect::Stop { job: id, reason });
+            self.enqueue(was.as_waiting());
         }
     }
 
@@ -142,10 +238,6 @@ impl SiteScheduler {
         self.park(now, node, load, out);
     }
 
-    fn eased(&self, coolant: usize) -> bool {
-        self.cooling[coolant].excess_watts(cooling::EASE) <= 0.0
-    }
-
     /// Switches a node off if nothing runs on it.
     fn park(&mut self, now: Instant, node: u32, load: f64, out: &mut impl FnMut(Effect)) {
         if self.ledger.claims(node) > 0 || self.ledger.state(node) != State::Open {
@@ -154,7 +246,7 @@ impl SiteScheduler {
         let coolant = self.coolant_of(node);
         self.on_node(node, |books| books.set_state(node, State::Parked));
         self.parked[coolant].insert(node);
-        self.cooling[coolant].book(-self.ledger.nodes()[node as usize].idle_watts);
+        self.cooling[coolant].book_idle(-self.ledger.nodes()[node as usize].idle_watts);
         let cause = Obstacle {
             reason: Reason::Backpressure,
             node,
@@ -176,7 +268,7 @@ impl SiteScheduler {
             self.parked[coolant].remove(&node);
             self.on_node(node, |books| books.set_state(node, State::Open));
             self.vain.clear();
-            self.cooling[coolant].book(idle);
+            self.cooling[coolant].book_idle(idle);
             let cause = Obstacle {
                 reason: Reason::PressureEased,
                 node,
@@ -206,9 +298,12 @@ impl SiteScheduler {
             }
         }
         if at_ease {
+            self.slowness[coolant].goes_at(now, 1.0);
             return;
         }
         let (first, last) = cooling::split(budget, best_effort, sensitive, self.config.budget_min);
+        let speed = libm::pow(first, 1.0 / self.config.clock_exponent);
+        self.slowness[coolant].goes_at(now, speed);
         for i in 0..cooling.nodes().len() {
             let node = self.cooling[coolant].nodes()[i];
             let entry = &mut self.loads[node as usize];

@@ -71,6 +71,9 @@ pub struct Job {
     /// The run time its owner promises not to exceed: the field's "requested time".
     /// Without one the site's default holds, and without that no promise at all.
     pub limit: Option<Nanos>,
+    /// Work between two checkpoints: a job that is stopped goes on from the last. Without
+    /// any it starts from its beginning.
+    pub checkpoint: Option<Nanos>,
 }
 
 impl Job {
@@ -86,6 +89,7 @@ impl Job {
             demand,
             spread: Spread::Site,
             limit: None,
+            checkpoint: None,
         }
     }
 

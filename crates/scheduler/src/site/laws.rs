@@ -134,6 +134,7 @@ fn config(policy: Policy, nodes: Vec<Node>, tenants: Vec<Tenant>) -> Config {
         setpoint: 0.9,
         period: Nanos::MINUTE,
         budget_min: 0.001,
+        clock_exponent: 3.0,
         queue_max: 10_000,
         overtake_max: 8,
         patience: Nanos::HOUR,

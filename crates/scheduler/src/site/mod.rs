@@ -70,6 +70,7 @@ use crate::policy::{Policy, Ranking, Typical};
 
 use choose::{Nowhere, Places, View};
 use habit::Habits;
+use heat::Slowness;
 use queue::{Queue, Waiting};
 use quota::Accounts;
 use reserve::Reservation;
@@ -100,6 +101,8 @@ pub struct Config {
     pub period: Nanos,
     /// The share of its dynamic power that a node at its lowest clock still spends.
     pub budget_min: f64,
+    /// x in: dynamic power is in proportion to the clock to the x. At least 1.
+    pub clock_exponent: f64,
     /// Jobs wait at most this many; more are refused.
     pub queue_max: usize,
     /// A job starts ahead of at most this many that came earlier.
@@ -301,6 +304,8 @@ pub struct SiteScheduler {
     vain: BTreeMap<u64, bool>,
     loads: Vec<Load>,
     parked: Vec<BTreeSet<u32>>,
+    /// What each loop's best-effort jobs lose by being slowed.
+    slowness: Vec<Slowness>,
 }
 
 impl SiteScheduler {
@@ -324,7 +329,8 @@ impl SiteScheduler {
         }
         let cooling = members.into_iter().zip(idle).zip(&config.loop_watts);
         let cooling = cooling.map(|((nodes, idle), &watts)| {
-            Cooling::new(watts, idle, nodes, config.setpoint, config.period, now)
+            let bounds = (config.setpoint, config.budget_min);
+            Cooling::new(watts, (idle, 0.0), nodes, bounds, config.period, now)
         });
         let fresh = Load {
             watts: 0.0,
@@ -347,6 +353,7 @@ impl SiteScheduler {
             vain: BTreeMap::new(),
             loads: vec![fresh; config.nodes.len()],
             parked: vec![BTreeSet::new(); loops],
+            slowness: vec![Slowness::none(now); loops],
             config,
         }
     }
@@ -627,7 +634,7 @@ impl SiteScheduler {
         let coolant = self.coolant_of(node);
         if !self.parked[coolant].remove(&node) {
             let idle = self.ledger.nodes()[node as usize].idle_watts;
-            self.cooling[coolant].book(-idle);
+            self.cooling[coolant].book_idle(-idle);
         }
         self.on_node(node, |books| books.set_state(node, State::Lost));
         self.accounts.lost(&self.ledger.nodes()[node as usize]);
@@ -814,10 +821,7 @@ impl Machine for SiteScheduler {
             return;
         }
         for coolant in 0..self.cooling.len() {
-            if self.cooling[coolant]
-                .deadline()
-                .is_some_and(|due| due <= now)
-            {
+            if self.cooling[coolant].deadline() <= now {
                 self.cooling[coolant].wake(now);
                 self.hand_out(now, coolant, out);
             }
@@ -825,7 +829,7 @@ impl Machine for SiteScheduler {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let meters = self.cooling.iter().filter_map(Cooling::deadline);
+        let meters = self.cooling.iter().map(Cooling::deadline);
         let meters = meters.min().filter(|_| self.config.heat_aware);
         let ends = self.ends.first().map(|&(end, _)| end);
         let ends = ends.filter(|_| self.config.overrun == Overrun::Ended);

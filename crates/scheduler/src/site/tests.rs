@@ -31,6 +31,7 @@ fn config(nodes: Vec<Node>, loop_watts: Vec<f64>) -> Config {
         setpoint: 0.9,
         period: Nanos::MINUTE,
         budget_min: 0.001,
+        clock_exponent: 3.0,
         queue_max: 100,
         overtake_max: 2,
         patience: Nanos::HOUR,
@@ -189,7 +190,7 @@ fn nobody_overtakes_more_than_the_bound() {
 //= requirements H3
 //= requirements S3
 #[test]
-fn an_overloaded_loop_parks_idle_nodes_moves_best_effort_jobs_and_keeps_the_others() {
+fn an_overloaded_loop_parks_idle_nodes_slows_down_and_only_then_moves_best_effort_jobs() {
     let nodes = vec![node(0), node(0), node(0), node(1)];
     let mut site = Site::new(Config {
         heat_weight: 0.0,
@@ -197,15 +198,22 @@ fn an_overloaded_loop_parks_idle_nodes_moves_best_effort_jobs_and_keeps_the_othe
     });
     assert_eq!(site.arrive(1, 4, BestEffort).2, 0);
     assert_eq!(site.arrive(2, 4, LatencySensitive).2, 1);
-    // 600 W idle and 1,600 W of jobs meet half of what they need.
-    let decided = site.decided(metered(0, 2_200.0, 1_100.0));
+    // 600 W idle and 1,600 W of jobs meet half of what they need: slower, all can stay.
     assert_eq!(
-        decided,
+        site.decided(metered(0, 2_200.0, 1_100.0)),
         [
             (Park, Backpressure, Decision::NO_WORK, 2),
+            (Throttle, Backpressure, Decision::NO_WORK, 0),
+            (Throttle, Backpressure, Decision::NO_WORK, 1),
+        ]
+    );
+    // Two nodes that do nothing draw 400 W.
+    assert_eq!(
+        site.decided(metered(0, 2_200.0, 300.0)),
+        [
             (Migrate, Backpressure, 1, 3),
             (Park, Backpressure, Decision::NO_WORK, 0),
-            (Throttle, Backpressure, Decision::NO_WORK, 1),
+            (Release, PressureEased, Decision::NO_WORK, 0),
         ]
     );
     // Some readings later the loop is sound again and everything is on.
@@ -223,6 +231,50 @@ fn an_overloaded_loop_parks_idle_nodes_moves_best_effort_jobs_and_keeps_the_othe
         ]
     );
     assert_eq!(site.scheduler.running(), 2);
+}
+
+//= requirements S3
+#[test]
+fn who_was_slow_for_as_long_as_a_restart_costs_moves_to_where_it_is_not() {
+    let nodes = vec![node(0), node(0), node(1)];
+    let mut site = Site::new(Config {
+        heat_weight: 0.0,
+        ..config(nodes, vec![2_300.0, 1e6])
+    });
+    let writes = |id, minutes| Job {
+        checkpoint: Some(Nanos::MINUTE * minutes),
+        ..job(id, 4, BestEffort)
+    };
+    site.after(Input::Arrived(writes(1, 1_000)));
+    site.now = at(10);
+    site.after(Input::Arrived(writes(2, 15)));
+    let nowhere_yet = site.decided(Input::Arrived(job(3, 1, LatencySensitive)));
+    assert_eq!(nowhere_yet, [(Place, BestScore, 3, 2)]);
+    // From the thirtieth minute on there is room for a third of what they draw: a clock of 0.7.
+    let mut moved = vec![];
+    for minute in 30..120 {
+        site.now = at(minute);
+        for effect in site.after(metered(0, 1_000.0, 1_000.0)) {
+            if let Effect::Decided(
+                Decision {
+                    action: Migrate,
+                    work,
+                    ..
+                },
+                _,
+            ) = effect
+            {
+                moved.push((minute, work));
+            }
+        }
+        if minute == 60 {
+            assert_eq!(moved, [], "where 3 runs no 4 GPUs are free");
+            site.after(Input::Finished { job: 3 });
+        }
+    }
+    let (minute, job) = moved[0];
+    assert_eq!((moved.len(), job), (1, 2), "1 would lose more than it lost");
+    assert!((61..=63).contains(&minute), "{minute}");
 }
 
 //= requirements H3

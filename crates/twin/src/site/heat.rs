@@ -216,12 +216,12 @@ impl Devices {
     }
 
     /// The load of a loop as its meter tells it, in watts: the heat its devices
-    /// give it, and what it holds above its target, to be got rid of within the hour.
+    /// give it, and what it holds above its target, to be got rid of in ten minutes.
     /// A loop that just failed is hot long after it is repaired.
     pub(super) fn to_reject(&self, of: usize) -> f64 {
         let part = &self.site.loops()[of];
         let above = self.site.supply(of).0 - part.target().0;
-        self.site.load(of).0 + (part.coolant.0 * above.max(0.0)) / 3_600.0
+        self.site.load(of).0 + (part.coolant.0 * above.max(0.0)) / 600.0
     }
 
     /// Whether a loop's plant keeps its coolant where it aims.

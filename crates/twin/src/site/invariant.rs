@@ -36,9 +36,11 @@ pub enum Invariant {
 }
 
 /// How long a loop may be given more than it can carry, in seconds. A plant that fails is
-/// overloaded before anybody can know; devices pass heat on with a time constant of 25 s,
-/// so five of them is when an immediate answer has reached the loop.
-pub const GRACE: f64 = 125.0;
+/// overloaded before anybody can know. Devices pass heat on with a time constant of 25 s
+/// ([`physics::devices::TIME_CONSTANT`]): an answer within a second, down to a load of 0.9, has
+/// brought a load L to 1 after 25 s · ln((L − 0.9) / 0.1). Three time constants are enough
+/// for L = 2.9.
+pub const GRACE: f64 = 75.0;
 
 impl Invariant {
     /// Every one.

@@ -98,7 +98,7 @@ impl Neighbour {
             return Watts::ZERO;
         }
         let power = record.at((since - self.at + self.from).as_secs_f64());
-        Watts((power.0 - self.above.0).max(0.0) * self.share)
+        Watts((power.0 - self.above.0).max(0.0) * self.share).min(self.most)
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Neighbour {
     pub above: Watts,
     /// The share of what is above that is missing from our loops, all together.
     pub share: f64,
+    /// What the pipe between its part of the plant and ours carries.
+    pub most: Watts,
     /// The time constant of the plant: its basins and pipes hold water that must warm first.
     pub inertia: Nanos,
 }
@@ -323,6 +325,11 @@ pub(super) fn neighbour(fault: &Table<'_>) -> Neighbour {
             .fraction("share", "The share of what is above that is missing from our loops, all of them together, in proportion to what they carry.")
             .range(0.0..=1.0)
             .or(1.0),
+        most: fault
+            .power("most", "What the pipe between its part of the plant and ours carries: more is never missing.")
+            .range(Watts(0.0)..=Watts(1e12))
+            .optional()
+            .unwrap_or(Watts(f64::INFINITY)),
         inertia: fault
             .time("inertia", "Time constant of the plant: its water must warm first.")
             .range(Nanos::ZERO..=Nanos::HOUR)

@@ -488,10 +488,19 @@ impl<'a> World<'a> {
         let listed = &self.load.jobs.jobs[id];
         self.outcome.tenants[usize::from(listed.tenant)].arrived += 1;
         self.unstarted.insert(id as u64);
-        let job = asked(id as u64, listed);
+        let job = self.request(id as u64);
         let cluster = self.outcome.series.cluster_mut().expect("made with one");
         self.witness.arrived(cluster, self.load, job.id);
         self.tell(now, Input::Arrived(job));
+    }
+
+    /// A job as it is submitted.
+    fn request(&self, id: u64) -> Job {
+        let listed = &self.load.jobs.jobs[id as usize];
+        Job {
+            checkpoint: self.load.jobs.habits[usize::from(listed.habit)].checkpoint,
+            ..asked(id, listed)
+        }
     }
 
     fn departure(&mut self, now: Instant) {
@@ -1454,6 +1463,8 @@ pub(crate) fn asked(id: u64, listed: &super::jobs::Job) -> Job {
         demand: listed.demand,
         spread: Spread::Site,
         limit: listed.limit,
+        // Matters only to who is about to be stopped.
+        checkpoint: None,
     }
 }
 
@@ -1469,6 +1480,7 @@ fn rules(config: &Config, load: &Workload, floor: &Floor) -> site::Config {
         setpoint: policy.setpoint,
         period: config.pace.step,
         budget_min: libm::pow(config.firmware.clock_min, config.firmware.clock_exponent),
+        clock_exponent: config.firmware.clock_exponent,
         queue_max: policy.queue_max,
         overtake_max: policy.overtake_max,
         patience: policy.patience,

@@ -297,7 +297,8 @@ impl<'a> World<'a> {
         self.unstarted.insert(id as u64);
         let cluster = self.outcome.series.cluster_mut().expect("made with one");
         self.witness.arrived(cluster, load, id as u64);
-        self.tell(now, Input::Arrived(asked(id as u64, job)));
+        let job = self.request(id as u64);
+        self.tell(now, Input::Arrived(job));
     }
 }
 
