@@ -493,11 +493,11 @@ fn tell(finished: &Finished) -> String {
     }
     if let Some(site) = &summary.site {
         text.push_str(&format!(
-            "  site    {} jobs placed, {} refused, waiting p95 {:.0} s; GPUs {:.2} % allocated; \
+            "  site    {} jobs placed, {} refused; those placed waited p95 {} s; GPUs {:.2} % allocated; \
              throttled {:.0} device-seconds; loops overloaded {:.0} s\n",
             site.placed,
             site.refused,
-            site.waiting_seconds.p95,
+            said(site.waiting_seconds.p95, 0),
             site.gpu_allocated_fraction * 100.0,
             site.throttled_device_seconds,
             site.loop_overload_seconds,
@@ -516,20 +516,35 @@ fn tell(finished: &Finished) -> String {
     text
 }
 
+/// A number as people read it; a dash for what nobody measured.
+fn said(number: f64, digits: usize) -> String {
+    if number.is_finite() {
+        format!("{number:.digits$}")
+    } else {
+        "–".to_owned()
+    }
+}
+
 fn tell_replay(replay: &record::summary::Replay) -> String {
     let hours = |gpu_seconds: f64| gpu_seconds / 3_600.0;
     let mut text = format!(
         "  work    {:.0} GPU-hours kept, {:.0} lost; {} gangs, {} backfilled, {} preempted, {} started again; \
-         slowdown p50 {:.2}, p95 {:.2}\n",
+         slowdown p50 {}, p95 {}\n",
         hours(replay.gpu_seconds),
         hours(replay.gpu_seconds_lost),
         replay.gangs,
         replay.backfilled,
         replay.preempted,
         replay.restarted,
-        replay.slowdown.p50,
-        replay.slowdown.p95,
+        said(replay.slowdown.p50, 2),
+        said(replay.slowdown.p95, 2),
     );
+    if replay.left_out > 0 {
+        text.push_str(&format!(
+            "  left out  {} jobs of the lists never ran, or did not say what they took\n",
+            replay.left_out
+        ));
+    }
     if let Some(window) = &replay.fault_window {
         text.push_str(&format!(
             "  faults  {:.0} GPU-hours of work kept while something was broken, {:.0} lost; hottest device {:+.1} K from where \
@@ -542,13 +557,13 @@ fn tell_replay(replay: &record::summary::Replay) -> String {
     }
     for tenant in replay.tenants.iter().filter(|t| t.arrived > 0) {
         text.push_str(&format!(
-            "  tenant  {:8} {:6} jobs, {:5.2} % of GPUs, waiting p50 {:.0} s, p95 {:.0} s, slowdown p95 {:.1}\n",
+            "  tenant  {:8} {:6} jobs, {:>5} % of GPUs, waiting p50 {} s, p95 {} s, slowdown p95 {}\n",
             tenant.name,
             tenant.arrived,
-            tenant.gpu_share * 100.0,
-            tenant.waiting_seconds.p50,
-            tenant.waiting_seconds.p95,
-            tenant.slowdown.p95,
+            said(tenant.gpu_share * 100.0, 2),
+            said(tenant.waiting_seconds.p50, 0),
+            said(tenant.waiting_seconds.p95, 0),
+            said(tenant.slowdown.p95, 1),
         ));
     }
     for distance in &replay.distances {

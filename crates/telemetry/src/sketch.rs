@@ -80,7 +80,10 @@ impl Sketch {
         if self.total == 0 {
             return None;
         }
-        let wanted = (q.clamp(0.0, 1.0) * self.total as f64) as u64;
+        // The nearest rank: the smallest number of values that is at least this share.
+        let share = q.clamp(0.0, 1.0) * self.total as f64;
+        let whole = share as u64;
+        let wanted = whole + u64::from(share > whole as f64);
         let mut seen = 0;
         for (bucket, count) in self.counts.iter().enumerate() {
             seen += count;

@@ -421,7 +421,8 @@ pub fn start(prediction: &Prediction, now: Instant) -> String {
     match (prediction.likely, prediction.latest) {
         (Some(at), _) | (_, Some(at)) if at <= now => "now".to_string(),
         (None, None) => {
-            "cannot be said: something it waits for did not promise when it ends".to_string()
+            "cannot be said: something it waits for did not promise when it ends, or too much ends before"
+                .to_string()
         }
         (Some(likely), Some(latest)) if span(likely.since(now)) == span(latest.since(now)) => {
             when(latest, now)

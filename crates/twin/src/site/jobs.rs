@@ -217,6 +217,8 @@ pub struct Source {
     pub overestimate: Option<f64>,
     /// Whether GPU models that a job names and the site has not are any model to it.
     pub any_model: bool,
+    /// The priority of its jobs: no format tells any.
+    pub priority: u8,
     /// What its jobs do besides computing.
     pub habit: Habit,
 }
@@ -237,6 +239,7 @@ impl Default for Source {
             memory_mib_per_gpu: 65_536,
             overestimate: None,
             any_model: false,
+            priority: 0,
             habit: Habit::default(),
         }
     }
@@ -252,7 +255,6 @@ pub(super) struct Listed {
     pub(super) runs: Option<f64>,
     pub(super) limit: Option<f64>,
     pub(super) tenant: Option<Box<str>>,
-    pub(super) priority: u8,
     pub(super) quality: Quality,
     pub(super) tasks: u16,
     pub(super) demand: Demand,
@@ -337,7 +339,7 @@ impl Jobs {
                             runs,
                             limit,
                             tenant,
-                            priority: job.priority,
+                            priority: source.priority,
                             quality: job.quality,
                             tasks: job.tasks,
                             demand: job.demand,

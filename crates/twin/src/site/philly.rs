@@ -92,7 +92,6 @@ pub(super) fn read(
             runs: Some(list.number(steps, 0, STEPS_MAX)? as f64 / rate),
             limit: None,
             tenant: None,
-            priority: 0,
             quality: Quality::BestEffort,
             tasks,
             demand: whole_gpus(each, source),

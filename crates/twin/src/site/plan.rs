@@ -200,6 +200,10 @@ fn source(name: String, table: &Table<'_>) -> Source {
         any_model: table
             .flag("any_model", "Whether a GPU model that the site has not is any model.")
             .or(false),
+        priority: table
+            .count("priority", "The priority of its jobs; higher goes first, and may preempt best effort.")
+            .range(0..=255)
+            .or(0) as u8,
         habit: Habit::default(),
         name,
     };
@@ -231,9 +235,13 @@ pub(super) fn tenants(root: &Table<'_>) -> Vec<Named> {
         "Who shares the site; whoever is not named has weight 1 and no guarantee.",
     );
     let tenant = |(name, table): (String, Table<'_>)| {
-        let gpus = |gpus: u64| Resources {
-            gpu_milli: gpus * 1_000,
-            ..Resources::NONE
+        // Whoever is promised GPUs is promised what they need besides.
+        let gpus = |gpus: u64| match gpus {
+            0 => Resources::NONE,
+            _ => Resources {
+                gpu_milli: gpus * 1_000,
+                ..Resources::UNBOUNDED
+            },
         };
         let weight = table
             .number(

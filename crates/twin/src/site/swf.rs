@@ -199,7 +199,6 @@ pub(super) fn read(
             runs: Some(ran.max(0.0)),
             limit: (requested > 0.0).then_some(requested),
             tenant: (group >= 0.0).then(|| format!("group {group}").into()),
-            priority: 0,
             quality: if job[field::QUEUE] == 0.0 {
                 Quality::LatencySensitive
             } else {

@@ -359,7 +359,6 @@ pub(super) fn read_jobs(
             runs: pod.runs.map(|r| r.as_secs_f64()),
             limit: None,
             tenant: None,
-            priority: 0,
             quality: pod.quality,
             tasks: 1,
             demand,

@@ -925,11 +925,10 @@ impl<'a> World<'a> {
 
     fn start(&mut self, now: Instant, job: u64, tasks: Vec<Task>) {
         for &Task { node, .. } in &tasks {
+            // The node may be dark already: of several that go at one instant the scheduler
+            // hears one after the other, and may choose one it has not heard of yet. The
+            // job stops there when it does, at the same instant.
             let host = &mut self.hosts[node as usize];
-            assert!(
-                !host.is_dark,
-                "job {job} starts on node {node}, which is dark"
-            );
             if host.jobs.last() != Some(&job) {
                 host.jobs.push(job);
             }
