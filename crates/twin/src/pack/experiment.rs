@@ -269,7 +269,7 @@ impl Experiment<'_> {
                 None => dropped += 1,
             }
             decisions.push(clock().saturating_sub(before));
-            if self.migrate > 0 && work % TIDY_EVERY == 0 {
+            if self.migrate > 0 && work.is_multiple_of(TIDY_EVERY) {
                 let most = (credit / 100) as usize;
                 let moves = ranking.tidy(&mut ledger, &mut residents, most).len();
                 credit -= 100 * moves as u32;
