@@ -75,6 +75,39 @@ fn a_curve_by_hand() {
     assert_eq!((last.arrived_percent, last.allocated_percent), (110, 62.5));
 }
 
+//= requirements S4
+#[test]
+fn no_more_moves_than_the_budget_and_every_arrival_is_counted() {
+    let nodes = "a,32000,262144,8,T4\nb,64000,262144,8,T4\nc,96000,262144,8,T4\n";
+    let pods: String = (0..60)
+        .map(|i| {
+            let (cpu, share) = (1_000 + 500 * (i % 9), [1_000, 470, 320, 810, 650][i % 5]);
+            let gpus = usize::from(i % 7 > 0);
+            format!("p{i},{cpu},1024,{gpus},{},\n", share * gpus)
+        })
+        .collect();
+    let trace = trace(nodes, &pods);
+    let cluster = cluster(&trace).unwrap();
+    let mut moved = 0;
+    for (seed, migrate) in (1..=20).flat_map(|seed| [(seed, 0), (seed, 5), (seed, 50)]) {
+        let draw = Draw::new(&trace, seed);
+        let experiment = Experiment {
+            cluster: &cluster,
+            order: &draw.order,
+            preference: &draw.preference,
+            policy: Policy::Cosmos,
+            seed,
+            migrate,
+        };
+        let outcome = experiment.run(|| Duration::ZERO);
+        let arrivals = draw.order.0.len() as u64;
+        assert!(outcome.moved * 100 <= u64::from(migrate) * arrivals);
+        assert_eq!(outcome.placed + outcome.dropped, arrivals);
+        moved += outcome.moved;
+    }
+    assert!(moved > 0);
+}
+
 #[test]
 fn a_cluster_without_gpus_and_pods_that_want_none_are_refused() {
     let says = |trace: &Trace| cluster(trace).unwrap_err().to_string();

@@ -52,7 +52,7 @@ use machine::{Purpose, Stream};
 use wire::Tile;
 
 use super::{Choice, Typical};
-use crate::ledger::{Demand, GPUS_MAX, Ledger, Models, Node, Room, State, WHOLE};
+use crate::ledger::{Claim, Demand, GPUS_MAX, Ledger, Models, Node, Room, State, WHOLE};
 
 /// Futures a node's worth is the mean of. With 8 the gain over fragmentation gradient
 /// descent is a little smaller, with 4 clearly; with 64 it is as with 16.
@@ -129,14 +129,17 @@ struct Rest {
 
 impl Rest {
     fn of(node: &Node, room: &Room, state: State) -> Self {
+        Self::unsorted(node, room, state).sorted()
+    }
+
+    fn unsorted(node: &Node, room: &Room, state: State) -> Self {
         // A node that takes no work has nothing left.
         let open = state == State::Open;
-        let rest = Self {
+        Self {
             cpu_milli: if open { room.cpu_milli } else { 0 },
             gpu_milli: if open { room.gpu_milli } else { [0; GPUS_MAX] },
             model: node.model,
-        };
-        rest.sorted()
+        }
     }
 
     fn sorted(mut self) -> Self {
@@ -561,6 +564,12 @@ impl Cosmos {
 
     /// The place that costs least; none where the demand fits nowhere now.
     pub fn choose(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
+        let (choice, _) = self.cheapest(ledger, demand)?;
+        Some(choice)
+    }
+
+    /// [`Self::choose`], and what the place costs.
+    pub(super) fn cheapest(&mut self, ledger: &Ledger, demand: &Demand) -> Option<(Choice, f64)> {
         let mut best: Option<(f64, u32, u16)> = None;
         self.weigh(ledger, demand, |node, place| {
             let Some((terms, rest)) = place else {
@@ -573,11 +582,8 @@ impl Cosmos {
         });
         let (cost, node, rest) = best?;
         let gpus = gpus_of(ledger.room(node), demand, rest);
-        Some(Choice {
-            node,
-            gpus,
-            score: score(cost),
-        })
+        let score = score(cost);
+        Some((Choice { node, gpus, score }, cost))
     }
 
     /// Tells of every node where the demand fits, in their order, what its best place
@@ -657,6 +663,42 @@ impl Cosmos {
         let room = ledger.room(node);
         let rest = self.place_on(ledger, node, demand).map(|(_, rest)| rest);
         rest.map_or_else(|| room.snuggest(demand), |rest| gpus_of(room, demand, rest))
+    }
+
+    /// What its place would cost work that is there, if it came only now. After
+    /// [`Self::refresh`].
+    pub(super) fn regret(
+        &mut self,
+        ledger: &Ledger,
+        node: u32,
+        demand: &Demand,
+        claim: &Claim,
+    ) -> f64 {
+        let mut freed = Rest::unsorted(
+            &ledger.nodes()[node as usize],
+            ledger.room(node),
+            ledger.state(node),
+        );
+        freed.cpu_milli += demand.cpu_milli;
+        for g in 0..GPUS_MAX {
+            if claim.gpus >> g & 1 == 1 {
+                freed.gpu_milli[g] += demand.share();
+            }
+        }
+        let freed = self.number(freed.sorted());
+        let at = self.at[node as usize];
+        self.terms(freed, at, demand.gpu_total()).cost()
+    }
+
+    /// Takes in what changed, so that [`Self::regret`] is of this moment, and tells how
+    /// much GPU is idle, in thousandths.
+    pub(super) fn refresh(&mut self, ledger: &Ledger) -> u64 {
+        if self.states.len() > STATES_MAX {
+            self.forget();
+        }
+        self.follow(ledger);
+        self.price();
+        self.idle
     }
 
     /// What the demand would cost on a node, on the GPU where it costs least; none where

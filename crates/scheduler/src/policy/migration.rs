@@ -1,11 +1,19 @@
 //! Can something that runs make way?
 //!
+//! There are two reasons to move what runs: to let in work that fits nowhere, and to
+//! keep the GPU that is left of use.
+//!
 //! Work that fits nowhere may fit once something that is already placed has moved. At
-//! that moment, and only then, [`Ranking::make_room`] looks for the smallest such move:
+//! that moment [`Ranking::make_room`] looks for the smallest such move:
 //! one piece of work that leaves, after which the new one fits, and that fits somewhere
 //! else; or, for work on whole GPUs, all the shares on the GPUs that have least on them.
 //! Where it goes decides the policy, as for any work. Either all of it can be done, and
 //! is, or nothing changes.
+//!
+//! Before that, as room gets scarce, [`Ranking::tidy`] moves work whose place would cost
+//! more, if it came only now, than another: a share that left a rest too small for
+//! anybody and would fit into a larger rest elsewhere, work without GPUs that took the
+//! CPU of idle ones. Work goes where the policy would put it anew, one piece at a time.
 //!
 //! How many moves are worth it is the caller's to say; the twin gives a budget for each
 //! hundred arrivals and lets it be saved up.
@@ -15,12 +23,19 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{Choice, Ranking};
-use crate::ledger::{Claim, Demand, GPUS_MAX, Ledger, WHOLE};
+use crate::ledger::{Claim, Demand, GPUS_MAX, Ledger, Node, WHOLE};
 
 /// Moves for one arrival are at most so many: enough to clear a GPU of small shares.
 pub const MOVES_MAX: usize = 4;
 /// Of the places that could be cleared, so many are tried, the smallest move first.
 const TRIES_MAX: usize = 64;
+/// Work is tidied up once no more than so much of the GPU is idle, in percent: as long
+/// as more is, work to come has its choice of places.
+pub const TIDY_IDLE_PERCENT: u64 = 15;
+/// A move gains at least so many thousandths of a GPU.
+pub const TIDY_GAIN_MIN: f64 = 20.0;
+/// Tidying up looks at all work, so it is done once in so many arrivals.
+pub const TIDY_EVERY: u64 = 20;
 
 /// Work in its place.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,6 +128,82 @@ impl Ranking {
             Some(_) => residents.vain.clear(),
         }
         made
+    }
+
+    /// Moves at most so many to where they cost less than where they are, those that
+    /// gain most first, and tells which. Nothing where room is plenty, and under any
+    /// policy that puts no price on a place: only [`super::cosmos`] does.
+    ///
+    /// A move gains what the place would cost if the work came now, less what the
+    /// cheapest place costs, in thousandths of a GPU ([`super::Terms`]).
+    pub fn tidy(
+        &mut self,
+        ledger: &mut Ledger,
+        residents: &mut Residents,
+        most: usize,
+    ) -> Vec<Move> {
+        let mut moves = Vec::new();
+        let Some(cosmos) = &mut self.cosmos else {
+            return moves;
+        };
+        let gpus = |node: &Node| u64::from(node.gpus) * u64::from(WHOLE);
+        let built: u64 = ledger.nodes().iter().map(gpus).sum();
+        if most == 0 || cosmos.refresh(ledger) * 100 > built * TIDY_IDLE_PERCENT {
+            return moves;
+        }
+        // What everybody would gain now; each is asked again when its turn comes.
+        let mut elsewhere = BTreeMap::<Demand, f64>::new();
+        let mut wishes = Vec::new();
+        for from in 0..ledger.nodes().len() as u32 {
+            for placed in residents.on(from) {
+                let here = cosmos.regret(ledger, from, &placed.demand, &placed.claim);
+                if here < TIDY_GAIN_MIN {
+                    continue;
+                }
+                let there = *elsewhere.entry(placed.demand).or_insert_with(|| {
+                    let found = cosmos.cheapest(ledger, &placed.demand);
+                    found.map_or(f64::INFINITY, |(_, cost)| cost)
+                });
+                if here - there >= TIDY_GAIN_MIN {
+                    wishes.push((here - there, from, placed.work));
+                }
+            }
+        }
+        wishes.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (_, from, work) in wishes {
+            if moves.len() >= most {
+                break;
+            }
+            let Some(at) = residents.on(from).iter().position(|p| p.work == work) else {
+                continue;
+            };
+            let placed = residents.on(from)[at];
+            cosmos.refresh(ledger);
+            let here = cosmos.regret(ledger, from, &placed.demand, &placed.claim);
+            ledger.release(from, &placed.claim);
+            let found = cosmos.cheapest(ledger, &placed.demand);
+            match found {
+                Some((Choice { node, gpus, .. }, there)) if here - there >= TIDY_GAIN_MIN => {
+                    let claim = ledger.claim_on(node, &placed.demand, gpus);
+                    let claim = claim.expect("a policy chooses among places that fit");
+                    residents.each[from as usize].remove(at);
+                    residents.place(node, Placed { claim, ..placed });
+                    moves.push(Move {
+                        work,
+                        from,
+                        to: node,
+                    });
+                }
+                _ => {
+                    let back = ledger.claim_on(from, &placed.demand, placed.claim.gpus);
+                    back.expect("it was there before");
+                }
+            }
+        }
+        if !moves.is_empty() {
+            residents.vain.clear();
+        }
+        moves
     }
 
     fn attempt(
@@ -210,7 +301,7 @@ fn clearings_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Models, Node};
+    use crate::ledger::Models;
     use crate::policy::{Policy, Typical};
     use machine::{Purpose, Stream};
     use proptest::prelude::*;
@@ -249,11 +340,15 @@ mod tests {
 
     impl Site {
         fn new(nodes: Vec<Node>, policy: Policy) -> Self {
+            Self::told(nodes, policy, &[])
+        }
+
+        fn told(nodes: Vec<Node>, policy: Policy, list: &[Demand]) -> Self {
             let ledger = Ledger::new(nodes);
             let count = ledger.nodes().len() as u32;
             let stream = Stream::new(1, Tile(0), Purpose::Placement);
             let preference = (0..count).collect();
-            let typical = Typical::of([]);
+            let typical = Typical::of(list);
             Self {
                 ranking: Ranking::new(policy, typical, &ledger, preference, stream),
                 residents: Residents::new(count as usize),
@@ -280,6 +375,15 @@ mod tests {
                 residents,
             } = self;
             ranking.make_room(ledger, residents, work, demand, most)
+        }
+
+        fn tidy(&mut self, most: usize) -> Vec<Move> {
+            let Self {
+                ledger,
+                ranking,
+                residents,
+            } = self;
+            ranking.tidy(ledger, residents, most)
         }
 
         /// What is left is what the residents leave.
@@ -311,6 +415,38 @@ mod tests {
     }
 
     #[test]
+    fn a_move_in_time_lets_in_what_would_be_dropped() {
+        // Everybody takes a whole GPU and 8 CPUs. The two CPUs of work without GPUs leave
+        // one node a GPU without the CPU for it; the other has CPUs to spare.
+        let one = Demand {
+            cpu_milli: 8_000,
+            ..demand(1, 1_000)
+        };
+        let plain = Demand {
+            cpu_milli: 2_000,
+            ..demand(0, 0)
+        };
+        let mut large = node(8, 0);
+        large.cpu_milli = 68_000;
+        let mut site = Site::told(vec![node(4, 0), large], Policy::Cosmos, &[one]);
+        site.put(1, 0, 0, plain);
+        for work in 2..5 {
+            site.put(work, 0, 1 << (work - 2), one);
+        }
+        for work in 5..13 {
+            site.put(work, 1, 1 << (work - 5), one);
+        }
+        assert_eq!(site.ranking.choose(&site.ledger, &one), None);
+        assert_eq!(site.tidy(0), []);
+        let (work, from, to) = (1, 0, 1);
+        assert_eq!(site.tidy(5), [Move { work, from, to }]);
+        assert!(site.agrees());
+        assert_eq!(site.ranking.choose(&site.ledger, &one).unwrap().node, 0);
+        // Now nothing is gained any more.
+        assert_eq!(site.tidy(5), []);
+    }
+
+    #[test]
     fn several_make_room_only_if_so_many_may() {
         let mut site = Site::new(vec![node(1, 0), node(2, 1)], Policy::BestFit);
         site.put(1, 0, 1, demand(1, 200));
@@ -333,6 +469,31 @@ mod tests {
     }
 
     proptest! {
+        /// Moves only to where it costs less, no more than may, and the books agree.
+        #[test]
+        fn tidying_up_keeps_the_books(
+            arrivals in prop::collection::vec((0..3_u8, 1..=10_u16, 0..3_u32), 1..80),
+            most in 0..6_usize,
+        ) {
+            let list: Vec<_> = arrivals.iter().map(|&(gpus, tenths, cpus)| Demand {
+                cpu_milli: 4_000 * cpus,
+                ..demand(gpus, tenths * 100)
+            }).collect();
+            let nodes = vec![node(4, 0), node(8, 1), node(2, 0)];
+            let mut site = Site::told(nodes, Policy::Cosmos, &list);
+            for (work, demand) in (0..).zip(&list) {
+                if let Some(Choice { node, gpus, .. }) = site.ranking.choose(&site.ledger, demand) {
+                    site.put(work, node, gpus, *demand);
+                }
+                let count = |site: &Site| (0..3).map(|n| site.residents.on(n).len()).sum::<usize>();
+                let before = count(&site);
+                let moves = site.tidy(most);
+                prop_assert!(moves.len() <= most);
+                prop_assert_eq!(count(&site), before);
+                prop_assert!(site.agrees());
+            }
+        }
+
         #[test]
         fn all_of_it_or_nothing(
             arrivals in prop::collection::vec((0..5_u8, 1..=10_u16, 0..3_u32, 0..5_usize), 1..80),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use machine::{Purpose, Stream};
 use scheduler::ledger::{self, Demand, Ledger, WHOLE};
+use scheduler::policy::migration::TIDY_EVERY;
 use scheduler::policy::{Choice, Fragmentation, Placed, Policy, Ranking, Residents, Typical};
 use serde::Serialize;
 use wire::Tile;
@@ -93,7 +94,8 @@ pub struct Experiment<'a> {
     /// Where the policy's own chance comes from.
     pub seed: u64,
     /// How many placed pods may be moved for each hundred arrivals, to make room for
-    /// pods that fit nowhere; what is not used is saved up.
+    /// pods that fit nowhere and, under `cosmos`, to keep idle GPU of use between
+    /// arrivals; what is not used is saved up.
     pub migrate: u32,
 }
 
@@ -108,7 +110,8 @@ pub struct Outcome {
     pub dropped: u64,
     /// How many placed pods were moved.
     pub moved: u64,
-    /// How long each decision took, by the clock that was handed in, ascending.
+    /// How long each decision took, by the clock that was handed in, ascending; moves
+    /// between arrivals are not among them.
     pub decisions: Vec<Duration>,
 }
 
@@ -266,6 +269,12 @@ impl Experiment<'_> {
                 None => dropped += 1,
             }
             decisions.push(clock().saturating_sub(before));
+            if self.migrate > 0 && work.is_multiple_of(TIDY_EVERY) {
+                let most = (credit / 100) as usize;
+                let moves = ranking.tidy(&mut ledger, &mut residents, most).len();
+                credit -= 100 * moves as u32;
+                moved += moves as u64;
+            }
             fragmentation.refresh(&ledger, typical);
             pencil.arrival(
                 percent(arrived),
