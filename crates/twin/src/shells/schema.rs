@@ -334,7 +334,7 @@ fn membership(table: &Table<'_>, shells: usize) -> Membership {
         .range(short.clone())
         .or(Nanos::SECOND);
     let part = |of_a_second: u64| period * of_a_second / 1_000;
-    Membership {
+    let membership = Membership {
         shells: shell_list(
             table,
             shells,
@@ -374,7 +374,27 @@ fn membership(table: &Table<'_>, shells: usize) -> Membership {
             )
             .range(short)
             .or(part(250)),
+    };
+    let Membership {
+        ack_timeout,
+        window,
+        suspicion_min,
+        suspicion_max,
+        ..
+    } = membership;
+    if window >= period {
+        let reason = format!("must be shorter than `period`, {period}: one probe at a time");
+        table.refuse("window", reason);
     }
+    if ack_timeout >= window {
+        let reason = format!("must be shorter than `window`, {window}: relays need time too");
+        table.refuse("ack_timeout", reason);
+    }
+    if suspicion_min > suspicion_max {
+        let reason = format!("must not be longer than `suspicion_max`, {suspicion_max}");
+        table.refuse("suspicion_min", reason);
+    }
+    membership
 }
 
 fn links(root: &Table<'_>) -> Links {

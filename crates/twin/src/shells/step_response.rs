@@ -23,6 +23,9 @@ pub struct StepResponse {
 /// clock as 32-bit numbers, 6 × 10⁻⁸ apart.
 pub const OVERSHOOT_MIN: f64 = 1e-5;
 
+/// A budget that moves by less in the last quarter has come to rest.
+const SETTLED: f64 = 0.01;
+
 impl StepResponse {
     /// Reads the response of the innermost shell's loop with the next shell from
     /// its budgets, one per measurement; `None` if nothing was ever throttled or
@@ -48,9 +51,14 @@ impl StepResponse {
         let (third, fourth) = (&budgets[2 * quarter..3 * quarter], &budgets[3 * quarter..]);
         // A swing that grew to the ends of its range no longer grows.
         let stable = swing(fourth) < 0.95 * swing(third) || swing(fourth) < OVERSHOOT_MIN;
+        // Where it still swings at the end, it will come to rest in the middle of that.
+        let rest = match swing(fourth) < SETTLED {
+            true => last,
+            false => fourth.iter().sum::<f64>() / fourth.len() as f64,
+        };
         Some(Self {
             gain_times_delay: gain * plant * delay.as_secs_f64(),
-            overshoot: (last - lowest).max(0.0) / (1.0 - last).max(f64::EPSILON),
+            overshoot: (rest - lowest).max(0.0) / (1.0 - rest).max(f64::EPSILON),
             stable,
         })
     }
