@@ -16,7 +16,7 @@
 //! * Without `creation_time` (the list `multigpu20` has none) pods come one a second in
 //!   the order of the list; without `deletion_time` they stay.
 //! * `pod_phase` and `scheduled_time` tell how the real scheduler fared, and are not
-//!   read: ours has to fare by itself.
+//!   used: ours has to fare by itself. A pod scheduled before it was created is an error.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -429,6 +429,7 @@ fn read_pods(
     let qos = list.optional("qos");
     let created = list.optional("creation_time");
     let deleted = list.optional("deletion_time");
+    let scheduled = list.optional("scheduled_time");
     let mut pods = Vec::new();
     while list.next()? {
         let gpus = list.number(gpu, 0, GPUS_MAX as u64)? as u8;
@@ -460,6 +461,13 @@ fn read_pods(
             }
             _ => None,
         };
+        // Not used; but the last column, cut short, shows that a list was.
+        if let Some(scheduled) = scheduled
+            && created.is_some()
+            && !list.text(scheduled).is_empty()
+        {
+            list.number(scheduled, arrives, SECONDS_MAX)?;
+        }
         pods.push(Pod {
             name: list.text(name).to_owned(),
             demand: Demand {
@@ -510,6 +518,13 @@ mod tests {
         assert_eq!(shared.runs, Some(Nanos::MINUTE));
         assert_eq!(shared.demand.models, Models(0b11));
         assert_eq!(shared.quality, Quality::LatencySensitive);
+    }
+
+    #[test]
+    fn a_list_cut_short_in_its_last_value_is_an_error() {
+        let (cut, _) = PODS.split_once("00\n").unwrap();
+        let error = parse(NODES, cut).unwrap_err();
+        assert!(error.contains("scheduled_time: found \"1\""), "{error}");
     }
 
     #[test]
