@@ -741,32 +741,8 @@ fn score(cost: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::cases::{demand, node};
     use proptest::prelude::*;
-
-    fn node(cpu_milli: u32, gpus: u8, model: u8) -> Node {
-        Node {
-            cpu_milli,
-            memory_mib: 262_144,
-            gpus,
-            model,
-            coolant: 0,
-            rack: 0,
-            row: 0,
-            idle_watts: 0.0,
-            gpu_watts: 0.0,
-            cpu_watts: 0.0,
-        }
-    }
-
-    fn demand(cpu_milli: u32, gpus: u8, gpu_milli: u16) -> Demand {
-        Demand {
-            cpu_milli,
-            memory_mib: 1_024,
-            gpus,
-            gpu_milli,
-            models: Models::ANY,
-        }
-    }
 
     fn told(list: &[Demand]) -> Cosmos {
         Cosmos::new(&Typical::of(list))

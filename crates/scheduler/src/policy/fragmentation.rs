@@ -314,21 +314,11 @@ impl Fragmentation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::cases;
     use proptest::prelude::*;
 
     pub(crate) fn node(gpus: u8, model: u8) -> Node {
-        Node {
-            cpu_milli: 32_000,
-            memory_mib: 262_144,
-            gpus,
-            model,
-            coolant: 0,
-            rack: 0,
-            row: 0,
-            idle_watts: 0.0,
-            gpu_watts: 0.0,
-            cpu_watts: 0.0,
-        }
+        cases::node(32_000, gpus, model)
     }
 
     fn demand(cpu_milli: u32, gpus: u8, gpu_milli: u16, models: Models) -> Demand {

@@ -302,34 +302,18 @@ fn clearings_of(
 mod tests {
     use super::*;
     use crate::ledger::Models;
+    use crate::policy::cases;
     use crate::policy::{Policy, Typical};
     use machine::{Purpose, Stream};
     use proptest::prelude::*;
     use wire::Tile;
 
     fn node(gpus: u8, model: u8) -> Node {
-        Node {
-            cpu_milli: 32_000,
-            memory_mib: 262_144,
-            gpus,
-            model,
-            coolant: 0,
-            rack: 0,
-            row: 0,
-            idle_watts: 0.0,
-            gpu_watts: 0.0,
-            cpu_watts: 0.0,
-        }
+        cases::node(32_000, gpus, model)
     }
 
     fn demand(gpus: u8, gpu_milli: u16) -> Demand {
-        Demand {
-            cpu_milli: 1_000,
-            memory_mib: 1_024,
-            gpus,
-            gpu_milli,
-            models: Models::ANY,
-        }
+        cases::demand(1_000, gpus, gpu_milli)
     }
 
     struct Site {

@@ -391,6 +391,39 @@ fn score_of(
     }
 }
 
+/// What tests of policies are made of.
+#[cfg(test)]
+mod cases {
+    use crate::ledger::{Demand, Models, Node};
+
+    /// A node whose place and heat do not matter.
+    pub(super) fn node(cpu_milli: u32, gpus: u8, model: u8) -> Node {
+        Node {
+            cpu_milli,
+            memory_mib: 262_144,
+            gpus,
+            model,
+            coolant: 0,
+            rack: 0,
+            row: 0,
+            idle_watts: 0.0,
+            gpu_watts: 0.0,
+            cpu_watts: 0.0,
+        }
+    }
+
+    /// Work that takes any model and next to no memory.
+    pub(super) fn demand(cpu_milli: u32, gpus: u8, gpu_milli: u16) -> Demand {
+        Demand {
+            cpu_milli,
+            memory_mib: 1_024,
+            gpus,
+            gpu_milli,
+            models: Models::ANY,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -400,17 +433,12 @@ mod tests {
     use wire::Tile;
 
     fn nodes() -> Vec<Node> {
-        let node = |i: u32| Node {
-            cpu_milli: 32_000 + 32_000 * (i % 3),
-            memory_mib: 262_144,
-            gpus: [8, 2, 4, 0][i as usize % 4],
-            model: (i % 2) as u8,
-            coolant: 0,
-            rack: 0,
-            row: 0,
-            idle_watts: 0.0,
-            gpu_watts: 0.0,
-            cpu_watts: 0.0,
+        let node = |i: u32| {
+            super::cases::node(
+                32_000 + 32_000 * (i % 3),
+                [8, 2, 4, 0][i as usize % 4],
+                (i % 2) as u8,
+            )
         };
         (0..12).map(node).collect()
     }

@@ -106,32 +106,12 @@ pub fn fgd(typical: &Typical, node: &Node, room: &Room, demand: &Demand) -> (u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Ledger, Models};
+    use crate::ledger::Ledger;
+    use crate::policy::cases::{self, demand};
     use alloc::vec;
 
     fn node(gpus: u8) -> Node {
-        Node {
-            cpu_milli: 64_000,
-            memory_mib: 262_144,
-            gpus,
-            model: 0,
-            coolant: 0,
-            rack: 0,
-            row: 0,
-            idle_watts: 0.0,
-            gpu_watts: 0.0,
-            cpu_watts: 0.0,
-        }
-    }
-
-    fn demand(cpu_milli: u32, gpus: u8, gpu_milli: u16) -> Demand {
-        Demand {
-            cpu_milli,
-            memory_mib: 1_024,
-            gpus,
-            gpu_milli,
-            models: Models::ANY,
-        }
+        cases::node(64_000, gpus, 0)
     }
 
     /// A node of two GPUs after these, one on another.

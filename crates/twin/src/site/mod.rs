@@ -25,7 +25,7 @@
 //! # Memory
 //!
 //! A run holds its list of jobs, some hundred bytes each, from beginning to end, and what
-//! is bounded: sketches, histograms, a [`crate::record::Film`]. What became of a job is told once
+//! is bounded: sketches, histograms, a [`crate::record::Cluster`]. What became of a job is told once
 //! and kept by whoever listens. Only samples for charts grow with simulated time, by
 //! 32 bytes for each loop and sample.
 //!
@@ -42,8 +42,9 @@
 //!
 //! Tour: [`jobs`] work in one form · [`trace`], [`philly`], [`swf`] lists of it · [`config`] and
 //! [`plan`] the universe file · [`floor`] racks, loops and devices · [`neighbour`] who shares the
-//! plant · [`work`] progress of jobs · [`world`] the run · [`invariant`] what must hold ·
-//! [`outcome`] what came of it · [`measured`] what it is compared with.
+//! plant · [`work`] progress of jobs · [`world`] the run · [`world::visit`] a moment of it ·
+//! [`why`] and [`whatif`] what is asked there · [`invariant`] what must hold · [`outcome`] what came
+//! of it · [`measured`] what it is compared with · `seen` what the report shows.
 
 pub mod config;
 pub mod floor;

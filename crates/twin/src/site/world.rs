@@ -524,7 +524,7 @@ impl<'a> World<'a> {
             node: Some(node.into()),
             detail: format!("job {job}"),
         });
-        self.became(job, Some(now), &tasks, Fate::Finished);
+        self.became(job, now, &tasks, Fate::Finished);
         self.tell(now, Input::Finished { job });
     }
 
@@ -614,15 +614,14 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Tells what became of a job.
-    fn became(&mut self, id: u64, ended: Option<Instant>, tasks: &[Task], fate: Fate) {
+    /// Tells what became of a job, and when.
+    fn became(&mut self, id: u64, at: Instant, tasks: &[Task], fate: Fate) {
         let place = &mut self.places[id as usize];
         if std::mem::replace(&mut place.is_told, true) {
             return;
         }
         self.unstarted.remove(&id);
         let cluster = self.outcome.series.cluster_mut().expect("made with one");
-        let at = ended.unwrap_or(self.integrated_until.max(self.devices.now()));
         self.witness.became(cluster, self.load, id, at, fate);
         let job = &self.load.jobs.jobs[id as usize];
         self.record.tell(Record::Job(JobRecord {
@@ -630,7 +629,7 @@ impl<'a> World<'a> {
             job,
             tenant: &self.load.jobs.tenants[usize::from(job.tenant)],
             started: place.started,
-            ended,
+            ended: matches!(fate, Fate::Finished | Fate::AtLimit | Fate::Lost).then_some(at),
             tasks,
             fate,
         }));
@@ -987,7 +986,7 @@ impl<'a> World<'a> {
         }
         if reason == Reason::Term {
             self.outcome.jobs.at_limit += 1;
-            self.became(job, Some(now), &tasks, Fate::AtLimit);
+            self.became(job, now, &tasks, Fate::AtLimit);
         } else {
             self.outcome.tenants[usize::from(listed.tenant)].stopped += 1;
             let cluster = self.outcome.series.cluster_mut().expect("made with one");
@@ -1153,14 +1152,8 @@ impl<'a> World<'a> {
         self.fold(node, decision.at, 0x100 | key << 16, payload);
         match decision.action {
             Action::Throttle => self.note_first(decision),
-            Action::Refuse => {
-                let cluster = self.outcome.series.cluster_mut().expect("made with one");
-                let (job, at) = (decision.work, decision.at);
-                self.witness
-                    .became(cluster, self.load, job, at, Fate::Refused);
-                self.became(job, None, &[], Fate::Refused);
-            }
-            Action::Lose => self.became(decision.work, Some(decision.at), &[], Fate::Lost),
+            Action::Refuse => self.became(decision.work, decision.at, &[], Fate::Refused),
+            Action::Lose => self.became(decision.work, decision.at, &[], Fate::Lost),
             _ => {}
         }
         self.record.tell(Record::Decision(decision, evidence));
@@ -1375,7 +1368,7 @@ impl<'a> World<'a> {
             } else {
                 Fate::Running
             };
-            self.became(id, None, &tasks, fate);
+            self.became(id, now, &tasks, fate);
         }
         for book in &mut self.outcome.tenants {
             book.runs(now, 0);
