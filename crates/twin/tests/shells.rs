@@ -142,6 +142,14 @@ remaining = "60 %"
 rate = "1000 /year"
 "#;
 
+/// A piece of work has the line to itself for half a minute.
+const BUSY_TRUNKS: &[&str] = &[
+    "trunks.rate=100 Mbit/s",
+    "trunks.state=100 MB",
+    "work.1.kind=hot",
+    "work.1.priority=1",
+];
+
 fn universe(text: &str, settings: &[&str]) -> Universe {
     let settings: Vec<Override> = (settings.iter())
         .map(|setting| setting.parse().expect("a setting"))
@@ -212,6 +220,7 @@ fn a_history_depends_on_the_seed_and_not_on_threads() {
     for (text, settings) in [
         (CELL, &[][..]),
         (SHELLS, &["time.end=10min", "membership.period=5s"]),
+        (SHELLS, BUSY_TRUNKS),
     ] {
         let hash = |seed, threads| {
             let outcome = simulate(
@@ -440,6 +449,30 @@ fn work_is_refused_whose_heat_the_shell_outside_cannot_take() {
 }
 
 //= requirements M1
+//= requirements H7
+#[test]
+fn throttle_signals_overtake_the_work_that_moves() {
+    let outcome = run(SHELLS, BUSY_TRUNKS);
+    let class = |name| {
+        let trunk = outcome.summary.trunks.iter().find(|t| t.class == name);
+        *trunk.expect("every class is told of")
+    };
+    let (signals, work) = (class('A'), class('D'));
+    assert!(work.sent > 5, "{work:?}");
+    assert!(work.waited_max_seconds > 20.0, "{work:?}");
+    // One frame of 1,280 bytes at 100 Mbit/s.
+    assert!(signals.sent > 100, "{signals:?}");
+    assert!(signals.waited_max_seconds > 0.0, "{signals:?}");
+    assert!(
+        signals.waited_max_seconds <= 1_280.0 * 8.0 / 100e6,
+        "{signals:?}"
+    );
+    assert!(invariant(&outcome, "no_thermal_runaway").held);
+
+    let unlimited = run(SHELLS, &[]);
+    assert!(unlimited.summary.trunks.is_empty());
+}
+
 #[test]
 fn failures_are_known_in_time_and_messages_to_the_dead_are_counted() {
     let outcome = run(CELL, &[]);

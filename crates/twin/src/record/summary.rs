@@ -51,6 +51,8 @@ pub struct Summary {
     pub membership: Option<Membership>,
     /// How far messages went.
     pub locality: Option<Locality>,
+    /// What went over the lines between shells, by class; empty if they have no limit.
+    pub trunks: Vec<Trunk>,
     /// How hot it got.
     pub heat: Option<Heat>,
     /// The share of all compute that the operating system itself took.
@@ -124,6 +126,19 @@ pub struct Quantiles {
     /// The largest.
     #[serde(deserialize_with = "null_is_nan")]
     pub max: f64,
+}
+
+/// One class of what went over the lines between shells (requirements H7, N1).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trunk {
+    /// `A` to `D`, the most urgent first.
+    pub class: char,
+    /// Messages whose last bit left.
+    pub sent: u64,
+    /// Messages handed back because too many of their class waited.
+    pub refused: u64,
+    /// The longest any waited for others, its own time on the line apart.
+    pub waited_max_seconds: f64,
 }
 
 /// How well membership did (requirements M1).

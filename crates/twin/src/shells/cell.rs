@@ -11,6 +11,7 @@ use node::{Effect, Input, Node};
 use physics::tiles::{Flows, Scratch, Tiles};
 use scheduler::{CellScheduler, Guard, Signal, Work, cell as scheduling};
 use telemetry::{Decision, Sketch};
+use transit::line::{self, Line};
 use trust::Key;
 use wire::{Class, Instant, Joules, Kelvin, Nanos, Seconds, Tile, Watts};
 
@@ -47,10 +48,12 @@ enum Kind {
     Fault,
     /// A letter from another cell arrives.
     Letter,
+    /// A trunk's deadline; the handle is the shell it leads to.
+    Trunk,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Wake,
         Self::Deliver,
         Self::Durable,
@@ -60,6 +63,7 @@ impl Kind {
         Self::SchedulerWake,
         Self::Fault,
         Self::Letter,
+        Self::Trunk,
     ];
 
     const fn with(self, handle: u64) -> u64 {
@@ -183,6 +187,24 @@ pub(super) struct Counts {
     pub(super) first_false_removal: Option<(Instant, u32, u32)>,
     pub(super) rejected: u64,
     pub(super) dark: u64,
+    /// By class.
+    pub(super) trunks: [TrunkCounts; Class::ALL.len()],
+}
+
+/// What went over a cell's trunks in one class.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TrunkCounts {
+    pub(super) sent: u64,
+    pub(super) refused: u64,
+    pub(super) waited_max: Nanos,
+}
+
+/// The line to the facing cell of another shell.
+#[derive(Clone, Debug)]
+struct Trunk {
+    line: Line<Letter>,
+    /// The wake-up under way.
+    armed: Instant,
 }
 
 /// The engine's process: one cell.
@@ -209,6 +231,8 @@ pub(super) struct Surroundings {
     pub(super) histories: Vec<u64>,
     under_way: Slots<Flight>,
     letters: Slots<Letter>,
+    /// By the shell they lead to; none if lines have no limit.
+    trunks: Vec<Trunk>,
     links: Stream,
     sources: Vec<Source>,
     works: u64,
@@ -299,6 +323,13 @@ impl Cell {
             histories: vec![0; tiles as usize],
             under_way: Slots::new(),
             letters: Slots::new(),
+            trunks: config.trunks.map_or_else(Vec::new, |trunks| {
+                let trunk = |_| Trunk {
+                    line: Line::new(trunks.line),
+                    armed: Instant::END,
+                };
+                (0..config.shells.len()).map(trunk).collect()
+            }),
             links: Stream::new(seed, Tile(u64::MAX - u64::from(id)), Purpose::Links),
             sources: sources.collect(),
             works: 0,
@@ -606,8 +637,77 @@ impl Surroundings {
         }
     }
 
-    /// To the facing cell of another shell, at the speed of light.
+    /// To the facing cell of another shell: over the trunk, if lines have a limit,
+    /// and then at the speed of light.
     fn send(
+        &mut self,
+        shell: usize,
+        class: Class,
+        letter: Letter,
+        schedule: &mut Schedule<'_, Letter>,
+    ) {
+        let Some(trunks) = self.config.trunks else {
+            return self.post(shell, class, letter, schedule);
+        };
+        let bytes = match &letter {
+            Letter::Signal(_) => trunks.signal.0,
+            Letter::Work(work) => trunks.state.0.saturating_mul(u64::from(work.shards)),
+        };
+        let input = line::Input {
+            class,
+            bytes,
+            message: letter,
+        };
+        self.work_trunk(shell, schedule, |line, now, mut out| {
+            line.handle(now, input, &mut out)
+        });
+    }
+
+    /// Lets a trunk do something, and does what it says.
+    fn work_trunk(
+        &mut self,
+        shell: usize,
+        schedule: &mut Schedule<'_, Letter>,
+        act: impl FnOnce(&mut Line<Letter>, Instant, &mut dyn FnMut(line::Effect<Letter>)),
+    ) {
+        let now = schedule.now();
+        let mut said = Vec::new();
+        act(&mut self.trunks[shell].line, now, &mut |e| said.push(e));
+        for effect in said {
+            match effect {
+                line::Effect::Sent {
+                    class,
+                    waited,
+                    message,
+                } => {
+                    let counts = &mut self.counts.trunks[class as usize];
+                    counts.sent += 1;
+                    counts.waited_max = counts.waited_max.max(waited);
+                    self.post(shell, class, message, schedule);
+                }
+                line::Effect::Refused { class, message } => {
+                    self.counts.trunks[class as usize].refused += 1;
+                    // Fresher news will follow; work is never dropped, and asks
+                    // its own cell again.
+                    if let Letter::Work(work) = message {
+                        let back = self.letters.put(Letter::Work(work));
+                        let at = now + self.config.thermos.period;
+                        schedule.local(at, Class::C, 0, Kind::Letter.with(back));
+                    }
+                }
+            }
+        }
+        let trunk = &mut self.trunks[shell];
+        if let Some(deadline) = trunk.line.deadline()
+            && deadline != trunk.armed
+        {
+            trunk.armed = deadline;
+            schedule.local(deadline, Class::A, 0, Kind::Trunk.with(shell as u64));
+        }
+    }
+
+    /// To the facing cell of another shell, at the speed of light.
+    fn post(
         &mut self,
         shell: usize,
         class: Class,
@@ -842,6 +942,15 @@ impl Process for Cell {
                 self.rearm_scheduler(schedule);
             }
             Kind::Fault => self.befall(handle, event.at),
+            Kind::Trunk => {
+                let shell = handle as usize;
+                if self.around.trunks[shell].armed == event.at {
+                    self.around.trunks[shell].armed = Instant::END;
+                    (self.around).work_trunk(shell, schedule, |line, now, mut out| {
+                        line.wake(now, &mut out)
+                    });
+                }
+            }
             Kind::Letter => match self.around.letters.take(handle) {
                 Letter::Signal(signal) => {
                     self.tell_scheduler(scheduling::Input::Heard(signal), schedule);

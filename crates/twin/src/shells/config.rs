@@ -8,6 +8,8 @@ use scheduler::{cell, guard, thermos};
 use trust::Key;
 use wire::{Cell, Fanout, Hexagons, Kelvin, Level, Metres, Nanos, Tile, Watts};
 
+use crate::universe::Bytes;
+
 /// A universe of concentric shells, one region of the holon tree each.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,6 +37,8 @@ pub struct Config {
     pub membership: Option<Membership>,
     /// What lies between tiles of a cell.
     pub links: Links,
+    /// Lines between facing cells of different shells; none if they have no limit.
+    pub trunks: Option<Trunks>,
     /// What there is to do.
     pub work: Vec<WorkStream>,
     /// What goes wrong, and when.
@@ -146,6 +150,17 @@ pub struct Links {
     pub loss: f64,
     /// Time a write takes until it is durable.
     pub persist: Nanos,
+}
+
+/// Lines between facing cells of different shells, one for each pair and way.
+#[derive(Clone, Copy, Debug)]
+pub struct Trunks {
+    /// How fast they are, and in what pieces.
+    pub line: transit::line::Config,
+    /// A throttle signal on the line, headers and tag included.
+    pub signal: Bytes,
+    /// What each shard of a piece of work takes along when it is passed on.
+    pub state: Bytes,
 }
 
 /// Work that keeps coming.

@@ -1,12 +1,14 @@
 //! A universe of shells as its file says it: every key, its unit and its range.
 
+use std::num::NonZero;
+
 use physics::tiles::{Leakage, TileModel};
 use wire::{Fanout, Hexagons, Kelvin, Metres, Nanos, Watts};
 
 use super::config::{
-    Bounds, Burst, Config, Fault, FaultKind, Links, Membership, Shell, Thermos, WorkStream,
+    Bounds, Burst, Config, Fault, FaultKind, Links, Membership, Shell, Thermos, Trunks, WorkStream,
 };
-use crate::universe::{PerSecond, Table};
+use crate::universe::{BitsPerSecond, Bytes, PerSecond, Table};
 
 /// More tiles than this on one machine are simulated in aggregate, or not at all.
 const TILES_MAX: u64 = 20_000_000;
@@ -76,6 +78,9 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
             .has("membership")
             .then(|| membership(&root.table("membership", "Who watches whom."), shells.len())),
         links: links(root),
+        trunks: (root.has("trunks")).then(|| {
+            trunks(&root.table("trunks", "Lines between facing cells of different shells."))
+        }),
         work: work(root, shells.len()),
         faults: faults(root, shells.len(), end),
         failures_per_second: root
@@ -420,6 +425,46 @@ fn links(root: &Table<'_>) -> Links {
     }
 }
 
+/// A throttle signal on the line at its longest: 57 bytes in the canonical codec with
+/// its envelope, a tag of 16, and 48 of headers that carry it over IPv6 and UDP.
+const SIGNAL: Bytes = Bytes(121);
+
+/// A frame of the largest payload with its headers: one IPv6 packet of the least size
+/// every link carries whole (RFC 8200 § 5; requirements N1).
+const FRAME: Bytes = Bytes(1_280);
+
+/// How many messages of a class wait at a trunk before it refuses more.
+const TRUNK_WAITING_MAX: usize = 1_024;
+
+fn trunks(table: &Table<'_>) -> Trunks {
+    let rate = table
+        .bandwidth("rate", "How fast each is, one way.")
+        .range(BitsPerSecond(1_000)..=BitsPerSecond(1_000_000_000_000_000))
+        .required();
+    let frame = table
+        .data(
+            "frame",
+            "The longest piece that has the line without a break.",
+        )
+        .range(Bytes(64)..=Bytes(1 << 24))
+        .or(FRAME);
+    Trunks {
+        line: transit::line::Config {
+            bits_per_second: NonZero::new(rate.0).unwrap_or(NonZero::<u64>::MIN),
+            frame_bytes: NonZero::new(frame.0 as u32).unwrap_or(NonZero::<u32>::MIN),
+            waiting_max: TRUNK_WAITING_MAX,
+        },
+        signal: SIGNAL,
+        state: table
+            .data(
+                "state",
+                "What each shard of work takes along when it is passed on.",
+            )
+            .range(Bytes(0)..=Bytes(1 << 50))
+            .or(Bytes(1 << 20)),
+    }
+}
+
 fn shell_number(table: &Table<'_>, shells: usize) -> usize {
     let number = table
         .count("shell", "Which shell, counted outward from 1.")
@@ -577,5 +622,35 @@ fn bounds(root: &Table<'_>) -> Bounds {
                 "Energy that may go missing, of what came in.",
             )
             .or(1e-6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scheduler::Signal;
+    use wire::{Class, Encode, Frame, Instant, Tile, Version};
+
+    #[test]
+    fn a_signal_on_the_line_is_as_long_as_is_reckoned() {
+        let mut payload = Vec::new();
+        Signal {
+            layer: u8::MAX,
+            load: f64::MAX,
+            measured: Instant::END,
+        }
+        .encode(&mut payload);
+        let mut frame = Vec::new();
+        Frame {
+            version: Version(u16::MAX),
+            class: Class::A,
+            protocol: u8::MAX,
+            source: Tile(u64::MAX),
+            destination: Tile(u64::MAX),
+            sequence: u64::MAX,
+            payload,
+        }
+        .encode(&mut frame);
+        assert_eq!(frame.len() as u64 + 16 + 48, SIGNAL.0);
     }
 }

@@ -8,7 +8,7 @@ use membership::State;
 use physics::shells::Shells;
 use physics::tiles::Flows;
 use telemetry::{Action, Reason, Sketch};
-use wire::{Hexagons, Instant, Joules, Level, Nanos, Seconds, Watts};
+use wire::{Class, Hexagons, Instant, Joules, Level, Nanos, Seconds, Watts};
 
 use super::cell::{Cell, Fate};
 use super::config::{Config, Fault, FaultKind};
@@ -332,6 +332,7 @@ impl Watch {
             invariants: self.invariants(config, &cells, membership.as_ref(), locality.as_ref()),
             membership,
             locality,
+            trunks: trunks(config, &cells),
             heat: Some(heat),
             faults: fault_summary(config, injected, &cells),
             decisions: (self.decided.iter())
@@ -794,6 +795,32 @@ fn locality(cells: &[&Cell]) -> summary::Locality {
         region: within(Level::Region),
         system: within(Level::System),
     }
+}
+
+/// What crossed between shells, by class.
+//= requirements H7
+fn trunks(config: &Config, cells: &[&Cell]) -> Vec<summary::Trunk> {
+    if config.trunks.is_none() {
+        return Vec::new();
+    }
+    let class = |class: Class| {
+        let counts = || {
+            cells
+                .iter()
+                .map(|c| &c.around.counts.trunks[class as usize])
+        };
+        summary::Trunk {
+            class: ['A', 'B', 'C', 'D'][class as usize],
+            sent: counts().map(|c| c.sent).sum(),
+            refused: counts().map(|c| c.refused).sum(),
+            waited_max_seconds: counts()
+                .map(|c| c.waited_max)
+                .max()
+                .unwrap_or_default()
+                .as_secs_f64(),
+        }
+    };
+    Class::ALL.map(class).into()
 }
 
 fn fault_summary(config: &Config, injected: &[u64], cells: &[&Cell]) -> Vec<summary::Fault> {

@@ -219,6 +219,7 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
             region: 0.999_999,
             system: 1.0,
         }),
+        trunks: Vec::new(),
         heat: Some(Heat {
             max_kelvin: 689.2,
             max_kelvin_over_limit: if thermos { -3.4 } else { 148.0 },
