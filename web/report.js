@@ -865,7 +865,7 @@ function runPage() {
   const pick = (t) => sky && sky.seek(t);
   if (cluster) clocks.push(...clusterCards(stack, cluster, s, series.notables, pick));
 
-  const GROUPS = { shells: "Shells", site: "Cooling loops", cell: "The cell" };
+  const groups = s.kind === "site" ? "Cooling loops" : map && map.layout === "hexagons" ? "The cell" : "Shells";
   const pictures = el("div", { class: "pictures" }), side = el("div", { class: "side" });
   const main = el("section", { class: "card" });
   pictures.append(main, side);
@@ -891,7 +891,7 @@ function runPage() {
     };
     colour();
     charts = timeCharts(main, {
-      title: `${GROUPS[s.kind]} over time`, subjects: () => subjects, marks: () => series.notables, scale: s.kind === "site" ? "C" : "K",
+      title: `${groups} over time`, subjects: () => subjects, marks: () => series.notables, scale: s.kind === "site" ? "C" : "K",
       pick: sky && pick,
       // A cluster's queue has a card of its own.
       charts: cluster && CHARTS.filter((c) => c.metric !== "waiting"),

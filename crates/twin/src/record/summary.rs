@@ -69,13 +69,11 @@ pub struct Summary {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Shells around a star, each of many cells.
+    /// Shells around a star, each of cells, or of one.
     #[default]
     Shells,
     /// Racks in rows, cooled by loops.
     Site,
-    /// One cell of tiles.
-    Cell,
 }
 
 /// Something that must hold throughout a run.
@@ -443,7 +441,6 @@ impl Kind {
         match self {
             Self::Shells => "shells",
             Self::Site => "site",
-            Self::Cell => "cell",
         }
     }
 }

@@ -462,7 +462,7 @@ pub(crate) fn cell() -> (Summary, Series) {
         universe: "burst in one cell".to_owned(),
         intent: "One tile in twenty fails at the same moment; all of it is known within 10 s."
             .to_owned(),
-        kind: Kind::Cell,
+        kind: Kind::Shells,
         seed: 7,
         threads: 1,
         tiles: 1_000,
