@@ -818,7 +818,7 @@ function replayPanel(s) {
     ["Hottest, to where a device slows itself down", over(r.max_kelvin_over_throttle)],
     ["Lines of lists that were no work", r.left_out ? number("left_out") : null]]),
   w && [el("p", { class: "under", style: "margin-bottom:4px" }, `While something was broken, from ${duration(w.from_seconds)} to ${duration(w.to_seconds)}:`), list([
-    ["Done, less what was lost", work(w.gpu_seconds, "replay/fault_window/gpu_seconds")], ["Lost", work(w.gpu_seconds_lost, "replay/fault_window/gpu_seconds_lost")],
+    ["Done, less what was lost", work(w.gpu_seconds, "replay/fault_window/gpu_seconds")], ["Lost, whenever it was done", work(w.gpu_seconds_lost, "replay/fault_window/gpu_seconds_lost")],
     ["Slowed by own heat", known(w.throttled_hot_device_seconds) ? [of("replay/fault_window/throttled_hot_device_seconds", said(count(w.throttled_hot_device_seconds))), " device-seconds"] : null],
     ["Hottest, to where a device slows itself down", over(w.max_kelvin_over_throttle)]])],
   r.distances.length > 0 && [el("p", { class: "under", style: "margin-bottom:4px" }, "How far this is from what was measured elsewhere (Kolmogorov–Smirnov distance: 0 the same, 1 apart):"),

@@ -137,7 +137,8 @@ fn a_question_without_an_answer_ends_with_2_and_says_what_was_expected() {
         assert!(answer.err.contains(said), "{asked:?}: {}", answer.err);
     }
     let json = place.cosmos(&["why", "trian-8", "--json", "-q"]);
-    let json: Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(json.out, "");
+    let json: Value = serde_json::from_str(&json.err).expect("JSON");
     assert!(
         json["error"]
             .as_str()

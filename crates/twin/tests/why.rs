@@ -444,6 +444,7 @@ fn job(id: usize, asks: &Asks) -> Job {
             models: if asks.h200 { Models(0b10) } else { Models::ANY },
         },
         habit: 0,
+        labels: None,
     }
 }
 

@@ -44,12 +44,14 @@ pub enum ReadError {
         missing: &'static str,
     },
     /// JSON that is none, or says something else than expected.
-    #[error("{}:{}:{}: {source}", path.display(), source.line(), source.column())]
+    #[error("{}:{}:{}: {}; expected {expected}", path.display(), fault.line(), fault.column(), in_words(fault))]
     Json {
         /// The file.
         path: PathBuf,
         /// What is wrong with it, and where.
-        source: serde_json::Error,
+        fault: serde_json::Error,
+        /// What should have been there.
+        expected: &'static str,
     },
     /// SQLite cannot make sense of a history.
     #[error("cannot read {}: {source}", path.display())]
@@ -69,15 +71,35 @@ pub enum ReadError {
     },
 }
 
+/// What is wrong with JSON, without the place, which stands before it.
+fn in_words(fault: &serde_json::Error) -> String {
+    let text = fault.to_string();
+    let reason = text
+        .rsplit_once(" at line ")
+        .map_or(&*text, |(reason, _)| reason);
+    match fault.classify() {
+        serde_json::error::Category::Eof => "the file ends in the middle".to_owned(),
+        serde_json::error::Category::Data => reason.to_owned(),
+        _ => format!("this is no JSON ({reason})"),
+    }
+}
+
 impl ReadError {
     pub(super) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, source }
     }
 
-    pub(super) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {
+    pub(super) fn json(
+        path: &Path,
+        expected: &'static str,
+    ) -> impl FnOnce(serde_json::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Json { path, source }
+        move |fault| Self::Json {
+            path,
+            fault,
+            expected,
+        }
     }
 
     pub(super) fn wrong(path: &Path, what: &str) -> Self {
@@ -109,7 +131,10 @@ impl Stored {
         }
         let path = directory.join("summary.json");
         let text = fs::read_to_string(&path).map_err(ReadError::file(&path))?;
-        let summary: Summary = serde_json::from_str(&text).map_err(ReadError::json(&path))?;
+        let summary: Summary = serde_json::from_str(&text).map_err(ReadError::json(
+            &path,
+            "the summary.json of a run of this version",
+        ))?;
         let path = directory.join("history.db");
         let refused = |source| ReadError::History {
             path: path.clone(),

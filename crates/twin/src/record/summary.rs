@@ -224,6 +224,13 @@ pub struct Site {
     pub gpu_allocated_fraction: f64,
     /// From arrival to start, of the jobs that started.
     pub waiting_seconds: Quantiles,
+    /// Jobs that had arrived and not started at the end.
+    #[serde(default)]
+    pub waiting: u64,
+    /// As [`Self::waiting_seconds`] with those, from arrival to the end: each of them waited at
+    /// least so long.
+    #[serde(default = "unknown")]
+    pub waiting_at_least_seconds: Quantiles,
     /// Jobs that arrived.
     pub arrived: u64,
     /// Jobs that started.
@@ -251,6 +258,9 @@ pub struct Site {
 pub struct Replay {
     /// Lines of the lists that were no work.
     pub left_out: u64,
+    /// Jobs of the lists that would have come after the end.
+    #[serde(default)]
+    pub after_end: u64,
     /// Gangs of several tasks that started.
     pub gangs: u64,
     /// Starts that came before those of earlier jobs.
@@ -327,6 +337,9 @@ pub struct Tenant {
     pub gpu_share: f64,
     /// From arrival to first start.
     pub waiting_seconds: Quantiles,
+    /// Jobs that had arrived and not started at the end.
+    #[serde(default)]
+    pub waiting: u64,
     /// See [`Replay::slowdown`].
     pub slowdown: Quantiles,
 }
@@ -410,6 +423,8 @@ impl Default for Site {
             utilisation: f64::NAN,
             gpu_allocated_fraction: f64::NAN,
             waiting_seconds: Quantiles::UNKNOWN,
+            waiting: 0,
+            waiting_at_least_seconds: Quantiles::UNKNOWN,
             arrived: 0,
             placed: 0,
             refused: 0,
@@ -443,6 +458,11 @@ impl Kind {
             Self::Site => "site",
         }
     }
+}
+
+/// What a record of an earlier version does not tell.
+const fn unknown() -> Quantiles {
+    Quantiles::UNKNOWN
 }
 
 /// JSON has no NaN: serde_json writes `null`, and this reads it back.

@@ -395,6 +395,13 @@ pub(crate) fn site() -> (Summary, Series) {
                 p99: 9_900.0,
                 max: 31_000.0,
             },
+            waiting: 149,
+            waiting_at_least_seconds: Quantiles {
+                p50: 43.0,
+                p95: 3_700.0,
+                p99: 10_200.0,
+                max: 31_000.0,
+            },
             arrived: 18_400,
             placed: 18_220,
             refused: 31,
