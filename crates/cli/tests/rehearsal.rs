@@ -857,6 +857,82 @@ fn a_log_comes_back_from_a_replay_as_it_went_in_and_what_did_not_run_is_said() {
     assert_eq!(kept(&log), expected[..2]);
 }
 
+/// When the job of this number in a log first started, if it did.
+fn started(history: &Connection, tenant: &str, name: &str) -> Option<f64> {
+    let query = "SELECT start FROM jobs WHERE tenant = ? AND name = ?";
+    let found = history.query_row(query, [tenant, name], |row| row.get(0));
+    found.expect("such a job")
+}
+
+//= requirements S3
+#[test]
+fn what_is_guaranteed_is_lent_and_taken_back() {
+    let place = Place::new();
+    place.write(
+        "hall.toml",
+        &format!("{HALL}\n[tenant.\"group 7\"]\ngpus = 8\n"),
+    );
+    // Somebody has everything for longer than the run, when the owner of a half comes.
+    place.write(
+        "x.swf",
+        "1 0 -1 7200 8 -1 -1 8 9000 -1 1 1 1 -1 1 -1 -1 -1\n\
+         2 0 -1 7200 8 -1 -1 8 9000 -1 1 1 1 -1 1 -1 -1 -1\n\
+         3 600 -1 60 8 -1 -1 8 90 -1 1 1 7 -1 1 -1 -1 -1\n",
+    );
+    let replay = |more: &[&str]| {
+        let files = ["twin", "replay", "hall.toml", "--jobs", "x.swf", "-q"];
+        let done = place.cosmos(&[&files[..], more].concat());
+        assert_eq!(done.code, Some(0), "{}", done.err);
+    };
+    replay(&["--out", "owner"]);
+    replay(&["--out", "guest", "--set", "tenant.\"group 7\".gpus=0"]);
+    let owner = started(&history(&place.path().join("owner")), "group 7", "3");
+    assert!(owner.is_some_and(|at| at < 700.0), "{owner:?}");
+    assert_eq!(at(&place.summary("owner"), "replay.preempted"), 1);
+    let guest = started(&history(&place.path().join("guest")), "group 7", "3");
+    assert_eq!(guest, None, "without the guarantee it waits for its turn");
+}
+
+//= requirements S3
+#[test]
+fn work_with_a_priority_goes_before_work_without() {
+    let place = Place::new();
+    let lists =
+        "\n[work.low]\npath = \"low.swf\"\n[work.high]\npath = \"high.swf\"\npriority = 5\n";
+    place.write("hall.toml", &format!("{HALL}{lists}"));
+    // Two that take everything, one after the other, and one that comes last.
+    place.write(
+        "low.swf",
+        "1 0 -1 600 16 -1 -1 16 900 -1 1 1 1 -1 0 -1 -1 -1\n\
+         2 10 -1 600 16 -1 -1 16 900 -1 1 1 1 -1 0 -1 -1 -1\n",
+    );
+    place.write(
+        "high.swf",
+        "1 20 -1 600 16 -1 -1 16 900 -1 1 1 2 -1 0 -1 -1 -1\n",
+    );
+    let order = |out: &str, more: &[&str]| {
+        let asked = [
+            "twin",
+            "run",
+            "hall.toml",
+            "--trace",
+            ".",
+            "-q",
+            "--out",
+            out,
+        ];
+        let done = place.cosmos(&[&asked[..], more].concat());
+        assert_eq!(done.code, Some(0), "{}", done.err);
+        let history = history(&place.path().join(out));
+        let of = |tenant, name| started(&history, tenant, name).expect("it started");
+        (of("group 1", "2"), of("group 2", "1"))
+    };
+    let (second, last) = order("with", &[]);
+    assert!(last < second, "{last} and {second}");
+    let (second, last) = order("without", &["--set", "work.high.priority=0"]);
+    assert!(second < last, "{second} and {last}");
+}
+
 #[test]
 fn nobody_is_guaranteed_more_than_there_is() {
     let place = Place::new();
@@ -864,13 +940,13 @@ fn nobody_is_guaranteed_more_than_there_is() {
     let said = place.cosmos(&["twin", "run", "hall.toml"]);
     assert_eq!(said.code, Some(2));
     assert!(
-        said.err.contains("hall.toml:22: tenant.x.gpus: "),
+        said.err.contains("hall.toml:20: tenant.x.gpus: "),
         "{}",
         said.err
     );
     assert!(
         said.err
-            .contains("the site has 16 GPUs, and cannot guarantee 17"),
+            .contains("found 17, but the site has 16 GPUs, and can guarantee no more"),
         "{}",
         said.err
     );

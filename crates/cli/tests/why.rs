@@ -125,11 +125,11 @@ fn a_question_without_an_answer_ends_with_2_and_says_what_was_expected() {
         ),
         (
             &["why", "train-8", "--run", "nowhere"],
-            "nowhere holds no run",
+            "nowhere is no run: it holds no history.db",
         ),
         (
             &["twin", "whatif", "nowhere", "--at", "1h"],
-            "nowhere holds no run",
+            "nowhere is no run: it holds no history.db",
         ),
     ] {
         let answer = place.cosmos(asked);

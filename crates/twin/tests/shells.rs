@@ -715,6 +715,45 @@ fn the_schema_writes_its_own_reference() {
 }
 
 #[test]
+fn timeouts_of_membership_that_contradict_each_other_are_refused() {
+    for (setting, key, says) in [
+        (
+            "membership.window=1 s",
+            "membership.window",
+            "must be shorter than `period`, 1 s: one probe at a time",
+        ),
+        (
+            "membership.ack_timeout=600 ms",
+            "membership.ack_timeout",
+            "must be shorter than `window`, 600 ms: relays need time too",
+        ),
+        (
+            "membership.suspicion_min=5 s",
+            "membership.suspicion_min",
+            "must not be longer than `suspicion_max`, 4 s",
+        ),
+    ] {
+        let settings = [setting.parse().expect("a setting")];
+        let document = Document::parse("test.toml", CELL, &settings).unwrap();
+        let problems = Universe::read(&document).unwrap_err();
+        let [problem] = &problems.0[..] else {
+            panic!("{setting}: {problems}")
+        };
+        assert_eq!(problem.key, key);
+        assert!(problem.to_string().contains(says), "{problem}");
+    }
+    // At the edge of what is allowed.
+    run(
+        CELL,
+        &[
+            "membership.suspicion_min=4 s",
+            "time.end=2 s",
+            "fault.0.at=1 s",
+        ],
+    );
+}
+
+#[test]
 fn the_reference_says_what_follows_from_what() {
     let text = Reference::of(Universe::schema).to_string();
     let told = |key: &str| {

@@ -54,7 +54,7 @@ pub enum ReadError {
         expected: &'static str,
     },
     /// SQLite cannot make sense of a history.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("{} is damaged or no history: {source}", path.display())]
     History {
         /// The history.
         path: PathBuf,
@@ -135,28 +135,7 @@ impl Stored {
             &path,
             "the summary.json of a run of this version",
         ))?;
-        let path = directory.join("history.db");
-        let refused = |source| ReadError::History {
-            path: path.clone(),
-            source,
-        };
-        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .map_err(refused)?;
-        let version: u32 = db
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(refused)?;
-        if version != VERSION {
-            let what = format!("found tables of version {version}; expected {VERSION}");
-            return Err(ReadError::wrong(&path, &what));
-        }
-        let hash = db.query_row("SELECT history_hash FROM runs", [], |row| row.get(0));
-        let hash: String = match hash {
-            Err(rusqlite::Error::QueryReturnedNoRows) => {
-                let what = "its run was stopped before it could be summed up";
-                return Err(ReadError::wrong(&path, what));
-            }
-            hash => hash.map_err(refused)?,
-        };
+        let Opened { db, hash, .. } = open(directory)?;
         if hash != format!("{:032x}", summary.history_hash) {
             let what = format!(
                 "summary.json and history.db are of different runs: history hash {:032x} in the \
@@ -165,11 +144,81 @@ impl Stored {
             );
             return Err(ReadError::wrong(directory, &what));
         }
+        let path = directory.join("history.db");
         Ok(Self {
             directory: directory.to_owned(),
             summary,
-            series: course(&db).map_err(refused)?,
+            series: course(&db).map_err(|source| ReadError::History { path, source })?,
         })
+    }
+}
+
+/// The history of a run, and what it says of the run as a whole.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) db: Connection,
+    pub(super) universe: String,
+    pub(super) seed: u64,
+    pub(super) kind: String,
+    /// How far it got, in seconds.
+    pub(super) seconds: f64,
+    /// Whether it got to its end.
+    pub(super) complete: bool,
+    /// In hexadecimal digits.
+    pub(super) hash: String,
+}
+
+/// Opens the history in a run's directory.
+///
+/// # Errors
+/// If there is none, it is torn or of another version, or its run was killed.
+pub(super) fn open(directory: &Path) -> Result<Opened, ReadError> {
+    let path = directory.join("history.db");
+    if !path.is_file() {
+        return Err(ReadError::NoRun {
+            path: directory.to_owned(),
+            missing: "history.db",
+        });
+    }
+    let refused = |source| ReadError::History {
+        path: path.clone(),
+        source,
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(&path, flags).map_err(refused)?;
+    let version: u32 = db
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(refused)?;
+    if version != VERSION {
+        let what = format!("found tables of version {version}; expected {VERSION}");
+        return Err(ReadError::wrong(&path, &what));
+    }
+    let query = "SELECT universe, seed, kind, simulated_seconds, complete, history_hash FROM runs";
+    let row = db.query_row(query, [], |row| {
+        Ok((
+            row.get(0)?,
+            row.get::<_, String>(1)?,
+            row.get(2)?,
+            row.get::<_, Option<f64>>(3)?,
+            row.get(4)?,
+            row.get(5)?,
+        ))
+    });
+    match row {
+        Ok((universe, seed, kind, seconds, complete, hash)) => Ok(Opened {
+            db,
+            universe,
+            seed: seed.parse().unwrap_or(0),
+            kind,
+            seconds: seconds.unwrap_or(0.0),
+            complete,
+            hash,
+        }),
+        Err(rusqlite::Error::QueryReturnedNoRows) => {
+            let what = "its run was stopped before it could be summed up";
+            Err(ReadError::wrong(&path, what))
+        }
+        Err(source) => Err(refused(source)),
     }
 }
 

@@ -503,7 +503,7 @@ fn a_directory_that_is_no_whole_run_is_refused_with_what_is_wrong() {
         ),
         (
             &|run| fs::write(run.join("history.db"), "no database at all, only text").unwrap(),
-            "cannot read /run/history.db: file is not a database",
+            "/run/history.db is damaged or no history: file is not a database",
         ),
         (
             &sql("PRAGMA user_version = 99"),
@@ -515,7 +515,7 @@ fn a_directory_that_is_no_whole_run_is_refused_with_what_is_wrong() {
         ),
         (
             &sql("DROP TABLE groups"),
-            "cannot read /run/history.db: no such table: groups",
+            "/run/history.db is damaged or no history: no such table: groups",
         ),
         (
             &sql("UPDATE runs SET history_hash = 'f'"),
