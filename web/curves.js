@@ -1,11 +1,12 @@
 // How placement policies fill the same cluster, one curve each, against what was published.
 
-// Curves of the same policy on the same list, as one: mean, least and most over their seeds.
+// Curves of the same policy with the same budget of moves on the same list, as one: mean, least
+// and most over their seeds.
 function together(curves) {
   const groups = new Map();
   for (const c of curves) {
-    const key = `${c.published ? "p" : "m"}/${c.policy}`;
-    if (!groups.has(key)) groups.set(key, { policy: c.policy, published: c.published, seeds: 0, at: new Map() });
+    const key = `${c.published ? "p" : "m"}/${c.policy}/${c.migrate}`;
+    if (!groups.has(key)) groups.set(key, { policy: c.policy, migrate: c.migrate, published: c.published, seeds: 0, at: new Map() });
     const group = groups.get(key);
     group.seeds += 1;
     for (const p of c.curve) {
@@ -40,14 +41,16 @@ function curveCard(stack, curves) {
   function show(pods) {
     const groups = together(curves.filter((c) => c.pods === pods));
     const measured = groups.filter((g) => !g.published);
-    const same = (a, b) => a.policy.toLowerCase().replace(/[^a-z0-9]/g, "") === b.policy.toLowerCase().replace(/[^a-z0-9]/g, "");
+    const same = (a, b) => a.migrate === b.migrate && a.policy.toLowerCase().replace(/[^a-z0-9]/g, "") === b.policy.toLowerCase().replace(/[^a-z0-9]/g, "");
     const colour = () => {
-      const colours = groupColours(Math.max(1, measured.length));
-      measured.forEach((g, i) => { g.colour = colours[i]; });
-      groups.filter((g) => g.published).forEach((g) => { const twin = measured.find((m) => same(m, g)); g.colour = twin ? twin.colour : "var(--soft)"; });
+      // What was published has the colour of what it is held against, or one of its own.
+      const twin = (g) => g.published && measured.find((m) => same(m, g));
+      const own = groups.filter((g) => !twin(g)), colours = groupColours(own.length);
+      own.forEach((g, i) => { g.colour = colours[i]; });
+      groups.filter(twin).forEach((g) => { g.colour = twin(g).colour; });
     };
     colour();
-    const name = (g) => g.published ? `${g.policy}, published` : g.policy;
+    const name = (g) => `${g.policy}${g.migrate ? `, ${g.migrate} moves per 100` : ""}${g.published ? ", published" : ""}`;
     const legend = el("div", { class: "legend" });
     const PLOTS = [
       ["allocated", "GPUs given", "percent of those there are", 300],

@@ -818,7 +818,7 @@ function replayPanel(s) {
     ["Hottest, to where a device slows itself down", over(r.max_kelvin_over_throttle)],
     ["Lines of lists that were no work", r.left_out ? number("left_out") : null]]),
   w && [el("p", { class: "under", style: "margin-bottom:4px" }, `While something was broken, from ${duration(w.from_seconds)} to ${duration(w.to_seconds)}:`), list([
-    ["Done, less what was lost", work(w.gpu_seconds, "replay/fault_window/gpu_seconds")], ["Lost", work(w.gpu_seconds_lost, "replay/fault_window/gpu_seconds_lost")],
+    ["Done, less what was lost", work(w.gpu_seconds, "replay/fault_window/gpu_seconds")], ["Lost, whenever it was done", work(w.gpu_seconds_lost, "replay/fault_window/gpu_seconds_lost")],
     ["Slowed by own heat", known(w.throttled_hot_device_seconds) ? [of("replay/fault_window/throttled_hot_device_seconds", said(count(w.throttled_hot_device_seconds))), " device-seconds"] : null],
     ["Hottest, to where a device slows itself down", over(w.max_kelvin_over_throttle)]])],
   r.distances.length > 0 && [el("p", { class: "under", style: "margin-bottom:4px" }, "How far this is from what was measured elsewhere (Kolmogorov–Smirnov distance: 0 the same, 1 apart):"),
@@ -865,7 +865,7 @@ function runPage() {
   const pick = (t) => sky && sky.seek(t);
   if (cluster) clocks.push(...clusterCards(stack, cluster, s, series.notables, pick));
 
-  const GROUPS = { shells: "Shells", site: "Cooling loops", cell: "The cell" };
+  const groups = s.kind === "site" ? "Cooling loops" : map && map.layout === "hexagons" ? "The cell" : "Shells";
   const pictures = el("div", { class: "pictures" }), side = el("div", { class: "side" });
   const main = el("section", { class: "card" });
   pictures.append(main, side);
@@ -891,7 +891,7 @@ function runPage() {
     };
     colour();
     charts = timeCharts(main, {
-      title: `${GROUPS[s.kind]} over time`, subjects: () => subjects, marks: () => series.notables, scale: s.kind === "site" ? "C" : "K",
+      title: `${groups} over time`, subjects: () => subjects, marks: () => series.notables, scale: s.kind === "site" ? "C" : "K",
       pick: sky && pick,
       // A cluster's queue has a card of its own.
       charts: cluster && CHARTS.filter((c) => c.metric !== "waiting"),

@@ -381,11 +381,15 @@ for (const name of ["packing", "comparison"]) {
   test(`${name}: a curve for each policy, and the means of their seeds`, async () => {
     const { page, close } = await open(pages.find((p) => p.name === name).file);
     const { curves } = await embedded(page), list = curves[0].pods;
-    const mine = curves.filter((c) => c.pods === list), policies = [...new Set(mine.map((c) => `${c.policy} ${c.published}`))];
+    const mine = curves.filter((c) => c.pods === list), policies = [...new Set(mine.map((c) => `${c.policy} ${c.migrate} ${c.published}`))];
     const lines = page.locator("svg[aria-label^='GPUs given'] path.line:not(.ideal)");
     assert.equal(await lines.count(), policies.length);
     const rows = await page.locator("table.curves tbody tr").evaluateAll((all) => all.map((r) => [...r.cells].map((c) => c.textContent)));
     assert.equal(rows.length, policies.length);
+    // Moves make another policy of it, and no two have one colour but a twin and what was published of it.
+    assert.ok(rows.some(([policy]) => policy === "cosmos") && rows.some(([policy]) => policy === "cosmos, 5 moves per 100"), rows.join(" "));
+    const strokes = await lines.evaluateAll((all) => all.map((l) => getComputedStyle(l).stroke));
+    assert.equal(new Set(strokes).size, policies.length - 1, strokes.join(" "));
     const mean = (policy, published) => {
       const values = mine.filter((c) => c.policy === policy && c.published === published).map((c) => c.curve.find((p) => p.arrived_percent === 100).allocated_percent);
       return values.reduce((s, v) => s + v, 0) / values.length;

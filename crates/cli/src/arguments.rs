@@ -130,13 +130,20 @@ pub(crate) struct Why {
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<Time>,
 
-    /// Where the workload traces of the run are now [default: where they were]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) trace: Option<PathBuf>,
-
     /// Read only what was recorded: nothing is simulated again
     #[arg(long, conflicts_with = "at")]
     pub(crate) records: bool,
+
+    #[command(flatten)]
+    pub(crate) visit: Visit,
+}
+
+/// What is the same for every visit to a run that is on disk.
+#[derive(Debug, Args)]
+pub(crate) struct Visit {
+    /// Where the workload traces of the run are now [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace: Option<PathBuf>,
 
     /// Print the result as JSON
     #[arg(long)]
@@ -198,21 +205,12 @@ pub(crate) struct WhatIf {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<Override>,
 
-    /// Where the workload traces of the run are now [default: where they were]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) trace: Option<PathBuf>,
-
     /// Leave whatif.json and whatif.txt in this new folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Show no progress
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) visit: Visit,
 }
 
 /// A moment of a run: the time since its beginning.

@@ -4,12 +4,10 @@ use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use twin::universe::{Place, Problem, Problems};
 
-/// Says it on standard error; with `json`, on standard output instead, where
-/// the result would have been.
+/// Says it on standard error, with `json` too: what is on standard output is a result.
 pub(crate) fn print(error: &anyhow::Error, json: bool) {
     if json {
-        // That nobody listens any more cannot be said to anybody.
-        let _ = crate::print(&format!("{:#}\n", as_json(error)));
+        anstream::eprintln!("{:#}", as_json(error));
         return;
     }
     let red = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();

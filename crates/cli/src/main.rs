@@ -34,8 +34,8 @@ fn main() -> ExitCode {
         Command::Twin(Rehearsal::Replay(asked)) => (asked.run.settled.json, run::replay(asked)),
         Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
         Command::Twin(Rehearsal::Pack(asked)) => (asked.json, pack::pack(asked)),
-        Command::Twin(Rehearsal::WhatIf(asked)) => (asked.json, why::whatif(asked)),
-        Command::Why(asked) => (asked.json, why::why(asked)),
+        Command::Twin(Rehearsal::WhatIf(asked)) => (asked.visit.json, why::whatif(asked)),
+        Command::Why(asked) => (asked.visit.json, why::why(asked)),
         Command::Twin(Rehearsal::Compare(asked)) => (asked.json, compare::compare(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),
     };

@@ -284,7 +284,7 @@ fn tell_one(one: &Packed, trace: &Trace) -> String {
         one.pods,
         cluster(trace),
     );
-    for point in one.curve.iter().filter(|p| p.arrived_percent % 10 == 0) {
+    for point in &one.curve {
         let bar = "█".repeat((point.allocated_percent / 100.0 * BAR).round() as usize);
         let _ = writeln!(
             text,

@@ -492,8 +492,17 @@ fn tell(finished: &Finished) -> String {
         ));
     }
     if let Some(site) = &summary.site {
+        let waiting = if site.waiting > 0 {
+            format!(
+                "; {} still wait at the end, with them p95 is at least {} s",
+                site.waiting,
+                said(site.waiting_at_least_seconds.p95, 0)
+            )
+        } else {
+            String::new()
+        };
         text.push_str(&format!(
-            "  site    {} jobs placed, {} refused; those placed waited p95 {} s; GPUs {:.2} % allocated; \
+            "  site    {} jobs placed, {} refused; those placed waited p95 {} s{waiting}; GPUs {:.2} % allocated; \
              throttled {:.0} device-seconds; loops overloaded {:.0} s\n",
             site.placed,
             site.refused,
@@ -545,11 +554,19 @@ fn tell_replay(replay: &record::summary::Replay) -> String {
             replay.left_out
         ));
     }
+    if replay.after_end > 0 {
+        text.push_str(&format!(
+            "  left out  {} jobs of the lists come after the end of the run (time.end)\n",
+            replay.after_end
+        ));
+    }
     if let Some(window) = &replay.fault_window {
         text.push_str(&format!(
-            "  faults  {:.0} GPU-hours of work kept while something was broken, {:.0} lost; hottest device {:+.1} K from where \
-             it throttles itself, {:.0} device-seconds throttled so\n",
-            hours(window.gpu_seconds),
+            "  faults  while something was broken {:.0} GPU-hours of work were done, and {:.0} lost with what was stopped, \
+             work done before included; hottest device {:+.1} K from where it throttles itself, {:.0} device-seconds \
+             throttled so\n",
+            // What is kept may be less than nothing: what is lost may have been done before.
+            hours(window.gpu_seconds + window.gpu_seconds_lost),
             hours(window.gpu_seconds_lost),
             window.max_kelvin_over_throttle,
             window.throttled_hot_device_seconds,
@@ -557,9 +574,10 @@ fn tell_replay(replay: &record::summary::Replay) -> String {
     }
     for tenant in replay.tenants.iter().filter(|t| t.arrived > 0) {
         text.push_str(&format!(
-            "  tenant  {:8} {:6} jobs, {:>5} % of GPUs, waiting p50 {} s, p95 {} s, slowdown p95 {}\n",
+            "  tenant  {:8} {:6} jobs, {} wait at the end, {:>5} % of GPUs, waiting p50 {} s, p95 {} s, slowdown p95 {}\n",
             tenant.name,
             tenant.arrived,
+            tenant.waiting,
             said(tenant.gpu_share * 100.0, 2),
             said(tenant.waiting_seconds.p50, 0),
             said(tenant.waiting_seconds.p95, 0),
@@ -594,12 +612,15 @@ pub(crate) fn digits(value: f64) -> String {
 }
 
 /// Set by the first Ctrl-C, so that a rehearsal ends in order and keeps what it
-/// has; the second one ends the process at once.
+/// has; the second one takes away what is not whole and ends the process at once.
 pub(crate) fn watch_for_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     ctrlc::set_handler(move || {
         if seen.swap(true, Ordering::Relaxed) {
+            for left in RunDirectory::abandon_all() {
+                anstream::eprintln!("could not remove {}", left.display());
+            }
             std::process::exit(i32::from(INTERRUPTED));
         }
         anstream::eprintln!("\nstopping; once more to stop at once");
@@ -628,6 +649,64 @@ mod tests {
             swept(&["a=1..2:2", "b=1..2:2"]).unwrap_err().to_string(),
             "two ranges: a sweep varies one key, and b is a second"
         );
+    }
+
+    #[test]
+    fn work_lost_in_a_fault_is_never_told_as_less_than_nothing_kept() {
+        let hours = |n: f64| n * 3_600.0;
+        let replay = record::summary::Replay {
+            fault_window: Some(record::summary::FaultWindow {
+                // 903 done, and 2,000 lost that had mostly been done before.
+                gpu_seconds: hours(-1_097.0),
+                gpu_seconds_lost: hours(2_000.0),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let text = tell_replay(&replay);
+        assert!(
+            text.contains(
+                "while something was broken 903 GPU-hours of work were done, and 2000 lost with what was stopped, \
+                 work done before included"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_nobody_measured_is_a_dash_and_what_was_left_out_is_said() {
+        let unknown = record::summary::Quantiles::UNKNOWN;
+        let tenant = record::summary::Tenant {
+            name: "idle".to_owned(),
+            arrived: 1,
+            waiting_seconds: unknown,
+            slowdown: unknown,
+            gpu_share: f64::NAN,
+            ..Default::default()
+        };
+        let replay = record::summary::Replay {
+            left_out: 3,
+            after_end: 70,
+            slowdown: unknown,
+            tenants: vec![tenant],
+            ..Default::default()
+        };
+        let text = tell_replay(&replay);
+        assert!(!text.contains("NaN"), "{text}");
+        assert!(text.contains("slowdown p50 –, p95 –\n"), "{text}");
+        assert!(
+            text.contains("waiting p50 – s, p95 – s, slowdown p95 –\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("  left out  3 jobs of the lists never ran"),
+            "{text}"
+        );
+        assert!(
+            text.contains("  left out  70 jobs of the lists come after the end"),
+            "{text}"
+        );
+        assert!(!tell_replay(&record::summary::Replay::default()).contains("left out"));
     }
 
     #[test]

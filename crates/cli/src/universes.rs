@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -28,11 +29,18 @@ pub(crate) struct Universe {
 /// Finds what was asked for: a path if it looks like one, else a name.
 pub(crate) fn find(asked: &str) -> Result<Universe> {
     let path = Path::new(asked);
-    if path.is_file() {
-        return open(path);
-    }
-    if asked.ends_with(".toml") || asked.contains(std::path::MAIN_SEPARATOR) {
-        bail!("there is no file {asked}");
+    let looks_like_a_path = asked.ends_with(".toml") || asked.contains(std::path::MAIN_SEPARATOR);
+    match fs::metadata(path) {
+        // A folder that happens to be called like a universe hides none.
+        Ok(found) if found.is_dir() && !looks_like_a_path => {}
+        Ok(found) if found.is_dir() => bail!(
+            "{asked} is a folder; expected a file that describes a universe, such as {}",
+            path.join("NAME.toml").display()
+        ),
+        Ok(_) => return open(path),
+        Err(_) if !looks_like_a_path => {}
+        Err(e) if e.kind() == ErrorKind::NotFound => bail!("there is no file {asked}"),
+        Err(e) => return Err(e).with_context(|| format!("cannot read {asked}")),
     }
     let local = Path::new(FOLDER).join(format!("{asked}.toml"));
     if local.is_file() {

@@ -24,19 +24,19 @@ pub(crate) fn why(asked: &Why) -> Result<ExitCode> {
         Some(directory) => Past::open(directory)?,
         None => Past::newest(Path::new(RUNS))?,
     };
-    if asked.run.is_none() && !asked.quiet {
+    if asked.run.is_none() && !asked.visit.quiet {
         anstream::eprintln!("run: {}", past.directory().display());
     }
     let question = why::Asked {
         job: &asked.job,
         at: asked.at.map(|at| Instant::EPOCH + at.0),
-        folder: asked.trace.as_deref(),
+        folder: asked.visit.trace.as_deref(),
         records_only: asked.records,
     };
-    let answer = watched(asked.quiet, |watch| why::why(&past, &question, watch))?;
+    let answer = watched(asked.visit.quiet, |watch| why::why(&past, &question, watch))?;
     match answer {
         Ok(answer) => {
-            crate::print(&if asked.json {
+            crate::print(&if asked.visit.json {
                 format!("{:#}\n", answer.json)
             } else {
                 answer.text
@@ -59,9 +59,11 @@ pub(crate) fn whatif(asked: &WhatIf) -> Result<ExitCode> {
         at: Instant::EPOCH + asked.at.0,
         until: asked.until.map(|until| Instant::EPOCH + until.0),
         changes: wishes(asked)?,
-        folder: asked.trace.as_deref(),
+        folder: asked.visit.trace.as_deref(),
     };
-    let found = watched(asked.quiet, |watch| whatif::whatif(&past, &question, watch))?;
+    let found = watched(asked.visit.quiet, |watch| {
+        whatif::whatif(&past, &question, watch)
+    })?;
     let difference = match found {
         Ok(difference) => difference,
         Err(whatif::WhatIfError::Stopped) => return Ok(ExitCode::from(INTERRUPTED)),
@@ -74,7 +76,11 @@ pub(crate) fn whatif(asked: &WhatIf) -> Result<ExitCode> {
         std::fs::write(out.join("whatif.json"), &json).with_context(cannot)?;
         std::fs::write(out.join("whatif.txt"), difference.text()).with_context(cannot)?;
     }
-    crate::print(&if asked.json { json } else { difference.text() })?;
+    crate::print(&if asked.visit.json {
+        json
+    } else {
+        difference.text()
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -73,8 +73,8 @@ fn a_file_that_is_not_toml_is_refused_with_its_line() {
         );
     }
     let (code, out, err) = cosmos(&folder, &["twin", "run", "torn", "--json"]);
-    let problem: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!((code, err.as_str()), (2, ""));
+    let problem: serde_json::Value = serde_json::from_str(&err).expect("JSON");
+    assert_eq!((code, out.as_str()), (2, ""));
     assert_eq!(problem["problems"][0]["line"], 2);
 }
 
@@ -91,9 +91,44 @@ fn a_universe_that_does_not_exist_is_refused_with_the_nearest() {
             "error: there is no universe \"something-else-entirely-0123456789\"; `cosmos universes` lists them\n",
         ),
         ("./no/such.toml", "error: there is no file ./no/such.toml\n"),
+        (
+            "universes/",
+            "error: universes/ is a folder; expected a file that describes a universe, such as universes/NAME.toml\n",
+        ),
+        // A folder of that name is no universe, and hides none.
+        (
+            "universes",
+            "error: there is no universe \"universes\"; `cosmos universes` lists them\n",
+        ),
+        (
+            "universes/zz-quiet-shell.toml/inside.toml",
+            "error: cannot read universes/zz-quiet-shell.toml/inside.toml: Not a directory (os error 20)\n",
+        ),
     ] {
         let (code, out, err) = cosmos(&folder, &["twin", "run", asked]);
         assert_eq!((code, out.as_str(), err.as_str()), (2, "", says));
+    }
+}
+
+/// Nothing keeps root from reading, so this asks only where it is kept.
+#[cfg(unix)]
+#[test]
+fn a_universe_that_may_not_be_read_is_not_called_missing() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder(&[("zz-locked.toml", "intent = \"x\"\n")]);
+    let file = folder.path().join("universes/zz-locked.toml");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).expect("it is ours");
+    if fs::read(&file).is_ok() {
+        println!("skipped: whoever runs this may read everything");
+        return;
+    }
+    for asked in ["universes/zz-locked.toml", "zz-locked"] {
+        let (code, _, err) = cosmos(&folder, &["twin", "run", asked]);
+        assert_eq!(code, 2);
+        assert!(
+            err.contains("cannot read universes/zz-locked.toml: Permission denied"),
+            "{err}"
+        );
     }
 }
 
@@ -218,6 +253,15 @@ fn packing_says_what_came_of_it_in_the_keys_it_promised() {
         "{out}"
     );
     assert!(out.contains("4 pods placed, 1 dropped"), "{out}");
+    // A line for each step of five percent, up to 60 of the 65 that arrive.
+    let lines = out.lines().filter_map(|line| line.trim().split_once(" %"));
+    let lines = lines.filter_map(|(percent, _)| percent.parse::<u32>().ok());
+    let steps: Vec<u32> = lines.collect();
+    let told = curve
+        .iter()
+        .map(|p| p["arrived_percent"].as_u64().unwrap() as u32);
+    assert_eq!(steps, told.collect::<Vec<_>>());
+    assert_eq!(steps[..3], [5, 10, 15]);
 
     // A folder stands for the orders of the list, and several are compared.
     let (code, out, _) = asked(&["--order", ".", "--policy", "fgd,random", "--json"]);
@@ -265,6 +309,10 @@ fn packing_refuses_what_it_cannot_pack() {
         let (code, out, err) = cosmos(&folder, &[&PACK[..], more].concat());
         assert_eq!((code, out.as_str()), (2, ""), "{more:?}");
         assert!(err.contains(says), "{more:?}: {err}");
+        // Whoever pipes the result into a file finds nothing half written there.
+        let (code, out, err) = cosmos(&folder, &[&PACK[..], more, &["--json"]].concat());
+        assert_eq!((code, out.as_str()), (2, ""), "{more:?}");
+        assert!(err.replace("\\\"", "\"").contains(says), "{more:?}: {err}");
     }
     let free = [
         "twin",

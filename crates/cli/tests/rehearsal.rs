@@ -245,7 +245,10 @@ fn what_cannot_be_compared_is_refused_and_nothing_is_left() {
             "error: found one run, one; expected at least two to compare",
         ),
         (&["one", "none"], "error: cannot read none: No such file"),
-        (&["one", "torn"], "error: torn/summary.json:1:1: EOF"),
+        (
+            &["one", "torn"],
+            "error: torn/summary.json:1:1: the file ends in the middle; expected the summary.json of a run",
+        ),
         (
             &["one", "."],
             "error: . is no run: it holds no summary.json",
@@ -586,6 +589,33 @@ fn ctrl_c_ends_a_run_in_order_and_keeps_what_there_is() {
     assert!(page.contains("</html>"));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_second_ctrl_c_ends_a_run_at_once_and_leaves_nothing() {
+    let place = Place::new();
+    // Looked at once a month, so that the first finds nobody listening for long.
+    let deaf = ["--set", "time.sample=30d", "--set", "time.end=3000d"];
+    let mut command = place.command(COSMOS, &[&["twin", "run", "tiny.toml"], &deaf[..]].concat());
+    let mut child = (command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+        .spawn()
+        .expect("the command starts");
+    let runs = place.path().join("runs");
+    let begun = || runs.is_dir() && names(&runs).iter().any(|name| name.starts_with('.'));
+    wait_until("the run began", begun);
+    pause(200);
+    let ended = || {
+        let mut interrupt = place.command("kill", &["-INT", &child.id().to_string()]);
+        assert_eq!(said_by(&mut interrupt), Some(0));
+        pause(200);
+        child.try_wait().expect("a child").is_some()
+    };
+    wait_until("the run stopped", ended);
+    let output = child.wait_with_output().expect("it ended");
+    assert_eq!(output.status.code(), Some(130));
+    assert!(output.stdout.is_empty(), "it was not to end in order");
+    assert_eq!(place.left(), [""; 0]);
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "another process is waited for, which has no deadline()"
@@ -755,6 +785,175 @@ memory = "1 TiB"
 loops = 1
 capacity = "150 %"
 "#;
+
+/// Columns of a log that a replay of what ran as it did must keep: user, group, executable, queue,
+/// partition, processors and run time, all of them and not the jobs' names for order only.
+fn kept(log: &str) -> Vec<Vec<f64>> {
+    let lines = log.lines().filter(|line| !line.starts_with(';'));
+    let job = |line: &str| {
+        let fields: Vec<f64> = (line.split(' ').map(|n| n.parse().expect("a number"))).collect();
+        assert_eq!(fields.len(), 18);
+        [11, 12, 13, 14, 15, 7, 3]
+            .map(|i| fields[i].round())
+            .to_vec()
+    };
+    lines.map(job).collect()
+}
+
+//= requirements W3
+#[test]
+fn a_log_comes_back_from_a_replay_as_it_went_in_and_what_did_not_run_is_said() {
+    let place = Place::new();
+    place.write("hall.toml", HALL);
+    let lines = [
+        "1 0 -1 600 16 -1 -1 16 900 -1 1 12 7 3 2 1 -1 -1",
+        "2 60 -1 60 8 -1 -1 8 90 -1 1 13 9 -1 2 1 -1 -1",
+        // Still runs at the end, so that the next still waits.
+        "3 1200 -1 7200 16 -1 -1 16 9000 -1 1 12 7 3 2 1 -1 -1",
+        "4 1300 -1 60 8 -1 -1 8 90 -1 1 14 9 -1 2 1 -1 -1",
+        // Comes too late, and never ran.
+        "5 4000 -1 60 8 -1 -1 8 90 -1 1 14 9 -1 2 1 -1 -1",
+        "6 10 -1 -1 -1 -1 -1 8 90 -1 5 14 9 -1 2 1 -1 -1",
+    ];
+    place.write("night.swf", &lines.join("\n"));
+    let replay = |log: &str| place.cosmos(&["twin", "replay", "hall.toml", "--jobs", log, "-q"]);
+    let done = replay("night.swf");
+    for says in [
+        "3 jobs placed, 0 refused",
+        "; 1 still wait at the end, with them p95 is at least 2",
+        "  left out  1 jobs of the lists never ran",
+        "  left out  1 jobs of the lists come after the end of the run (time.end)",
+        "  tenant  group 9       2 jobs, 1 wait at the end",
+    ] {
+        assert!(done.out.contains(says), "{says} is not in {}", done.out);
+    }
+    let summary = place.summary("runs/hall-seed1");
+    assert_eq!(at(&summary, "site.waiting"), 1);
+    let waited = at(&summary, "site.waiting_at_least_seconds.max")
+        .as_f64()
+        .expect("a time");
+    assert!((2_250.0..2_350.0).contains(&waited), "{waited}");
+    assert_eq!(at(&summary, "replay.after_end"), 1);
+
+    let log = fs::read_to_string(place.path().join("runs/hall-seed1/jobs.swf")).expect("a log");
+    for line in ["; MaxProcs: 16", "; MaxNodes: 2", "; MaxJobs: 4"] {
+        assert!(log.lines().any(|l| l == line), "{line} is not in {log}");
+    }
+    let expected = [
+        [12.0, 7.0, 3.0, 2.0, 1.0, 16.0, 600.0],
+        [13.0, 9.0, -1.0, 2.0, 1.0, 8.0, 60.0],
+        // How long they run nobody knows at the end.
+        [12.0, 7.0, 3.0, 2.0, 1.0, 16.0, -1.0],
+        [14.0, 9.0, -1.0, 2.0, 1.0, 8.0, -1.0],
+    ];
+    assert_eq!(kept(&log), expected);
+    let status = log.lines().filter(|line| !line.starts_with(';'));
+    let status: Vec<_> = status.map(|line| line.split(' ').nth(10)).collect();
+    assert_eq!(status, [Some("1"), Some("1"), Some("-1"), Some("-1")]);
+
+    let again = replay("runs/hall-seed1/jobs.swf");
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    let log = fs::read_to_string(place.path().join("runs/hall-seed1-2/jobs.swf")).expect("a log");
+    assert_eq!(kept(&log), expected[..2]);
+}
+
+/// When the job of this number in a log first started, if it did.
+fn started(history: &Connection, tenant: &str, name: &str) -> Option<f64> {
+    let query = "SELECT start FROM jobs WHERE tenant = ? AND name = ?";
+    let found = history.query_row(query, [tenant, name], |row| row.get(0));
+    found.expect("such a job")
+}
+
+//= requirements S3
+#[test]
+fn what_is_guaranteed_is_lent_and_taken_back() {
+    let place = Place::new();
+    place.write(
+        "hall.toml",
+        &format!("{HALL}\n[tenant.\"group 7\"]\ngpus = 8\n"),
+    );
+    // Somebody has everything for longer than the run, when the owner of a half comes.
+    place.write(
+        "x.swf",
+        "1 0 -1 7200 8 -1 -1 8 9000 -1 1 1 1 -1 1 -1 -1 -1\n\
+         2 0 -1 7200 8 -1 -1 8 9000 -1 1 1 1 -1 1 -1 -1 -1\n\
+         3 600 -1 60 8 -1 -1 8 90 -1 1 1 7 -1 1 -1 -1 -1\n",
+    );
+    let replay = |more: &[&str]| {
+        let files = ["twin", "replay", "hall.toml", "--jobs", "x.swf", "-q"];
+        let done = place.cosmos(&[&files[..], more].concat());
+        assert_eq!(done.code, Some(0), "{}", done.err);
+    };
+    replay(&["--out", "owner"]);
+    replay(&["--out", "guest", "--set", "tenant.\"group 7\".gpus=0"]);
+    let owner = started(&history(&place.path().join("owner")), "group 7", "3");
+    assert!(owner.is_some_and(|at| at < 700.0), "{owner:?}");
+    assert_eq!(at(&place.summary("owner"), "replay.preempted"), 1);
+    let guest = started(&history(&place.path().join("guest")), "group 7", "3");
+    assert_eq!(guest, None, "without the guarantee it waits for its turn");
+}
+
+//= requirements S3
+#[test]
+fn work_with_a_priority_goes_before_work_without() {
+    let place = Place::new();
+    let lists =
+        "\n[work.low]\npath = \"low.swf\"\n[work.high]\npath = \"high.swf\"\npriority = 5\n";
+    place.write("hall.toml", &format!("{HALL}{lists}"));
+    // Two that take everything, one after the other, and one that comes last.
+    place.write(
+        "low.swf",
+        "1 0 -1 600 16 -1 -1 16 900 -1 1 1 1 -1 0 -1 -1 -1\n\
+         2 10 -1 600 16 -1 -1 16 900 -1 1 1 1 -1 0 -1 -1 -1\n",
+    );
+    place.write(
+        "high.swf",
+        "1 20 -1 600 16 -1 -1 16 900 -1 1 1 2 -1 0 -1 -1 -1\n",
+    );
+    let order = |out: &str, more: &[&str]| {
+        let asked = [
+            "twin",
+            "run",
+            "hall.toml",
+            "--trace",
+            ".",
+            "-q",
+            "--out",
+            out,
+        ];
+        let done = place.cosmos(&[&asked[..], more].concat());
+        assert_eq!(done.code, Some(0), "{}", done.err);
+        let history = history(&place.path().join(out));
+        let of = |tenant, name| started(&history, tenant, name).expect("it started");
+        (of("group 1", "2"), of("group 2", "1"))
+    };
+    let (second, last) = order("with", &[]);
+    assert!(last < second, "{last} and {second}");
+    let (second, last) = order("without", &["--set", "work.high.priority=0"]);
+    assert!(second < last, "{second} and {last}");
+}
+
+#[test]
+fn nobody_is_guaranteed_more_than_there_is() {
+    let place = Place::new();
+    place.write("hall.toml", &format!("{HALL}\n[tenant.x]\ngpus = 17\n"));
+    let said = place.cosmos(&["twin", "run", "hall.toml"]);
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains("hall.toml:20: tenant.x.gpus: "),
+        "{}",
+        said.err
+    );
+    assert!(
+        said.err
+            .contains("found 17, but the site has 16 GPUs, and can guarantee no more"),
+        "{}",
+        said.err
+    );
+    let all = ["--set", "tenant.x.gpus=16", "--quiet"];
+    let said = place.cosmos(&[&["twin", "run", "hall.toml"], &all[..]].concat());
+    assert_eq!(said.code, Some(0), "{}", said.err);
+}
 
 //= requirements W3
 #[test]

@@ -125,11 +125,11 @@ fn a_question_without_an_answer_ends_with_2_and_says_what_was_expected() {
         ),
         (
             &["why", "train-8", "--run", "nowhere"],
-            "nowhere holds no run",
+            "nowhere is no run: it holds no history.db",
         ),
         (
             &["twin", "whatif", "nowhere", "--at", "1h"],
-            "nowhere holds no run",
+            "nowhere is no run: it holds no history.db",
         ),
     ] {
         let answer = place.cosmos(asked);
@@ -137,7 +137,8 @@ fn a_question_without_an_answer_ends_with_2_and_says_what_was_expected() {
         assert!(answer.err.contains(said), "{asked:?}: {}", answer.err);
     }
     let json = place.cosmos(&["why", "trian-8", "--json", "-q"]);
-    let json: Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(json.out, "");
+    let json: Value = serde_json::from_str(&json.err).expect("JSON");
     assert!(
         json["error"]
             .as_str()

@@ -106,6 +106,21 @@ impl Config {
         self.spread.saturating_mul(doublings as u8)
     }
 
+    /// How long after a death every member that can be reached should hold the dead one
+    /// removed, by these timeouts: to judge by, nothing in the protocol waits for it.
+    ///
+    /// Four turns, since every tile is probed once in each and those whose turn it is may have
+    /// died of the same; the window of the probe; the longest a suspicion runs, which is three
+    /// times `suspicion_max` where a crowd died; and as many rounds of gossip as each
+    /// member tells a piece of news. Members that are slow themselves take longer.
+    #[must_use]
+    pub fn detection_span(&self) -> Nanos {
+        self.period * 4
+            + self.window
+            + self.suspicion_max * 3
+            + self.gossip_interval * u64::from(self.tellings())
+    }
+
     /// More suspects at once than this are rather cut off than dead.
     pub(crate) const fn crowd(&self) -> usize {
         8 + self.tiles() as usize / 12

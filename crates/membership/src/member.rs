@@ -191,6 +191,12 @@ impl Member {
         self.health.score()
     }
 
+    /// What it agreed on with its cell.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The six around it, whatever their state.
     #[must_use]
     pub fn neighbours(&self) -> [Peer; 6] {

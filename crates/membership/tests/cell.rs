@@ -1,14 +1,14 @@
 //! A whole cell through the public face. Each scenario ends in peace: faults first, then all is
 //! healed and everybody must agree with the truth and leave it at that.
 
-mod common;
+mod simulated;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use common::{Delays, World, config, some};
 use machine::{Purpose, Stream};
 use membership::{Peer, State};
+use simulated::{Delays, World, config, some};
 use wire::{Nanos, Tile};
 
 const TILES: u32 = 1_000;
@@ -212,7 +212,7 @@ fn after_a_partition_nobody_is_removed_by_its_own_side() {
         world.links.side.fill(0);
         world.run(Nanos::MINUTE);
         let together =
-            |c: &common::Change| side[usize::from(c.observer.0)] == side[usize::from(c.peer.0)];
+            |c: &simulated::Change| side[usize::from(c.observer.0)] == side[usize::from(c.peer.0)];
         let removals = world.removals_but(&[]);
         let wrong: Vec<_> = removals.iter().filter(|c| together(c)).collect();
         println!(

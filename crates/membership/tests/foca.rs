@@ -1,17 +1,17 @@
 //! Side by side with foca, the SWIM of the Rust world: the same cell, the same deaths, the same
 //! loss and delay, each with the configuration its authors recommend.
 
-mod common;
+mod simulated;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use common::{Agenda, Links, World, config, some};
 use foca::{AccumulatingRuntime, Foca, Identity, OwnedNotification, PostcardCodec, Timer};
 use membership::Peer;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
+use simulated::{Agenda, Links, World, config, some};
 use wire::{Instant, Nanos};
 
 const TILES: u32 = 100;

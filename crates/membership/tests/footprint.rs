@@ -1,14 +1,14 @@
 //! What an idle member costs: under 256 bytes, no heap, and nothing allocated by probing.
 
-mod common;
+mod simulated;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 
-use common::{World, at_ms, config, some};
 use machine::Machine;
 use membership::{Config, Effect, Input, Kind, Member, Peer, State};
+use simulated::{World, at_ms, config, some};
 use std::sync::Arc;
 use wire::Nanos;
 

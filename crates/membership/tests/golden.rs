@@ -5,13 +5,13 @@
 //! Only what is seen from outside is in them, and time to a tenth of a second: a change
 //! of layout leaves them alone, a change of protocol does not.
 
-mod common;
+mod simulated;
 
 use std::fmt::Write;
 
-use common::{World, config};
 use expect_test::{ExpectFile, expect_file};
 use membership::{Input, Peer, State, Why};
+use simulated::{World, config};
 use wire::{Instant, Nanos};
 
 /// A scene among peers 0 to 3, and what has been written of it.

@@ -1,17 +1,17 @@
 //! What arrives from outside: forged, replayed, cut, misaddressed, and every spelling there is.
 
-mod common;
+mod simulated;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use common::at_ms;
 use machine::{Machine, Persisted, Purpose, Stream};
 use membership::{
     Claim, Config, Content, Effect, INCARNATION_MAX, Input, Kind, Member, Message, Peer, Reason,
     State, Update, Updates, incarnation_after,
 };
 use proptest::prelude::*;
+use simulated::at_ms;
 use trust::{Key, Tag};
 use wire::codec::decode_all;
 use wire::{Cell, DecodeError, Encode, Hexagons, Instant, Tile};

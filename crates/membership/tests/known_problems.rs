@@ -1,9 +1,9 @@
 //! Problems known from other gossip memberships, foca's list among them, as regressions.
 
-mod common;
+mod simulated;
 
-use common::{World, config, some};
 use membership::{Peer, State};
+use simulated::{World, config, some};
 use wire::Nanos;
 
 const TILES: u32 = 100;
@@ -52,7 +52,7 @@ fn a_region_that_was_away_does_not_revive_the_dead() {
     world.changes.clear();
     settles(&mut world, Nanos::MINUTE * 2);
     world.run(Nanos::MINUTE * 5);
-    let revived = |c: &&common::Change| {
+    let revived = |c: &&simulated::Change| {
         dead.contains(&c.peer) && c.state == State::Alive && !away.contains(&c.observer)
     };
     assert_eq!(world.changes.iter().find(revived), None);

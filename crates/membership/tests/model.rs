@@ -6,15 +6,15 @@
 //! So the schedules explored are those of a network with bounded delay, which is what the
 //! time-outs presume, and what is lost is counted.
 
-mod common;
+mod simulated;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use common::{World, config};
 use machine::{Machine, Persisted};
 use membership::{
     Claim, Content, Effect, Input, Kind, Member, Message, Peer, State as Belief, Update, Updates,
 };
+use simulated::{World, config};
 use stateright::{Checker, Model, Property};
 use wire::{Instant, Nanos};
 

@@ -1,13 +1,13 @@
 //! Two members and a wire: probing, suspicion, refutation and return, seen step by step.
 
-mod common;
+mod simulated;
 
 use std::sync::Arc;
 
-use common::{World, at_ms, config};
 use machine::pair::{Pair, Side};
 use machine::{Machine, Persisted};
 use membership::{Effect, Input, Member, Peer, State, Why};
+use simulated::{World, at_ms, config};
 use wire::Nanos;
 
 /// Two members of a cell of nine whose seven others have left.

@@ -191,6 +191,17 @@ fn set(
         ),
         None => Workload::described(&config.groups, config.building.cpus_per_node),
     };
+    let there_are: u64 = load.nodes.iter().map(|node| u64::from(node.gpus)).sum();
+    for tenant in &config.tenants {
+        let gpus = tenant.rights.quota.gpu_milli / 1_000;
+        if gpus > there_are {
+            return Err(LoadError::Promised {
+                tenant: tenant.name.clone(),
+                gpus,
+                there_are,
+            });
+        }
+    }
     if !given.jobs.is_empty() {
         let sources: Vec<Source> = given
             .jobs
@@ -256,6 +267,18 @@ pub enum LoadError {
         universe: String,
         /// What was given.
         folder: PathBuf,
+    },
+    /// It promises more than stands there.
+    #[error(
+        "tenant.{tenant}.gpus: found {gpus}, but the site has {there_are} GPUs, and can guarantee no more"
+    )]
+    Promised {
+        /// To whom.
+        tenant: String,
+        /// What.
+        gpus: u64,
+        /// What there is.
+        there_are: u64,
     },
     /// It cannot be read.
     #[error(transparent)]
@@ -336,16 +359,16 @@ pub fn run(
         let inside = || directory.path("decisions.parquet");
         Decisions::create(&replay.decisions.clone().unwrap_or_else(inside))
     });
-    let name = universe.name().to_owned();
+    let load = match &universe {
+        Universe::Site(_, Some(scene)) => scene.load.clone(),
+        _ => Workload::default(),
+    };
     let mut scribe = Scribe {
         history: begin(&directory, &universe, request)?,
-        load: match &universe {
-            Universe::Site(_, Some(scene)) => scene.load.clone(),
-            _ => Workload::default(),
-        },
         batch: Vec::new(),
         decisions: decisions.transpose()?,
-        jobs: Vec::new(),
+        jobs: (request.replay.is_some()).then(|| swf::Scribe::new(universe.name(), &load)),
+        load,
         failed: None,
         progress,
     };
@@ -360,7 +383,7 @@ pub fn run(
         decisions.finish()?;
     }
     if let Some(replay) = &request.replay {
-        let log = as_log(&name, scribe.jobs);
+        let log = scribe.jobs.expect("begun for a replay").finish();
         match &replay.swf {
             None => directory.write("jobs.swf", &log.to_string())?,
             Some(path) => {
@@ -473,8 +496,8 @@ struct Scribe<'a> {
     load: Workload,
     batch: Vec<(Decision, Option<u64>)>,
     decisions: Option<Decisions>,
-    /// As lines of a log, with their numbers; empty unless it is a replay.
-    jobs: Vec<[f64; 18]>,
+    /// The log of its jobs, if it is a replay.
+    jobs: Option<swf::Scribe>,
     failed: Option<RecordError>,
     progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
@@ -527,8 +550,8 @@ impl Observer for Scribe<'_> {
             let wants = words::wants(&job, &names);
             self.failed = self.history.job(row(record, wants)).err();
         }
-        if self.decisions.is_some() {
-            self.jobs.push(swf::line(record));
+        if let Some(log) = &mut self.jobs {
+            log.job(record);
         }
     }
 
@@ -577,24 +600,6 @@ fn row(record: &JobRecord<'_>, wants: String) -> JobRow {
         end: record.ended.map(|at| at.as_secs_f64()),
         nodes: record.tasks.iter().map(|task| task.node).collect(),
         outcome: record.fate.name(),
-    }
-}
-
-/// The jobs of a run as a log, by arrival.
-fn as_log(universe: &str, mut jobs: Vec<[f64; 18]>) -> swf::Log {
-    jobs.sort_by(|a, b| a[swf::field::JOB].total_cmp(&b[swf::field::JOB]));
-    let header = [
-        ("Version", "2.2".to_owned()),
-        ("Computer", universe.to_owned()),
-        ("MaxJobs", jobs.len().to_string()),
-        ("MaxRecords", jobs.len().to_string()),
-        ("UnixStartTime", "0".to_owned()),
-        ("Note", "simulated; a processor is a GPU".to_owned()),
-    ];
-    let header = header.map(|(key, value)| (key.to_owned(), value));
-    swf::Log {
-        header: header.to_vec(),
-        jobs,
     }
 }
 

@@ -499,6 +499,31 @@ fn failures_are_known_in_time_and_messages_to_the_dead_are_counted() {
 }
 
 #[test]
+fn a_slow_membership_is_given_the_time_its_own_timeouts_take() {
+    let slow = [
+        "membership.period=1 min",
+        "bounds.detection_p99=20 min",
+        "time.end=40 min",
+        "time.sample=1 min",
+        "fault.0.at=5 min",
+    ];
+    let early = run(CELL, &slow);
+    let failed = fault(&early, "burst").fired;
+    let membership = early.summary.membership.as_ref().expect("it ran");
+    assert!(failed > 0);
+    assert_eq!((membership.failures, membership.undetected), (failed, 0));
+    assert!(membership.detection_seconds.p50 > 60.0, "{membership:?}");
+    assert!(invariant(&early, "detection").held);
+
+    // Nobody was asked yet: no reason to say that nobody noticed.
+    let late = run(CELL, &[&slow[..], &["fault.0.at=38 min"]].concat());
+    assert_eq!(fault(&late, "burst").fired, failed);
+    let membership = late.summary.membership.as_ref().expect("it ran");
+    assert_eq!((membership.failures, membership.undetected), (0, 0));
+    assert!(invariant(&late, "detection").held, "{late:?}");
+}
+
+#[test]
 fn nothing_is_lost_where_no_link_loses_and_nobody_fails() {
     let calm = [
         "links.loss=0",
@@ -553,6 +578,44 @@ fn messages_stay_near_and_the_bound_is_held_against_what_was_counted() {
     let strict = run(SHELLS, &[&settings[..], &["bounds.locality=1.0"]].concat());
     let failed = invariant(&strict, "locality").first_violation.as_ref();
     assert_eq!(failed.expect("too strict").found, locality.cluster);
+}
+
+/// Keeps what happened, by kind.
+#[derive(Default)]
+struct Diary(Vec<(Instant, &'static str, Option<u64>)>);
+
+impl Observer for Diary {
+    fn progress(&mut self, _: Progress) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+    fn decision(&mut self, _: &Decision, _: Option<u64>) {}
+    fn event(&mut self, at: Instant, kind: &'static str, subject: Option<u64>, _: &str) {
+        self.0.push((at, kind, subject));
+    }
+}
+
+#[test]
+fn every_tile_that_wears_out_is_an_event_with_its_moment() {
+    let worn = universe(SHELLS, &["failures.rate=20000 /year"]);
+    let mut diary = Diary::default();
+    let outcome = simulate(worn, &request(1, 2), &mut diary);
+    let fired = fault(&outcome, "failures").fired;
+    assert!(fired > 10, "{fired}");
+    assert_eq!(diary.0.len() as u64, fired);
+    let mut tiles: Vec<u64> = diary.0.iter().filter_map(|(.., tile)| *tile).collect();
+    tiles.sort_unstable();
+    tiles.dedup();
+    assert_eq!(tiles.len() as u64, fired, "no tile fails twice");
+    assert!(tiles.iter().all(|&tile| tile < 100));
+    assert!(diary.0.iter().all(|&(_, kind, _)| kind == "worn_out"));
+    // At moments of their own, not at those of samples.
+    let between = |at: &Instant| !at.0.is_multiple_of(20_000_000_000);
+    assert!(diary.0.iter().any(|(at, ..)| between(at)));
+
+    // What a burst kills is told by the burst.
+    let mut diary = Diary::default();
+    simulate(universe(CELL, &[]), &request(1, 2), &mut diary);
+    assert_eq!(diary.0, []);
 }
 
 /// Stops a run after so many looks at it.
@@ -682,4 +745,100 @@ fn the_schema_writes_its_own_reference() {
     for note in &reference.keys {
         assert!(note.doc.ends_with('.'), "{}.{}", note.table, note.key);
     }
+}
+
+#[test]
+fn timeouts_of_membership_that_contradict_each_other_are_refused() {
+    for (setting, key, says) in [
+        (
+            "membership.window=1 s",
+            "membership.window",
+            "must be shorter than `period`, 1 s: one probe at a time",
+        ),
+        (
+            "membership.ack_timeout=600 ms",
+            "membership.ack_timeout",
+            "must be shorter than `window`, 600 ms: relays need time too",
+        ),
+        (
+            "membership.suspicion_min=5 s",
+            "membership.suspicion_min",
+            "must not be longer than `suspicion_max`, 4 s",
+        ),
+    ] {
+        let settings = [setting.parse().expect("a setting")];
+        let document = Document::parse("test.toml", CELL, &settings).unwrap();
+        let problems = Universe::read(&document).unwrap_err();
+        let [problem] = &problems.0[..] else {
+            panic!("{setting}: {problems}")
+        };
+        assert_eq!(problem.key, key);
+        assert!(problem.to_string().contains(says), "{problem}");
+    }
+    // At the edge of what is allowed.
+    run(
+        CELL,
+        &[
+            "membership.suspicion_min=4 s",
+            "time.end=2 s",
+            "fault.0.at=1 s",
+        ],
+    );
+}
+
+#[test]
+fn the_reference_says_what_follows_from_what() {
+    let text = Reference::of(Universe::schema).to_string();
+    let told = |key: &str| {
+        let mut lines = text.lines().skip_while(|line| *line != key);
+        lines.nth(2).unwrap_or_else(|| panic!("no {key}")).trim()
+    };
+    for (key, says) in [
+        (
+            "shell.N.throttle",
+            "a temperature from 3 K to 2000 K, such as \"350 K\"; default: 97.5 % of `limit`",
+        ),
+        (
+            "shell.N.initial",
+            "a temperature from 3 K to 2000 K, such as \"350 K\"; default: 90 % of `throttle`",
+        ),
+        (
+            "membership.suspicion_max",
+            "a time from 1 ms to 1 h, such as \"90 s\"; default: four times `period`",
+        ),
+        (
+            "links.delay_max",
+            "a time from `delay_min` to 1 min, such as \"90 s\"; default: ten times `delay_min`",
+        ),
+        (
+            "work.N.shells",
+            "a list of up to 64 values, each a whole number from 1 to the number of shells, such as \
+             1000; default []",
+        ),
+        (
+            "work.N.burst.lasts",
+            "a time from 1 s to `every`, such as \"90 s\"; required",
+        ),
+        (
+            "seed",
+            "a whole number from 0 to 9223372036854775807, such as 1000; default 1",
+        ),
+    ] {
+        assert_eq!(told(key), says);
+    }
+    // No temperature of a placeholder: the coldest anything may be is 3 K.
+    assert!(!text.contains("2.925") && !text.contains("2.6325") && !text.contains("from 1 to 1,"));
+
+    // Whoever is wrong about one file is told the numbers of that file.
+    let short = ["fault.0.at=70s".parse().expect("a setting")];
+    let document = Document::parse("test.toml", CELL, &short).unwrap();
+    let problems = Universe::read(&document).unwrap_err().to_string();
+    assert!(
+        problems.contains("expected a time from 0 ns to 1 min"),
+        "{problems}"
+    );
+    // What the reference allows is what is read.
+    let last = ["seed=9223372036854775807".parse().expect("a setting")];
+    let document = Document::parse("test.toml", CELL, &last).unwrap();
+    assert_eq!(Universe::read(&document).unwrap().seed(), i64::MAX as u64);
 }

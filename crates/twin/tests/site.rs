@@ -7,6 +7,7 @@ use machine::{Purpose, Stream};
 use scheduler::ledger::{Demand, Models};
 use scheduler::site::Quality;
 use telemetry::{Action, Reason};
+use twin::record::cluster::State;
 use twin::rehearsal::Universe;
 use twin::site::config::{Config, LoopFault};
 use twin::site::jobs::Workload;
@@ -164,6 +165,92 @@ fn a_failed_loop_costs_nodes_unless_heat_is_looked_at() {
         blind.jobs.arrived,
         blind.jobs.finished + blind.jobs.running + blind.jobs.waiting
     );
+}
+
+#[test]
+fn nodes_that_go_dark_at_one_instant_lose_their_jobs_and_nothing_else() {
+    let (mut config, mut trace) = hall();
+    config.scheduler.heat_aware = false;
+    // One loop of nodes that do not differ, all busy on three GPUs and half of them on four:
+    // the room that is left is on nodes that go dark together with those who look for it.
+    config.firmware.spread = 0.0;
+    config.building.loops = 1;
+    trace.nodes.truncate(10);
+    let mut stream = Stream::new(1, Tile(0), Purpose::Work);
+    let mut pods = |count: u64, gpus: u8| -> Vec<Pod> {
+        let of = |i| {
+            let mut pod = pod(&mut stream, i);
+            pod.demand.gpus = gpus;
+            pod.demand.cpu_milli = 1_000 * u32::from(gpus);
+            Pod {
+                arrives: Instant::EPOCH,
+                runs: Some(Nanos::DAY),
+                ..pod
+            }
+        };
+        (0..count).map(of).collect()
+    };
+    trace.pods = [pods(10, 3), pods(5, 1)].concat();
+    let mut dark: Vec<Instant> = Vec::new();
+    let on = &mut |_: site::Progress| ControlFlow::Continue(());
+    let outcome = site::run(&config, &scene(&config, &trace), 1, on, &mut |record| {
+        if let Record::Event {
+            at, kind: "dark", ..
+        } = record
+        {
+            dark.push(at);
+        }
+    });
+    assert_eq!(outcome.nodes_lost, 10);
+    assert!(dark.windows(2).any(|pair| pair[0] == pair[1]), "{dark:?}");
+    assert!(
+        outcome.jobs.restarted > 0,
+        "some went where it was dark already"
+    );
+    assert_eq!(
+        broken(&outcome),
+        [
+            "no_thermal_runaway",
+            "no_tile_above_limit",
+            "no_inlet_above_limit"
+        ]
+    );
+    let jobs = outcome.jobs;
+    assert_eq!(
+        jobs.arrived,
+        jobs.finished + jobs.refused + jobs.lost + jobs.running + jobs.waiting
+    );
+}
+
+#[test]
+fn a_refused_job_never_ended_and_was_refused_when_it_came() {
+    let (config, mut trace) = hall();
+    let mut stream = Stream::new(1, Tile(0), Purpose::Work);
+    let mut large = pod(&mut stream, 0);
+    large.demand.gpus = 8;
+    let came = Instant::EPOCH + Nanos::HOUR + Nanos::from_millis(7_125);
+    trace.pods.push(Pod {
+        arrives: came,
+        ..large
+    });
+    trace.pods.sort_by_key(|pod| pod.arrives);
+    let mut refused = Vec::new();
+    let on = &mut |_: site::Progress| ControlFlow::Continue(());
+    let outcome = site::run(&config, &scene(&config, &trace), 1, on, &mut |record| {
+        if let Record::Job(job) = record
+            && job.fate == site::Fate::Refused
+        {
+            refused.push((job.id, job.started, job.ended));
+        }
+    });
+    let [(id, None, None)] = refused[..] else {
+        panic!("{refused:?}")
+    };
+    let cluster = outcome.series.cluster().expect("a site has one");
+    let told = &cluster.jobs.all()[id as usize];
+    assert_eq!(told.state, State::Refused);
+    // To the millisecond, and not at the next look at the heat.
+    assert_eq!(told.ended, came.as_secs_f64());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use telemetry::Reason;
 use twin::again::AgainError;
 use twin::observer::Progress;
-use twin::record::{Inputs, Past, PastError};
+use twin::record::{Inputs, Past, PastError, ReadError};
 use twin::rehearsal::{self, Given, Request, Universe};
 use twin::site::jobs::{Habit, Job, Jobs, Workload};
 use twin::site::whatif::{self, WhatIfError, Wish, whatif};
@@ -225,7 +225,7 @@ fn what_cannot_be_asked_is_said_with_what_was_expected() {
     assert!(said("train-8", Some(HOUR * 17)).contains("the run ends at 16 h"));
     assert!(matches!(
         Past::open(run.place.path()),
-        Err(PastError::NoRun { .. })
+        Err(PastError::Read(ReadError::NoRun { .. }))
     ));
     assert!(matches!(
         Past::newest(&run.place.path().join("lists")),
@@ -444,6 +444,7 @@ fn job(id: usize, asks: &Asks) -> Job {
             models: if asks.h200 { Models(0b10) } else { Models::ANY },
         },
         habit: 0,
+        labels: None,
     }
 }
 

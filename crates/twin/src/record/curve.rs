@@ -21,6 +21,9 @@ pub struct Curve {
     /// The seed of the order they arrived in, if it was drawn from one.
     #[serde(default)]
     pub seed: Option<u64>,
+    /// How many placed pods might be moved for each hundred arrivals.
+    #[serde(default)]
+    pub migrate: u32,
     /// Not measured here: a published result, which others are held against.
     #[serde(default)]
     pub published: bool,
@@ -40,6 +43,9 @@ pub struct CurvePoint {
     #[serde(default)]
     pub fragmented_of_idle_percent: Option<f64>,
 }
+
+/// What a file of curves is.
+const PACKED: &str = "what `cosmos twin pack --json` prints";
 
 /// What a file of `cosmos twin pack --json` holds: one experiment, or several.
 #[derive(Deserialize)]
@@ -67,14 +73,15 @@ impl Curve {
     pub fn read(path: &Path) -> Result<Vec<Self>, ReadError> {
         let text = fs::read_to_string(path).map_err(ReadError::file(path))?;
         // Twice, because only the first names the place of a mistake and only the second the key.
-        let json: serde_json::Value = serde_json::from_str(&text).map_err(ReadError::json(path))?;
+        let json: serde_json::Value =
+            serde_json::from_str(&text).map_err(ReadError::json(path, PACKED))?;
         let curves = match serde_json::from_value(json) {
             Ok(Packed::Several { experiments }) => experiments,
             Ok(Packed::One(curve)) => vec![curve],
             Err(_) => {
                 return Err(ReadError::wrong(
                     path,
-                    "found no curve of a placement policy; expected what `cosmos twin pack --json` prints",
+                    &format!("found no curve of a placement policy; expected {PACKED}"),
                 ));
             }
         };
@@ -109,6 +116,7 @@ impl Curve {
                     policy: line.policy,
                     pods: line.pod_list,
                     seed: None,
+                    migrate: 0,
                     published: true,
                     points: vec![point],
                 }),

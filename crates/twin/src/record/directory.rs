@@ -2,8 +2,9 @@
 //!
 //! All at once. A run is built in a hidden sibling of the place it will have, on the
 //! same file system, and renamed when it is whole. A request that fails, or a
-//! program that panics, leaves nothing behind; one killed outright leaves a sibling
-//! whose name begins with a dot.
+//! program that panics, leaves nothing behind; one that is about to exit in the middle
+//! calls [`RunDirectory::abandon_all`]; one killed outright leaves a sibling whose name
+//! begins with a dot.
 //!
 //! A run is never written over another: the name is claimed by making an empty
 //! directory, which fails if there is one, and the rename replaces that.
@@ -13,6 +14,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
@@ -27,6 +29,31 @@ pub struct RunDirectory {
     place: Place,
     /// Held to be dropped: undoes the making of the parent.
     made: Option<MadeParents>,
+}
+
+/// A run that this process is building.
+#[derive(Debug)]
+struct Unfinished {
+    building: PathBuf,
+    /// Directories made for it, innermost first.
+    made: Vec<PathBuf>,
+}
+
+/// Every run being built. Nothing of a run depends on it; it is there for a process that
+/// exits without unwinding, which drops nothing.
+static UNFINISHED: Mutex<Vec<Unfinished>> = Mutex::new(Vec::new());
+
+fn unfinished() -> MutexGuard<'static, Vec<Unfinished>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often a directory is emptied that another thread still writes into.
+const ATTEMPTS: u32 = 10;
+
+impl Drop for RunDirectory {
+    fn drop(&mut self) {
+        unfinished().retain(|run| run.building != self.building.path());
+    }
 }
 
 #[derive(Debug)]
@@ -79,11 +106,34 @@ impl RunDirectory {
         let building = builder
             .tempdir_in(parent)
             .map_err(file("create a directory in", parent))?;
+        unfinished().push(Unfinished {
+            building: building.path().to_owned(),
+            made: made.as_ref().map_or(Vec::new(), |made| made.0.clone()),
+        });
         Ok(Self {
             building,
             place,
             made,
         })
+    }
+
+    /// Takes away every run this process is building, for a process about to exit
+    /// without unwinding. Gives what could not be taken away. No run that is whole is
+    /// touched: one about to get its name gets it first.
+    #[must_use]
+    pub fn abandon_all() -> Vec<PathBuf> {
+        let mut left = Vec::new();
+        for Unfinished { building, made } in unfinished().drain(..) {
+            // Another thread may be making files there while these are removed.
+            let gone = |_| fs::remove_dir_all(&building).is_ok() || !building.exists();
+            if !(0..ATTEMPTS).any(gone) {
+                left.push(building);
+            }
+            for parent in made {
+                let _ = fs::remove_dir(parent);
+            }
+        }
+        left
     }
 
     /// Where a file of the run lies while it is built.
@@ -128,11 +178,15 @@ impl RunDirectory {
                 .and_then(|part| part.sync_all())
                 .map_err(file("write", &path))?;
         }
+        // Whoever abandons runs waits until this one has its name.
+        let mut others = unfinished();
         let path = self.claim()?;
         if let Err(source) = fs::rename(self.building.path(), &path) {
             let _ = fs::remove_dir(&path);
             return Err(file("rename the finished run to", &path)(source));
         }
+        others.retain(|run| run.building != self.building.path());
+        drop(others);
         self.building.disable_cleanup(true);
         self.made = None;
         Ok(path)

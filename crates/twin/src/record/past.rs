@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 
-use super::Inputs;
 use super::inputs::Fingerprint;
+use super::stored::{self, Opened};
+use super::{Inputs, ReadError};
 use crate::site::jobs::Format;
 
 /// A finished run on disk.
@@ -31,30 +32,13 @@ pub struct Past {
 /// Why a run cannot be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PastError {
-    /// There is none.
-    #[error("{} holds no run: there is no history.db in it; `cosmos twin replay` makes one", path.display())]
-    NoRun {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
+    /// There is none, or its history cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// No folder of runs has one of a site.
     #[error("no run of a site in {}: name one with --run DIR, or make one with `cosmos twin replay`", path.display())]
     None {
         /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// Its history cannot be read.
-    #[error("{} is damaged or of another kind: {source}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
-        source: rusqlite::Error,
-    },
-    /// It ended before it could be summed up.
-    #[error("{} is a history without its end: the run was killed", path.display())]
-    Unfinished {
-        /// The file.
         path: PathBuf,
     },
     /// It has no jobs.
@@ -160,36 +144,15 @@ impl Past {
     /// # Errors
     /// If there is none of a site, or its history cannot be read.
     pub fn open(directory: &Path) -> Result<Self, PastError> {
-        let path = directory.join("history.db");
-        if !path.is_file() {
-            return Err(PastError::NoRun {
-                path: directory.to_owned(),
-            });
-        }
-        let damaged = |source| PastError::Damaged {
-            path: path.clone(),
-            source,
-        };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&path, flags).map_err(damaged)?;
-        let query =
-            "SELECT universe, seed, simulated_seconds, complete, history_hash, kind FROM runs";
-        let read = |row: &Row<'_>| {
-            let seed: String = row.get(1)?;
-            let run = (
-                row.get(0)?,
-                seed.parse().unwrap_or(0),
-                row.get::<_, Option<f64>>(2)?.unwrap_or(0.0),
-                row.get(3)?,
-                row.get(4)?,
-                row.get::<_, String>(5)?,
-            );
-            Ok(run)
-        };
-        let run = connection.query_row(query, [], read).optional();
-        let Some((universe, seed, seconds, complete, hash, kind)) = run.map_err(damaged)? else {
-            return Err(PastError::Unfinished { path });
-        };
+        let Opened {
+            db,
+            universe,
+            seed,
+            kind,
+            seconds,
+            complete,
+            hash,
+        } = stored::open(directory)?;
         if kind != "site" {
             return Err(PastError::NotASite {
                 path: directory.to_owned(),
@@ -198,7 +161,7 @@ impl Past {
         }
         Ok(Self {
             directory: directory.to_owned(),
-            connection,
+            connection: db,
             universe,
             seed,
             seconds,
@@ -242,9 +205,9 @@ impl Past {
         let asked = self.connection.prepare_cached(query);
         asked
             .and_then(|mut asked| asked.query_map(with, read)?.collect())
-            .map_err(|source| PastError::Damaged {
-                path: self.directory.join("history.db"),
-                source,
+            .map_err(|source| {
+                let path = self.directory.join("history.db");
+                ReadError::History { path, source }.into()
             })
     }
 

@@ -44,15 +44,17 @@ pub enum ReadError {
         missing: &'static str,
     },
     /// JSON that is none, or says something else than expected.
-    #[error("{}:{}:{}: {source}", path.display(), source.line(), source.column())]
+    #[error("{}:{}:{}: {}; expected {expected}", path.display(), fault.line(), fault.column(), in_words(fault))]
     Json {
         /// The file.
         path: PathBuf,
         /// What is wrong with it, and where.
-        source: serde_json::Error,
+        fault: serde_json::Error,
+        /// What should have been there.
+        expected: &'static str,
     },
     /// SQLite cannot make sense of a history.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("{} is damaged or no history: {source}", path.display())]
     History {
         /// The history.
         path: PathBuf,
@@ -69,15 +71,35 @@ pub enum ReadError {
     },
 }
 
+/// What is wrong with JSON, without the place, which stands before it.
+fn in_words(fault: &serde_json::Error) -> String {
+    let text = fault.to_string();
+    let reason = text
+        .rsplit_once(" at line ")
+        .map_or(&*text, |(reason, _)| reason);
+    match fault.classify() {
+        serde_json::error::Category::Eof => "the file ends in the middle".to_owned(),
+        serde_json::error::Category::Data => reason.to_owned(),
+        _ => format!("this is no JSON ({reason})"),
+    }
+}
+
 impl ReadError {
     pub(super) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, source }
     }
 
-    pub(super) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {
+    pub(super) fn json(
+        path: &Path,
+        expected: &'static str,
+    ) -> impl FnOnce(serde_json::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Json { path, source }
+        move |fault| Self::Json {
+            path,
+            fault,
+            expected,
+        }
     }
 
     pub(super) fn wrong(path: &Path, what: &str) -> Self {
@@ -109,29 +131,11 @@ impl Stored {
         }
         let path = directory.join("summary.json");
         let text = fs::read_to_string(&path).map_err(ReadError::file(&path))?;
-        let summary: Summary = serde_json::from_str(&text).map_err(ReadError::json(&path))?;
-        let path = directory.join("history.db");
-        let refused = |source| ReadError::History {
-            path: path.clone(),
-            source,
-        };
-        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .map_err(refused)?;
-        let version: u32 = db
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(refused)?;
-        if version != VERSION {
-            let what = format!("found tables of version {version}; expected {VERSION}");
-            return Err(ReadError::wrong(&path, &what));
-        }
-        let hash = db.query_row("SELECT history_hash FROM runs", [], |row| row.get(0));
-        let hash: String = match hash {
-            Err(rusqlite::Error::QueryReturnedNoRows) => {
-                let what = "its run was stopped before it could be summed up";
-                return Err(ReadError::wrong(&path, what));
-            }
-            hash => hash.map_err(refused)?,
-        };
+        let summary: Summary = serde_json::from_str(&text).map_err(ReadError::json(
+            &path,
+            "the summary.json of a run of this version",
+        ))?;
+        let Opened { db, hash, .. } = open(directory)?;
         if hash != format!("{:032x}", summary.history_hash) {
             let what = format!(
                 "summary.json and history.db are of different runs: history hash {:032x} in the \
@@ -140,11 +144,81 @@ impl Stored {
             );
             return Err(ReadError::wrong(directory, &what));
         }
+        let path = directory.join("history.db");
         Ok(Self {
             directory: directory.to_owned(),
             summary,
-            series: course(&db).map_err(refused)?,
+            series: course(&db).map_err(|source| ReadError::History { path, source })?,
         })
+    }
+}
+
+/// The history of a run, and what it says of the run as a whole.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) db: Connection,
+    pub(super) universe: String,
+    pub(super) seed: u64,
+    pub(super) kind: String,
+    /// How far it got, in seconds.
+    pub(super) seconds: f64,
+    /// Whether it got to its end.
+    pub(super) complete: bool,
+    /// In hexadecimal digits.
+    pub(super) hash: String,
+}
+
+/// Opens the history in a run's directory.
+///
+/// # Errors
+/// If there is none, it is torn or of another version, or its run was killed.
+pub(super) fn open(directory: &Path) -> Result<Opened, ReadError> {
+    let path = directory.join("history.db");
+    if !path.is_file() {
+        return Err(ReadError::NoRun {
+            path: directory.to_owned(),
+            missing: "history.db",
+        });
+    }
+    let refused = |source| ReadError::History {
+        path: path.clone(),
+        source,
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(&path, flags).map_err(refused)?;
+    let version: u32 = db
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(refused)?;
+    if version != VERSION {
+        let what = format!("found tables of version {version}; expected {VERSION}");
+        return Err(ReadError::wrong(&path, &what));
+    }
+    let query = "SELECT universe, seed, kind, simulated_seconds, complete, history_hash FROM runs";
+    let row = db.query_row(query, [], |row| {
+        Ok((
+            row.get(0)?,
+            row.get::<_, String>(1)?,
+            row.get(2)?,
+            row.get::<_, Option<f64>>(3)?,
+            row.get(4)?,
+            row.get(5)?,
+        ))
+    });
+    match row {
+        Ok((universe, seed, kind, seconds, complete, hash)) => Ok(Opened {
+            db,
+            universe,
+            seed: seed.parse().unwrap_or(0),
+            kind,
+            seconds: seconds.unwrap_or(0.0),
+            complete,
+            hash,
+        }),
+        Err(rusqlite::Error::QueryReturnedNoRows) => {
+            let what = "its run was stopped before it could be summed up";
+            Err(ReadError::wrong(&path, what))
+        }
+        Err(source) => Err(refused(source)),
     }
 }
 

@@ -71,13 +71,11 @@ pub struct Summary {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Shells around a star, each of many cells.
+    /// Shells around a star, each of cells, or of one.
     #[default]
     Shells,
     /// Racks in rows, cooled by loops.
     Site,
-    /// One cell of tiles.
-    Cell,
 }
 
 /// Something that must hold throughout a run.
@@ -241,6 +239,13 @@ pub struct Site {
     pub gpu_allocated_fraction: f64,
     /// From arrival to start, of the jobs that started.
     pub waiting_seconds: Quantiles,
+    /// Jobs that had arrived and not started at the end.
+    #[serde(default)]
+    pub waiting: u64,
+    /// As [`Self::waiting_seconds`] with those, from arrival to the end: each of them waited at
+    /// least so long.
+    #[serde(default = "unknown")]
+    pub waiting_at_least_seconds: Quantiles,
     /// Jobs that arrived.
     pub arrived: u64,
     /// Jobs that started.
@@ -268,6 +273,9 @@ pub struct Site {
 pub struct Replay {
     /// Lines of the lists that were no work.
     pub left_out: u64,
+    /// Jobs of the lists that would have come after the end.
+    #[serde(default)]
+    pub after_end: u64,
     /// Gangs of several tasks that started.
     pub gangs: u64,
     /// Starts that came before those of earlier jobs.
@@ -344,6 +352,9 @@ pub struct Tenant {
     pub gpu_share: f64,
     /// From arrival to first start.
     pub waiting_seconds: Quantiles,
+    /// Jobs that had arrived and not started at the end.
+    #[serde(default)]
+    pub waiting: u64,
     /// See [`Replay::slowdown`].
     pub slowdown: Quantiles,
 }
@@ -427,6 +438,8 @@ impl Default for Site {
             utilisation: f64::NAN,
             gpu_allocated_fraction: f64::NAN,
             waiting_seconds: Quantiles::UNKNOWN,
+            waiting: 0,
+            waiting_at_least_seconds: Quantiles::UNKNOWN,
             arrived: 0,
             placed: 0,
             refused: 0,
@@ -458,9 +471,13 @@ impl Kind {
         match self {
             Self::Shells => "shells",
             Self::Site => "site",
-            Self::Cell => "cell",
         }
     }
+}
+
+/// What a record of an earlier version does not tell.
+const fn unknown() -> Quantiles {
+    Quantiles::UNKNOWN
 }
 
 /// JSON has no NaN: serde_json writes `null`, and this reads it back.

@@ -240,6 +240,8 @@ pub(super) struct Surroundings {
     partitions: Vec<(Instant, Instant)>,
     pub(super) counts: Counts,
     pub(super) decisions: Vec<Decision>,
+    /// Tiles that failed by themselves since this was last looked at.
+    pub(super) worn_out: Vec<(Instant, u32)>,
     /// The last signal measured, and the smallest and latest budgets.
     pub(super) load: f64,
     pub(super) budgets: Option<Vec<f64>>,
@@ -340,6 +342,7 @@ impl Cell {
                 ..Counts::default()
             },
             decisions: Vec::new(),
+            worn_out: Vec::new(),
             load: 0.0,
             budgets: None,
             config: Arc::clone(config),
@@ -521,6 +524,9 @@ impl Cell {
                 if alive {
                     around.power_off(tile, Fate::Failed(now));
                     self.nodes[tile as usize].kill();
+                    if super::faults::is_wear(&around.config, kind) {
+                        around.worn_out.push((now, tile));
+                    }
                 }
                 alive
             }

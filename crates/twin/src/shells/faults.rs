@@ -33,6 +33,11 @@ pub(super) fn kinds(config: &Config) -> Vec<&'static str> {
         .collect()
 }
 
+/// Whether a kind is wear, and none that the universe lists.
+pub(super) const fn is_wear(config: &Config, kind: usize) -> bool {
+    kind == config.faults.len()
+}
+
 /// Everything that will go wrong in one cell, in order of time.
 pub(super) fn plan(config: &Config, seed: u64, cell: u32) -> Vec<CellFault> {
     let tiles = config.grid.tiles();

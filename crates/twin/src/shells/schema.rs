@@ -32,7 +32,7 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
             "Time between two samples of charts and invariants.",
         )
         .range(Nanos::MILLISECOND..=Nanos::DAY * 30)
-        .or(end / 200);
+        .or_derived(end / 200, "a 200th of `end`");
     let shells: Vec<Shell> = root
         .tables(
             "shell",
@@ -67,6 +67,8 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
                 "seed",
                 "Chance of everything, unless --seed says otherwise.",
             )
+            // TOML has no larger numbers.
+            .range(..=i64::MAX as u64)
             .or(1),
         end,
         sample,
@@ -172,7 +174,7 @@ fn shell(table: &Table<'_>) -> Shell {
     let throttle = table
         .temperature("throttle", "Where a tile starts to slow down by itself.")
         .range(temperature.clone())
-        .or(limit * 0.975);
+        .or_derived(limit * 0.975, "97.5 % of `limit`");
     // A limit that is missing or wrong has been complained about already.
     if table.has("limit") && throttle >= limit {
         table.refuse(
@@ -251,7 +253,7 @@ fn shell(table: &Table<'_>) -> Shell {
         throttle,
         initial: (table.temperature("initial", "Of every tile when the run begins."))
             .range(temperature)
-            .or(throttle * 0.9),
+            .or_derived(throttle * 0.9, "90 % of `throttle`"),
         coverage: table
             .fraction(
                 "coverage",
@@ -359,26 +361,26 @@ fn membership(table: &Table<'_>, shells: usize) -> Membership {
         ack_timeout: table
             .time("ack_timeout", "How long a direct answer may take.")
             .range(short.clone())
-            .or(part(200)),
+            .or_derived(part(200), "a fifth of `period`"),
         window: table
             .time("window", "How long an answer by any way may take.")
             .range(short.clone())
-            .or(part(600)),
+            .or_derived(part(600), "three fifths of `period`"),
         suspicion_min: table
             .time("suspicion_min", "The shortest suspicion.")
             .range(short.clone())
-            .or(period * 2),
+            .or_derived(period * 2, "twice `period`"),
         suspicion_max: table
             .time("suspicion_max", "The longest suspicion.")
             .range(short.clone())
-            .or(period * 4),
+            .or_derived(period * 4, "four times `period`"),
         gossip_interval: table
             .time(
                 "gossip_interval",
                 "While there is news it is told this often.",
             )
             .range(short)
-            .or(part(250)),
+            .or_derived(part(250), "a quarter of `period`"),
     };
     let Membership {
         ack_timeout,
@@ -412,8 +414,9 @@ fn links(root: &Table<'_>) -> Links {
         delay_min,
         delay_max: table
             .time("delay_max", "The longest one-way delay.")
-            .range(delay_min..=Nanos::MINUTE)
-            .or(delay_min * 10),
+            .range(..=Nanos::MINUTE)
+            .at_least(delay_min, "`delay_min`")
+            .or_derived(delay_min * 10, "ten times `delay_min`"),
         loss: table
             .fraction("loss", "Chance that a message is lost.")
             .range(0.0..=0.9)
@@ -468,14 +471,17 @@ fn trunks(table: &Table<'_>) -> Trunks {
 fn shell_number(table: &Table<'_>, shells: usize) -> usize {
     let number = table
         .count("shell", "Which shell, counted outward from 1.")
-        .range(1..=shells.max(1) as u64)
+        .range(1..)
+        .up_to(shells.max(1) as u64, "the number of shells")
         .required();
     number as usize - 1
 }
 
 /// Shells by number, every one of them if none is listed.
 fn shell_list(table: &Table<'_>, shells: usize, doc: &'static str) -> Vec<usize> {
-    let listed = (table.count("shells", doc).range(1..=shells.max(1) as u64)).list(0..=64);
+    let shell = table.count("shells", doc).range(1..);
+    let shell = shell.up_to(shells.max(1) as u64, "the number of shells");
+    let listed = shell.list(0..=64);
     if listed.is_empty() {
         return (0..shells).collect();
     }
@@ -494,7 +500,8 @@ fn work(root: &Table<'_>, shells: usize) -> Vec<WorkStream> {
                 every,
                 lasts: table
                     .time("lasts", "How long each lasts.")
-                    .range(Nanos::SECOND..=every)
+                    .range(Nanos::SECOND..)
+                    .up_to(every, "`every`")
                     .required(),
                 factor: table
                     .number("factor", "By how much more work arrives meanwhile.")
@@ -561,7 +568,7 @@ fn faults(root: &Table<'_>, shells: usize, end: Nanos) -> Vec<Fault> {
     ];
     let read = |table: &Table<'_>| {
         let at = (table.time("at", "When it happens."))
-            .range(Nanos::ZERO..=end.max(Nanos(1)))
+            .up_to(end.max(Nanos(1)), "`time.end`")
             .required();
         let share = table
             .fraction(

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use membership::State;
+use membership::{Member, State};
 use physics::shells::Shells;
 use physics::tiles::Flows;
 use telemetry::{Action, Reason, Sketch};
@@ -257,6 +257,11 @@ impl Watch {
         }
         for (id, cell) in cells.into_iter().enumerate() {
             let shell = id / per_shell;
+            for (at, tile) in cell.around.worn_out.drain(..) {
+                let number = number(config, id, tile);
+                let detail = format!("{} fails by wear", tile_name(config, id, tile));
+                observer.event(at, "worn_out", Some(number.0), &detail);
+            }
             for decision in cell.around.decisions.drain(..) {
                 *self
                     .decided
@@ -317,11 +322,7 @@ impl Watch {
         let summary = Summary {
             universe: config.name.clone(),
             intent: config.intent.clone(),
-            kind: if cells.len() == 1 {
-                Kind::Cell
-            } else {
-                Kind::Shells
-            },
+            kind: Kind::Shells,
             seed: options.seed,
             threads: options.threads as u32,
             tiles: config.fanout.tiles(),
@@ -642,11 +643,14 @@ fn percent(share: f64) -> String {
     format!("{} %", (share * 1e4).round() / 100.0)
 }
 
+fn number(config: &Config, cell: usize, tile: u32) -> wire::Tile {
+    wire::Tile(cell as u64 * u64::from(config.grid.tiles()) + u64::from(tile))
+}
+
 fn tile_name(config: &Config, cell: usize, tile: u32) -> String {
-    let number = wire::Tile(cell as u64 * u64::from(config.grid.tiles()) + u64::from(tile));
     config
         .fanout
-        .path(number)
+        .path(number(config, cell, tile))
         .map_or_else(String::new, |path| format!("tile {path}"))
 }
 
@@ -731,24 +735,23 @@ fn sample(config: &Config, cells: &[&mut Cell]) -> Sample {
     }
 }
 
-/// Failures younger than this at the end of a run had no time to be detected.
-const DETECTION_GRACE: Nanos = Nanos::from_secs(15);
-
 fn member_summary(end: Instant, cells: &[&Cell]) -> summary::Membership {
     let mut detection = Sketch::new();
     let mut totals = summary::Membership::default();
     let mut footprint = 0_u64;
     let mut members = 0_u64;
-    for cell in cells
-        .iter()
-        .filter(|c| c.nodes().iter().any(|n| n.member().is_some()))
-    {
+    for cell in cells {
+        let mut around = cell.nodes().iter().filter_map(|n| n.member());
+        let Some(agreed) = around.next().map(Member::config) else {
+            continue;
+        };
         let counts = &cell.around.counts;
         detection.merge(&counts.detection);
         totals.false_suspicions += counts.false_suspicions;
         totals.false_removals += counts.false_removals;
         totals.messages += counts.messages;
-        let old_enough = |died: Instant| end.since(died) >= DETECTION_GRACE;
+        // Failures younger than that had no time to be detected.
+        let old_enough = |died: Instant| end.since(died) >= agreed.detection_span();
         let dead: Vec<bool> = (cell.around.fates.iter())
             .map(|fate| match fate {
                 Fate::Up => false,

@@ -431,7 +431,6 @@ pub fn schema(root: &Table<'_>, name: String, intent: String) -> Config {
     Config {
         name,
         intent,
-        trace: files,
         copies: NonZeroU32::new(copies as u32).expect("the range begins at one"),
         end,
         pace,
@@ -442,9 +441,10 @@ pub fn schema(root: &Table<'_>, name: String, intent: String) -> Config {
         faults: loop_faults,
         neighbours,
         invariants,
-        groups,
         sources: plan::sources(root),
-        tenants: plan::tenants(root),
+        tenants: plan::tenants(root, files.is_none().then(|| plan::gpus(&groups))),
+        groups,
+        trace: files,
         network: plan::network(root),
         storage: plan::storage(root),
     }

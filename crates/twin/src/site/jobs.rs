@@ -50,7 +50,14 @@ pub struct Job {
     pub demand: Demand,
     /// What it does besides computing: an index into [`Jobs::habits`].
     pub habit: u8,
+    /// What its list calls it by numbers, if it does.
+    pub labels: Option<Labels>,
 }
+
+/// User, group, executable, queue and partition as a log in the Standard Workload Format
+/// numbers them, −1 for what is not known. Nothing is decided by them; a job that is written to a
+/// log again keeps them.
+pub type Labels = [f64; 5];
 
 impl Job {
     /// GPUs of all its tasks, in thousandths.
@@ -147,6 +154,7 @@ impl Workload {
             tasks: 1,
             demand: pod.demand,
             habit: 0,
+            labels: None,
         };
         let jobs = trace.pods.iter();
         let jobs = jobs.flat_map(|pod| std::iter::repeat_n(job(pod), copies as usize));
@@ -258,6 +266,7 @@ pub(super) struct Listed {
     pub(super) quality: Quality,
     pub(super) tasks: u16,
     pub(super) demand: Demand,
+    pub(super) labels: Option<Labels>,
 }
 
 impl Jobs {
@@ -344,6 +353,7 @@ impl Jobs {
                             tasks: job.tasks,
                             demand: job.demand,
                             habit,
+                            labels: job.labels,
                         });
                     }
                 }
@@ -398,15 +408,16 @@ fn timed(
 const SECONDS_MAX: f64 = 5e9;
 
 /// GPUs as a gang: on one node if they fit, else on as few equal tasks as divide them.
-/// The tasks and the GPUs of each.
+/// The tasks and the GPUs of each; none if those are more tasks than a job can have, 65,535.
 #[must_use]
-pub fn gang(gpus: u16) -> (u16, u8) {
-    let most = GPUS_MAX as u16;
+pub fn gang(gpus: u32) -> Option<(u16, u8)> {
+    let most = GPUS_MAX as u32;
     let each = (1..=gpus.clamp(1, most))
         .rev()
         .find(|each| gpus.is_multiple_of(*each))
         .unwrap_or(1);
-    (gpus / each, each as u8)
+    let tasks = u16::try_from(gpus / each).ok()?;
+    Some((tasks, each as u8))
 }
 
 /// What a task with so many whole GPUs of any model needs.
@@ -565,7 +576,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_gang_is_as_few_equal_tasks_as_divide_its_gpus() {
-        let found = [1, 7, 8, 12, 16, 20, 24, 64, 11].map(gang);
+        let found = [1, 7, 8, 12, 16, 20, 24, 64, 11].map(|gpus| gang(gpus).unwrap());
         let expected = [
             (1, 1),
             (1, 7),
@@ -578,6 +589,9 @@ pub(super) mod tests {
             (11, 1),
         ];
         assert_eq!(found, expected);
+        assert_eq!(gang(163_840), Some((20_480, 8)));
+        // A prime, which only tasks of one GPU divide.
+        assert_eq!(gang(65_537), None);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Outcome {
     pub decisions: BTreeMap<(Action, Reason), u64>,
     /// From arrival to first start, in nanoseconds.
     pub waiting: Sketch,
+    /// The same with those that never started, who waited at least until the end.
+    pub waiting_at_least: Sketch,
     /// Jobs by what became of them.
     pub jobs: Jobs,
     /// GPU time claimed, as a share of all GPU time.
@@ -55,6 +57,8 @@ pub struct Outcome {
     pub discarded_gpu_seconds: f64,
     /// Lines of lists that were no work.
     pub left_out: u64,
+    /// Jobs of lists that would have come after the end.
+    pub after_end: u64,
     /// What GPUs drew, in watts, at samples.
     pub gpu_watts: Histogram,
     /// The same over the maximum of each.
@@ -124,6 +128,8 @@ pub struct TenantBook {
     pub stopped: u64,
     /// From arrival to first start, in nanoseconds.
     pub waiting: Sketch,
+    /// Jobs that wait for their first start at the end.
+    pub unstarted: u64,
     /// See [`Outcome::slowdown`].
     pub slowdown: Sketch,
     /// Thousandths of GPU it has now.
@@ -282,6 +288,8 @@ impl Outcome {
                 utilisation: self.gpu_utilised,
                 gpu_allocated_fraction: self.gpu_allocated,
                 waiting_seconds: Quantiles::of(&self.waiting, 1e-9),
+                waiting: self.tenants.iter().map(|t| t.unstarted).sum(),
+                waiting_at_least_seconds: Quantiles::of(&self.waiting_at_least, 1e-9),
                 arrived: self.jobs.arrived,
                 placed: self.jobs.placed,
                 refused: self.jobs.refused,
@@ -308,6 +316,7 @@ impl Outcome {
                 stopped: book.stopped,
                 gpu_share: self.gpu_allocated * book.claimed as f64 / everything as f64,
                 waiting_seconds: Quantiles::of(&book.waiting, 1e-9),
+                waiting: book.unstarted,
                 slowdown: Quantiles::of(&book.slowdown, 1e-3),
             }
         };
@@ -331,6 +340,7 @@ impl Outcome {
         });
         summary::Replay {
             left_out: self.left_out,
+            after_end: self.after_end,
             gangs: self.gangs,
             backfilled: self.backfilled,
             preempted: self.decided(Action::Preempt),

@@ -85,7 +85,8 @@ pub(super) fn read(
                 "a job type whose steps per second are known, such as \"A3C\"",
             ));
         };
-        let (tasks, each) = gang(list.number(gpus, 1, GPUS_MAX)? as u16);
+        let (tasks, each) = gang(list.number(gpus, 1, GPUS_MAX)? as u32)
+            .expect("fewer GPUs than a job can have tasks");
         jobs.push(Listed {
             name: format!("{cluster}-{}", jobs.len() + 1).into(),
             arrives: list.decimal(arrival, 0.0, SECONDS_MAX as f64)?,
@@ -95,6 +96,7 @@ pub(super) fn read(
             quality: Quality::BestEffort,
             tasks,
             demand: whole_gpus(each, source),
+            labels: None,
         });
     }
     Ok(jobs)

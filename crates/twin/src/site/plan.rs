@@ -228,8 +228,14 @@ fn source(name: String, table: &Table<'_>) -> Source {
     source
 }
 
-/// `[tenant.NAME]`.
-pub(super) fn tenants(root: &Table<'_>) -> Vec<Named> {
+/// GPUs of all of them.
+pub(super) fn gpus(groups: &[Group]) -> u64 {
+    let of = |group: &Group| u64::from(group.count.get()) * u64::from(group.gpus);
+    groups.iter().map(of).sum()
+}
+
+/// `[tenant.NAME]`, at a site with so many GPUs if the universe says how many.
+pub(super) fn tenants(root: &Table<'_>, there_are: Option<u64>) -> Vec<Named> {
     let tables = root.named_tables(
         "tenant",
         "Who shares the site; whoever is not named has weight 1 and no guarantee.",
@@ -257,6 +263,10 @@ pub(super) fn tenants(root: &Table<'_>) -> Vec<Named> {
             )
             .range(0..=10_000_000)
             .or(0);
+        if let Some(there_are) = there_are.filter(|&there_are| quota > there_are) {
+            let reason = format!("the site has {there_are} GPUs, and can guarantee no more");
+            table.refuse("gpus", reason);
+        }
         let ceiling = table
             .count("gpus_max", "GPUs it never exceeds.")
             .range(0..=10_000_000)

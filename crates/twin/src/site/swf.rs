@@ -18,6 +18,14 @@
 //!   or run time, cancelled before it began, is left out and counted.
 //! * Waiting time, status and dependencies tell how the log's scheduler fared, and
 //!   are not replayed: ours has to fare by itself.
+//!
+//! # What is written
+//!
+//! [`Scribe`] writes jobs as they ran. User, group, executable, queue and partition of a job that
+//! came from a log stay what they were there; tenants of other lists are groups after the
+//! highest of those, and the header says which is whose. Status is 1 for a job that finished, 0 for
+//! one that was ended at its limit or lost with its machine, 5 for one that was turned away;
+//! one that still ran or waited at the end has no status yet, and no run time: −1.
 
 use std::fmt;
 use std::io::BufRead;
@@ -25,10 +33,10 @@ use std::path::Path;
 
 use scheduler::site::Quality;
 
-use scheduler::ledger::WHOLE;
+use scheduler::ledger::{GPUS_MAX, WHOLE};
 use wire::{Instant, Nanos};
 
-use super::jobs::{Listed, Source, gang, whole_gpus};
+use super::jobs::{Job, Labels, Listed, Source, Workload, gang, whole_gpus};
 use super::outcome::{Fate, JobRecord};
 use super::trace::{SECONDS_MAX, TraceError, unreadable_text};
 
@@ -69,6 +77,7 @@ pub mod field {
     pub const USER: usize = 11;
     pub const GROUP: usize = 12;
     pub const QUEUE: usize = 14;
+    pub const PARTITION: usize = 15;
 }
 
 /// A log.
@@ -80,11 +89,14 @@ pub struct Log {
     pub jobs: Vec<[f64; 18]>,
 }
 
+/// A job is at most 65,535 tasks, each on one node.
+const PROCESSORS_MAX: f64 = (u16::MAX as usize * GPUS_MAX) as f64;
+
 /// The most a field can be.
 const fn most(field: usize) -> f64 {
     match field {
         field::SUBMITTED | field::WAITED | field::RAN | field::TIME_REQUESTED => SECONDS_MAX as f64,
-        field::PROCESSORS | field::PROCESSORS_REQUESTED => u16::MAX as f64,
+        field::PROCESSORS | field::PROCESSORS_REQUESTED => PROCESSORS_MAX,
         // Where whole numbers end in binary fractions.
         _ => 9_007_199_254_740_992.0,
     }
@@ -139,14 +151,26 @@ fn fields(line: &str, file: &Path, number: u64) -> Result<[f64; 18], TraceError>
     }
     for (i, (word, value)) in words.zip(&mut job).enumerate() {
         let read = word.parse::<f64>().ok();
+        let counts = matches!(i, field::PROCESSORS | field::PROCESSORS_REQUESTED);
+        let fits = |x: &f64| (-1.0..=most(i)).contains(x);
         *value = read
-            .filter(|x| (-1.0..=most(i)).contains(x))
+            .filter(|x| fits(x) && !(counts && *x >= 1.0 && gang(*x as u32).is_none()))
             .ok_or_else(|| TraceError::Value {
                 file: file.to_owned(),
                 line: number,
                 column: FIELDS[i],
                 found: word.to_owned(),
-                expected: format!("a number up to {}, −1 for what is not known", most(i)),
+                expected: if counts {
+                    format!(
+                        "a number up to {}, above {} one that tasks of at most {GPUS_MAX} divide (a job \
+                         is at most {} tasks, each on one node), −1 for what is not known",
+                        most(i),
+                        u16::MAX,
+                        u16::MAX
+                    )
+                } else {
+                    format!("a number up to {}, −1 for what is not known", most(i))
+                },
             })?;
     }
     Ok(job)
@@ -181,11 +205,8 @@ pub(super) fn read(
         let (ran, requested) = (job[field::RAN], job[field::TIME_REQUESTED]);
         let submitted = job[field::SUBMITTED].max(0.0);
         let is_work = processors >= 1.0 && ran > 0.0;
-        let (tasks, each) = if is_work {
-            gang(processors as u16)
-        } else {
-            (0, 0)
-        };
+        let parts = is_work.then(|| gang(processors as u32)).flatten();
+        let (tasks, each) = parts.unwrap_or((0, 0));
         let mut demand = whole_gpus(each, source);
         if job[field::MEMORY_REQUESTED] > 0.0 {
             // Kilobytes per processor.
@@ -206,43 +227,118 @@ pub(super) fn read(
             },
             tasks,
             demand,
+            labels: Some(labels(job)),
         });
     }
     Ok(jobs)
 }
 
-/// A job as it ran, for a log: times in seconds to the millisecond, a processor for each
-/// GPU or part of one, status 1 if it finished, 5 if it never will, and 0 if it was ended or had
-/// not ended.
-#[must_use]
-pub fn line(record: &JobRecord<'_>) -> [f64; 18] {
-    let job = record.job;
-    let seconds = |span: Nanos| (span.as_secs_f64() * 1e3).round() / 1e3;
-    let mut line = [-1.0; 18];
-    let gpus = job.gpu_milli().div_ceil(u64::from(WHOLE));
-    line[field::JOB] = record.id as f64 + 1.0;
-    line[field::SUBMITTED] = seconds(job.arrives.since(Instant::EPOCH));
-    if let Some(started) = record.started {
-        line[field::WAITED] = seconds(started.since(job.arrives));
-        line[field::PROCESSORS] = gpus as f64;
-        if let Some(ended) = record.ended {
-            line[field::RAN] = seconds(ended.since(started));
+fn labels(job: &[f64; 18]) -> Labels {
+    let mut labels = [-1.0; 5];
+    labels.copy_from_slice(&job[field::USER..=field::PARTITION]);
+    labels
+}
+
+/// Writes jobs as they ran.
+#[derive(Clone, Debug)]
+pub struct Scribe {
+    /// `; Key: value`.
+    header: Vec<(String, String)>,
+    /// The group of the first tenant; the others follow.
+    first: f64,
+    jobs: Vec<[f64; 18]>,
+}
+
+impl Scribe {
+    /// Begins the log of a universe that replays this.
+    #[must_use]
+    pub fn new(universe: &str, load: &Workload) -> Self {
+        let jobs = &load.jobs.jobs;
+        let group = |job: &Job| job.labels.map_or(0.0, |labels| labels[1]);
+        // The standard counts groups from 1.
+        let first = jobs.iter().map(group).fold(0.0, f64::max) + 1.0;
+        let gpus: u64 = load.nodes.iter().map(|node| u64::from(node.gpus)).sum();
+        let mut header = vec![
+            ("Version".to_owned(), "2.2".to_owned()),
+            ("Computer".to_owned(), universe.to_owned()),
+            ("UnixStartTime".to_owned(), "0".to_owned()),
+            ("MaxNodes".to_owned(), load.nodes.len().to_string()),
+            ("MaxProcs".to_owned(), gpus.to_string()),
+            (
+                "Note".to_owned(),
+                "simulated; a processor is a GPU".to_owned(),
+            ),
+        ];
+        let mut named: Vec<u16> = jobs
+            .iter()
+            .filter(|job| job.labels.is_none())
+            .map(|job| job.tenant)
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        header.extend(named.into_iter().map(|tenant| {
+            let name = &load.jobs.tenants[usize::from(tenant)];
+            let note = format!("group {} is {name}", first + f64::from(tenant));
+            ("Note".to_owned(), note)
+        }));
+        Self {
+            header,
+            first,
+            jobs: Vec::new(),
         }
     }
-    line[field::PROCESSORS_REQUESTED] = gpus as f64;
-    line[field::TIME_REQUESTED] = job.limit.map_or(-1.0, seconds);
-    if gpus > 0 {
-        let mib = f64::from(job.demand.memory_mib) * f64::from(job.tasks) / gpus as f64;
-        line[field::MEMORY_REQUESTED] = (mib * 1024.0).round();
+
+    /// Writes down what became of a job: times in seconds to the millisecond, a processor for
+    /// each GPU or part of one.
+    pub fn job(&mut self, record: &JobRecord<'_>) {
+        let job = record.job;
+        let seconds = |span: Nanos| (span.as_secs_f64() * 1e3).round() / 1e3;
+        let mut line = [-1.0; 18];
+        let gpus = job.gpu_milli().div_ceil(u64::from(WHOLE));
+        line[field::JOB] = record.id as f64 + 1.0;
+        line[field::SUBMITTED] = seconds(job.arrives.since(Instant::EPOCH));
+        if let Some(started) = record.started {
+            line[field::WAITED] = seconds(started.since(job.arrives));
+            line[field::PROCESSORS] = gpus as f64;
+            if let Some(ended) = record.ended {
+                line[field::RAN] = seconds(ended.since(started));
+            }
+        }
+        line[field::PROCESSORS_REQUESTED] = gpus as f64;
+        line[field::TIME_REQUESTED] = job.limit.map_or(-1.0, seconds);
+        if gpus > 0 {
+            let mib = f64::from(job.demand.memory_mib) * f64::from(job.tasks) / gpus as f64;
+            line[field::MEMORY_REQUESTED] = (mib * 1024.0).round();
+        }
+        line[field::STATUS] = match record.fate {
+            Fate::Finished => 1.0,
+            Fate::AtLimit | Fate::Lost => 0.0,
+            Fate::Refused => 5.0,
+            Fate::Running | Fate::Waiting => -1.0,
+        };
+        if let Some(labels) = job.labels {
+            line[field::USER..=field::PARTITION].copy_from_slice(&labels);
+        } else {
+            line[field::GROUP] = self.first + f64::from(job.tenant);
+            line[field::QUEUE] = f64::from(u8::from(job.quality == Quality::BestEffort));
+        }
+        self.jobs.push(line);
     }
-    line[field::STATUS] = match record.fate {
-        Fate::Finished => 1.0,
-        Fate::Refused | Fate::Lost => 5.0,
-        Fate::AtLimit | Fate::Running | Fate::Waiting => 0.0,
-    };
-    line[field::GROUP] = f64::from(job.tenant);
-    line[field::QUEUE] = f64::from(u8::from(job.quality == Quality::BestEffort));
-    line
+
+    /// The log, its jobs by arrival.
+    #[must_use]
+    pub fn finish(self) -> Log {
+        let Self {
+            mut header,
+            mut jobs,
+            ..
+        } = self;
+        jobs.sort_by(|a, b| a[field::JOB].total_cmp(&b[field::JOB]));
+        for key in ["MaxJobs", "MaxRecords"] {
+            header.insert(2, (key.to_owned(), jobs.len().to_string()));
+        }
+        Log { header, jobs }
+    }
 }
 
 #[cfg(test)]
@@ -277,6 +373,61 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_machines_of_the_archive_fit() {
+        // All of Intrepid, as ANL-Intrepid-2009 has it.
+        let line = "7 0 0 60 163840 -1 -1 163840 60 -1 1 3 2 -1 1 -1 -1 -1\n";
+        let jobs = Jobs::parse(line.as_bytes(), Path::new("x.swf"), &source(), &[]).unwrap();
+        assert_eq!((jobs.jobs[0].tasks, jobs.jobs[0].demand.gpus), (20_480, 8));
+        assert_eq!(jobs.jobs[0].gpu_milli(), 163_840_000);
+    }
+
+    #[test]
+    fn what_became_of_a_job_is_its_status_and_whose_it_was_stays() {
+        let mut jobs = Jobs::parse(LOG.as_bytes(), Path::new("x.swf"), &source(), &[]).unwrap();
+        // One of a list without numbers.
+        jobs.jobs[1].labels = None;
+        let load = Workload {
+            jobs,
+            ..Workload::default()
+        };
+        let started = Some(Instant::EPOCH + Nanos::from_secs(100));
+        let ended = Some(Instant::EPOCH + Nanos::from_secs(130));
+        for (fate, ended, status, ran) in [
+            (Fate::Finished, ended, 1.0, 30.0),
+            (Fate::AtLimit, ended, 0.0, 30.0),
+            (Fate::Lost, ended, 0.0, 30.0),
+            (Fate::Running, None, -1.0, -1.0),
+        ] {
+            let mut scribe = Scribe::new("test", &load);
+            for id in [1, 0] {
+                scribe.job(&JobRecord {
+                    id,
+                    job: &load.jobs.jobs[id as usize],
+                    tenant: "",
+                    started,
+                    ended,
+                    tasks: &[],
+                    fate,
+                });
+            }
+            let log = scribe.finish();
+            let [first, second] = &log.jobs[..] else {
+                panic!("{log}")
+            };
+            assert_eq!((first[field::STATUS], first[field::RAN]), (status, ran));
+            assert_eq!((first[field::USER], first[field::GROUP]), (3.0, 2.0));
+            assert_eq!((second[field::USER], second[field::GROUP]), (-1.0, 4.0));
+            let told = |key: &str, value: &str| {
+                let pair = (key.to_owned(), value.to_owned());
+                assert!(log.header.contains(&pair), "{key}: {value} in {log}");
+            };
+            told("Note", "group 4 is test");
+            told("MaxJobs", "2");
+            told("MaxProcs", "0");
+        }
+    }
+
+    #[test]
     fn packed_logs_are_read_like_plain_ones() {
         use std::io::Write as _;
         let folder = tempfile::tempdir().unwrap();
@@ -308,6 +459,16 @@ mod tests {
             (
                 "1 0 10 -7 16 -1 -1 -1 7200 -1 1 3 2 -1 1 -1 -1 -1",
                 "x.swf:2: run time: found \"-7\"; expected a number up to 946080000, −1 for what is not known",
+            ),
+            (
+                "1 0 10 60 -1 -1 -1 65537 7200 -1 1 3 2 -1 1 -1 -1 -1",
+                "x.swf:2: requested processors: found \"65537\"; expected a number up to 524280, above 65535 one \
+                 that tasks of at most 8 divide (a job is at most 65535 tasks, each on one node), −1 for what is not known",
+            ),
+            (
+                "1 0 10 60 600000 -1 -1 -1 7200 -1 1 3 2 -1 1 -1 -1 -1",
+                "x.swf:2: allocated processors: found \"600000\"; expected a number up to 524280, above 65535 one \
+                 that tasks of at most 8 divide (a job is at most 65535 tasks, each on one node), −1 for what is not known",
             ),
         ] {
             let text = format!("; Version: 2.2\n{line}\n");

@@ -362,6 +362,7 @@ pub(super) fn read_jobs(
             quality: pod.quality,
             tasks: 1,
             demand,
+            labels: None,
         }
     };
     let pods = read_pods(from, file, &mut models)?;

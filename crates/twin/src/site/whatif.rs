@@ -350,6 +350,7 @@ impl Submission {
                 models,
             },
             habit: 0,
+            labels: None,
         })
     }
 }

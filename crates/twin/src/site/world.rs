@@ -315,6 +315,7 @@ impl<'a> World<'a> {
                 invariants: Vec::new(),
                 decisions: Default::default(),
                 waiting: Sketch::new(),
+                waiting_at_least: Sketch::new(),
                 jobs: Jobs::default(),
                 gpu_allocated: f64::NAN,
                 gpu_utilised: f64::NAN,
@@ -330,6 +331,7 @@ impl<'a> World<'a> {
                 gpu_seconds: f64::NAN,
                 discarded_gpu_seconds: 0.0,
                 left_out: load.jobs.left_out,
+                after_end: 0,
                 gpu_watts: Histogram::new(1.0, 2_000),
                 gpu_share: Histogram::new(0.001, 1_200),
                 gpu_celsius: Histogram::new(0.25, 600),
@@ -1360,6 +1362,16 @@ impl<'a> World<'a> {
             self.open_or_close_window(now);
         }
         let gpu_seconds = self.kept(now);
+        self.outcome.waiting_at_least = self.outcome.waiting.clone();
+        for &id in &self.unstarted {
+            let job = &self.load.jobs.jobs[id as usize];
+            let waited = now.since(job.arrives).0;
+            self.outcome.waiting_at_least.record(waited);
+            self.outcome.tenants[usize::from(job.tenant)].unstarted += 1;
+        }
+        let listed = &self.load.jobs.jobs[..self.listed];
+        let too_late = listed.iter().filter(|job| job.arrives > self.end);
+        self.outcome.after_end = too_late.count() as u64;
         let submitted = self.listed as u64..self.load.jobs.jobs.len() as u64;
         for id in (0..self.next_arrival as u64).chain(submitted) {
             let tasks = std::mem::take(&mut self.places[id as usize].on);

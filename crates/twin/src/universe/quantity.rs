@@ -628,6 +628,13 @@ fn write_whole(value: u64, dimension: Dimension) -> String {
     joined(&(value / size).to_string(), unit)
 }
 
+/// One end of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Low,
+    High,
+}
+
 /// The ends between which a value must lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Range<T> {
@@ -667,26 +674,29 @@ impl<T: Scalar> Range<T> {
             .unwrap_or(T::ZERO)
     }
 
-    /// " from 1 s to 10 d", to follow the name of the dimension.
-    pub(super) fn describe(&self, dimension: Dimension) -> String {
-        let text = |value: T| value.write(dimension);
+    /// " from 1 s to 10 d", to follow the name of the dimension; `text` says each end.
+    pub(super) fn describe(&self, text: impl Fn(End, T) -> String) -> String {
+        let (low, high) = (
+            |value| text(End::Low, value),
+            |value| text(End::High, value),
+        );
         match (self.low, self.high) {
             (Bound::Unbounded, Bound::Unbounded) => String::new(),
-            (Bound::Included(low), Bound::Unbounded) => format!(" of at least {}", text(low)),
-            (Bound::Excluded(low), Bound::Unbounded) => format!(" above {}", text(low)),
-            (Bound::Unbounded, Bound::Included(high)) => format!(" of at most {}", text(high)),
-            (Bound::Unbounded, Bound::Excluded(high)) => format!(" below {}", text(high)),
-            (Bound::Included(low), Bound::Included(high)) => {
-                format!(" from {} to {}", text(low), text(high))
+            (Bound::Included(from), Bound::Unbounded) => format!(" of at least {}", low(from)),
+            (Bound::Excluded(from), Bound::Unbounded) => format!(" above {}", low(from)),
+            (Bound::Unbounded, Bound::Included(to)) => format!(" of at most {}", high(to)),
+            (Bound::Unbounded, Bound::Excluded(to)) => format!(" below {}", high(to)),
+            (Bound::Included(from), Bound::Included(to)) => {
+                format!(" from {} to {}", low(from), high(to))
             }
-            (Bound::Included(low), Bound::Excluded(high)) => {
-                format!(" from {} to below {}", text(low), text(high))
+            (Bound::Included(from), Bound::Excluded(to)) => {
+                format!(" from {} to below {}", low(from), high(to))
             }
-            (Bound::Excluded(low), Bound::Included(high)) => {
-                format!(" above {}, up to {}", text(low), text(high))
+            (Bound::Excluded(from), Bound::Included(to)) => {
+                format!(" above {}, up to {}", low(from), high(to))
             }
-            (Bound::Excluded(low), Bound::Excluded(high)) => {
-                format!(" above {}, below {}", text(low), text(high))
+            (Bound::Excluded(from), Bound::Excluded(to)) => {
+                format!(" above {}, below {}", low(from), high(to))
             }
         }
     }

@@ -37,6 +37,8 @@ pub enum Absence {
     Meaningful,
     /// This value.
     Default(String),
+    /// What follows from other keys in this way.
+    Derived(&'static str),
 }
 
 impl Reference {
@@ -93,6 +95,9 @@ impl fmt::Display for Reference {
                     Absence::Meaningful => writeln!(f, "    {}; optional", note.expects)?,
                     Absence::Default(value) => {
                         writeln!(f, "    {}; default {value}", note.expects)?;
+                    }
+                    Absence::Derived(how) => {
+                        writeln!(f, "    {}; default: {how}", note.expects)?;
                     }
                 }
             }

@@ -10,7 +10,9 @@ use wire::{
 
 use super::document::{Document, Entry, Kind, Origin, Value, join};
 use super::error::{Fault, nearest};
-use super::quantity::{Amount, BitsPerSecond, Bytes, Dimension, PerSecond, Range, Scalar, Unfit};
+use super::quantity::{
+    Amount, BitsPerSecond, Bytes, Dimension, End, PerSecond, Range, Scalar, Unfit,
+};
 use super::reference::{Absence, KeyNote};
 
 /// A table of the document, there or not. Reading from a table that is not
@@ -78,6 +80,8 @@ pub trait Form {
 pub struct Measure<T> {
     dimension: Dimension,
     range: Range<T>,
+    /// What an end follows from, where it is no constant.
+    follows: [Option<&'static str>; 2],
 }
 
 /// Any text.
@@ -459,7 +463,16 @@ impl<'d> Table<'d> {
         dimension: Dimension,
     ) -> Field<'t, 'd, Measure<T>> {
         let range = Range::of(dimension);
-        self.field(key, doc, Measure { dimension, range })
+        let follows = [None; 2];
+        self.field(
+            key,
+            doc,
+            Measure {
+                dimension,
+                range,
+                follows,
+            },
+        )
     }
 }
 
@@ -477,6 +490,18 @@ impl<T: Scalar> Field<'_, '_, Measure<T>> {
             high => stated.high = high,
         }
         self
+    }
+
+    /// Only values up to this one, which follows from something else: "`every`".
+    pub fn up_to(mut self, most: T, follows: &'static str) -> Self {
+        self.form.follows[End::High as usize] = Some(follows);
+        self.range((Bound::Unbounded, Bound::Included(most)))
+    }
+
+    /// Only values from this one on, which follows from something else: "`delay_min`".
+    pub fn at_least(mut self, least: T, follows: &'static str) -> Self {
+        self.form.follows[End::Low as usize] = Some(follows);
+        self.range((Bound::Included(least), Bound::Unbounded))
     }
 
     /// Only values above zero.
@@ -505,7 +530,17 @@ impl<F: Form> Field<'_, '_, F> {
     /// The value, or this one if there is none.
     #[must_use]
     pub fn or(self, default: F::Out) -> F::Out {
-        let absence = Absence::Default(self.form.write(&default));
+        let written = self.form.write(&default);
+        self.or_absent(default, Absence::Default(written))
+    }
+
+    /// The same where the default follows from something else: "90 % of `throttle`".
+    #[must_use]
+    pub fn or_derived(self, default: F::Out, follows: &'static str) -> F::Out {
+        self.or_absent(default, Absence::Derived(follows))
+    }
+
+    fn or_absent(self, default: F::Out, absence: Absence) -> F::Out {
         self.table
             .note(self.key, self.doc, self.form.expects(), absence);
         match self.answer() {
@@ -616,7 +651,7 @@ impl<T: Scalar> Measure<T> {
     }
 
     fn within(&self) -> String {
-        let range = self.range.describe(self.dimension);
+        let range = self.range.describe(|_, value| value.write(self.dimension));
         format!("{}{range}", self.dimension.name())
     }
 }
@@ -649,8 +684,12 @@ impl<T: Scalar> Form for Measure<T> {
     }
 
     fn expects(&self) -> String {
-        let units = format!(", such as {}", self.dimension.example());
-        format!("{}{units}", self.within())
+        let range = self.range.describe(|end, value| {
+            let follows = self.follows[end as usize];
+            follows.map_or_else(|| value.write(self.dimension), str::to_owned)
+        });
+        let (name, example) = (self.dimension.name(), self.dimension.example());
+        format!("{name}{range}, such as {example}")
     }
 
     fn placeholder(&self) -> T {

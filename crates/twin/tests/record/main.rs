@@ -503,7 +503,7 @@ fn a_directory_that_is_no_whole_run_is_refused_with_what_is_wrong() {
         ),
         (
             &|run| fs::write(run.join("history.db"), "no database at all, only text").unwrap(),
-            "cannot read /run/history.db: file is not a database",
+            "/run/history.db is damaged or no history: file is not a database",
         ),
         (
             &sql("PRAGMA user_version = 99"),
@@ -515,7 +515,7 @@ fn a_directory_that_is_no_whole_run_is_refused_with_what_is_wrong() {
         ),
         (
             &sql("DROP TABLE groups"),
-            "cannot read /run/history.db: no such table: groups",
+            "/run/history.db is damaged or no history: no such table: groups",
         ),
         (
             &sql("UPDATE runs SET history_hash = 'f'"),
@@ -540,14 +540,17 @@ fn curves_are_read_as_they_are_printed_and_as_they_were_published() {
     let several = format!("{{\"experiments\": [{one}, {one}], \"means\": []}}");
     let read = Curve::read(&file("one.json", one)).unwrap();
     assert_eq!(
-        (read.len(), read[0].seed, read[0].published),
-        (1, Some(42), false)
+        (read.len(), read[0].seed, read[0].migrate, read[0].published),
+        (1, Some(42), 0, false)
     );
     assert_eq!(read[0].points[0].fragmented_of_idle_percent, Some(1.5));
     assert_eq!(
         Curve::read(&file("several.json", &several)).unwrap().len(),
         2
     );
+    let moved = one.replacen('{', "{\"migrate\": 5, ", 1);
+    let moved = Curve::read(&file("moved.json", &moved)).unwrap();
+    assert_eq!(moved[0].migrate, 5);
     let header = "pod_list,policy,arrived_percent,allocated_percent_mean,allocated_percent_sd,\
                   fragmented_of_idle_percent_mean,seeds\n";
     let published = format!(
@@ -568,7 +571,14 @@ fn curves_are_read_as_they_are_printed_and_as_they_were_published() {
         "",
     );
     for (text, says) in [
-        ("{\n  7", "/x.json:2:3: key must be a string"),
+        (
+            "{\n  7",
+            "/x.json:2:3: this is no JSON (key must be a string); expected what `cosmos twin pack --json` prints",
+        ),
+        (
+            "{",
+            "/x.json:1:1: the file ends in the middle; expected what `cosmos twin pack --json` prints",
+        ),
         (
             "{}",
             "/x.json: found no curve of a placement policy; expected",

@@ -396,6 +396,13 @@ pub(crate) fn site() -> (Summary, Series) {
                 p99: 9_900.0,
                 max: 31_000.0,
             },
+            waiting: 149,
+            waiting_at_least_seconds: Quantiles {
+                p50: 43.0,
+                p95: 3_700.0,
+                p99: 10_200.0,
+                max: 31_000.0,
+            },
             arrived: 18_400,
             placed: 18_220,
             refused: 31,
@@ -463,7 +470,7 @@ pub(crate) fn cell() -> (Summary, Series) {
         universe: "burst in one cell".to_owned(),
         intent: "One tile in twenty fails at the same moment; all of it is known within 10 s."
             .to_owned(),
-        kind: Kind::Cell,
+        kind: Kind::Shells,
         seed: 7,
         threads: 1,
         tiles: 1_000,
