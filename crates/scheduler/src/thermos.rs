@@ -22,6 +22,18 @@
 //! gain is therefore *derived*: [`Thermos::DAMPING`] over the dead time, safely
 //! below 1/e. A gain set by hand exists so that a twin can show those boundaries.
 //!
+//! A loop that never overshoots is slow: it takes several dead times to answer a
+//! step. That is time enough while the load is below one, because whoever reports
+//! it is still below its limit and stays there. Above one it is not: that layer
+//! warms up, however much it slows down itself. So the part above one is not
+//! waited for: three quarters of it are *cut* from the budget at once, and then
+//! nothing more for a dead time, because until then no news can show what the cut
+//! did. In that time the loop integrates a quarter of what lies above the setpoint
+//! ([`Thermos::DAMPING`]). Of a load L both take ¾(L − 1) + ¼(L − 0.9) off the budget, so
+//! where full budget inside adds at most 1 to the load (which the derived gain
+//! supposes too) 0.975 is left: the cut cannot take the load past the setpoint, and
+//! adds no swing of its own.
+//!
 //! Silence is heat: a layer that is not heard from for several periods is taken
 //! to be too hot to speak.
 //!
@@ -118,7 +130,9 @@ struct Loop {
     heard: Option<Signal>,
     /// When silence becomes news.
     patience: Instant,
-    /// Whether the budget is below one, so that edges are recorded once.
+    /// From when on news shows what the last cut did.
+    cut_again: Instant,
+    /// Whether it was recorded as slowing the cell down, so that edges are recorded once.
     pressed: bool,
 }
 
@@ -143,6 +157,10 @@ pub enum Effect {
     Decided(Action, Reason, f64, f64),
 }
 
+/// A loop is recorded as slowing its cell down below this budget, and as letting go
+/// at one again: a hundredth of the power is the least an operator would call slow.
+const PRESSED_BELOW: f64 = 0.99;
+
 /// A layer is too hot to speak after this many periods of silence.
 pub(crate) const PERIODS_OF_PATIENCE: u64 = 4;
 
@@ -164,6 +182,7 @@ impl Thermos {
                 budget: 1.0,
                 heard: None,
                 patience: now + dead_time + config.period * PERIODS_OF_PATIENCE,
+                cut_again: now,
                 pressed: false,
             }
         });
@@ -216,9 +235,12 @@ impl Machine for Thermos {
         if covered == Nanos::ZERO {
             return;
         }
+        // What the wire cannot say nobody means.
+        let load = signal.load.clamp(0.0, LOAD_UNITS_MAX as f64 / LOAD_UNITS);
         l.heard = Some(signal);
         l.patience = now + period * PERIODS_OF_PATIENCE;
-        l.integrate(signal.load, covered, setpoint, budget_min, out);
+        let change = l.integral(load, covered, setpoint) - l.cut(now, load, period);
+        l.change(change, load, setpoint, budget_min, out);
         self.announce(out);
     }
 
@@ -227,7 +249,13 @@ impl Machine for Thermos {
         for l in self.loops.iter_mut().filter(|l| l.patience <= now) {
             l.patience = now + period;
             // As hot as its limit allows, until it says otherwise.
-            l.integrate(1.0, period, setpoint, budget_min, out);
+            l.change(
+                l.integral(1.0, period, setpoint),
+                1.0,
+                setpoint,
+                budget_min,
+                out,
+            );
         }
         self.announce(out);
     }
@@ -250,17 +278,33 @@ impl Thermos {
 
 impl Loop {
     //= requirements H3
-    fn integrate(
+    fn integral(&self, load: f64, covered: Nanos, setpoint: f64) -> f64 {
+        self.gain * (setpoint - load) * covered.as_secs_f64()
+    }
+
+    /// What must go at once of a load above one. With a gain by hand it is in
+    /// proportion, so that a loop of no gain does nothing.
+    fn cut(&mut self, now: Instant, load: f64, period: Nanos) -> f64 {
+        if load <= 1.0 || now < self.cut_again {
+            return 0.0;
+        }
+        let dead_time = Thermos::dead_time(&self.link, period);
+        self.cut_again = now + dead_time;
+        let of_derived = self.gain * dead_time.as_secs_f64() / Thermos::DAMPING;
+        (load - 1.0) * (1.0 - Thermos::DAMPING) * of_derived.min(1.0)
+    }
+
+    fn change(
         &mut self,
+        change: f64,
         load: f64,
-        covered: Nanos,
         setpoint: f64,
         budget_min: f64,
         out: &mut impl FnMut(Effect),
     ) {
-        let change = self.gain * (setpoint - load) * covered.as_secs_f64();
         self.budget = (self.budget + change).clamp(budget_min, 1.0);
-        let pressed = self.budget < 1.0;
+        let edge = if self.pressed { 1.0 } else { PRESSED_BELOW };
+        let pressed = self.budget < edge;
         if pressed != self.pressed {
             self.pressed = pressed;
             let (action, reason) = if pressed {

@@ -79,19 +79,21 @@ pub struct Sweep {
     pub boundaries: Boundaries,
 }
 
-/// One run of a sweep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+/// One run of a sweep. Where no loop had anything to do, what is told of it is `null`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SweepPoint {
     /// The parameter's value.
     pub value: f64,
     /// The loop's gain times its delay, which alone decides what it does.
-    pub gain_times_delay: f64,
+    pub gain_times_delay: Option<f64>,
     /// How far it swung past where it settled, as a fraction of the step.
-    pub overshoot: f64,
+    pub overshoot: Option<f64>,
     /// Whether the swings die out.
-    pub stable: bool,
+    pub stable: Option<bool>,
     /// Whether every invariant held.
     pub held: bool,
+    /// The invariants that did not.
+    pub broken: Vec<String>,
     /// Tiles lost to heat.
     pub tiles_lost: u64,
 }
@@ -103,6 +105,21 @@ pub struct Boundaries {
     pub overshoot_begins: Option<f64>,
     /// Above it swings grow; `None` if the sweep saw none that did.
     pub instability_begins: Option<f64>,
+}
+
+impl Sweep {
+    /// Whether nothing is wrong. Beyond the edge from which swings grow a loop must swing,
+    /// and a sweep that found this edge found what it was run for: `loop_damped`, broken there,
+    /// is its result. Any other broken invariant is a failure, and so is this one before the edge
+    /// or where no edge was found.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.points.iter().all(|point| {
+            let edge = self.boundaries.instability_begins;
+            let beyond = (edge.zip(point.gain_times_delay)).is_some_and(|(edge, x)| x >= edge);
+            (point.broken.iter()).all(|name| beyond && name == "loop_damped")
+        })
+    }
 }
 
 impl Comparison<'_> {
@@ -497,7 +514,9 @@ fn short(column: &[f32], decimals: i32) -> Value {
 const fn decimals(metric: Metric) -> i32 {
     match metric {
         Metric::KelvinMean | Metric::KelvinMax | Metric::KelvinP99 => 2,
-        Metric::Load | Metric::Clock | Metric::Utilisation => 4,
+        Metric::Load | Metric::Clock | Metric::Budget | Metric::BudgetMin | Metric::Utilisation => {
+            4
+        }
         Metric::Dark | Metric::Waiting => 1,
     }
 }
