@@ -12,7 +12,8 @@ use wire::Nanos;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    fine
-  1    the rehearsal ended, and an invariant of the universe failed
+  1    the rehearsal ended, and an invariant of the universe failed (of a sweep: other than
+       loop_damped beyond the edge of stability that the sweep found)
   2    the request was wrong; nothing was run
   130  stopped by Ctrl-C";
 

@@ -27,12 +27,12 @@
 //! it is still below its limit and stays there. Above one it is not: that layer
 //! warms up, however much it slows down itself. So the part above one is not
 //! waited for: three quarters of it are *cut* from the budget at once, and then
-//! nothing more for a dead time, because until then no news can show what the cut
-//! did. In that time the loop integrates a quarter of what lies above the setpoint
-//! ([`Thermos::DAMPING`]). Of a load L both take ¾(L − 1) + ¼(L − 0.9) off the budget, so
-//! where full budget inside adds at most 1 to the load (which the derived gain
-//! supposes too) 0.975 is left: the cut cannot take the load past the setpoint, and
-//! adds no swing of its own.
+//! nothing for two dead times: one until news shows what the cut did, and one until
+//! it shows what the loop integrated meanwhile. In a dead time the loop takes off a
+//! quarter of what lies above the setpoint ([`Thermos::DAMPING`]); of a load L
+//! both take ¾(L − 1) + ¼(L − 0.9) = L − 0.975. So where full budget inside adds at
+//! most 1 to the load, which the derived gain supposes too, the cut leaves it above
+//! the setpoint and adds no swing of its own.
 //!
 //! Silence is heat: a layer that is not heard from for several periods is taken
 //! to be too hot to speak.
@@ -130,7 +130,7 @@ struct Loop {
     heard: Option<Signal>,
     /// When silence becomes news.
     patience: Instant,
-    /// From when on news shows what the last cut did.
+    /// From when on news shows all that the last cut and the loop since then did.
     cut_again: Instant,
     /// Whether it was recorded as slowing the cell down, so that edges are recorded once.
     pressed: bool,
@@ -289,7 +289,7 @@ impl Loop {
             return 0.0;
         }
         let dead_time = Thermos::dead_time(&self.link, period);
-        self.cut_again = now + dead_time;
+        self.cut_again = now + dead_time * 2;
         let of_derived = self.gain * dead_time.as_secs_f64() / Thermos::DAMPING;
         (load - 1.0) * (1.0 - Thermos::DAMPING) * of_derived.min(1.0)
     }
@@ -376,9 +376,8 @@ mod tests {
     //= requirements H4
     #[test]
     fn below_one_over_e_nothing_overshoots_and_above_it_something_does() {
-        let settled = 0.9 / 1.2;
-        assert!(overshoot(&respond(0.35, 1.2), settled) < 1e-9);
-        assert!(overshoot(&respond(0.42, 1.2), settled) > 1e-4);
+        assert!(overshoot(&respond(0.35, 1.0), 0.9) < 1e-9);
+        assert!(overshoot(&respond(0.42, 1.0), 0.9) > 1e-5);
     }
 
     #[test]
@@ -467,6 +466,111 @@ mod tests {
             &mut |_| {},
         );
         assert_eq!(thermos.budget(), budget);
+    }
+
+    /// The load after each period where something breaks outside at the beginning:
+    /// it jumps to `load`, of which full budget inside makes `slope`.
+    fn struck(load: f64, slope: f64, gain: Option<f64>) -> Vec<f64> {
+        let dead_periods = 400;
+        let mut thermos = thermos(PERIOD * dead_periods / 2, gain);
+        let mut past: VecDeque<f64> = (0..dead_periods).map(|_| 1.0).collect();
+        let after = |step| {
+            let now = Instant::EPOCH + PERIOD * step;
+            past.push_back(thermos.budget());
+            let budget = past.pop_front().expect("always full");
+            let load = load - slope * (1.0 - budget);
+            let measured = now;
+            let news = Signal {
+                layer: 1,
+                load,
+                measured,
+            };
+            thermos.handle(now, news, &mut |_| {});
+            load
+        };
+        (1..=40 * dead_periods).map(after).collect()
+    }
+
+    //= requirements H4
+    #[test]
+    fn a_load_above_one_is_cut_at_once_and_never_past_the_setpoint() {
+        for load in [1.05, 1.2, 1.5, 2.0] {
+            for slope in [0.6, 0.8, 1.0] {
+                let loads = struck(load, slope, None);
+                let lowest = loads.iter().copied().fold(f64::INFINITY, f64::min);
+                // Where a budget of nothing is still too much heat, there is no settling.
+                let settled = (load - slope).max(0.9);
+                assert!(lowest > settled - 1e-9, "{load}, {slope}: {lowest}");
+                // A dead time later most of what can be gone of the excess is.
+                let then = loads[420];
+                let cut = 0.75 * slope * (load - 1.0);
+                assert!(then <= load - cut + 1e-9, "{load}, {slope}: {then}");
+            }
+        }
+        // Without the cut five dead times are not enough for that.
+        let slow = struck(1.0, 1.0, None);
+        assert!(slow[420] > 0.995, "{}", slow[420]);
+    }
+
+    #[test]
+    fn a_second_cut_waits_for_news_of_the_first() {
+        let mut thermos = thermos(Nanos::MINUTE, None);
+        let at = |s| Instant::EPOCH + Nanos::from_secs(s);
+        let mut budget_after = |s| {
+            let measured = at(s);
+            let news = Signal {
+                layer: 1,
+                load: 1.4,
+                measured,
+            };
+            thermos.handle(at(s), news, &mut |_| {});
+            thermos.budget()
+        };
+        let first = budget_after(1);
+        assert!((first - 0.7).abs() < 0.01, "{first}");
+        // Two dead times of 121 s, in which only the slow loop acts.
+        let (before, after) = (budget_after(242), budget_after(243));
+        assert!(before > first - 0.3 && before > 0.4, "{before}");
+        assert!((before - after - 0.3).abs() < 0.01, "{before}, {after}");
+    }
+
+    #[test]
+    fn without_gain_there_is_no_cut_either() {
+        let loads = struck(2.0, 1.0, Some(0.0));
+        assert!(loads.iter().all(|&load| load == 2.0));
+        let mut thermos = thermos(Nanos::MINUTE, Some(0.0));
+        let measured = Instant::EPOCH + PERIOD;
+        let news = Signal {
+            layer: 1,
+            load: f64::INFINITY,
+            measured,
+        };
+        thermos.handle(measured, news, &mut |e| panic!("{e:?}"));
+        assert_eq!(thermos.budget(), 1.0);
+    }
+
+    #[test]
+    fn a_budget_a_hair_below_one_is_not_worth_a_decision() {
+        let mut thermos = thermos(Nanos::HOUR, None);
+        let mut seen = |step: u64, load| {
+            let measured = Instant::EPOCH + PERIOD * step;
+            let news = Signal {
+                layer: 1,
+                load,
+                measured,
+            };
+            let mut decided = 0;
+            thermos.handle(measured, news, &mut |e| {
+                decided += u32::from(matches!(e, Effect::Decided(..)));
+            });
+            (thermos.budget(), decided)
+        };
+        let (budget, decided) = seen(1, 0.95);
+        assert!(budget < 1.0 && budget > PRESSED_BELOW, "{budget}");
+        assert_eq!(decided, 0);
+        assert_eq!(seen(2, 0.5), (1.0, 0));
+        // An hour and a half of it is.
+        assert_eq!((3..9_000).map(|s| seen(s, 0.95).1).sum::<u32>(), 1);
     }
 
     #[test]

@@ -531,3 +531,46 @@ fn rounded(value: f64, decimals: i32) -> Value {
     }
     json!(short)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(gain_times_delay: Option<f64>, broken: &[&str]) -> SweepPoint {
+        SweepPoint {
+            gain_times_delay,
+            broken: broken.iter().map(|&name| name.to_owned()).collect(),
+            ..SweepPoint::default()
+        }
+    }
+
+    fn held(points: &[SweepPoint], instability_begins: Option<f64>) -> bool {
+        let sweep = Sweep {
+            universe: String::new(),
+            intent: String::new(),
+            command: String::new(),
+            parameter: String::new(),
+            unit: String::new(),
+            points: points.to_vec(),
+            boundaries: Boundaries {
+                overshoot_begins: None,
+                instability_begins,
+            },
+        };
+        sweep.held()
+    }
+
+    #[test]
+    fn a_sweep_is_forgiven_the_swings_beyond_the_edge_it_found_and_nothing_else() {
+        let calm = point(Some(0.3), &[]);
+        let swings = point(Some(1.7), &["loop_damped"]);
+        let both = [calm.clone(), swings.clone()];
+        assert!(held(&both, Some(1.57)));
+        assert!(!held(&both, None), "no edge was found");
+        assert!(!held(&both, Some(1.8)), "it swings before the edge");
+        let loses = point(Some(1.7), &["loop_damped", "no_tile_above_limit"]);
+        assert!(!held(&[calm, loses], Some(1.57)));
+        assert!(!held(&[point(None, &["loop_damped"])], Some(1.57)));
+        assert!(held(&[point(None, &[])], None));
+    }
+}
