@@ -62,6 +62,7 @@ const fn mix(word: u64) -> u64 {
 mod tests {
     use super::*;
     use alloc::collections::BTreeSet;
+    use alloc::vec::Vec;
     use trust::Key;
     use wire::{Cell, Hexagons};
 

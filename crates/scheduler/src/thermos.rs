@@ -37,7 +37,8 @@
 //! Silence is heat: a layer that is not heard from for several periods is taken
 //! to be too hot to speak.
 //!
-//! Why so: docs/decisions/2026-11-21-gain-derived-from-delay.md.
+//! Why so: docs/decisions/2026-11-21-gain-derived-from-delay.md and
+//! docs/decisions/2026-11-21-a-load-above-one-is-cut-at-once.md.
 
 use alloc::vec::Vec;
 use machine::Machine;

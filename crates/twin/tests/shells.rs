@@ -339,7 +339,7 @@ fn the_loop_saves_tiles_when_admission_comes_too_late() {
         let lowest = column(&with, shell, Metric::BudgetMin);
         for (&at, (&mean, &low)) in with.series.seconds().iter().zip(budget.iter().zip(lowest)) {
             assert!(low <= mean + 1e-6);
-            assert!(at > strikes || mean == 1.0, "{mean} at {at} s");
+            assert!(at > strikes || mean > 0.99, "{mean} at {at} s");
         }
         let least = budget.iter().copied().fold(1.0, f32::min);
         assert!(least < 0.7, "shell {shell}: {least}");
