@@ -108,14 +108,18 @@ pub struct Boundaries {
 }
 
 impl Sweep {
-    /// Whether nothing is wrong. Beyond the edge from which swings grow a loop must swing,
-    /// and a sweep that found this edge found what it was run for: `loop_damped`, broken there,
-    /// is its result. Any other broken invariant is a failure, and so is this one before the edge
-    /// or where no edge was found.
+    /// Whether nothing is wrong. Beyond the edge of overshoot a loop swings, close to the edge of
+    /// stability for long and past it for ever. A sweep that found both found what it was run
+    /// for: `loop_damped`, broken beyond the first, is its result. Any other broken invariant is
+    /// a failure, and so is this one before that edge or where one was not found.
     #[must_use]
     pub fn held(&self) -> bool {
         self.points.iter().all(|point| {
-            let edge = self.boundaries.instability_begins;
+            let Boundaries {
+                overshoot_begins,
+                instability_begins,
+            } = self.boundaries;
+            let edge = overshoot_begins.filter(|_| instability_begins.is_some());
             let beyond = (edge.zip(point.gain_times_delay)).is_some_and(|(edge, x)| x >= edge);
             (point.broken.iter()).all(|name| beyond && name == "loop_damped")
         })
@@ -544,7 +548,7 @@ mod tests {
         }
     }
 
-    fn held(points: &[SweepPoint], instability_begins: Option<f64>) -> bool {
+    fn held(points: &[SweepPoint], overshoot_begins: Option<f64>) -> bool {
         let sweep = Sweep {
             universe: String::new(),
             intent: String::new(),
@@ -553,8 +557,8 @@ mod tests {
             unit: String::new(),
             points: points.to_vec(),
             boundaries: Boundaries {
-                overshoot_begins: None,
-                instability_begins,
+                overshoot_begins,
+                instability_begins: Some(1.57),
             },
         };
         sweep.held()
@@ -565,12 +569,12 @@ mod tests {
         let calm = point(Some(0.3), &[]);
         let swings = point(Some(1.7), &["loop_damped"]);
         let both = [calm.clone(), swings.clone()];
-        assert!(held(&both, Some(1.57)));
+        assert!(held(&both, Some(0.37)));
         assert!(!held(&both, None), "no edge was found");
         assert!(!held(&both, Some(1.8)), "it swings before the edge");
         let loses = point(Some(1.7), &["loop_damped", "no_tile_above_limit"]);
-        assert!(!held(&[calm, loses], Some(1.57)));
-        assert!(!held(&[point(None, &["loop_damped"])], Some(1.57)));
+        assert!(!held(&[calm, loses], Some(0.37)));
+        assert!(!held(&[point(None, &["loop_damped"])], Some(0.37)));
         assert!(held(&[point(None, &[])], None));
     }
 }
