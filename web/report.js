@@ -162,11 +162,12 @@ const CHARTS = [
   { metric: "load", title: "Heat load", note: "share of the heat that can be carried away", percent: true, height: 170,
     rule: "setpoint", ruled: (held) => `above ${held} whoever makes it slows down`, cap: 1.5 },
   { metric: "clock", title: "Clock", note: "mean; below 100 % something throttles", percent: true, height: 140, full: 1 },
+  { metric: "budget", also: "budget_min", title: "Heat budget", note: "share of their power that shells outside leave to those inside; dashed: the cell left least", percent: true, height: 140, full: 1 },
   { metric: "dark", title: "Dark", note: "lost so far", height: 130, counts: true, steps: true },
   { metric: "utilisation", title: "Utilisation", note: "share of compute in use", percent: true, height: 140, full: 1 },
   { metric: "waiting", title: "Waiting", note: "pieces of work without a place", height: 130, counts: true },
 ];
-const COLUMNS = { kelvin_mean: "mean", kelvin_max: "max", load: "load", clock: "clock", dark: "dark", utilisation: "use", waiting: "waiting" };
+const COLUMNS = { kelvin_mean: "mean", kelvin_max: "max", load: "load", clock: "clock", budget: "budget", budget_min: "least", dark: "dark", utilisation: "use", waiting: "waiting" };
 
 // Letters of a name that fit beside a chart.
 const LABEL_MAX = 17;
@@ -779,6 +780,7 @@ function heatPanel(s) {
     ["Highest load", known(h.max_load) ? of("heat/max_load", percent(h.max_load)) : null],
     ["Lost to heat", el("span", { class: h.tiles_lost ? "no" : "yes", "data-of": "heat/tiles_lost" }, h.tiles_lost.toLocaleString("en"))],
     ["Overshoot", known(h.overshoot) ? of("heat/overshoot", percent(h.overshoot)) : null],
+    ["Least heat budget of a cell", known(h.budget_min) ? of("heat/budget_min", percent(h.budget_min)) : null],
     ["Throttled", known(h.throttled_tile_seconds) ? [of("heat/throttled_tile_seconds", said(count(h.throttled_tile_seconds))), " tile-seconds"] : null],
     ["Energy balance, relative error", known(h.energy_error) ? h.energy_error.toExponential(1).replace("-", "−") : null],
   ]));
@@ -992,19 +994,28 @@ function sweepPage() {
   const versus = (measured, predicted) => known(measured) ? `${plain(measured)} measured, ${plain(predicted)} predicted (${measured >= predicted ? "+" : "−"}${fixed(Math.abs(measured / predicted - 1) * 100, 1)} %)` : `not reached; ${plain(predicted)} predicted`;
   stack.append(el("section", { class: "figures" },
     figure([String(sweep.points.length), ""], "runs"),
+    ...(points.length ? [
     figure([plain(found.overshoot_begins), ""], "gain × delay where overshoot begins"),
     figure([plain(theory.overshoot_begins), ""], "predicted: 1/e"),
     figure([plain(found.instability_begins), ""], "gain × delay where it grows"),
-    figure([plain(theory.instability_begins), ""], "predicted: π/2")));
+    figure([plain(theory.instability_begins), ""], "predicted: π/2")] : [])));
+  const broken = (p) => el("td", { class: p.held ? "yes" : "no" }, p.broken.map(words).join(", ") || "none");
+  if (!points.length) {
+    // No loop had anything to do, so there is nothing to say of gain and delay.
+    stack.append(repeat(sweep.command), card("Runs", el("table", { class: "rows slender" },
+      el("tr", {}, el("th", { class: "n" }, sweep.unit ? `${sweep.parameter}, ${sweep.unit}` : sweep.parameter), el("th", { class: "n" }, "Lost to heat"), el("th", {}, "Broken")),
+      sweep.points.map((p) => el("tr", {}, el("td", { class: "n" }, plain(p.value, 4)), el("td", { class: "n" }, p.tiles_lost.toLocaleString("en")), broken(p))))));
+    return;
+  }
   const main = card(null, el("h2", {}, "Overshoot", el("small", {}, `of the thermal loop, by gain times delay; varied: ${sweep.parameter}`)));
   const node = svg("svg", { class: "plot", role: "img", "aria-label": "Overshoot by gain times delay" });
   main.append(node, el("p", { class: "under" }, `Overshoot begins at ${versus(found.overshoot_begins, theory.overshoot_begins)}. Swings grow from ${versus(found.instability_begins, theory.instability_begins)} on.`));
   stack.append(main, repeat(sweep.command));
   const rows = points.slice().sort((a, b) => a.gain_times_delay - b.gain_times_delay);
   stack.append(card("Runs", el("table", { class: "rows slender" },
-    el("tr", {}, el("th", { class: "n" }, sweep.unit ? `${sweep.parameter}, ${sweep.unit}` : sweep.parameter), el("th", { class: "n" }, "Gain × delay"), el("th", { class: "n" }, "Overshoot"), el("th", {}, "Swings")),
+    el("tr", {}, el("th", { class: "n" }, sweep.unit ? `${sweep.parameter}, ${sweep.unit}` : sweep.parameter), el("th", { class: "n" }, "Gain × delay"), el("th", { class: "n" }, "Overshoot"), el("th", {}, "Swings"), el("th", {}, "Broken")),
     rows.map((p) => el("tr", {}, el("td", { class: "n" }, plain(p.value, 4)), el("td", { class: "n" }, plain(p.gain_times_delay, 4)), el("td", { class: "n" }, p.stable ? overshoot(p.overshoot) : "–"),
-      el("td", { class: p.stable ? "yes" : "no" }, p.stable ? "die out" : "grow"))))));
+      el("td", { class: p.stable ? "yes" : "no" }, p.stable ? "die out" : "grow"), broken(p))))));
 
   function draw() {
     const width = Math.max(260, node.clientWidth || main.clientWidth - 36), height = Math.min(420, width * 0.72), slim = width < 560;

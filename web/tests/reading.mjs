@@ -50,7 +50,7 @@ function mustShow(summary) {
   const keys = ["tiles", "simulated_seconds", "wall_seconds", "events", "events_per_second", "peak_rss_bytes"];
   const under = (part, names) => { if (at(summary, part)) keys.push(...names.map((name) => `${part}/${name}`)); };
   under("membership", ["failures", "undetected", "false_suspicions", "false_removals", "messages", "bytes_per_tile", "detection_seconds/p50", "detection_seconds/p99", "detection_seconds/max"]);
-  under("heat", ["max_kelvin", "max_load", "tiles_lost", "overshoot", "throttled_tile_seconds"]);
+  under("heat", ["max_kelvin", "max_load", "tiles_lost", "overshoot", "budget_min", "throttled_tile_seconds"]);
   under("site", ["utilisation", "gpu_allocated_fraction", "waiting_seconds/p50", "waiting_seconds/p95", "waiting_seconds/max", "arrived", "placed", "refused", "finished", "lost", "throttled_device_seconds", "loop_overload_seconds"]);
   under("replay", ["gangs", "backfilled", "preempted", "restarted", "at_limit", "slowdown/p50", "slowdown/p95", "gpu_seconds", "gpu_seconds_lost", "storage_share_min", "fault_window/gpu_seconds"]);
   at(summary, "replay/distances")?.forEach((_, i) => keys.push(`replay/distances/${i}/distance`));

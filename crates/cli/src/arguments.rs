@@ -12,7 +12,8 @@ use wire::Nanos;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    fine
-  1    the rehearsal ended, and an invariant of the universe failed
+  1    the rehearsal ended, and an invariant of the universe failed (of a sweep: other than
+       loop_damped past the edge of overshoot, if it found that and the edge of stability)
   2    the request was wrong; nothing was run
   130  stopped by Ctrl-C";
 

@@ -157,8 +157,10 @@ pub(crate) fn sweep(asked: &SweepRun) -> Result<ExitCode> {
         }
     }
     // Between two values of which only one shows a thing lies its edge.
-    let edges: [fn(&SweepPoint) -> bool; 2] =
-        [|p| !p.stable || p.overshoot > OVERSHOOT_MIN, |p| !p.stable];
+    let edges: [fn(&SweepPoint) -> bool; 2] = [
+        |p| p.stable == Some(false) || p.overshoot.is_some_and(|o| o > OVERSHOOT_MIN),
+        |p| p.stable == Some(false),
+    ];
     for shows in edges {
         for _ in 0..BISECTIONS {
             let Some((below, above)) = runs.bracket(shows) else {
@@ -174,8 +176,8 @@ pub(crate) fn sweep(asked: &SweepRun) -> Result<ExitCode> {
     }
     let edge = |shows| {
         let (below, above) = runs.bracket(shows)?;
-        let edge = f64::midpoint(below.gain_times_delay, above.gain_times_delay);
-        edge.is_finite().then_some(edge)
+        let either_side = below.gain_times_delay.zip(above.gain_times_delay);
+        either_side.map(|(below, above)| f64::midpoint(below, above))
     };
     let boundaries = Boundaries {
         overshoot_begins: edge(edges[0]),
@@ -199,8 +201,12 @@ pub(crate) fn sweep(asked: &SweepRun) -> Result<ExitCode> {
     } else {
         crate::print(&tell_sweep(&sweep, &directory))?;
     }
-    let held = sweep.points.iter().all(|point| point.held);
-    Ok(if held { Outcome::Held } else { Outcome::Broken }.into())
+    Ok(if sweep.held() {
+        Outcome::Held
+    } else {
+        Outcome::Broken
+    }
+    .into())
 }
 
 /// Halvings of the interval an edge lies in: 64 times finer than the steps.
@@ -231,10 +237,13 @@ impl Runs<'_> {
         let response = outcome.step_response;
         let point = SweepPoint {
             value,
-            gain_times_delay: response.map_or(f64::NAN, |r| r.gain_times_delay),
-            overshoot: response.map_or(0.0, |r| r.overshoot),
-            stable: response.is_none_or(|r| r.stable),
+            gain_times_delay: response.map(|r| r.gain_times_delay),
+            overshoot: response.map(|r| r.overshoot),
+            stable: response.map(|r| r.stable),
             held: summary.held(),
+            broken: (summary.invariants.iter().filter(|i| !i.held))
+                .map(|i| i.name.clone())
+                .collect(),
             tiles_lost: summary.heat.as_ref().map_or(0, |heat| heat.tiles_lost),
         };
         let at = self.points.partition_point(|p| p.value < value);
@@ -246,7 +255,10 @@ impl Runs<'_> {
     /// Two neighbouring values of which only the larger shows a thing.
     fn bracket(&self, shows: fn(&SweepPoint) -> bool) -> Option<(SweepPoint, SweepPoint)> {
         let first = self.points.iter().position(shows)?;
-        Some((self.points[first.checked_sub(1)?], self.points[first]))
+        Some((
+            self.points[first.checked_sub(1)?].clone(),
+            self.points[first].clone(),
+        ))
     }
 }
 
@@ -278,22 +290,30 @@ fn sweep_command(asked: &SweepRun) -> String {
 
 fn tell_sweep(sweep: &record::Sweep, directory: &Path) -> String {
     let mut text = format!(
-        "{:>14}  {:>12}  {:>10}  {:>7}  {:>6}\n",
+        "{:>14}  {:>12}  {:>10}  {:>7}  {:>6}  broken\n",
         sweep.parameter, "gain × delay", "overshoot", "stable", "lost"
     );
     for point in &sweep.points {
         text.push_str(&format!(
-            "{:>14}  {:>12}  {:>10}  {:>7}  {:>6}\n",
+            "{:>14}  {:>12}  {:>10}  {:>7}  {:>6}  {}\n",
             digits(point.value),
-            digits(point.gain_times_delay),
-            if point.stable {
-                digits(point.overshoot)
-            } else {
-                "-".to_owned()
+            or_dash(point.gain_times_delay),
+            or_dash(point.overshoot.filter(|_| point.stable == Some(true))),
+            match point.stable {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "-",
             },
-            if point.stable { "yes" } else { "no" },
             point.tiles_lost,
+            match point.broken.as_slice() {
+                [] => "-".to_owned(),
+                broken => broken.join(", "),
+            },
         ));
+    }
+    let looped = sweep.points.iter().any(|p| p.gain_times_delay.is_some());
+    if !looped {
+        text.push_str("no loop between shells had anything to do: nothing to say of its edges\n");
     }
     let (overshoot, instability) = THEORY;
     for (what, found, theory) in [
@@ -313,7 +333,8 @@ fn tell_sweep(sweep: &record::Sweep, directory: &Path) -> String {
                 "{what} at gain × delay {found:.4}; theory {theory:.4} ({:+.1} %)\n",
                 (found / theory - 1.0) * 100.0
             )),
-            None => text.push_str(&format!("{what}: not within these values\n")),
+            None if looped => text.push_str(&format!("{what}: not within these values\n")),
+            None => {}
         }
     }
     text.push_str(&format!(
@@ -321,6 +342,10 @@ fn tell_sweep(sweep: &record::Sweep, directory: &Path) -> String {
         directory.join("report.html").display()
     ));
     text
+}
+
+fn or_dash(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), digits)
 }
 
 /// The one range of a sweep, and what is set besides.

@@ -32,6 +32,7 @@ pub(crate) const fn turn_after(config: &Config, me: Peer, now: Instant) -> Insta
 
 /// Whom a member probes in the turn that `now` falls into.
 //= spec 5
+//= requirements A1
 pub(crate) fn target(config: &Config, me: Peer, now: Instant) -> Peer {
     let turn = now.0.saturating_sub(phase(config, me)) / config.period.0;
     let pair = turn / 2;
@@ -61,6 +62,7 @@ const fn mix(word: u64) -> u64 {
 mod tests {
     use super::*;
     use alloc::collections::BTreeSet;
+    use alloc::vec::Vec;
     use trust::Key;
     use wire::{Cell, Hexagons};
 
@@ -96,6 +98,23 @@ mod tests {
             }
             assert!(!probed.contains(&me));
             assert_eq!(probed.len() as u32, tiles - 1);
+        }
+    }
+
+    //= requirements A1
+    #[test]
+    fn every_member_watches_its_six_neighbours_in_every_second_turn() {
+        let config = config(1_000);
+        for me in [Peer(0), Peer(4), Peer(999)] {
+            let turns = (0..12).scan(Instant::EPOCH, |now, _| {
+                *now = turn_after(&config, me, *now);
+                Some(target(&config, me, *now))
+            });
+            let six: BTreeSet<Peer> = config.neighbours(me).into();
+            assert_eq!(six.len(), 6);
+            let probed: Vec<Peer> = turns.filter(|peer| six.contains(peer)).collect();
+            assert!(probed.len() >= 6, "{probed:?} in twelve turns");
+            assert_eq!(BTreeSet::from_iter(probed), six, "{me:?}");
         }
     }
 

@@ -4,7 +4,10 @@
 //! if its heat can be taken here and outward, is placed on the coolest tiles with
 //! room, holds a lease, and leaves. What does not fit is passed on in its own
 //! direction, hot work inward and cold work outward, or waits in a bounded queue,
-//! or is refused. When a tile is lost its shards move to others.
+//! or is refused. When a tile is lost its shards move to others. A tile that has
+//! more heat than it can reject, because its radiator broke, gives its own work to
+//! tiles that can take it: the shells inside are asked to slow down only for the
+//! heat that is theirs.
 //!
 //! The cell's load, the signal it sends inward, is a high quantile of its tiles'
 //! loads rather than their mean: a tenth of the tiles with broken radiators must
@@ -151,6 +154,10 @@ pub struct CellScheduler {
 /// Why work could not start here, with what was found and its bound.
 type Obstacle = (Reason, f64, f64);
 
+/// The load above which a tile warms up past its limit, sooner or later. It gets no
+/// new work.
+const OVERLOAD: f64 = 1.0;
+
 /// Activities add up in binary fractions; a tile counts as full above this.
 const FULL: f32 = 1.0 + 1e-4;
 
@@ -226,20 +233,21 @@ impl CellScheduler {
         }));
     }
 
-    /// The coolest tiles with room for this activity, or the first if heat is
-    /// not looked at. Leaves them in `scratch`, best first.
-    fn candidates(&mut self, shards: usize, activity: f64) -> Result<(), Obstacle> {
+    /// The coolest tiles with room for this activity and no more load than this, or the
+    /// first if heat is not looked at. Leaves them in `scratch`, best first.
+    fn candidates(&mut self, shards: usize, activity: f64, load_max: f64) -> Result<(), Obstacle> {
         let mut scratch = core::mem::take(&mut self.scratch);
         scratch.clear();
         let aware = self.config.heat_aware;
         let throttle = self.config.throttle_kelvin as f32;
         let (mut roomy, room) = (0, FULL - activity as f32);
+        let load_max = load_max as f32;
         for (i, tile) in self.tiles.iter().enumerate() {
             if tile.up && tile.activity <= room {
                 roomy += 1;
                 if !aware {
                     scratch.push((0.0, i as u32));
-                } else if tile.kelvin < throttle {
+                } else if tile.kelvin < throttle && tile.load <= load_max {
                     scratch.push((tile.kelvin, i as u32));
                 }
             }
@@ -281,7 +289,7 @@ impl CellScheduler {
                 .check(extra, |layer| self.thermos.heard(layer))
                 .map_err(|r| (Reason::NoHeadroomOutward, r.predicted, r.bound))?;
         }
-        self.candidates(work.shards as usize, work.activity)
+        self.candidates(work.shards as usize, work.activity, OVERLOAD)
     }
 
     /// Starts the work on the tiles in `scratch`.
@@ -384,7 +392,7 @@ impl CellScheduler {
         let concerned: Vec<(u64, f64)> = shards.collect();
         for (work, activity) in concerned {
             self.busy -= activity;
-            let found = self.candidates(1, activity);
+            let found = self.candidates(1, activity, OVERLOAD);
             let target = found.ok().and_then(|()| self.scratch.first().copied());
             let lease = self.leases.iter_mut().find(|l| l.work == work);
             let tiles = &mut lease.expect("listed above").tiles;
@@ -433,9 +441,40 @@ impl CellScheduler {
         }
         self.scratch = loads;
         if self.config.heat_aware {
+            self.relieve_overloaded_tiles(now, out);
             self.move_hot_work_inward(now, out);
         }
         self.retry(now, out);
+    }
+
+    /// Moves work from tiles that cannot reject the heat they have to tiles that could,
+    /// as long as there are any.
+    fn relieve_overloaded_tiles(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
+        let tiles = &self.tiles;
+        let overloaded =
+            |tile: u32| tiles[tile as usize].up && f64::from(tiles[tile as usize].load) > OVERLOAD;
+        let shards = self.leases.iter().flat_map(|lease| {
+            let here = (lease.tiles.iter().enumerate()).filter(|&(_, &tile)| overloaded(tile));
+            here.map(|(shard, &tile)| (lease.work, lease.activity, shard, tile))
+        });
+        let shards: Vec<(u64, f64, usize, u32)> = shards.collect();
+        for (work, activity, shard, from) in shards {
+            let added = activity * self.config.dynamic_watts / self.config.capacity_watts;
+            if self.candidates(1, activity, OVERLOAD - added).is_err() {
+                return;
+            }
+            let to = self.scratch[0].1;
+            let lease = self.leases.iter_mut().find(|l| l.work == work);
+            lease.expect("listed above").tiles[shard] = to;
+            self.add(from, -activity, out);
+            self.add(to, activity, out);
+            let load = f64::from(self.tiles[from as usize].load);
+            // Until they are measured again. A broken radiator gains more than this.
+            self.tiles[from as usize].load -= added as f32;
+            self.tiles[to as usize].load += added as f32;
+            let cause = (Reason::NoHeadroomHere, load, OVERLOAD);
+            self.decide(now, Action::Migrate, work, cause, to, out);
+        }
     }
 
     /// One piece a period, so that what moves can be felt before more does.
@@ -494,11 +533,14 @@ impl Machine for CellScheduler {
     fn handle(&mut self, now: Instant, input: Input, out: &mut impl FnMut(Effect)) {
         match input {
             Input::Sensed { tile, kelvin, load } => {
+                let Some(belief) = self.tiles.get_mut(tile as usize) else {
+                    return;
+                };
                 // A reading that is no number would let everything in: no bound is below it.
-                if let Some(belief) = self.tiles.get_mut(tile as usize)
-                    && !kelvin.is_nan()
-                    && !load.is_nan()
-                {
+                if kelvin.is_nan() || load.is_nan() {
+                    // Its load stays as it was last known, and it gets no new work.
+                    belief.kelvin = f32::INFINITY;
+                } else {
                     (belief.kelvin, belief.load) = (kelvin as f32, load as f32);
                 }
             }

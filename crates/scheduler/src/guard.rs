@@ -5,6 +5,13 @@
 //! sensor period, hours before any signal could reach it. At the limit it cuts
 //! the power for good: neighbours see it dark, not flapping.
 //!
+//! A sensor breaks sooner than a tile, and a reading that is no temperature (no
+//! number, or none above absolute zero) must not be taken for a cool one. Heat
+//! moves slowly, so the last good reading holds for [`READINGS_HELD`] more; after that
+//! the tile is taken to be as hot as it may be and runs at its lowest clock until
+//! the sensor speaks again. It does not go dark: that is for good, and a broken
+//! sensor is no proof of heat.
+//!
 //! The budget is a share of dynamic *power*; the clock is what is set. With
 //! voltage following frequency, P ∝ f·V² ∝ f³ (Weste & Harris, *CMOS VLSI
 //! Design*, 4th ed., § 5.2), so the clock for a budget is its cube root, or
@@ -60,10 +67,17 @@ pub struct Guard {
     allowed: f32,
     own: f32,
     clock: f32,
+    /// Readings in a row that were no temperature.
+    senseless: u8,
     /// Whether it was recorded as throttled.
     slowed: bool,
     dark: bool,
 }
+
+/// A sensor may say nonsense this often in a row before the worst is assumed. Between
+/// two readings a tile moves by less than the band the guard glides in; over three it
+/// may cross a good part of it.
+pub const READINGS_HELD: u8 = 2;
 
 /// A clock is not touched for less than this: half a percent of heat is below
 /// what a sensor resolves, and every change is work.
@@ -84,6 +98,8 @@ impl Guard {
             allowed: 1.0,
             own: 1.0,
             clock: 1.0,
+            // Without any reading yet there is none to hold.
+            senseless: READINGS_HELD,
             slowed: false,
             dark: false,
         }
@@ -108,6 +124,18 @@ impl Guard {
             throttles,
             ..
         } = *self.limits;
+        if kelvin.is_nan() || kelvin <= 0.0 {
+            self.senseless = self.senseless.saturating_add(1);
+            if throttles && self.senseless == READINGS_HELD + 1 {
+                self.slowed = true;
+                self.own = 0.0;
+                let cause = Reason::SensorLost;
+                out(Effect::Decided(Action::Throttle, cause, kelvin, start));
+                self.set_clock(out);
+            }
+            return;
+        }
+        self.senseless = 0;
         if kelvin >= limit {
             //= requirements K2
             self.dark = true;
@@ -249,6 +277,49 @@ mod tests {
         after(&mut guard, Input::Sensed(389.9));
         let cooled = Effect::Decided(Action::Release, Reason::Cooled, 387.0, 390.0);
         assert_eq!(after(&mut guard, Input::Sensed(387.0)), [cooled]);
+    }
+
+    #[test]
+    fn a_sensor_that_says_nonsense_is_not_taken_for_a_cool_one() {
+        let lost = |kelvin| Effect::Decided(Action::Throttle, Reason::SensorLost, kelvin, 390.0);
+        for nonsense in [f64::NEG_INFINITY, 0.0, -40.0] {
+            let mut guard = guard();
+            after(&mut guard, Input::Sensed(394.5));
+            let held = guard.clock();
+            for _ in 0..READINGS_HELD {
+                assert_eq!(after(&mut guard, Input::Sensed(nonsense)), [], "{nonsense}");
+            }
+            assert_eq!(guard.clock(), held);
+            let worst = [lost(nonsense), Effect::SetClock(0.1)];
+            assert_eq!(after(&mut guard, Input::Sensed(nonsense)), worst);
+            for _ in 0..300 {
+                assert_eq!(after(&mut guard, Input::Sensed(nonsense)), []);
+            }
+            // Neither a budget from outside nor a warm reading is taken for more than it says.
+            assert_eq!(after(&mut guard, Input::Budget(1.0)), []);
+            let warm = after(&mut guard, Input::Sensed(394.5));
+            assert_eq!(warm, [Effect::SetClock(libm::cbrt(0.5))]);
+            let cooled = after(&mut guard, Input::Sensed(380.0));
+            assert_eq!(cooled.last(), Some(&Effect::SetClock(1.0)));
+            assert!(!guard.is_dark());
+        }
+    }
+
+    #[test]
+    fn a_sensor_that_never_spoke_is_believed_hot_at_once_and_one_that_stutters_is_held() {
+        let mut mute = guard();
+        let worst = after(&mut mute, Input::Sensed(f64::NAN));
+        assert_eq!(worst.last(), Some(&Effect::SetClock(0.1)));
+        let mut stutters = guard();
+        for _ in 0..10 {
+            assert_eq!(after(&mut stutters, Input::Sensed(380.0)), []);
+            assert_eq!(after(&mut stutters, Input::Sensed(f64::NAN)), []);
+            assert_eq!(after(&mut stutters, Input::Sensed(f64::NAN)), []);
+        }
+        assert_eq!(stutters.clock(), 1.0);
+        // The limit is one, whatever was said before.
+        let cut = after(&mut stutters, Input::Sensed(400.0));
+        assert_eq!(cut.last(), Some(&Effect::Panic));
     }
 
     //= requirements K2

@@ -22,10 +22,23 @@
 //! gain is therefore *derived*: [`Thermos::DAMPING`] over the dead time, safely
 //! below 1/e. A gain set by hand exists so that a twin can show those boundaries.
 //!
+//! A loop that never overshoots is slow: it takes several dead times to answer a
+//! step. That is time enough while the load is below one, because whoever reports
+//! it is still below its limit and stays there. Above one it is not: that layer
+//! warms up, however much it slows down itself. So the part above one is not
+//! waited for: three quarters of it are *cut* from the budget at once, and then
+//! nothing for two dead times: one until news shows what the cut did, and one until
+//! it shows what the loop integrated meanwhile. In a dead time the loop takes off a
+//! quarter of what lies above the setpoint ([`Thermos::DAMPING`]); of a load L
+//! both take ¾(L − 1) + ¼(L − 0.9) = L − 0.975. So where full budget inside adds at
+//! most 1 to the load, which the derived gain supposes too, the cut leaves it above
+//! the setpoint and adds no swing of its own.
+//!
 //! Silence is heat: a layer that is not heard from for several periods is taken
 //! to be too hot to speak.
 //!
-//! Why so: docs/decisions/2026-11-21-gain-derived-from-delay.md.
+//! Why so: docs/decisions/2026-11-21-gain-derived-from-delay.md and
+//! docs/decisions/2026-11-21-a-load-above-one-is-cut-at-once.md.
 
 use alloc::vec::Vec;
 use machine::Machine;
@@ -118,7 +131,9 @@ struct Loop {
     heard: Option<Signal>,
     /// When silence becomes news.
     patience: Instant,
-    /// Whether the budget is below one, so that edges are recorded once.
+    /// From when on news shows all that the last cut and the loop since then did.
+    cut_again: Instant,
+    /// Whether it was recorded as slowing the cell down, so that edges are recorded once.
     pressed: bool,
 }
 
@@ -143,6 +158,10 @@ pub enum Effect {
     Decided(Action, Reason, f64, f64),
 }
 
+/// A loop is recorded as slowing its cell down below this budget, and as letting go
+/// at one again: a hundredth of the power is the least an operator would call slow.
+const PRESSED_BELOW: f64 = 0.99;
+
 /// A layer is too hot to speak after this many periods of silence.
 pub(crate) const PERIODS_OF_PATIENCE: u64 = 4;
 
@@ -164,6 +183,7 @@ impl Thermos {
                 budget: 1.0,
                 heard: None,
                 patience: now + dead_time + config.period * PERIODS_OF_PATIENCE,
+                cut_again: now,
                 pressed: false,
             }
         });
@@ -216,9 +236,12 @@ impl Machine for Thermos {
         if covered == Nanos::ZERO {
             return;
         }
+        // What the wire cannot say nobody means.
+        let load = signal.load.clamp(0.0, LOAD_UNITS_MAX as f64 / LOAD_UNITS);
         l.heard = Some(signal);
         l.patience = now + period * PERIODS_OF_PATIENCE;
-        l.integrate(signal.load, covered, setpoint, budget_min, out);
+        let change = l.integral(load, covered, setpoint) - l.cut(now, load, period);
+        l.change(change, load, setpoint, budget_min, out);
         self.announce(out);
     }
 
@@ -227,7 +250,13 @@ impl Machine for Thermos {
         for l in self.loops.iter_mut().filter(|l| l.patience <= now) {
             l.patience = now + period;
             // As hot as its limit allows, until it says otherwise.
-            l.integrate(1.0, period, setpoint, budget_min, out);
+            l.change(
+                l.integral(1.0, period, setpoint),
+                1.0,
+                setpoint,
+                budget_min,
+                out,
+            );
         }
         self.announce(out);
     }
@@ -250,17 +279,33 @@ impl Thermos {
 
 impl Loop {
     //= requirements H3
-    fn integrate(
+    fn integral(&self, load: f64, covered: Nanos, setpoint: f64) -> f64 {
+        self.gain * (setpoint - load) * covered.as_secs_f64()
+    }
+
+    /// What must go at once of a load above one. With a gain by hand it is in
+    /// proportion, so that a loop of no gain does nothing.
+    fn cut(&mut self, now: Instant, load: f64, period: Nanos) -> f64 {
+        if load <= 1.0 || now < self.cut_again {
+            return 0.0;
+        }
+        let dead_time = Thermos::dead_time(&self.link, period);
+        self.cut_again = now + dead_time * 2;
+        let of_derived = self.gain * dead_time.as_secs_f64() / Thermos::DAMPING;
+        (load - 1.0) * (1.0 - Thermos::DAMPING) * of_derived.min(1.0)
+    }
+
+    fn change(
         &mut self,
+        change: f64,
         load: f64,
-        covered: Nanos,
         setpoint: f64,
         budget_min: f64,
         out: &mut impl FnMut(Effect),
     ) {
-        let change = self.gain * (setpoint - load) * covered.as_secs_f64();
         self.budget = (self.budget + change).clamp(budget_min, 1.0);
-        let pressed = self.budget < 1.0;
+        let edge = if self.pressed { 1.0 } else { PRESSED_BELOW };
+        let pressed = self.budget < edge;
         if pressed != self.pressed {
             self.pressed = pressed;
             let (action, reason) = if pressed {
@@ -332,9 +377,8 @@ mod tests {
     //= requirements H4
     #[test]
     fn below_one_over_e_nothing_overshoots_and_above_it_something_does() {
-        let settled = 0.9 / 1.2;
-        assert!(overshoot(&respond(0.35, 1.2), settled) < 1e-9);
-        assert!(overshoot(&respond(0.42, 1.2), settled) > 1e-4);
+        assert!(overshoot(&respond(0.35, 1.0), 0.9) < 1e-9);
+        assert!(overshoot(&respond(0.42, 1.0), 0.9) > 1e-5);
     }
 
     #[test]
@@ -423,6 +467,111 @@ mod tests {
             &mut |_| {},
         );
         assert_eq!(thermos.budget(), budget);
+    }
+
+    /// The load after each period where something breaks outside at the beginning:
+    /// it jumps to `load`, of which full budget inside makes `slope`.
+    fn struck(load: f64, slope: f64, gain: Option<f64>) -> Vec<f64> {
+        let dead_periods = 400;
+        let mut thermos = thermos(PERIOD * dead_periods / 2, gain);
+        let mut past: VecDeque<f64> = (0..dead_periods).map(|_| 1.0).collect();
+        let after = |step| {
+            let now = Instant::EPOCH + PERIOD * step;
+            past.push_back(thermos.budget());
+            let budget = past.pop_front().expect("always full");
+            let load = load - slope * (1.0 - budget);
+            let measured = now;
+            let news = Signal {
+                layer: 1,
+                load,
+                measured,
+            };
+            thermos.handle(now, news, &mut |_| {});
+            load
+        };
+        (1..=40 * dead_periods).map(after).collect()
+    }
+
+    //= requirements H4
+    #[test]
+    fn a_load_above_one_is_cut_at_once_and_never_past_the_setpoint() {
+        for load in [1.05, 1.2, 1.5, 2.0] {
+            for slope in [0.6, 0.8, 1.0] {
+                let loads = struck(load, slope, None);
+                let lowest = loads.iter().copied().fold(f64::INFINITY, f64::min);
+                // Where a budget of nothing is still too much heat, there is no settling.
+                let settled = (load - slope).max(0.9);
+                assert!(lowest > settled - 1e-9, "{load}, {slope}: {lowest}");
+                // A dead time later most of what can be gone of the excess is.
+                let then = loads[420];
+                let cut = 0.75 * slope * (load - 1.0);
+                assert!(then <= load - cut + 1e-9, "{load}, {slope}: {then}");
+            }
+        }
+        // Without the cut five dead times are not enough for that.
+        let slow = struck(1.0, 1.0, None);
+        assert!(slow[420] > 0.995, "{}", slow[420]);
+    }
+
+    #[test]
+    fn a_second_cut_waits_for_news_of_the_first() {
+        let mut thermos = thermos(Nanos::MINUTE, None);
+        let at = |s| Instant::EPOCH + Nanos::from_secs(s);
+        let mut budget_after = |s| {
+            let measured = at(s);
+            let news = Signal {
+                layer: 1,
+                load: 1.4,
+                measured,
+            };
+            thermos.handle(at(s), news, &mut |_| {});
+            thermos.budget()
+        };
+        let first = budget_after(1);
+        assert!((first - 0.7).abs() < 0.01, "{first}");
+        // Two dead times of 121 s, in which only the slow loop acts.
+        let (before, after) = (budget_after(242), budget_after(243));
+        assert!(before > first - 0.3 && before > 0.4, "{before}");
+        assert!((before - after - 0.3).abs() < 0.01, "{before}, {after}");
+    }
+
+    #[test]
+    fn without_gain_there_is_no_cut_either() {
+        let loads = struck(2.0, 1.0, Some(0.0));
+        assert!(loads.iter().all(|&load| load == 2.0));
+        let mut thermos = thermos(Nanos::MINUTE, Some(0.0));
+        let measured = Instant::EPOCH + PERIOD;
+        let news = Signal {
+            layer: 1,
+            load: f64::INFINITY,
+            measured,
+        };
+        thermos.handle(measured, news, &mut |e| panic!("{e:?}"));
+        assert_eq!(thermos.budget(), 1.0);
+    }
+
+    #[test]
+    fn a_budget_a_hair_below_one_is_not_worth_a_decision() {
+        let mut thermos = thermos(Nanos::HOUR, None);
+        let mut seen = |step: u64, load| {
+            let measured = Instant::EPOCH + PERIOD * step;
+            let news = Signal {
+                layer: 1,
+                load,
+                measured,
+            };
+            let mut decided = 0;
+            thermos.handle(measured, news, &mut |e| {
+                decided += u32::from(matches!(e, Effect::Decided(..)));
+            });
+            (thermos.budget(), decided)
+        };
+        let (budget, decided) = seen(1, 0.95);
+        assert!(budget < 1.0 && budget > PRESSED_BELOW, "{budget}");
+        assert_eq!(decided, 0);
+        assert_eq!(seen(2, 0.5), (1.0, 0));
+        // An hour and a half of it is.
+        assert_eq!((3..9_000).map(|s| seen(s, 0.95).1).sum::<u32>(), 1);
     }
 
     #[test]

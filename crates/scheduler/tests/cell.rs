@@ -116,6 +116,70 @@ fn work_goes_to_the_coolest_tiles_and_says_so() {
 }
 
 #[test]
+fn a_tile_that_cannot_reject_its_heat_gives_its_work_to_one_that_can() {
+    let mut cell = Cell::new(config());
+    cell.warm(|tile| 380.0 - f64::from(tile));
+    cell.give(at(1), Input::Arrived(work(1, 2)));
+    let broken = |load| Input::Sensed {
+        tile: 9,
+        kelvin: 371.0,
+        load,
+    };
+    cell.give(at(2), broken(1.0));
+    assert_eq!(assigned(&cell.give(at(60), Input::Measure)), [0; 0]);
+    cell.give(at(61), broken(1.3));
+    let effects = cell.give(at(120), Input::Measure);
+    // Tile 8 has half of its compute free and is the next coolest, but 9 has work of its own.
+    assert_eq!(assigned(&effects), [9, 8]);
+    assert_eq!(
+        decisions(&effects),
+        [(Action::Migrate, Reason::NoHeadroomHere)]
+    );
+    // As long as it is overloaded it gets none back, although it is the coolest.
+    cell.give(at(121), broken(1.1));
+    let placed = cell.give(at(122), Input::Arrived(work(2, 1)));
+    assert_eq!(assigned(&placed), [7]);
+    // The lease knows where its work is: it is all freed at the end.
+    let mut freed = Vec::new();
+    (cell.0).wake(at(3_600 + 130), &mut |e| freed.push(e));
+    let mut freed = assigned(&freed);
+    freed.sort_unstable();
+    assert_eq!((freed, cell.0.busy()), (vec![7, 8, 8], 0.0));
+}
+
+#[test]
+fn work_stays_on_an_overloaded_tile_when_no_other_could_bear_it() {
+    let mut cell = Cell::new(config());
+    for tile in 0..10 {
+        let (kelvin, load) = (380.0, 0.8);
+        cell.give(at(0), Input::Sensed { tile, kelvin, load });
+    }
+    cell.give(at(1), Input::Arrived(work(1, 1)));
+    let (tile, kelvin, load) = (0, 385.0, 1.2);
+    cell.give(at(2), Input::Sensed { tile, kelvin, load });
+    // 0.8 and the 0.32 of a shard are more than one.
+    let effects = cell.give(at(60), Input::Measure);
+    assert_eq!(assigned(&effects), [0; 0]);
+}
+
+#[test]
+fn a_tile_whose_sensor_gives_no_number_gets_no_new_work() {
+    let mut cell = Cell::new(config());
+    cell.warm(|tile| 380.0 - f64::from(tile));
+    let says = |kelvin| Input::Sensed {
+        tile: 9,
+        kelvin,
+        load: 0.5,
+    };
+    cell.give(at(1), says(f64::NAN));
+    let placed = cell.give(at(2), Input::Arrived(work(1, 1)));
+    assert_eq!(assigned(&placed), [8]);
+    cell.give(at(3), says(360.0));
+    let placed = cell.give(at(4), Input::Arrived(work(2, 1)));
+    assert_eq!(assigned(&placed), [9]);
+}
+
+#[test]
 fn a_sensor_that_gives_no_number_changes_no_belief() {
     let mut cell = Cell::new(config());
     let hot = |kelvin, load| Input::Sensed {

@@ -83,6 +83,8 @@ vocabulary!(
         PressureEased = "outward pressure eased",
         /// The machine's own temperature came near its limit.
         NearLimit = "near its own limit",
+        /// A sensor has given no sensible reading for too long.
+        SensorLost = "its sensor says nothing sensible",
         /// The machine's own temperature fell well below its limit.
         Cooled = "cooled down",
         /// The machine passed the limit it must not pass.

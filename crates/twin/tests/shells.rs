@@ -261,6 +261,7 @@ fn everything_told_of_a_run_but_its_cost_is_the_same_for_any_number_of_threads()
 
 //= requirements U3
 //= requirements H1
+//= requirements H5
 #[test]
 fn without_thermos_shells_run_away_and_with_it_none_does_under_the_same_faults() {
     let without = run(SHELLS, &["thermos.enabled=false"]);
@@ -302,6 +303,91 @@ fn without_thermos_shells_run_away_and_with_it_none_does_under_the_same_faults()
     }
     let radiators = fault(&with, "radiators");
     assert!(radiators.injected > 0 && radiators.fired == radiators.injected);
+}
+
+fn of_the_repository(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../universes");
+    fs::read_to_string(folder.join(name)).expect("it can be read")
+}
+
+/// All work is let in from the beginning and stays: admission has nothing to refuse.
+//= requirements H3
+//= requirements H4
+#[test]
+fn the_loop_saves_tiles_when_admission_comes_too_late() {
+    let text = of_the_repository("backpressure.toml");
+    let mut migrated = Vec::new();
+    let mut watch = Decided(|decision: &Decision| {
+        if (decision.action, decision.reason) == (Action::Migrate, Reason::Backpressure) {
+            migrated.push(*decision);
+        }
+    });
+    let with = simulate(universe(&text, &[]), &request(1, 2), &mut watch);
+    let without = run(&text, &["thermos.gain=0/h"]);
+    let lost = |outcome: &Outcome| outcome.summary.heat.expect("heat was modelled").tiles_lost;
+    assert_eq!((broken(&with), lost(&with)), (vec![], 0));
+    assert!(lost(&without) > 10, "{}", lost(&without));
+    assert!(broken(&without).contains(&"no_thermal_runaway"));
+    assert_eq!(
+        fault(&with, "radiators"),
+        fault(&without, "radiators"),
+        "the same fault"
+    );
+
+    // Priority work moves inward, and only that, while the budget is below the bound.
+    assert!(!migrated.is_empty());
+    assert!(migrated.iter().all(|d| d.found < d.bound), "{migrated:?}");
+    let throttles = decided(&with, Action::Throttle, Reason::Backpressure);
+    assert_eq!(throttles, 10, "each inner cell slows down once");
+    assert_eq!(decided(&without, Action::Throttle, Reason::Backpressure), 0);
+
+    // An operator sees it: full before, low after, on its way back up at the end.
+    let strikes = 2.0 * 86_400.0;
+    for shell in 0..2 {
+        let budget = column(&with, shell, Metric::Budget);
+        let lowest = column(&with, shell, Metric::BudgetMin);
+        for (&at, (&mean, &low)) in with.series.seconds().iter().zip(budget.iter().zip(lowest)) {
+            assert!(low <= mean + 1e-6);
+            assert!(at > strikes || mean > 0.99, "{mean} at {at} s");
+        }
+        let least = budget.iter().copied().fold(1.0, f32::min);
+        assert!(least < 0.7, "shell {shell}: {least}");
+        assert!(*budget.last().expect("a sample") > least);
+        let still = column(&without, shell, Metric::Budget);
+        assert!(still.iter().all(|&budget| budget == 1.0));
+    }
+    let outermost = column(&with, 2, Metric::Budget);
+    assert!(outermost.iter().all(|b| b.is_nan()), "nobody lies outside");
+    let heat = with.summary.heat.expect("heat was modelled");
+    assert!(heat.budget_min < 0.7, "{}", heat.budget_min);
+}
+
+/// `matroska` at a thousandth of its size, its sample cell of membership included.
+//= requirements H5
+#[test]
+fn a_small_matroska_bears_the_loss_of_a_tenth_of_a_shells_radiators() {
+    let text = of_the_repository("matroska.toml");
+    let small = [
+        "holons.tiles_per_cell=100",
+        "holons.cells_per_cluster=3",
+        "holons.clusters_per_region=1",
+        "work.0.shards=10",
+        "work.1.shards=15",
+        "membership.period=10min",
+        "membership.suspicion_min=20min",
+        "membership.suspicion_max=40min",
+        "membership.gossip_interval=2min",
+        "bounds.detection_p99=5h",
+    ];
+    let with = run(&text, &small);
+    let off = [&small[..], &["thermos.enabled=false"]].concat();
+    let without = run(&text, &off);
+    assert_eq!(broken(&with), [""; 0]);
+    let heat = with.summary.heat.expect("heat was modelled");
+    assert_eq!(heat.tiles_lost, 0);
+    assert!(heat.budget_min < 0.9, "the loop had to act: {heat:?}");
+    assert!(broken(&without).contains(&"no_thermal_runaway"));
+    assert_eq!(fault(&with, "radiators"), fault(&without, "radiators"));
 }
 
 #[test]
@@ -622,6 +708,19 @@ fn every_tile_that_wears_out_is_an_event_with_its_moment() {
 struct Impatient {
     looks: u32,
     decisions: u64,
+}
+
+/// Sees every decision.
+struct Decided<F>(F);
+
+impl<F: FnMut(&Decision)> Observer for Decided<F> {
+    fn progress(&mut self, _: Progress) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+    fn decision(&mut self, decision: &Decision, _: Option<u64>) {
+        self.0(decision);
+    }
+    fn event(&mut self, _: Instant, _: &'static str, _: Option<u64>, _: &str) {}
 }
 
 impl Observer for Impatient {

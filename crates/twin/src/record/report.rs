@@ -79,19 +79,21 @@ pub struct Sweep {
     pub boundaries: Boundaries,
 }
 
-/// One run of a sweep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+/// One run of a sweep. Where no loop had anything to do, what is told of it is `null`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SweepPoint {
     /// The parameter's value.
     pub value: f64,
     /// The loop's gain times its delay, which alone decides what it does.
-    pub gain_times_delay: f64,
+    pub gain_times_delay: Option<f64>,
     /// How far it swung past where it settled, as a fraction of the step.
-    pub overshoot: f64,
+    pub overshoot: Option<f64>,
     /// Whether the swings die out.
-    pub stable: bool,
+    pub stable: Option<bool>,
     /// Whether every invariant held.
     pub held: bool,
+    /// The invariants that did not.
+    pub broken: Vec<String>,
     /// Tiles lost to heat.
     pub tiles_lost: u64,
 }
@@ -103,6 +105,25 @@ pub struct Boundaries {
     pub overshoot_begins: Option<f64>,
     /// Above it swings grow; `None` if the sweep saw none that did.
     pub instability_begins: Option<f64>,
+}
+
+impl Sweep {
+    /// Whether nothing is wrong. Beyond the edge of overshoot a loop swings, close to the edge of
+    /// stability for long and past it for ever. A sweep that found both found what it was run
+    /// for: `loop_damped`, broken beyond the first, is its result. Any other broken invariant is
+    /// a failure, and so is this one before that edge or where one was not found.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.points.iter().all(|point| {
+            let Boundaries {
+                overshoot_begins,
+                instability_begins,
+            } = self.boundaries;
+            let edge = overshoot_begins.filter(|_| instability_begins.is_some());
+            let beyond = (edge.zip(point.gain_times_delay)).is_some_and(|(edge, x)| x >= edge);
+            (point.broken.iter()).all(|name| beyond && name == "loop_damped")
+        })
+    }
 }
 
 impl Comparison<'_> {
@@ -497,7 +518,9 @@ fn short(column: &[f32], decimals: i32) -> Value {
 const fn decimals(metric: Metric) -> i32 {
     match metric {
         Metric::KelvinMean | Metric::KelvinMax | Metric::KelvinP99 => 2,
-        Metric::Load | Metric::Clock | Metric::Utilisation => 4,
+        Metric::Load | Metric::Clock | Metric::Budget | Metric::BudgetMin | Metric::Utilisation => {
+            4
+        }
         Metric::Dark | Metric::Waiting => 1,
     }
 }
@@ -511,4 +534,47 @@ fn rounded(value: f64, decimals: i32) -> Value {
         return json!(short as i64);
     }
     json!(short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(gain_times_delay: Option<f64>, broken: &[&str]) -> SweepPoint {
+        SweepPoint {
+            gain_times_delay,
+            broken: broken.iter().map(|&name| name.to_owned()).collect(),
+            ..SweepPoint::default()
+        }
+    }
+
+    fn held(points: &[SweepPoint], overshoot_begins: Option<f64>) -> bool {
+        let sweep = Sweep {
+            universe: String::new(),
+            intent: String::new(),
+            command: String::new(),
+            parameter: String::new(),
+            unit: String::new(),
+            points: points.to_vec(),
+            boundaries: Boundaries {
+                overshoot_begins,
+                instability_begins: Some(1.57),
+            },
+        };
+        sweep.held()
+    }
+
+    #[test]
+    fn a_sweep_is_forgiven_the_swings_beyond_the_edge_it_found_and_nothing_else() {
+        let calm = point(Some(0.3), &[]);
+        let swings = point(Some(1.7), &["loop_damped"]);
+        let both = [calm.clone(), swings.clone()];
+        assert!(held(&both, Some(0.37)));
+        assert!(!held(&both, None), "no edge was found");
+        assert!(!held(&both, Some(1.8)), "it swings before the edge");
+        let loses = point(Some(1.7), &["loop_damped", "no_tile_above_limit"]);
+        assert!(!held(&[calm, loses], Some(0.37)));
+        assert!(!held(&[point(None, &["loop_damped"])], Some(0.37)));
+        assert!(held(&[point(None, &[])], None));
+    }
 }

@@ -26,6 +26,10 @@ pub enum Metric {
     Load,
     /// Clock, mean over living tiles, as a fraction of full.
     Clock,
+    /// Share of its dynamic power that the shells outside let a shell spend, mean over its cells.
+    Budget,
+    /// The same of the cell that is allowed least.
+    BudgetMin,
     /// Share of compute in use.
     Utilisation,
     /// Tiles that are dark by now.
@@ -47,6 +51,10 @@ pub struct Sample {
     pub load: f32,
     /// See [`Metric::Clock`].
     pub clock: f32,
+    /// See [`Metric::Budget`].
+    pub budget: f32,
+    /// See [`Metric::BudgetMin`].
+    pub budget_min: f32,
     /// See [`Metric::Utilisation`].
     pub utilisation: f32,
     /// See [`Metric::Dark`].
@@ -140,12 +148,14 @@ pub struct Series {
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::KelvinMean,
         Self::KelvinMax,
         Self::KelvinP99,
         Self::Load,
         Self::Clock,
+        Self::Budget,
+        Self::BudgetMin,
         Self::Utilisation,
         Self::Dark,
         Self::Waiting,
@@ -160,6 +170,8 @@ impl Metric {
             Self::KelvinP99 => "kelvin_p99",
             Self::Load => "load",
             Self::Clock => "clock",
+            Self::Budget => "budget",
+            Self::BudgetMin => "budget_min",
             Self::Utilisation => "utilisation",
             Self::Dark => "dark",
             Self::Waiting => "waiting",
@@ -171,19 +183,26 @@ impl Metric {
     pub const fn unit(self) -> &'static str {
         match self {
             Self::KelvinMean | Self::KelvinMax | Self::KelvinP99 => "K",
-            Self::Load | Self::Clock | Self::Utilisation | Self::Dark | Self::Waiting => "",
+            Self::Load
+            | Self::Clock
+            | Self::Budget
+            | Self::BudgetMin
+            | Self::Utilisation
+            | Self::Dark
+            | Self::Waiting => "",
         }
     }
 
-    /// What several samples look like as one. Where harm lies upward the worst is
-    /// kept, so that no peak is averaged away.
+    /// What several samples look like as one. Of what is an extreme already the
+    /// extreme is kept, so that no peak is averaged away.
     fn together(self, samples: &[f32]) -> f32 {
         let known = samples.iter().copied().filter(|v| v.is_finite());
         match self {
             Self::KelvinMax | Self::KelvinP99 | Self::Load | Self::Dark | Self::Waiting => {
                 known.fold(f32::NAN, f32::max)
             }
-            Self::KelvinMean | Self::Clock | Self::Utilisation => {
+            Self::BudgetMin => known.fold(f32::NAN, f32::min),
+            Self::KelvinMean | Self::Clock | Self::Budget | Self::Utilisation => {
                 let (sum, count) = known.fold((0.0, 0), |(s, n), v| (s + f64::from(v), n + 1));
                 (sum / f64::from(count)) as f32
             }
@@ -199,6 +218,8 @@ impl Sample {
         kelvin_p99: f32::NAN,
         load: f32::NAN,
         clock: f32::NAN,
+        budget: f32::NAN,
+        budget_min: f32::NAN,
         utilisation: f32::NAN,
         dark: f32::NAN,
         waiting: f32::NAN,
@@ -213,6 +234,8 @@ impl Sample {
             Metric::KelvinP99 => self.kelvin_p99,
             Metric::Load => self.load,
             Metric::Clock => self.clock,
+            Metric::Budget => self.budget,
+            Metric::BudgetMin => self.budget_min,
             Metric::Utilisation => self.utilisation,
             Metric::Dark => self.dark,
             Metric::Waiting => self.waiting,
@@ -229,6 +252,8 @@ impl Sample {
             Metric::KelvinP99 => &mut self.kelvin_p99,
             Metric::Load => &mut self.load,
             Metric::Clock => &mut self.clock,
+            Metric::Budget => &mut self.budget,
+            Metric::BudgetMin => &mut self.budget_min,
             Metric::Utilisation => &mut self.utilisation,
             Metric::Dark => &mut self.dark,
             Metric::Waiting => &mut self.waiting,

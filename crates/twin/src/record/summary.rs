@@ -194,6 +194,10 @@ pub struct Heat {
     /// How far the loop swung past where it settled, as a fraction of the step.
     #[serde(deserialize_with = "null_is_nan")]
     pub overshoot: f64,
+    /// The smallest heat budget that backpressure left any cell, as a fraction of its
+    /// dynamic power; NaN where no loop ran.
+    #[serde(default = "unknown", deserialize_with = "null_is_nan")]
+    pub budget_min: f64,
     /// The relative error of the energy balance over the whole run.
     #[serde(deserialize_with = "null_is_nan")]
     pub energy_error: f64,
@@ -426,6 +430,7 @@ impl Default for Heat {
             tiles_lost: 0,
             overshoot: f64::NAN,
             energy_error: f64::NAN,
+            budget_min: f64::NAN,
             throttled_tile_seconds: f64::NAN,
             work_tile_seconds: f64::NAN,
         }
@@ -483,6 +488,11 @@ const fn unknown() -> Quantiles {
 /// JSON has no NaN: serde_json writes `null`, and this reads it back.
 fn null_is_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+/// What a summary written before a number existed says of it.
+const fn unknown() -> f64 {
+    f64::NAN
 }
 
 mod hexadecimal {

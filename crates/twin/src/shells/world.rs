@@ -168,6 +168,7 @@ struct Watch {
     runaway: Option<Violation>,
     energy: Option<Violation>,
     load_max: f64,
+    budget_min: f64,
     told_dark: Vec<bool>,
     told_pressed: Vec<bool>,
 }
@@ -202,6 +203,7 @@ impl Watch {
             runaway: None,
             energy: None,
             load_max: f64::NAN,
+            budget_min: f64::NAN,
             told_dark: vec![false; shells],
             told_pressed: vec![false; shells],
         }
@@ -219,10 +221,11 @@ impl Watch {
         let cells: Vec<&mut Cell> = engine.processes_mut().collect();
         for (shell, part) in cells.chunks(per_shell).enumerate() {
             let tiles = part.len() * config.grid.tiles() as usize;
-            let sample = sample(config, part);
+            let sample = sample(config, shell, part);
             self.budgets[shell].push(mean(part.iter().map(|c| c.scheduler().budget())));
             self.busy[shell].push(f64::from(sample.utilisation));
             self.load_max = self.load_max.max(f64::from(sample.load));
+            self.budget_min = self.budget_min.min(f64::from(sample.budget_min));
             let dark: u64 = part.iter().map(|c| c.around.counts.dark).sum();
             let bound = config.bounds.runaway_share;
             let share = dark as f64 / tiles as f64;
@@ -369,6 +372,7 @@ impl Watch {
                 .flat_map(|(shell, b)| undisturbed(config, b).map(move |(_, part)| (shell, part)))
                 .map(|(shell, part)| swing_back(part, period_max(config, shell)))
                 .fold(0.0, f64::max),
+            budget_min: self.budget_min,
             energy_error: energy_error(&flows),
             throttled_tile_seconds: cells
                 .iter()
@@ -707,7 +711,7 @@ fn frame(config: &Config, seconds: f64, engine: &Engine<Cell>) -> Frame {
     }
 }
 
-fn sample(config: &Config, cells: &[&mut Cell]) -> Sample {
+fn sample(config: &Config, shell: usize, cells: &[&mut Cell]) -> Sample {
     let tiles = cells.len() as f64 * f64::from(config.grid.tiles());
     let (mut sum, mut max, mut up, mut clocks) = (0.0, f64::NAN, 0_u64, 0.0);
     for cell in cells {
@@ -720,11 +724,17 @@ fn sample(config: &Config, cells: &[&mut Cell]) -> Sample {
             .map(|(&clock, &powered)| f64::from(clock) * powered)
             .sum::<f64>();
     }
+    // Nobody lies outside the outermost shell to slow down for.
+    let slowable = config.thermos.enabled && shell + 1 < config.shells.len();
+    let budgets = cells.iter().filter(|_| slowable);
+    let budgets = budgets.map(|c| c.scheduler().budget());
     Sample {
         kelvin_mean: (sum / up as f64) as f32,
         kelvin_max: max as f32,
         load: mean(cells.iter().map(|c| c.around.load)) as f32,
         clock: (clocks / up as f64) as f32,
+        budget: mean(budgets.clone()) as f32,
+        budget_min: budgets.fold(f64::NAN, f64::min) as f32,
         utilisation: (cells.iter().map(|c| c.scheduler().busy()).sum::<f64>() / tiles) as f32,
         dark: (tiles - up as f64) as f32,
         waiting: cells

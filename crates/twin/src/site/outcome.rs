@@ -267,6 +267,7 @@ impl Outcome {
                 tiles_lost: self.nodes_lost,
                 overshoot: f64::NAN,
                 energy_error: self.energy_error,
+                budget_min: f64::NAN,
                 throttled_tile_seconds: self.throttled_device_seconds,
                 work_tile_seconds: f64::NAN,
             }),

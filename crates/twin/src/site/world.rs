@@ -1350,6 +1350,7 @@ impl<'a> World<'a> {
             dark: dark as f32,
             // Jobs wait for the site, not for a loop.
             waiting: of.map_or(self.scheduler.waiting() as f32, |_| f32::NAN),
+            ..Sample::UNKNOWN
         };
         self.scratch = kelvins;
         sample

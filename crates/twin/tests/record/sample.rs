@@ -81,6 +81,8 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
                     } else {
                         1.0
                     },
+                    budget: 1.0 - 0.3 * lost(g, t),
+                    budget_min: 1.0 - 0.4 * lost(g, t),
                     utilisation: (0.62 + 0.3 * ramp(t, 900.0, 3_600.0)) * (1.0 - lost(g, t)),
                     dark: (lost(g, t) * cells[g] as f32 * 1_000.0).floor(),
                     waiting: f32::NAN,
@@ -227,6 +229,7 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
             tiles_lost: if thermos { 0 } else { dark as u64 },
             overshoot: if thermos { 0.021 } else { f64::NAN },
             energy_error: 3.1e-9,
+            budget_min: 0.62,
             throttled_tile_seconds: 6.1e8,
             work_tile_seconds: 7.4e11,
         }),
