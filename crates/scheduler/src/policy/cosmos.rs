@@ -28,8 +28,9 @@
 //!    Controls for Network Revenue Management*, Management Science 1998). The price is
 //!    the GPU the kind asks for × P(D > N): N is how many more of it the whole site
 //!    holds, D, Poisson, how many will come that need as much as it does or more until
-//!    what all nodes are worth is spent. (Not until all idle GPU is: where CPUs run out
-//!    first, most of it never will be, and everything would seem to run short.)
+//!    the site is full: until what all nodes are worth is spent, or the CPU, whichever
+//!    is first. (Not until all idle GPU is: where CPUs run out first, most of it never
+//!    will be, and everything would seem to run short.)
 //! 3. **Spread**: one hundredth of what the node is still worth ([`SPREAD_PERCENT`]): of
 //!    places that cost the same, the fuller node, be it full of GPU or of CPU.
 //!
@@ -264,8 +265,9 @@ pub struct Cosmos {
     counts: BTreeMap<Shape, u64>,
     total: u64,
     learnt: u64,
-    /// GPU that a task asks for in the mean, in thousandths.
+    /// GPU and CPU that a task asks for in the mean, in thousandths.
     mean_milli: f64,
+    mean_cpu_milli: f64,
     /// All futures, one after another.
     futures: Vec<Shape>,
     kinds: Vec<Kind>,
@@ -284,11 +286,12 @@ pub struct Cosmos {
     looked: Vec<(u64, Terms, u16)>,
     decisions: u64,
 
-    /// The state of each node; of the site room for each kind, idle GPU and the worth of
-    /// all nodes.
+    /// The state of each node; of the site room for each kind, idle GPU and CPU, and the
+    /// worth of all nodes.
     at: Vec<u32>,
     supply: Vec<u64>,
     idle: u64,
+    idle_cpu: u64,
     worth_of_all: u64,
     changes: u64,
 
@@ -314,6 +317,7 @@ impl Cosmos {
             total,
             learnt: 0,
             mean_milli: 1.0,
+            mean_cpu_milli: 1.0,
             futures: Vec::new(),
             kinds: Vec::new(),
             least_cpu: 0,
@@ -327,6 +331,7 @@ impl Cosmos {
             at: Vec::new(),
             supply: Vec::new(),
             idle: 0,
+            idle_cpu: 0,
             worth_of_all: 0,
             changes: 0,
             shapes: BTreeMap::new(),
@@ -345,8 +350,12 @@ impl Cosmos {
         shapes.retain(|(_, shape)| self.nodes_for(shape) > 0);
         shapes.sort_unstable_by(|a, b| b.cmp(a));
         let total = shapes.iter().map(|(count, _)| count).sum::<u64>().max(1) as f64;
-        let asked = |&(count, s): &(u64, Shape)| count * u64::from(s.gpu_total());
-        self.mean_milli = shapes.iter().map(asked).sum::<u64>() as f64 / total;
+        let mean = |of: &dyn Fn(&Shape) -> u32| {
+            let asked = shapes.iter().map(|(count, s)| count * u64::from(of(s)));
+            asked.sum::<u64>() as f64 / total
+        };
+        self.mean_milli = mean(&Shape::gpu_total);
+        self.mean_cpu_milli = mean(&|s| s.cpu_milli);
 
         self.futures.clear();
         let mut stream = Stream::new(0, Tile(0), Purpose::Work);
@@ -430,6 +439,7 @@ impl Cosmos {
         self.at.clear();
         self.supply = vec![0; self.kinds.len()];
         self.idle = 0;
+        self.idle_cpu = 0;
         self.worth_of_all = 0;
         self.changes = 0;
         self.forget_ways();
@@ -474,10 +484,12 @@ impl Cosmos {
                 self.supply[kind] -= u64::from(was);
             }
             self.idle += u64::from(rest.idle());
+            self.idle_cpu += u64::from(rest.cpu_milli);
             self.worth_of_all += u64::from(self.worth(now));
             match was {
                 Some(was) => {
                     self.idle -= u64::from(self.states[was as usize].idle());
+                    self.idle_cpu -= u64::from(self.states[was as usize].cpu_milli);
                     self.worth_of_all -= u64::from(self.worth(was));
                     self.at[i] = now;
                 }
@@ -547,7 +559,9 @@ impl Cosmos {
     /// What room for each kind is worth now.
     fn price(&mut self) {
         self.prices.clear();
-        let tasks = self.worth_of_all as f64 / FUTURES as f64 / self.mean_milli.max(1.0);
+        let by_gpu = self.worth_of_all as f64 / FUTURES as f64 / self.mean_milli.max(1.0);
+        let by_cpu = self.idle_cpu as f64 / self.mean_cpu_milli.max(1.0);
+        let tasks = by_gpu.min(by_cpu);
         for (number, kind) in self.kinds.iter().enumerate() {
             let demand = kind.demanded * tasks;
             if demand <= 0.0 {
