@@ -9,7 +9,10 @@
 //!
 //! Worth alone does not see that the last nodes for an eight-GPU gang, or for those who
 //! need one model, are about to go: other work would fill them as well. So room for each
-//! *kind* of work has a price as soon as it may run short, and only then.
+//! *kind* of work has a price as soon as it may run short, and only then. Work is of one
+//! kind if it competes for the same room: as many GPUs or the same quarter of one, the
+//! same models, and CPU enough for it in the same of the site's nodes. Were CPU left out,
+//! a gang that runs anywhere would take the last nodes of one that needs many CPUs.
 //!
 //! The cost of a place, in thousandths of a GPU ([`Terms`]; the least wins):
 //!
@@ -20,18 +23,20 @@
 //!    Algorithms for Combinatorial Optimization*, J. Heuristics 1997). All nodes see the
 //!    same futures, so chance does not tell them apart. Negative where work fills what
 //!    the future would leave.
-//! 2. **Scarcity**: Σ over kinds (number of GPUs, share or whole, models) of the places
+//! 2. **Scarcity**: Σ over kinds of the places
 //!    lost for the kind × its bid price (Talluri, van Ryzin, *An Analysis of Bid-Price
 //!    Controls for Network Revenue Management*, Management Science 1998). The price is
 //!    the GPU the kind asks for × P(D > N): N is how many more of it the whole site
 //!    holds, D, Poisson, how many will come that need as much as it does or more until
-//!    the idle GPU is spent.
-//! 3. **Spread**: one hundredth of the GPU left idle there ([`SPREAD_PERCENT`]): of
-//!    places that cost the same, the fuller node.
+//!    the site is full: until what all nodes are worth is spent, or the CPU, whichever
+//!    is first. (Not until all idle GPU is: where CPUs run out first, most of it never
+//!    will be, and everything would seem to run short.)
+//! 3. **Spread**: one hundredth of what the node is still worth ([`SPREAD_PERCENT`]): of
+//!    places that cost the same, the fuller node, be it full of GPU or of CPU.
 //!
 //! What will come is taken from what came: from the list the policy is told, if it is,
-//! and from every arrival, learnt anew each time their number has doubled. There are no
-//! weights to tune; nothing in it knows a trace
+//! and from every arrival, learnt anew each time their number has doubled; work that no
+//! node could hold, were it empty, is left out. There are no weights to tune; nothing in it knows a trace
 //! (`docs/decisions/2026-11-21-the-cosmos-policy-places-by-worth.md`).
 //!
 //! # How it is kept
@@ -44,7 +49,7 @@
 //!
 //! Deliberately absent: moving what runs ([`super::migration`]), queues and heat.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -59,18 +64,21 @@ use crate::ledger::{Claim, Demand, GPUS_MAX, Ledger, Models, Node, Room, State, 
 pub const FUTURES: usize = 16;
 /// Tasks in a future: enough to fill a node of eight GPUs several times over.
 pub const HORIZON: usize = 64;
-/// A place costs this much of the GPU left idle on its node, in percent.
+/// A place costs this much of what its node is worth then, in percent.
 pub const SPREAD_PERCENT: f64 = 1.0;
 /// Standard deviations of supply over demand from which a kind has no price: it would
 /// run short once in 30,000 times.
 const AMPLE_SIGMA: f64 = 4.0;
+/// Shares of a GPU are of so many kinds by size: what wants more than three quarters
+/// needs another rest than what wants less than one.
+const SHARE_CLASSES: u16 = 4;
 /// Kinds that may have a price; of more, those that ask for most GPU.
 const KINDS_MAX: usize = 64;
 /// New worths that a decision computes at most, once it has found a place.
 pub const FRESH_MAX: usize = 32;
 /// What finding out where a demand could go costs, of a worth.
 const FRESH_PER_WORTH: usize = 8;
-/// States, shapes and ways to place that are kept; beyond, all are forgotten and met anew.
+/// States, shapes and ways to place that are kept; beyond, they are forgotten and met anew.
 const STATES_MAX: usize = 1 << 17;
 const SHAPES_MAX: usize = 512;
 const WAYS_MAX: usize = 1 << 20;
@@ -108,7 +116,8 @@ impl Shape {
     }
 }
 
-/// Work that competes for the same room: so many GPUs, whole or shared, of these models.
+/// Work that competes for the same room: so many GPUs or such a share of one, of these
+/// models, on the same nodes.
 #[derive(Clone, Debug)]
 struct Kind {
     /// The mean of the shapes of this kind.
@@ -128,6 +137,16 @@ struct Rest {
 }
 
 impl Rest {
+    fn built(node: &Node) -> Self {
+        let mut gpu_milli = [0; GPUS_MAX];
+        gpu_milli[..usize::from(node.gpus)].fill(WHOLE);
+        Self {
+            cpu_milli: node.cpu_milli,
+            gpu_milli,
+            model: node.model,
+        }
+    }
+
     fn of(node: &Node, room: &Room, state: State) -> Self {
         Self::unsorted(node, room, state).sorted()
     }
@@ -216,7 +235,7 @@ pub struct Terms {
     pub unusable: f64,
     /// Room for kinds of work that may run short, at its price.
     pub scarcity: f64,
-    /// A hundredth of the GPU left idle there.
+    /// A hundredth of what the node is worth then.
     pub spread: f64,
 }
 
@@ -240,12 +259,15 @@ impl Terms {
 /// The policy and what it has learnt.
 #[derive(Clone, Debug)]
 pub struct Cosmos {
+    /// Each sort of node that there is, empty.
+    built: Vec<Rest>,
     /// What came, and how many when it was learnt from last.
     counts: BTreeMap<Shape, u64>,
     total: u64,
     learnt: u64,
-    /// GPU that a task asks for in the mean, in thousandths.
+    /// GPU and CPU that a task asks for in the mean, in thousandths.
     mean_milli: f64,
+    mean_cpu_milli: f64,
     /// All futures, one after another.
     futures: Vec<Shape>,
     kinds: Vec<Kind>,
@@ -264,10 +286,13 @@ pub struct Cosmos {
     looked: Vec<(u64, Terms, u16)>,
     decisions: u64,
 
-    /// The state of each node; room at the site for each kind; idle GPU of the site.
+    /// The state of each node; of the site room for each kind, idle GPU and CPU, and the
+    /// worth of all nodes.
     at: Vec<u32>,
     supply: Vec<u64>,
     idle: u64,
+    idle_cpu: u64,
+    worth_of_all: u64,
     changes: u64,
 
     shapes: BTreeMap<Shape, Places>,
@@ -277,19 +302,22 @@ pub struct Cosmos {
 }
 
 impl Cosmos {
-    /// Knows what work is typical; that may be nothing.
+    /// Knows what work is typical, which may be nothing, and what nodes there are.
     #[must_use]
-    pub fn new(typical: &Typical) -> Self {
+    pub fn new(typical: &Typical, nodes: &[Node]) -> Self {
         let mut counts = BTreeMap::new();
         for (demand, count) in typical.all() {
             *counts.entry(Shape::of(demand)).or_default() += u64::from(*count);
         }
         let total = counts.values().sum();
+        let built: BTreeSet<Rest> = nodes.iter().map(Rest::built).collect();
         let mut cosmos = Self {
+            built: built.into_iter().collect(),
             counts,
             total,
             learnt: 0,
             mean_milli: 1.0,
+            mean_cpu_milli: 1.0,
             futures: Vec::new(),
             kinds: Vec::new(),
             least_cpu: 0,
@@ -303,6 +331,8 @@ impl Cosmos {
             at: Vec::new(),
             supply: Vec::new(),
             idle: 0,
+            idle_cpu: 0,
+            worth_of_all: 0,
             changes: 0,
             shapes: BTreeMap::new(),
             ways: Vec::new(),
@@ -317,10 +347,15 @@ impl Cosmos {
         self.learnt = self.total;
         // Most frequent first, so that little changes in the futures when little does.
         let mut shapes: Vec<_> = self.counts.iter().map(|(&s, &count)| (count, s)).collect();
+        shapes.retain(|(_, shape)| self.nodes_for(shape) > 0);
         shapes.sort_unstable_by(|a, b| b.cmp(a));
-        let total = self.total.max(1) as f64;
-        let asked = |&(count, s): &(u64, Shape)| count * u64::from(s.gpu_total());
-        self.mean_milli = shapes.iter().map(asked).sum::<u64>() as f64 / total;
+        let total = shapes.iter().map(|(count, _)| count).sum::<u64>().max(1) as f64;
+        let mean = |of: &dyn Fn(&Shape) -> u32| {
+            let asked = shapes.iter().map(|(count, s)| count * u64::from(of(s)));
+            asked.sum::<u64>() as f64 / total
+        };
+        self.mean_milli = mean(&Shape::gpu_total);
+        self.mean_cpu_milli = mean(&|s| s.cpu_milli);
 
         self.futures.clear();
         let mut stream = Stream::new(0, Tile(0), Purpose::Work);
@@ -340,21 +375,29 @@ impl Cosmos {
         self.least_cpu = with_gpus().map(|s| s.cpu_milli).min().unwrap_or(0);
         self.least_share = with_gpus().map(|s| s.share.into()).min().unwrap_or(0);
 
-        self.learn_kinds(&shapes);
+        self.learn_kinds(&shapes, total);
         self.forget();
     }
 
-    fn learn_kinds(&mut self, shapes: &[(u64, Shape)]) {
+    /// On how many sorts of nodes, empty, a shape fits. Of shapes that differ in CPU
+    /// alone those with the same number fit on the same ones.
+    fn nodes_for(&self, shape: &Shape) -> usize {
+        self.built.iter().filter(|node| node.fits(shape)).count()
+    }
+
+    fn learn_kinds(&mut self, shapes: &[(u64, Shape)], total: f64) {
         // Count, and sums of CPU and shares.
-        let mut sums = BTreeMap::<(u8, bool, Models), (u64, u64, u64)>::new();
+        let mut sums = BTreeMap::<(u8, u16, Models, usize), (u64, u64, u64)>::new();
         for (count, s) in shapes.iter().filter(|(_, s)| s.gpus > 0) {
-            let sum = sums.entry((s.gpus, s.share < WHOLE, s.models)).or_default();
+            let class = s.share / (WHOLE / SHARE_CLASSES);
+            let kind = (s.gpus, class, s.models, self.nodes_for(s));
+            let sum = sums.entry(kind).or_default();
             sum.0 += count;
             sum.1 += count * u64::from(s.cpu_milli);
             sum.2 += count * u64::from(s.share);
         }
         let mut kinds: Vec<(u64, Shape)> = (sums.into_iter())
-            .map(|((gpus, _, models), (count, cpu, share))| {
+            .map(|((gpus, _, models, _), (count, cpu, share))| {
                 let typical = Shape {
                     cpu_milli: (cpu / count) as u32,
                     gpus,
@@ -376,7 +419,7 @@ impl Cosmos {
         let demanded = |kind: &Shape| {
             let others = kinds.iter().filter(|(_, other)| needs_as_much(other, kind));
             let places = others.map(|(count, other)| count * u64::from(other.gpus / kind.gpus));
-            places.sum::<u64>() as f64 / self.total.max(1) as f64
+            places.sum::<u64>() as f64 / total
         };
         self.kinds = (kinds.iter())
             .map(|&(_, typical)| Kind {
@@ -396,7 +439,14 @@ impl Cosmos {
         self.at.clear();
         self.supply = vec![0; self.kinds.len()];
         self.idle = 0;
+        self.idle_cpu = 0;
+        self.worth_of_all = 0;
         self.changes = 0;
+        self.forget_ways();
+    }
+
+    /// Forgets where demands could go; the states stay.
+    fn forget_ways(&mut self) {
         self.shapes.clear();
         self.ways.clear();
     }
@@ -434,9 +484,13 @@ impl Cosmos {
                 self.supply[kind] -= u64::from(was);
             }
             self.idle += u64::from(rest.idle());
+            self.idle_cpu += u64::from(rest.cpu_milli);
+            self.worth_of_all += u64::from(self.worth(now));
             match was {
                 Some(was) => {
                     self.idle -= u64::from(self.states[was as usize].idle());
+                    self.idle_cpu -= u64::from(self.states[was as usize].cpu_milli);
+                    self.worth_of_all -= u64::from(self.worth(was));
                     self.at[i] = now;
                 }
                 // Nothing was known, so all nodes come, in their order.
@@ -505,7 +559,9 @@ impl Cosmos {
     /// What room for each kind is worth now.
     fn price(&mut self) {
         self.prices.clear();
-        let tasks = self.idle as f64 / self.mean_milli.max(1.0);
+        let by_gpu = self.worth_of_all as f64 / FUTURES as f64 / self.mean_milli.max(1.0);
+        let by_cpu = self.idle_cpu as f64 / self.mean_cpu_milli.max(1.0);
+        let tasks = by_gpu.min(by_cpu);
         for (number, kind) in self.kinds.iter().enumerate() {
             let demand = kind.demanded * tasks;
             if demand <= 0.0 {
@@ -523,14 +579,15 @@ impl Cosmos {
 
     /// What going from one state to another costs work that takes so much GPU.
     fn terms(&mut self, from: u32, to: u32, taken: u32) -> Terms {
-        let lost = f64::from(self.worth(from)) - f64::from(self.worth(to));
+        let left = f64::from(self.worth(to)) / FUTURES as f64;
+        let lost = f64::from(self.worth(from)) / FUTURES as f64 - left;
         let (before, after) = (self.rooms_of(from), self.rooms_of(to));
         let fewer = |kind: usize| f64::from(before[kind]) - f64::from(after[kind]);
         let scarcity = self.prices.iter().map(|&(kind, price)| fewer(kind) * price);
         Terms {
-            unusable: lost / FUTURES as f64 - f64::from(taken),
+            unusable: lost - f64::from(taken),
             scarcity: scarcity.sum(),
-            spread: f64::from(self.states[to as usize].idle()) * SPREAD_PERCENT / 100.0,
+            spread: left * SPREAD_PERCENT / 100.0,
         }
     }
 
@@ -595,11 +652,12 @@ impl Cosmos {
         demand: &Demand,
         mut tell: impl FnMut(u32, Option<(Terms, u16)>),
     ) {
-        let full = self.states.len() > STATES_MAX
-            || self.shapes.len() >= SHAPES_MAX
-            || self.ways.len() > WAYS_MAX;
-        if full {
+        if self.states.len() > STATES_MAX {
             self.forget();
+        }
+        // Where everybody asks for something else nothing kept of a shape is of use.
+        if self.shapes.len() >= SHAPES_MAX || self.ways.len() > WAYS_MAX {
+            self.forget_ways();
         }
         let shape = Shape::of(demand);
         self.follow(ledger);
@@ -744,8 +802,8 @@ mod tests {
     use crate::policy::cases::{demand, node};
     use proptest::prelude::*;
 
-    fn told(list: &[Demand]) -> Cosmos {
-        Cosmos::new(&Typical::of(list))
+    fn told(list: &[Demand], ledger: &Ledger) -> Cosmos {
+        Cosmos::new(&Typical::of(list), ledger.nodes())
     }
 
     fn cost_on(cosmos: &mut Cosmos, ledger: &Ledger, node: u32, demand: &Demand) -> Terms {
@@ -757,8 +815,8 @@ mod tests {
     fn gpu_that_no_work_to_come_has_the_cpu_for_is_unusable() {
         // Everyone wants a whole GPU and 8 CPUs; 16 are there for two GPUs. Who takes 9
         // CPUs leaves 7 and a GPU that nobody can use: 1,000. Who takes 8 leaves all.
-        let mut cosmos = told(&[demand(8_000, 1, 1_000)]);
         let ledger = Ledger::new(vec![node(16_000, 2, 0), node(64_000, 2, 0)]);
+        let mut cosmos = told(&[demand(8_000, 1, 1_000)], &ledger);
         let heavy = demand(9_000, 1, 1_000);
         assert_eq!(cost_on(&mut cosmos, &ledger, 0, &heavy).unusable, 1_000.0);
         assert_eq!(cost_on(&mut cosmos, &ledger, 1, &heavy).unusable, 0.0);
@@ -775,8 +833,8 @@ mod tests {
         // Everyone takes 400. Of a whole GPU 200 stay that nobody takes, so it is worth
         // 800, and with 600 taken 400. The 600 cost nothing on a whole GPU, and would
         // cost what is taken from 800 left: 200 stay, of 800: 800 − 0 − 600 = 200.
-        let mut cosmos = told(&[demand(1_000, 1, 400)]);
         let mut ledger = Ledger::new(vec![node(64_000, 2, 0)]);
+        let mut cosmos = told(&[demand(1_000, 1, 400)], &ledger);
         let large = demand(1_000, 1, 600);
         assert_eq!(cost_on(&mut cosmos, &ledger, 0, &large).unusable, -200.0);
         let claim = ledger.claim_on(0, &demand(1_000, 1, 200), 0b01);
@@ -787,8 +845,8 @@ mod tests {
 
     #[test]
     fn the_fuller_of_two_nodes_that_cost_the_same() {
-        let mut cosmos = told(&[demand(1_000, 1, 1_000)]);
         let mut ledger = Ledger::new(vec![node(64_000, 4, 0), node(64_000, 4, 0)]);
+        let mut cosmos = told(&[demand(1_000, 1, 1_000)], &ledger);
         let one = demand(1_000, 1, 1_000);
         ledger.claim(1, &one).unwrap();
         let (first, second) = (
@@ -807,8 +865,8 @@ mod tests {
         let one = demand(1_000, 1, 1_000);
         // One in nine is a gang, so half of the GPU asked for is asked for by gangs.
         let list = [[one; 8].as_slice(), &[gang]].concat();
-        let mut cosmos = told(&list);
         let mut ledger = Ledger::new(vec![node(64_000, 8, 0); 2]);
+        let mut cosmos = told(&list, &ledger);
         // 16 idle GPUs are 9 tasks of 16/9 GPUs, one of them a gang; there is room for 2.
         // P(Poisson(1) > 2) in the normal approximation: ½ erfc((2.5 − 1) ÷ √2) = 0.0668.
         let gangs = 0.066_807_2 * 8_000.0;
@@ -832,17 +890,17 @@ mod tests {
             models: Models(0b10),
             ..one
         };
-        let mut cosmos = told(&[one, bound]);
         let nodes = vec![node(64_000, 4, 1), node(64_000, 8, 0), node(64_000, 4, 0)];
         let ledger = Ledger::new(nodes);
+        let mut cosmos = told(&[one, bound], &ledger);
         assert_ne!(cosmos.choose(&ledger, &one).unwrap().node, 0);
         assert_eq!(cosmos.choose(&ledger, &bound).unwrap().node, 0);
     }
 
     #[test]
     fn it_learns_from_who_arrives() {
-        let mut cosmos = told(&[]);
         let ledger = Ledger::new(vec![node(16_000, 2, 0), node(64_000, 2, 0)]);
+        let mut cosmos = told(&[], &ledger);
         // Knowing nothing, the first of equals; knowing that GPUs come with 8 CPUs each,
         // the node that has CPUs to spare.
         let plain = demand(1_000, 0, 0);
@@ -854,10 +912,35 @@ mod tests {
     }
 
     #[test]
+    fn work_that_needs_many_cpus_is_another_kind_than_work_that_fits_everywhere() {
+        // Gangs of eight: most run anywhere, one in four needs 100 CPUs, which one node has.
+        let (usual, heavy) = (demand(64_000, 8, 1_000), demand(100_000, 8, 1_000));
+        let nodes = vec![node(128_000, 8, 0), node(64_000, 8, 0)];
+        let ledger = Ledger::new(nodes);
+        let mut cosmos = told(&[usual, usual, usual, heavy], &ledger);
+        assert_eq!(cosmos.kinds.len(), 2);
+        assert_eq!(cosmos.choose(&ledger, &usual).unwrap().node, 1);
+    }
+
+    #[test]
+    fn where_cpus_run_out_first_idle_gpu_is_not_work_to_come() {
+        // Forty nodes of 8 GPUs with CPU for one task each: 40 will come, not 320. Work
+        // that fits no node does not count.
+        let ledger = Ledger::new(vec![node(8_000, 8, 0); 40]);
+        let one = demand(8_000, 1, 1_000);
+        let mut cosmos = told(&[one, demand(200_000, 8, 1_000)], &ledger);
+        let terms = cost_on(&mut cosmos, &ledger, 0, &one);
+        // 40 come where there is room for 40: ½ erfc(0.5 ÷ √40 ÷ √2) = 0.4685.
+        assert!((terms.scarcity - 468.5).abs() < 0.1, "{terms:?}");
+        // The node is full then: no GPU is left that work to come would fill.
+        assert_eq!(terms.spread, 0.0);
+    }
+
+    #[test]
     fn a_node_that_takes_no_work_is_no_room() {
         let one = demand(1_000, 1, 1_000);
-        let mut cosmos = told(&[one]);
         let mut ledger = Ledger::new(vec![node(64_000, 8, 0), node(64_000, 8, 0)]);
+        let mut cosmos = told(&[one], &ledger);
         ledger.set_state(0, State::Parked);
         assert_eq!(cosmos.choose(&ledger, &one).unwrap().node, 1);
         assert_eq!((cosmos.supply[0], cosmos.idle), (8, 8_000));
@@ -897,7 +980,7 @@ mod tests {
             let node = node(cpus * 1_000, gpus, model);
             let mut ledger = Ledger::new(vec![node]);
             let rest = Rest::of(&node, ledger.room(0), State::Open);
-            let filled = told(&[]).filled(rest, &future);
+            let filled = told(&[], &ledger).filled(rest, &future);
             let mut expected = 0;
             for shape in &future {
                 let demand = Demand {

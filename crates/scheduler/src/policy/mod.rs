@@ -198,7 +198,7 @@ impl Ranking {
             arrived: 0,
             learnt: typical.all().iter().map(|&(_, n)| u64::from(n)).sum(),
             fits: vec![Fit::default(); count],
-            cosmos: (policy == Policy::Cosmos).then(|| Cosmos::new(&typical)),
+            cosmos: (policy == Policy::Cosmos).then(|| Cosmos::new(&typical, ledger.nodes())),
             typical,
             cpu_milli_max: cpu_milli_max(ledger),
             nodes,

@@ -65,7 +65,7 @@ impl SiteScheduler {
     }
 
     /// A tenant's first job that its quota admits.
-    fn first_of(&self, tenant: usize, now: Instant) -> Option<&Waiting> {
+    pub(super) fn first_of(&self, tenant: usize, now: Instant) -> Option<&Waiting> {
         for waiting in self.queue.fronts(tenant) {
             if self.accounts.admits(&waiting.job).is_ok() {
                 return Some(waiting);
@@ -123,7 +123,9 @@ impl SiteScheduler {
         let head = self.head(now).expect("it waits and is admitted");
         match self.try_start(now, id, head, out) {
             Ok(()) => Ok(false),
-            Err(_) if head == id && self.preempt(now, id, out) => Ok(true),
+            Err(_) if self.may_take_back(now, &job, head) && self.preempt(now, id, head, out) => {
+                Ok(true)
+            }
             Err(hold) => Err(self.held(now, &job, head, hold)),
         }
     }
@@ -141,10 +143,12 @@ impl SiteScheduler {
     fn pass(&mut self, now: Instant, out: &mut impl FnMut(Effect)) -> Option<u64> {
         let head = loop {
             let head = self.head(now)?;
-            if self.try_start(now, head, head, out).is_err() && !self.preempt(now, head, out) {
+            if self.try_start(now, head, head, out).is_err() && !self.preempt(now, head, head, out)
+            {
                 break head;
             }
         };
+        self.take_back(now, head, out);
         if !self.queue.anything_possible() || self.is_all_hot() {
             return Some(head);
         }
@@ -351,7 +355,7 @@ impl SiteScheduler {
     }
 
     /// Why a job may not go ahead of a head whose start is unknown, if so.
-    fn out_of_turn(&self, now: Instant, job: &Job, head: u64) -> Option<Obstacle> {
+    pub(super) fn out_of_turn(&self, now: Instant, job: &Job, head: u64) -> Option<Obstacle> {
         let turn = |id: u64| self.queue.get(id).map(|w| (w.arrived, id));
         let own = turn(job.id)?;
         let (first, _) = turn(head)?;

@@ -1,6 +1,7 @@
 //! Who makes room for whom?
 //!
-//! Only best-effort jobs are preempted, only for the head of the queue, and only
+//! Only best-effort jobs are preempted, only for the head of the queue or, where that
+//! cannot be helped, for the first of another tenant that is due by its quota, and only
 //!
 //! * by their own tenant's work of higher priority;
 //! * by another tenant's work of higher priority, if they hold what is lent to theirs;
@@ -9,7 +10,8 @@
 //!
 //! So no priority reaches into another's guarantee. Victims are the youngest, who
 //! have the least to lose, and only those whose going is needed; they wait again from
-//! their old place. The head starts in the same step, so nobody else takes the room, and
+//! their old place. Who they go for starts in the same step, so nobody else takes the
+//! room; if it is not the head it leaves alone what is reserved for the head; and
 //! a job that was preempted [`Config::preempt_max`](super::Config::preempt_max) times is
 //! left alone: each job is stopped a bounded number of times, and there is no livelock.
 //!
@@ -50,22 +52,62 @@ impl SiteScheduler {
         }
     }
 
-    /// Starts the head at the cost of others; false if that is not possible.
+    /// Whether others may be stopped for a job: for the head, and for the first of its
+    /// tenant if it is due.
+    pub(super) fn may_take_back(&self, now: Instant, job: &Job, head: u64) -> bool {
+        let is_first = || {
+            let first = self.first_of(job.tenant.into(), now);
+            first.is_some_and(|first| first.job.id == job.id)
+        };
+        job.id == head || self.accounts.is_due(job) && is_first()
+    }
+
+    /// Starts whoever is due by quota and stands first of its tenant behind a head that
+    /// cannot be helped, at the cost of those who hold what is lent to them.
+    //= requirements S3
+    pub(super) fn take_back(&mut self, now: Instant, head: u64, out: &mut impl FnMut(Effect)) {
+        if !self.accounts.is_bounded() {
+            return;
+        }
+        // Each that starts stops others a bounded number of times, so this ends.
+        loop {
+            let tenants = 0..self.config.tenants.len();
+            let firsts = tenants.filter_map(|tenant| self.first_of(tenant, now));
+            let due = firsts.filter(|w| w.job.id != head && self.accounts.is_due(&w.job));
+            let mut due: Vec<_> = due.map(|w| (self.rank(w), w.job.id)).collect();
+            due.sort_unstable();
+            if !due.iter().any(|&(_, id)| self.preempt(now, id, head, out)) {
+                break;
+            }
+        }
+    }
+
+    /// Starts a job, the head or one that is due behind it, at the cost of others;
+    /// false if that is not possible.
     //= requirements S3
     pub(super) fn preempt(
         &mut self,
         now: Instant,
+        id: u64,
         head: u64,
         out: &mut impl FnMut(Effect),
     ) -> bool {
-        let job = self.queue.get(head).expect("the head waits").job;
+        let job = self.queue.get(id).expect("it waits").job;
         let is_due = self.accounts.is_due(&job);
         if self.queue.is_possible(&job) || (!is_due && job.priority == 0) {
             // Heat stands in its way, or nobody could stand below it.
             return false;
         }
-        if self.vain.get(&head) == Some(&is_due) {
+        if self.vain.get(&id) == Some(&is_due) {
             return false;
+        }
+        if id != head {
+            self.look_ahead(now, head);
+            if let super::Outlook::Unknown(_) = self.outlook
+                && self.out_of_turn(now, &job, head).is_some()
+            {
+                return false;
+            }
         }
         // The youngest go until it fits.
         let tally = self.queue.tally(&job);
@@ -88,15 +130,22 @@ impl SiteScheduler {
             }
         }
         if victims.is_empty() || !outlook.fits() {
-            self.vain.insert(head, is_due);
+            self.vain.insert(id, is_due);
             return false;
         }
         let mut relief = vec![0.0; self.cooling.len()];
         for (id, _) in &victims {
             self.relieve(*id, &mut relief, 1.0);
         }
+        let mut reservation = self.reservation_for(now, &job, head).cloned();
+        if let Some(kept) = &mut reservation {
+            for running in victims.iter().map(|(id, _)| &self.running[id]) {
+                kept.without(running.promised, &running.tasks);
+            }
+        }
         let view = View {
             cooling: self.config.heat_aware.then_some(&self.cooling),
+            reservation: reservation.as_ref(),
             ..outlook.view(&self.config, &relief)
         };
         let Ok((places, mut evidence)) = view.choose(&job) else {
@@ -129,8 +178,8 @@ impl SiteScheduler {
             return false;
         }
         victims.retain(|(id, _)| going.contains(id));
-        for &(id, reason) in &victims {
-            let mut was = self.end(id).expect("it runs");
+        for &(victim, reason) in &victims {
+            let mut was = self.end(victim).expect("it runs");
             was.preempted += 1;
             let (found, bound) = match reason {
                 Reason::Priority => (was.job.priority.into(), job.priority.into()),
@@ -151,24 +200,18 @@ impl SiteScheduler {
                 bound,
             };
             let because = Evidence {
-                because_of: vec![head],
+                because_of: vec![id],
                 ..Evidence::default()
             };
-            decided(now, Action::Preempt, id, cause, Some(&because), out);
-            out(Effect::Stop { job: id, reason });
+            decided(now, Action::Preempt, victim, cause, Some(&because), out);
+            let job = victim;
+            out(Effect::Stop { job, reason });
             self.enqueue(was.as_waiting());
         }
         evidence.because_of = victims.iter().map(|&(id, _)| id).collect();
-        let waiting = self.queue.remove(head).expect("the head waits");
+        let waiting = self.queue.remove(id).expect("it waits");
         let evidence = Box::new(evidence);
-        decided(
-            now,
-            Action::Place,
-            head,
-            won(&evidence),
-            Some(&evidence),
-            out,
-        );
+        decided(now, Action::Place, id, won(&evidence), Some(&evidence), out);
         self.start(now, waiting, &places, evidence, out);
         true
     }

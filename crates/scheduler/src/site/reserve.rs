@@ -104,6 +104,16 @@ impl Reservation {
         self.places.iter().map(|&(node, _)| node)
     }
 
+    /// A job is to make room that has promised to end then, if it has.
+    pub(super) fn without(&mut self, promised: Option<Instant>, tasks: &[Task]) {
+        // Whoever would have ended by then has left these books already.
+        if promised.is_none_or(|end| end > self.at) {
+            for task in tasks {
+                self.books.release(task.node, &task.claim);
+            }
+        }
+    }
+
     /// A job started beside it and will still be there.
     pub(super) fn beside(&mut self, tasks: &[Task]) {
         for task in tasks {

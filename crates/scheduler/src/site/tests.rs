@@ -631,6 +631,52 @@ fn what_is_lent_is_taken_back_from_the_youngest_and_no_more_than_is_needed() {
     assert_eq!((why.preempted, why.since), (1, at(3)));
 }
 
+//= requirements S3
+#[test]
+fn who_is_due_behind_a_head_that_cannot_be_helped_takes_back_too() {
+    let mut site = sharers(vec![with_quota(4), with_quota(3), Tenant::default()]);
+    // On each node one GPU of the second for good, the rest lent to the third.
+    for (minute, id) in [(0, 1), (1, 3)] {
+        site.now = at(minute);
+        site.after(of(1, job(id, 1, LatencySensitive)));
+        site.after(of(2, job(id + 1, 3, BestEffort)));
+    }
+    site.now = at(10);
+    // Nobody's going leaves the first a whole node, so it waits for the node that is
+    // empty first; the second takes its own back on the other.
+    let head = site.decided(of(0, job(10, 4, BestEffort)));
+    assert_eq!(head.len(), 1, "{head:?}");
+    let decided = site.decided(of(1, job(11, 1, BestEffort)));
+    assert_eq!(decided[0], (Action::Preempt, Reason::Lent, 4, 1));
+    assert_eq!(decided[1], (Place, BestScore, 11, 1));
+    // Once its node is without the second's work the first takes back the rest of it.
+    let effects = site.after(Input::Finished { job: 1 });
+    assert_eq!(nodes_of(&effects, 10), [0]);
+}
+
+//= requirements S3
+#[test]
+fn nothing_is_taken_back_where_it_would_delay_the_head() {
+    let mut site = sharers(vec![with_quota(4), with_quota(6), Tenant::default()]);
+    let with_limit = |hours: u64, job: Job| Job {
+        limit: Some(Nanos::HOUR * hours / 2),
+        ..job
+    };
+    site.after(of(1, job(1, 1, LatencySensitive)));
+    site.after(of(1, with_limit(6, job(2, 4, LatencySensitive))));
+    site.after(of(2, job(3, 3, BestEffort)));
+    site.now = at(10);
+    // The first node is the head's in 50 minutes.
+    site.after(of(0, job(10, 4, BestEffort)));
+    let long = site.decided(of(1, job(11, 1, BestEffort)));
+    assert_eq!(long.len(), 1, "{long:?}");
+    assert_eq!((long[0].0, long[0].2), (Queue, 11));
+    site.scheduler.queue.remove(11);
+    let short = site.decided(of(1, with_limit(1, job(12, 1, BestEffort))));
+    assert_eq!(short[0], (Action::Preempt, Reason::Lent, 3, 0));
+    assert_eq!(short[1], (Place, BestScore, 12, 0));
+}
+
 #[test]
 fn what_cannot_be_taken_back_is_not_lent() {
     let mut site = sharers(vec![with_quota(4), with_quota(2)]);

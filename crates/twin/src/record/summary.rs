@@ -196,7 +196,7 @@ pub struct Heat {
     pub overshoot: f64,
     /// The smallest heat budget that backpressure left any cell, as a fraction of its
     /// dynamic power; NaN where no loop ran.
-    #[serde(default = "unknown", deserialize_with = "null_is_nan")]
+    #[serde(default = "not_told", deserialize_with = "null_is_nan")]
     pub budget_min: f64,
     /// The relative error of the energy balance over the whole run.
     #[serde(deserialize_with = "null_is_nan")]
@@ -491,7 +491,7 @@ fn null_is_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
 }
 
 /// What a summary written before a number existed says of it.
-const fn unknown() -> f64 {
+const fn not_told() -> f64 {
     f64::NAN
 }
 

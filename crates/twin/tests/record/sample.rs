@@ -312,6 +312,8 @@ pub(crate) fn site() -> (Summary, Series) {
                     utilisation: used.min(1.0),
                     dark: 6.0 * failed(g, t).ceil() + if t > 30_000.0 { 2.0 } else { 0.0 },
                     waiting: (40.0 * (day(t) - 0.55).max(0.0) + 300.0 * failed(g, t)).floor(),
+                    budget: f32::NAN,
+                    budget_min: f32::NAN,
                 }
             })
             .collect();
