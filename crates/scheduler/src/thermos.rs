@@ -578,7 +578,8 @@ mod tests {
     fn pressure_is_recorded_once_when_it_comes_and_once_when_it_goes() {
         let mut thermos = thermos(Nanos::from_secs(10), None);
         let mut decided = Vec::new();
-        for (step, load) in [1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.1].into_iter().enumerate() {
+        let loads = [[1.0; 20], [0.1; 20]].concat();
+        for (step, load) in loads.into_iter().enumerate() {
             let now = Instant::EPOCH + PERIOD * (step as u64 + 1);
             thermos.handle(
                 now,
