@@ -210,6 +210,62 @@ fn ten_seeds_of_each_policy_give_the_published_curves() {
     }
 }
 
+/// Weights of shares in twelfths, by the smallest share that has them. They are the dual
+/// prices of a linear program over all ways to fill a GPU, rounded; that they are dual
+/// prices matters to nobody: what follows is checked below.
+const TWELFTHS: [(u32, u32); 7] = [
+    (0, 0),
+    (220, 1),
+    (230, 3),
+    (320, 4),
+    (460, 6),
+    (550, 8),
+    (810, 12),
+];
+
+fn twelfths(share: u32) -> u32 {
+    let below = TWELFTHS.iter().rev().find(|&&(least, _)| least <= share);
+    below.expect("0 is the least").1
+}
+
+/// What no placement can allocate beyond, when 100 % has arrived, if of the shares of 810
+/// and more and the whole GPUs it lets in the same part: CPU, memory and models left out,
+/// the list at its mean.
+///
+/// A GPU holds at most 12 twelfths. So if a part *a* of the large work is let in and all
+/// that is smaller, a × large + small ≤ 12 × GPUs in twelfths, which bounds *a*, and
+/// with it the GPU allocated.
+#[test]
+fn no_placement_of_these_lists_allocates_more_than_this() {
+    // The most twelfths within so many thousandths, in tens as all shares are.
+    let mut most = [0_u32; 101];
+    for room in 1..=100 {
+        let fits = (1..=room).map(|s| most[room - s] + twelfths(10 * s as u32));
+        most[room] = fits.max().expect("one at least");
+    }
+    assert_eq!(most[100], 12);
+    let Some(folder) = openb() else { return };
+    let bounds = LISTS.map(|list| {
+        let trace = read(&folder, list);
+        let gpus: u32 = trace.nodes.iter().map(|node| u32::from(node.gpus)).sum();
+        let (mut asked, mut small, mut large) = (0, [0, 0], [0, 0]);
+        for demand in trace.pods.iter().map(|pod| pod.demand) {
+            let (share, count) = (u32::from(demand.share()), u32::from(demand.gpus));
+            assert_eq!(share % 10, 0);
+            asked += count * share;
+            let sum = if share < 810 { &mut small } else { &mut large };
+            sum[0] += count * share;
+            sum[1] += count * twelfths(share);
+        }
+        // The list over again until it is worth 100 %.
+        let times = f64::from(gpus * 1_000) / f64::from(asked);
+        let part = (12.0 * f64::from(gpus) / times - f64::from(small[1])) / f64::from(large[1]);
+        let allocated = f64::from(small[0]) + part * f64::from(large[0]);
+        (100.0 * allocated / f64::from(asked) * 100.0).round() / 100.0
+    });
+    assert_eq!(bounds, [96.33, 96.33, 94.94, 96.33, 96.83]);
+}
+
 #[test]
 fn an_experiment_repeats_itself() {
     let Some(folder) = openb() else { return };
