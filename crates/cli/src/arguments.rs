@@ -408,8 +408,8 @@ pub(crate) struct Pack {
     )]
     pub(crate) policies: Vec<Policies>,
 
-    /// How many placed pods may be moved for each hundred arrivals, to make room for pods
-    /// that fit nowhere and, by `cosmos`, to where they cost less; what is not used is saved up
+    /// How many placed pods `cosmos` may move for each hundred arrivals, to where they cost
+    /// less; what is not used is saved up
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub(crate) migrate: u32,
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use scheduler::Policy;
 use serde::Serialize;
-use twin::pack::{Cluster, Draw, Experiment, Order, Point};
+use twin::pack::{Cluster, Draw, Experiment, Order, Point, quantile};
 use twin::rehearsal::{self, Host};
 use twin::site::Trace;
 
@@ -42,6 +42,8 @@ struct Packed {
     peak_rss_bytes: u64,
     decision_p50_us: f64,
     decision_p99_us: f64,
+    /// Of the steps that look for a move: null where none may be made.
+    move_p99_us: Option<f64>,
     placed: u64,
     dropped: u64,
     moved: u64,
@@ -80,7 +82,7 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
             let host = Host::now();
             let outcome = experiment.run(stopwatch());
             let (wall_seconds, cpu_seconds) = host.elapsed_seconds();
-            let us = |q| outcome.decision_quantile(q).as_nanos() as f64 / 1e3;
+            let us = |times: &[Duration], q| quantile(times, q).as_nanos() as f64 / 1e3;
             results.push(Packed {
                 policy: policy.name(),
                 pods: name(&pods_file),
@@ -90,8 +92,9 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
                 wall_seconds,
                 cpu_seconds,
                 peak_rss_bytes: rehearsal::peak_rss_bytes(),
-                decision_p50_us: us(0.5),
-                decision_p99_us: us(0.99),
+                decision_p50_us: us(&outcome.decisions, 0.5),
+                decision_p99_us: us(&outcome.decisions, 0.99),
+                move_p99_us: (asked.migrate > 0).then(|| us(&outcome.steps, 0.99)),
                 placed: outcome.placed,
                 dropped: outcome.dropped,
                 moved: outcome.moved,

@@ -1,8 +1,8 @@
 //! The published packing experiment: five lists of pods, ten seeds, all policies,
-//! beside the results its authors published, and what a run of ours costs. Writes
-//! `docs/bench/pack.md`.
+//! beside the results its authors published, and what a run of ours costs; what moves
+//! add; and our own policy on lists that are made up. Writes `docs/bench/pack.md`.
 //!
-//! Each list and policy is a process of its own, so that the most memory it held is its
+//! Each list, policy and budget of moves is a process of its own, so that the most memory it held is its
 //! own.
 
 use std::fmt::Write as _;
@@ -13,15 +13,20 @@ use std::{env, fs};
 
 use scheduler::Policy;
 use serde_json::{Value, json};
-use twin::pack::{Cluster, Draw, Experiment};
+use twin::pack::{Cluster, Draw, Experiment, quantile};
 use twin::rehearsal::{Host, peak_rss_bytes};
 use twin::site::Trace;
 
 mod host;
+mod made_up;
 
 const LISTS: [&str; 5] = ["default", "cpu100", "gpushare40", "gpuspec10", "multigpu20"];
 const SEEDS: std::ops::RangeInclusive<u64> = 42..=51;
 const NODES: &str = "openb_node_list_gpu_node.csv";
+/// Budgets of moves for each hundred arrivals.
+const MOVES: [u32; 5] = [1, 2, 5, 20, 30];
+/// With how many of them the lists that are made up are packed as well.
+const MOVES_MADE_UP: u32 = 5;
 /// Where the tables compare.
 const AT: [u32; 2] = [100, 130];
 
@@ -30,13 +35,11 @@ struct Options {
     trace: PathBuf,
     /// Where the page goes; none prints it alone.
     page: Option<PathBuf>,
-    /// Moves for each hundred arrivals that `cosmos` may make.
-    migrate: u32,
-    /// Only this list and policy, in this process.
-    only: Option<(String, Policy)>,
+    /// Only this list, policy and budget of moves, in this process.
+    only: Option<(String, Policy, u32)>,
 }
 
-const USAGE: &str = "usage: pack [--trace DIR] [--migrate N] [--page FILE|-]";
+const USAGE: &str = "usage: pack [--trace DIR] [--page FILE|-]";
 
 fn main() -> ExitCode {
     let options = match options() {
@@ -46,8 +49,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Some((list, policy)) = &options.only {
-        println!("{}", experiments(&options, list, *policy));
+    if let Some((list, policy, migrate)) = &options.only {
+        println!("{}", experiments(&options, list, *policy, *migrate));
         return ExitCode::SUCCESS;
     }
     if !options.trace.is_dir() {
@@ -60,11 +63,24 @@ fn main() -> ExitCode {
     let mut rows = Vec::new();
     for list in LISTS {
         for policy in Policy::ALL {
-            eprintln!("{list} {policy}");
-            rows.push((list, policy, in_a_process(&options, list, policy)));
+            rows.push((list, policy, in_a_process(&options, list, policy, 0)));
         }
     }
-    let page = page(&options, &rows);
+    let with_moves = MOVES.map(|n| {
+        let figures = |list| in_a_process(&options, list, Policy::Cosmos, n);
+        (n, LISTS.map(figures))
+    });
+    let made_up = made_up::LISTS.each_ref().map(|list| {
+        let figures = |policy, n| in_a_process(&options, list.name, policy, n);
+        let cosmos = |n| figures(Policy::Cosmos, n);
+        (
+            list,
+            [figures(Policy::Fgd, 0), cosmos(0), cosmos(MOVES_MADE_UP)],
+        )
+    });
+    let mut page = page(&options, &rows);
+    tell_moves(&mut page, &published_table(&options), &with_moves);
+    tell_made_up(&mut page, &made_up);
     println!("{page}");
     if let Some(path) = &options.page
         && let Err(error) = fs::write(path, &page)
@@ -80,7 +96,6 @@ fn options() -> Result<Options, String> {
     let mut options = Options {
         trace: root.join("../shared/data/openb"),
         page: Some(root.join("docs/bench/pack.md")),
-        migrate: 0,
         only: None,
     };
     let mut words = env::args().skip(1);
@@ -89,17 +104,13 @@ fn options() -> Result<Options, String> {
         match word.as_str() {
             "--trace" => options.trace = value().into(),
             "--page" => options.page = Some(value()).filter(|path| path != "-").map(PathBuf::from),
-            "--migrate" => {
-                let value = value();
-                let number = value.parse();
-                options.migrate =
-                    number.map_err(|_| format!("--migrate {value:?}: a number is expected"))?;
-            }
             "--only" => {
-                let (list, policy) = (value(), value());
+                let (list, policy, moves) = (value(), value(), value());
                 let policy = policy.parse();
                 let policy = policy.map_err(|_| "--only: no such policy".to_owned())?;
-                options.only = Some((list, policy));
+                let migrate = moves.parse();
+                let migrate = migrate.map_err(|_| "--only: no such number".to_owned())?;
+                options.only = Some((list, policy, migrate));
             }
             // `cargo bench` says so to every benchmark.
             "--bench" => {}
@@ -109,11 +120,11 @@ fn options() -> Result<Options, String> {
     Ok(options)
 }
 
-fn in_a_process(options: &Options, list: &str, policy: Policy) -> Value {
+fn in_a_process(options: &Options, list: &str, policy: Policy, migrate: u32) -> Value {
+    eprintln!("{list} {policy}, {migrate} moves");
     let mut command = Command::new(env::current_exe().expect("this program has a path"));
     command.arg("--trace").arg(&options.trace);
-    command.args(["--only", list, policy.name()]);
-    command.args(["--migrate", &options.migrate.to_string()]);
+    command.args(["--only", list, policy.name(), &migrate.to_string()]);
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.expect("this program can be started again");
     assert!(output.status.success(), "{list} {policy}");
@@ -125,14 +136,21 @@ fn in_a_process(options: &Options, list: &str, policy: Policy) -> Value {
     clippy::disallowed_methods,
     reason = "how long a decision takes is a question for the wall clock"
 )]
-fn experiments(options: &Options, list: &str, policy: Policy) -> Value {
-    let pods = format!("openb_pod_list_{list}.csv");
-    let trace = Trace::read(&options.trace, NODES, &pods).unwrap_or_else(|e| panic!("{e}"));
+fn experiments(options: &Options, list: &str, policy: Policy, migrate: u32) -> Value {
+    let published = LISTS.contains(&list);
+    let pods = if published { list } else { LISTS[0] };
+    let pods = format!("openb_pod_list_{pods}.csv");
+    let mut trace = Trace::read(&options.trace, NODES, &pods).unwrap_or_else(|e| panic!("{e}"));
+    if !published {
+        trace = made_up::made(list, trace).unwrap_or_else(|| panic!("{list}: no such list"));
+    }
     let cluster = Cluster::new(&trace, NODES.as_ref(), pods.as_ref());
     let cluster = cluster.unwrap_or_else(|e| panic!("{e}"));
     let mut points = Vec::new();
     let (mut wall, mut wall_max, mut cpu) = (0.0, 0.0_f64, 0.0);
     let (mut p50, mut p99) = (Duration::ZERO, Duration::ZERO);
+    let (mut step_p50, mut step_p99) = (Duration::ZERO, Duration::ZERO);
+    let (mut moved, mut moved_max) = (u64::MAX, 0);
     for seed in SEEDS {
         let host = Host::now();
         let draw = Draw::new(&trace, seed);
@@ -142,11 +160,7 @@ fn experiments(options: &Options, list: &str, policy: Policy) -> Value {
             preference: &draw.preference,
             policy,
             seed,
-            migrate: if policy == Policy::Cosmos {
-                options.migrate
-            } else {
-                0
-            },
+            migrate,
         };
         let began = Instant::now();
         let outcome = experiment.run(|| began.elapsed());
@@ -154,8 +168,11 @@ fn experiments(options: &Options, list: &str, policy: Policy) -> Value {
         wall += wall_seconds;
         wall_max = wall_max.max(wall_seconds);
         cpu += cpu_seconds;
-        p50 = p50.max(outcome.decision_quantile(0.5));
-        p99 = p99.max(outcome.decision_quantile(0.99));
+        p50 = p50.max(quantile(&outcome.decisions, 0.5));
+        p99 = p99.max(quantile(&outcome.decisions, 0.99));
+        step_p50 = step_p50.max(quantile(&outcome.steps, 0.5));
+        step_p99 = step_p99.max(quantile(&outcome.steps, 0.99));
+        (moved, moved_max) = (moved.min(outcome.moved), moved_max.max(outcome.moved));
         let at = AT.map(|percent| {
             let point = outcome.at(percent).expect("the order goes on to there");
             [point.allocated_percent, point.fragmented_of_idle_percent]
@@ -172,6 +189,9 @@ fn experiments(options: &Options, list: &str, policy: Policy) -> Value {
         "cpu_seconds": cpu / count,
         "p50_us": p50.as_nanos() as f64 / 1e3,
         "p99_us": p99.as_nanos() as f64 / 1e3,
+        "step_p50_us": step_p50.as_nanos() as f64 / 1e3,
+        "step_p99_us": step_p99.as_nanos() as f64 / 1e3,
+        "moved": [moved, moved_max],
         "peak_rss_bytes": peak_rss_bytes(),
     })
 }
@@ -199,27 +219,27 @@ fn published(table: &str, list: &str, name: &str, arrived: u32) -> [f64; 2] {
     [3, 5].map(|at| row[at].parse().unwrap_or(f64::NAN))
 }
 
+fn published_table(options: &Options) -> String {
+    let table = options.trace.join("published.csv");
+    fs::read_to_string(&table).unwrap_or_else(|e| panic!("{}: {e}", table.display()))
+}
+
 type Row<'a> = (&'a str, Policy, Value);
 
 fn page(options: &Options, rows: &[Row<'_>]) -> String {
-    let table = options.trace.join("published.csv");
-    let table = fs::read_to_string(&table).unwrap_or_else(|e| panic!("{}: {e}", table.display()));
+    let table = published_table(options);
     let mut page = format!(
         "# Packing\n\n\
-         `cargo bench -p twin --bench pack -- --trace DIR{}`\n\n\
+         `cargo bench -p twin --bench pack -- --trace DIR`\n\n\
          {}.\n\n\
          The experiment of Weng et al., *Beware of Fragmentation* (ATC 2023), on the lists of the openb trace: 1,213 nodes \
          with 6,212 GPUs, means of the seeds {} to {}. *Allocated* is in percent of the cluster's GPU, when work worth 100 % \
          and 130 % of it has arrived; *fragmented* in percent of what is idle, at 100 %. Differences are ours less the \
-         published mean, which for `cosmos` is that of FGD; with `--migrate N`, `cosmos` alone may move N placed pods for each hundred arrivals. *Seconds* are wall and processor time of one experiment, its draw and its report included; *p50* and \
+         published mean, which for `cosmos` is that of FGD. *Seconds* are wall and processor time of one experiment, its draw and its report included; *p50* and \
          *p99* the time of a decision, the worst of the ten seeds; *RSS* the most memory a process held that ran all ten, \
          lists included.\n\n\
          | list | policy | at 100 % | published | difference | at 130 % | published | difference | fragmented | difference | wall s | longest | CPU s | p50 µs | p99 µs | RSS MB |\n\
          |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
-        match options.migrate {
-            0 => String::new(),
-            moves => format!(" --migrate {moves}"),
-        },
         host::machine(),
         SEEDS.start(),
         SEEDS.end(),
@@ -267,4 +287,74 @@ fn page(options: &Options, rows: &[Row<'_>]) -> String {
     )
     .expect("a string takes everything");
     page
+}
+
+/// What so many moves for each hundred arrivals gain over published FGD, list by list.
+fn tell_moves(page: &mut String, table: &str, with_moves: &[(u32, [Value; LISTS.len()])]) {
+    page.push_str(
+        "\n## With moves\n\n\
+         `cosmos` with `--migrate N`, points above published FGD at 100 %. After each arrival it looks for a move in a step of its own: \
+         *step* is how long such a step took, whether it moved anything or not, *p99* how long placing did; the worst of the lists and seeds, \
+         by the clock on the wall.\n\n| N |",
+    );
+    for list in LISTS {
+        write!(page, " {list} |").expect("a string takes everything");
+    }
+    page.push_str(" mean | least moved | most moved | CPU s | p99 µs | step p50 µs | step p99 µs | RSS MB |\n|--:|");
+    page.push_str(&"--:|".repeat(LISTS.len() + 8));
+    page.push('\n');
+    for (n, figures) in with_moves {
+        write!(page, "| {n} |").expect("a string takes everything");
+        let mut sum = 0.0;
+        for (list, figures) in LISTS.iter().zip(figures) {
+            let [theirs, _] = published(table, list, "FGD", AT[0]);
+            let gain = figures["allocated"][0].as_f64().unwrap_or(f64::NAN) - theirs;
+            sum += gain;
+            write!(page, " {gain:+.3} |").expect("a string takes everything");
+        }
+        let worst = |of: &dyn Fn(&Value) -> Option<f64>| {
+            let each = figures.iter().map(|f| of(f).unwrap_or(f64::NAN));
+            each.fold(f64::NEG_INFINITY, f64::max)
+        };
+        let least = figures.iter().filter_map(|f| f["moved"][0].as_u64()).min();
+        let cpu = figures.iter().filter_map(|f| f["cpu_seconds"].as_f64());
+        writeln!(
+            page,
+            " **{:+.3}** | {} | {:.0} | {:.3} | {:.1} | {:.1} | {:.1} | {:.1} |",
+            sum / LISTS.len() as f64,
+            least.unwrap_or(0),
+            worst(&|f| f["moved"][1].as_f64()),
+            cpu.sum::<f64>() / LISTS.len() as f64,
+            worst(&|f| f["p99_us"].as_f64()),
+            worst(&|f| f["step_p50_us"].as_f64()),
+            worst(&|f| f["step_p99_us"].as_f64()),
+            worst(&|f| f["peak_rss_bytes"].as_f64()) / 1e6,
+        )
+        .expect("a string takes everything");
+    }
+}
+
+/// FGD, `cosmos`, and `cosmos` with moves on lists that are made up.
+fn tell_made_up(page: &mut String, rows: &[(&made_up::MadeUp, [Value; 3])]) {
+    writeln!(
+        page,
+        "\n## Lists that are made up\n\n\
+         The default list with one thing changed, ten orders each, allocated at 100 %. Nobody published these: FGD is ours, \
+         which gives the published digits above.\n\n\
+         | list | | fgd | cosmos | more | with {MOVES_MADE_UP} moves | more |\n|---|---|--:|--:|--:|--:|--:|"
+    )
+    .expect("a string takes everything");
+    for (list, figures) in rows {
+        let of = |i: usize| figures[i]["allocated"][0].as_f64().unwrap_or(f64::NAN);
+        let (fgd, cosmos, moves) = (of(0), of(1), of(2));
+        writeln!(
+            page,
+            "| {} | {} | {fgd:.2} | {cosmos:.2} | {:+.2} | {moves:.2} | {:+.2} |",
+            list.name,
+            list.says,
+            cosmos - fgd,
+            moves - fgd,
+        )
+        .expect("a string takes everything");
+    }
 }

@@ -210,6 +210,75 @@ fn ten_seeds_of_each_policy_give_the_published_curves() {
     }
 }
 
+/// Weights of shares in twelfths, by the smallest share that has them. They are the dual
+/// prices of a linear program over all ways to fill a GPU, rounded; that they are dual
+/// prices matters to nobody: what follows is checked below.
+const TWELFTHS: [(u32, u32); 7] = [
+    (0, 0),
+    (220, 1),
+    (230, 3),
+    (320, 4),
+    (460, 6),
+    (550, 8),
+    (810, 12),
+];
+
+fn twelfths(share: u32) -> u32 {
+    let below = TWELFTHS.iter().rev().find(|&&(least, _)| least <= share);
+    below.expect("0 is the least").1
+}
+
+/// What no placement can allocate beyond, when 100 % has arrived, if it lets in the same
+/// part *a* of the shares of 810 and more and of the whole GPUs, and of everything smaller
+/// as much or more. CPU, memory and models are left out, the list is at its mean.
+///
+/// A GPU holds at most 12 twelfths, so the twelfths let in are at most 12 × GPUs. For any
+/// price of a twelfth, what is let in is worth at most that price × 12 × GPUs, and what
+/// each piece is worth beyond its own twelfths: of small work that is worth more, all of
+/// it; of the rest *a*, which is 0 or 1 at its best. The lowest over all prices is meant.
+#[test]
+fn no_placement_of_these_lists_allocates_more_than_this() {
+    // The most twelfths within so many thousandths, in tens as all shares are.
+    let mut most = [0_u32; 101];
+    for room in 1..=100 {
+        let fits = (1..=room).map(|s| most[room - s] + twelfths(10 * s as u32));
+        most[room] = fits.max().expect("one at least");
+    }
+    assert_eq!(most[100], 12);
+    let Some(folder) = openb() else { return };
+    let bounds = LISTS.map(|list| {
+        let trace = read(&folder, list);
+        let demands = || trace.pods.iter().map(|pod| pod.demand);
+        let asked: f64 = demands().map(|d| f64::from(d.gpu_total())).sum();
+        // The list over again until it is worth 100 %: so many GPUs are there for one.
+        let gpus = asked / 1_000.0;
+        let bound = |price: f64| {
+            let (mut all, mut part) = (0.0, 0.0);
+            for demand in demands().filter(|d| d.gpus > 0) {
+                let share = u32::from(demand.share());
+                assert_eq!(share % 10, 0);
+                let beyond = f64::from(share) - price * f64::from(twelfths(share));
+                let sum = if share < 810 && beyond > 0.0 {
+                    &mut all
+                } else {
+                    &mut part
+                };
+                *sum += beyond * f64::from(demand.gpus);
+            }
+            price * 12.0 * gpus + all + f64::max(part, 0.0)
+        };
+        let lowest = (0..1_000).map(|tenths| bound(f64::from(tenths) / 10.0));
+        let lowest = lowest.fold(f64::INFINITY, f64::min);
+        100.0 * lowest / asked
+    });
+    let found = [96.33, 96.33, 94.94, 96.33, 96.83];
+    let near = bounds
+        .iter()
+        .zip(found)
+        .all(|(bound, found)| (bound - found).abs() < 0.01);
+    assert!(near, "{bounds:?}");
+}
+
 #[test]
 fn an_experiment_repeats_itself() {
     let Some(folder) = openb() else { return };

@@ -1,41 +1,48 @@
-//! Can something that runs make way?
+//! Would something that runs do better elsewhere?
 //!
-//! There are two reasons to move what runs: to let in work that fits nowhere, and to
-//! keep the GPU that is left of use.
+//! A place that was the best when work came may be a poor one now: a share left a rest too
+//! small for anybody and would fit into a larger rest elsewhere; work without GPUs took
+//! the CPU that idle ones need. [`Ranking::tidy`] moves such work, one piece at a time, to
+//! where the policy would put it if it came only now. A move gains what its present place
+//! would cost then, less what the cheapest costs, in thousandths of a GPU
+//! ([`super::Terms`]); those that gain most go first.
 //!
-//! Work that fits nowhere may fit once something that is already placed has moved. At
-//! that moment [`Ranking::make_room`] looks for the smallest such move:
-//! one piece of work that leaves, after which the new one fits, and that fits somewhere
-//! else; or, for work on whole GPUs, all the shares on the GPUs that have least on them.
-//! Where it goes decides the policy, as for any work. Either all of it can be done, and
-//! is, or nothing changes.
+//! There is no second search for work that fits nowhere. Making room for it when it
+//! knocks gained 0.02 to 0.03 points of allocated GPU and looked at every node, which took
+//! 0.6 ms; by then the rests that are left are too small to be joined
+//! (`docs/decisions/2026-11-21-the-cosmos-policy-places-by-worth.md`).
 //!
-//! Before that, as room gets scarce, [`Ranking::tidy`] moves work whose place would cost
-//! more, if it came only now, than another: a share that left a rest too small for
-//! anybody and would fit into a larger rest elsewhere, work without GPUs that took the
-//! CPU of idle ones. Work goes where the policy would put it anew, one piece at a time.
+//! # How it is kept
+//!
+//! A call is one bounded step, a decision of its own like a placement. It looks at a few
+//! nodes, those that changed and the others in turn, and notes for each what its best move
+//! would gain, by what the cheapest place for such work cost when it was last asked for.
+//! If a move may be made, the few best of all nodes are worked out exactly, and the best
+//! of these is made. So notes may be old, but no move is made by an old note.
 //!
 //! How many moves are worth it is the caller's to say; the twin gives a budget for each
 //! hundred arrivals and lets it be saved up.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{Choice, Ranking};
-use crate::ledger::{Claim, Demand, GPUS_MAX, Ledger, Node, WHOLE};
+use super::{Choice, Cosmos, DEMANDS_MAX, Ranking};
+use crate::ledger::{Claim, Demand, Ledger, Node, WHOLE};
 
-/// Moves for one arrival are at most so many: enough to clear a GPU of small shares.
-pub const MOVES_MAX: usize = 4;
-/// Of the places that could be cleared, so many are tried, the smallest move first.
-const TRIES_MAX: usize = 64;
-/// Work is tidied up once no more than so much of the GPU is idle, in percent: as long
-/// as more is, work to come has its choice of places.
-pub const TIDY_IDLE_PERCENT: u64 = 15;
 /// A move gains at least so many thousandths of a GPU.
-pub const TIDY_GAIN_MIN: f64 = 20.0;
-/// Tidying up looks at all work, so it is done once in so many arrivals.
-pub const TIDY_EVERY: u64 = 20;
+pub const GAIN_MIN: f64 = 20.0;
+/// Work moves once no more than so much of the GPU is idle, in percent: as long as more
+/// is, work to come has its choice of places, and may undo what a move gained.
+pub const IDLE_PERCENT: u64 = 50;
+/// Nodes that a step looks at.
+pub const LOOKS: usize = 16;
+/// Of these steps looking for the cheapest place of so many demands.
+pub const ASKS: usize = 20;
+/// Moves that a step works out exactly.
+pub const TRIES: usize = 4;
+/// What the cheapest place cost is believed for so many steps, unless its node changed.
+pub const BELIEVED: u64 = 64;
 
 /// Work in its place.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,15 +53,6 @@ pub struct Placed {
     pub demand: Demand,
     /// What it got.
     pub claim: Claim,
-}
-
-/// All work in its place, by node.
-#[derive(Clone, Debug)]
-pub struct Residents {
-    each: Vec<Vec<Placed>>,
-    /// For which demands room was sought in vain, and with how many moves, since
-    /// anything moved: where work was only added since, it would be in vain again.
-    vain: BTreeMap<Demand, usize>,
 }
 
 /// Work that moved.
@@ -68,13 +66,55 @@ pub struct Move {
     pub to: u32,
 }
 
+/// All work in its place, by node, and what moving it might gain.
+#[derive(Clone, Debug)]
+pub struct Residents {
+    each: Vec<Vec<Placed>>,
+    /// By node: the best move from there when it was last looked at.
+    wishes: Vec<Wish>,
+    /// Nodes that changed and were not looked at since, oldest first, and whether each
+    /// node is among them.
+    changed: VecDeque<u32>,
+    waits: Vec<bool>,
+    /// How often each node changed, as far as was seen; and [`Ledger::changes`] then.
+    versions: Vec<u32>,
+    seen: u64,
+    /// Whose turn it is of the nodes that did not change.
+    turn: u32,
+    steps: u64,
+    elsewhere: BTreeMap<Demand, Elsewhere>,
+}
+
+/// A move that was thought of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wish {
+    gain: f64,
+    work: u64,
+}
+
+/// The cheapest place for a demand when it was last asked for.
+#[derive(Clone, Copy, Debug)]
+struct Elsewhere {
+    cost: f64,
+    /// Where, and that node's version; none if it fitted nowhere.
+    at: Option<(u32, u32)>,
+    step: u64,
+}
+
 impl Residents {
     /// Nobody on so many nodes.
     #[must_use]
     pub fn new(nodes: usize) -> Self {
         Self {
             each: vec![Vec::new(); nodes],
-            vain: BTreeMap::new(),
+            wishes: vec![Wish::default(); nodes],
+            changed: VecDeque::new(),
+            waits: vec![false; nodes],
+            versions: vec![0; nodes],
+            seen: 0,
+            turn: 0,
+            steps: 0,
+            elsewhere: BTreeMap::new(),
         }
     }
 
@@ -88,220 +128,168 @@ impl Residents {
     pub fn on(&self, node: u32) -> &[Placed] {
         &self.each[node as usize]
     }
-}
 
-/// What would have to leave a node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Clearing {
-    moves: usize,
-    gpu_milli: u32,
-    cpu_milli: u32,
-    node: u32,
-    /// Positions in [`Residents::on`], ascending.
-    leaving: Vec<usize>,
+    /// Takes in which nodes changed.
+    fn follow(&mut self, ledger: &Ledger) {
+        for node in ledger.changed_since(self.seen) {
+            self.versions[node as usize] += 1;
+            if !core::mem::replace(&mut self.waits[node as usize], true) {
+                self.changed.push_back(node);
+            }
+        }
+        self.seen = ledger.changes();
+    }
+
+    /// Looks at a few nodes, every other one in turn so that none waits for ever.
+    fn look(&mut self, cosmos: &mut Cosmos, ledger: &Ledger) {
+        let mut asks = ASKS;
+        for look in 0..LOOKS {
+            let waiting = if look % 2 == 0 {
+                self.changed.pop_front()
+            } else {
+                None
+            };
+            let node = waiting.unwrap_or(self.turn);
+            match self.best_from(cosmos, ledger, node, &mut asks) {
+                Some(wish) => self.wishes[node as usize] = wish,
+                // The next step goes on where this one had asked enough.
+                None => {
+                    if waiting.is_some() {
+                        self.changed.push_front(node);
+                    }
+                    return;
+                }
+            }
+            match waiting {
+                Some(node) => self.waits[node as usize] = false,
+                None => self.turn = (self.turn + 1) % self.each.len() as u32,
+            }
+        }
+    }
+
+    /// The move from a node that gains most; none if that takes more asking.
+    fn best_from(
+        &mut self,
+        cosmos: &mut Cosmos,
+        ledger: &Ledger,
+        node: u32,
+        asks: &mut usize,
+    ) -> Option<Wish> {
+        let mut best = Wish::default();
+        for placed in &self.each[node as usize] {
+            let here = cosmos.regret(ledger, node, &placed.demand, &placed.claim);
+            if here < GAIN_MIN {
+                continue;
+            }
+            let known = self.elsewhere.get(&placed.demand).filter(|known| {
+                let same = |(node, version)| self.versions[node as usize] == version;
+                self.steps - known.step <= BELIEVED && known.at.is_none_or(same)
+            });
+            let cost = match known {
+                Some(known) => known.cost,
+                None => {
+                    *asks = asks.checked_sub(1)?;
+                    let found = cosmos.cheapest(ledger, &placed.demand);
+                    let known = Elsewhere {
+                        cost: found.map_or(f64::INFINITY, |(_, cost)| cost),
+                        at: found.map(|(c, _)| (c.node, self.versions[c.node as usize])),
+                        step: self.steps,
+                    };
+                    if self.elsewhere.len() >= DEMANDS_MAX {
+                        self.elsewhere.clear();
+                    }
+                    self.elsewhere.insert(placed.demand, known);
+                    known.cost
+                }
+            };
+            if here - cost > best.gain {
+                (best.gain, best.work) = (here - cost, placed.work);
+            }
+        }
+        Some(best)
+    }
+
+    /// The node whose wish is the largest, if it is more than so much.
+    fn wishes_most(&self, more_than: f64) -> Option<u32> {
+        let mut best = (more_than, None);
+        for (wish, node) in self.wishes.iter().zip(0..) {
+            if wish.gain > best.0 {
+                best = (wish.gain, Some(node));
+            }
+        }
+        best.1
+    }
 }
 
 impl Ranking {
-    /// Places work that fits nowhere by moving at most so many others, and tells which;
-    /// none if that cannot be done, and then nothing has changed.
-    pub fn make_room(
-        &mut self,
-        ledger: &mut Ledger,
-        residents: &mut Residents,
-        work: u64,
-        demand: &Demand,
-        most: usize,
-    ) -> Option<Vec<Move>> {
-        let most = most.min(MOVES_MAX);
-        if most <= residents.vain.get(demand).copied().unwrap_or(0) {
-            return None;
-        }
-        let mut clearings = Vec::new();
-        for node in 0..ledger.nodes().len() as u32 {
-            clearings.extend(clearings_of(ledger, residents.on(node), node, demand, most));
-        }
-        clearings.sort_unstable();
-        let mut tried = clearings.iter().take(TRIES_MAX);
-        let made = tried.find_map(|c| self.attempt(ledger, residents, work, demand, c));
-        match made {
-            None => _ = residents.vain.insert(*demand, most),
-            Some(_) => residents.vain.clear(),
-        }
-        made
-    }
-
-    /// Moves at most so many to where they cost less than where they are, those that
-    /// gain most first, and tells which. Nothing where room is plenty, and under any
-    /// policy that puts no price on a place: only [`super::cosmos`] does.
-    ///
-    /// A move gains what the place would cost if the work came now, less what the
-    /// cheapest place costs, in thousandths of a GPU ([`super::Terms`]).
+    /// One step towards work being where it costs least: looks at a few nodes and, if it
+    /// may, makes at most one move and tells which. Does nothing under a policy that puts
+    /// no price on a place: only [`super::cosmos`] does.
     pub fn tidy(
         &mut self,
         ledger: &mut Ledger,
         residents: &mut Residents,
-        most: usize,
-    ) -> Vec<Move> {
-        let mut moves = Vec::new();
-        let Some(cosmos) = &mut self.cosmos else {
-            return moves;
-        };
+        may_move: bool,
+    ) -> Option<Move> {
+        let cosmos = self.cosmos.as_mut()?;
         let gpus = |node: &Node| u64::from(node.gpus) * u64::from(WHOLE);
         let built: u64 = ledger.nodes().iter().map(gpus).sum();
-        if most == 0 || cosmos.refresh(ledger) * 100 > built * TIDY_IDLE_PERCENT {
-            return moves;
+        let idle = cosmos.refresh(ledger);
+        residents.steps += 1;
+        residents.follow(ledger);
+        if idle * 100 > built * IDLE_PERCENT {
+            return None;
         }
-        // What everybody would gain now; each is asked again when its turn comes.
-        let mut elsewhere = BTreeMap::<Demand, f64>::new();
-        let mut wishes = Vec::new();
-        for from in 0..ledger.nodes().len() as u32 {
-            for placed in residents.on(from) {
-                let here = cosmos.regret(ledger, from, &placed.demand, &placed.claim);
-                if here < TIDY_GAIN_MIN {
-                    continue;
-                }
-                let there = *elsewhere.entry(placed.demand).or_insert_with(|| {
-                    let found = cosmos.cheapest(ledger, &placed.demand);
-                    found.map_or(f64::INFINITY, |(_, cost)| cost)
-                });
-                if here - there >= TIDY_GAIN_MIN {
-                    wishes.push((here - there, from, placed.work));
-                }
-            }
+        residents.look(cosmos, ledger);
+        if !may_move {
+            return None;
         }
-        wishes.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (_, from, work) in wishes {
-            if moves.len() >= most {
+        let mut best: Option<(f64, u32, usize, Choice)> = None;
+        for _ in 0..TRIES {
+            let least = best.map_or(GAIN_MIN, |(gain, ..)| gain);
+            let Some(from) = residents.wishes_most(least) else {
                 break;
-            }
-            let Some(at) = residents.on(from).iter().position(|p| p.work == work) else {
-                continue;
             };
+            let wish = core::mem::take(&mut residents.wishes[from as usize]);
+            let at = residents.on(from).iter().position(|p| p.work == wish.work);
+            let Some(at) = at else { continue };
             let placed = residents.on(from)[at];
-            cosmos.refresh(ledger);
             let here = cosmos.regret(ledger, from, &placed.demand, &placed.claim);
             ledger.release(from, &placed.claim);
             let found = cosmos.cheapest(ledger, &placed.demand);
-            match found {
-                Some((Choice { node, gpus, .. }, there)) if here - there >= TIDY_GAIN_MIN => {
-                    let claim = ledger.claim_on(node, &placed.demand, gpus);
-                    let claim = claim.expect("a policy chooses among places that fit");
-                    residents.each[from as usize].remove(at);
-                    residents.place(node, Placed { claim, ..placed });
-                    moves.push(Move {
-                        work,
-                        from,
-                        to: node,
-                    });
+            ledger.hold(from, &placed.claim);
+            cosmos.refresh(ledger);
+            // It is as it was, so nobody has to look there again.
+            residents.seen = ledger.changes();
+            residents.elsewhere.remove(&placed.demand);
+            let Some((choice, there)) = found else {
+                continue;
+            };
+            let gain = here - there;
+            if gain > least {
+                if let Some((gain, from, at, _)) = best.replace((gain, from, at, choice)) {
+                    let work = residents.on(from)[at].work;
+                    residents.wishes[from as usize] = Wish { gain, work };
                 }
-                _ => {
-                    let back = ledger.claim_on(from, &placed.demand, placed.claim.gpus);
-                    back.expect("it was there before");
-                }
+            } else if gain > GAIN_MIN {
+                let work = placed.work;
+                residents.wishes[from as usize] = Wish { gain, work };
             }
         }
-        if !moves.is_empty() {
-            residents.vain.clear();
-        }
-        moves
+        let (_, from, at, Choice { node: to, gpus, .. }) = best?;
+        let placed = residents.each[from as usize].remove(at);
+        ledger.release(from, &placed.claim);
+        let claim = ledger.claim_on(to, &placed.demand, gpus);
+        let claim = claim.expect("a policy chooses among places that fit");
+        residents.place(to, Placed { claim, ..placed });
+        let work = placed.work;
+        Some(Move { work, from, to })
     }
-
-    fn attempt(
-        &mut self,
-        ledger: &mut Ledger,
-        residents: &mut Residents,
-        work: u64,
-        demand: &Demand,
-        clearing: &Clearing,
-    ) -> Option<Vec<Move>> {
-        let from = clearing.node;
-        let on = residents.on(from);
-        let leaving: Vec<Placed> = clearing.leaving.iter().map(|&at| on[at]).collect();
-        for placed in &leaving {
-            ledger.release(from, &placed.claim);
-        }
-        let claim = ledger.claim(from, demand);
-        let claim = claim.expect("it fits once they have left");
-        let mut arrived: Vec<(u32, Placed)> = Vec::new();
-        for placed in &leaving {
-            let Some(Choice { node, gpus, .. }) = self.find(ledger, &placed.demand) else {
-                for (node, placed) in arrived {
-                    ledger.release(node, &placed.claim);
-                }
-                ledger.release(from, &claim);
-                for placed in &leaving {
-                    let back = ledger.claim_on(from, &placed.demand, placed.claim.gpus);
-                    back.expect("it was there before");
-                }
-                return None;
-            };
-            let claim = ledger.claim_on(node, &placed.demand, gpus);
-            let claim = claim.expect("a policy chooses among places that fit");
-            arrived.push((node, Placed { claim, ..*placed }));
-        }
-        for &at in clearing.leaving.iter().rev() {
-            residents.each[from as usize].remove(at);
-        }
-        let demand = *demand;
-        residents.each[from as usize].push(Placed {
-            work,
-            demand,
-            claim,
-        });
-        let moves = arrived.into_iter().map(|(to, placed)| {
-            residents.each[to as usize].push(placed);
-            let work = placed.work;
-            Move { work, from, to }
-        });
-        Some(moves.collect())
-    }
-}
-
-/// What could leave a node so that the demand fits there.
-fn clearings_of(
-    ledger: &Ledger,
-    residents: &[Placed],
-    node: u32,
-    demand: &Demand,
-    most: usize,
-) -> Vec<Clearing> {
-    let clearing = |leaving: Vec<usize>| {
-        let demands = || leaving.iter().map(|&at| &residents[at].demand);
-        let claims = leaving.iter().map(|&at| &residents[at].claim);
-        ledger.would_fit(node, demand, claims).then(|| Clearing {
-            moves: leaving.len(),
-            gpu_milli: demands().map(Demand::gpu_total).sum(),
-            cpu_milli: demands().map(|d| d.cpu_milli).sum(),
-            node,
-            leaving: leaving.clone(),
-        })
-    };
-    let alone: Vec<_> = (0..residents.len())
-        .filter_map(|at| clearing(vec![at]))
-        .collect();
-    if !alone.is_empty() || demand.share() != WHOLE {
-        return alone;
-    }
-    // The GPUs with least on them have to be free of everything.
-    let room = ledger.room(node);
-    let built = usize::from(ledger.nodes()[node as usize].gpus);
-    let mut gpus: Vec<usize> = (0..built.min(GPUS_MAX)).collect();
-    gpus.sort_by_key(|&g| core::cmp::Reverse(room.gpu_milli[g]));
-    let wanted = gpus.iter().take(demand.gpus.into());
-    let wanted = wanted.fold(0_u8, |set, g| set | 1 << g);
-    let on_them = |at: &usize| residents[*at].claim.gpus & wanted != 0;
-    let leaving: Vec<usize> = (0..residents.len()).filter(on_them).collect();
-    let few = leaving.len() > 1 && leaving.len() <= most;
-    few.then(|| clearing(leaving))
-        .flatten()
-        .into_iter()
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Models;
     use crate::policy::cases;
     use crate::policy::{Policy, Typical};
     use machine::{Purpose, Stream};
@@ -323,10 +311,6 @@ mod tests {
     }
 
     impl Site {
-        fn new(nodes: Vec<Node>, policy: Policy) -> Self {
-            Self::told(nodes, policy, &[])
-        }
-
         fn told(nodes: Vec<Node>, policy: Policy, list: &[Demand]) -> Self {
             let ledger = Ledger::new(nodes);
             let count = ledger.nodes().len() as u32;
@@ -352,22 +336,13 @@ mod tests {
             );
         }
 
-        fn make_room(&mut self, work: u64, demand: &Demand, most: usize) -> Option<Vec<Move>> {
+        fn tidy(&mut self, may_move: bool) -> Option<Move> {
             let Self {
                 ledger,
                 ranking,
                 residents,
             } = self;
-            ranking.make_room(ledger, residents, work, demand, most)
-        }
-
-        fn tidy(&mut self, most: usize) -> Vec<Move> {
-            let Self {
-                ledger,
-                ranking,
-                residents,
-            } = self;
-            ranking.tidy(ledger, residents, most)
+            ranking.tidy(ledger, residents, may_move)
         }
 
         /// What is left is what the residents leave.
@@ -383,19 +358,6 @@ mod tests {
             }
             (0..fresh.nodes().len() as u32).all(|node| fresh.room(node) == self.ledger.room(node))
         }
-    }
-
-    #[test]
-    fn the_smallest_move_makes_room() {
-        let mut site = Site::new(vec![node(1, 0), node(1, 0), node(1, 0)], Policy::BestFit);
-        site.put(1, 0, 1, demand(1, 600));
-        site.put(2, 1, 1, demand(1, 300));
-        site.put(3, 2, 1, demand(1, 500));
-        // A whole GPU is free nowhere; the 300 move in with the 600, or 500.
-        let moves = site.make_room(4, &demand(1, 1_000), 1).unwrap();
-        assert_eq!((moves.len(), moves[0].work, moves[0].from), (1, 2, 1));
-        assert_eq!(site.residents.on(1)[0].work, 4);
-        assert!(site.agrees());
     }
 
     #[test]
@@ -421,88 +383,48 @@ mod tests {
             site.put(work, 1, 1 << (work - 5), one);
         }
         assert_eq!(site.ranking.choose(&site.ledger, &one), None);
-        assert_eq!(site.tidy(0), []);
+        assert_eq!(site.tidy(false), None);
         let (work, from, to) = (1, 0, 1);
-        assert_eq!(site.tidy(5), [Move { work, from, to }]);
+        assert_eq!(site.tidy(true), Some(Move { work, from, to }));
         assert!(site.agrees());
         assert_eq!(site.ranking.choose(&site.ledger, &one).unwrap().node, 0);
         // Now nothing is gained any more.
-        assert_eq!(site.tidy(5), []);
-    }
-
-    #[test]
-    fn several_make_room_only_if_so_many_may() {
-        let mut site = Site::new(vec![node(1, 0), node(2, 1)], Policy::BestFit);
-        site.put(1, 0, 1, demand(1, 200));
-        site.put(2, 0, 1, demand(1, 300));
-        site.put(3, 1, 0b01, demand(1, 400));
-        site.put(4, 1, 0b10, demand(1, 400));
-        // Only node 0 has its model: both shares have to go.
-        let one = Demand {
-            models: Models(1),
-            ..demand(1, 1_000)
-        };
-        assert_eq!(site.make_room(5, &one, 1), None);
-        assert!(site.agrees());
-        let moves = site.make_room(5, &one, 2).unwrap();
-        assert_eq!(
-            moves.iter().map(|m| (m.work, m.to)).collect::<Vec<_>>(),
-            [(1, 1), (2, 1)]
-        );
-        assert!(site.agrees());
+        assert_eq!(site.tidy(true), None);
     }
 
     proptest! {
-        /// Moves only to where it costs less, no more than may, and the books agree.
+        /// At most one moves, if it may, nothing else changes, and the books agree.
         #[test]
         fn tidying_up_keeps_the_books(
             arrivals in prop::collection::vec((0..3_u8, 1..=10_u16, 0..3_u32), 1..80),
-            most in 0..6_usize,
+            may_move in any::<bool>(),
+            policy in prop::sample::select(vec![Policy::Cosmos, Policy::Fgd]),
         ) {
             let list: Vec<_> = arrivals.iter().map(|&(gpus, tenths, cpus)| Demand {
                 cpu_milli: 4_000 * cpus,
                 ..demand(gpus, tenths * 100)
             }).collect();
             let nodes = vec![node(4, 0), node(8, 1), node(2, 0)];
-            let mut site = Site::told(nodes, Policy::Cosmos, &list);
+            let mut site = Site::told(nodes, policy, &list);
             for (work, demand) in (0..).zip(&list) {
                 if let Some(Choice { node, gpus, .. }) = site.ranking.choose(&site.ledger, demand) {
                     site.put(work, node, gpus, *demand);
                 }
                 let count = |site: &Site| (0..3).map(|n| site.residents.on(n).len()).sum::<usize>();
                 let before = count(&site);
-                let moves = site.tidy(most);
-                prop_assert!(moves.len() <= most);
-                prop_assert_eq!(count(&site), before);
-                prop_assert!(site.agrees());
-            }
-        }
-
-        #[test]
-        fn all_of_it_or_nothing(
-            arrivals in prop::collection::vec((0..5_u8, 1..=10_u16, 0..3_u32, 0..5_usize), 1..80),
-            policy in prop::sample::select(vec![Policy::Cosmos, Policy::Fgd]),
-        ) {
-            let mut site = Site::new(vec![node(4, 0), node(8, 1), node(2, 0)], policy);
-            for (work, (gpus, tenths, models, most)) in (0..).zip(arrivals) {
-                let models = if models == 0 { Models::ANY } else { Models(models) };
-                let demand = Demand { models, ..demand(gpus, tenths * 100) };
-                if let Some(Choice { node, gpus, .. }) = site.ranking.choose(&site.ledger, &demand) {
-                    site.put(work, node, gpus, demand);
-                    continue;
-                }
-                let before: Vec<_> = (0..3).map(|n| *site.ledger.room(n)).collect();
-                match site.make_room(work, &demand, most) {
-                    Some(moves) => {
-                        prop_assert!(moves.len() <= most);
-                        let mut all = (0..3).flat_map(|n| site.residents.on(n));
-                        prop_assert!(all.any(|placed| placed.work == work));
+                let rooms: Vec<_> = (0..3).map(|n| *site.ledger.room(n)).collect();
+                match site.tidy(may_move) {
+                    Some(moved) => {
+                        prop_assert!(may_move && policy == Policy::Cosmos);
+                        let there = site.residents.on(moved.to);
+                        prop_assert!(there.iter().any(|placed| placed.work == moved.work));
                     }
                     None => {
                         let after: Vec<_> = (0..3).map(|n| *site.ledger.room(n)).collect();
-                        prop_assert_eq!(before, after);
+                        prop_assert_eq!(rooms, after);
                     }
                 }
+                prop_assert_eq!(count(&site), before);
                 prop_assert!(site.agrees());
             }
         }

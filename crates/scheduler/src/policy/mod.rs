@@ -19,7 +19,8 @@
 //! Deliberately absent: queues, preemption and heat ([`crate::site`]).
 //!
 //! Tour: [`score`] the published policies one by one · [`fragmentation`] what nobody can
-//! use · [`cosmos`] our own policy · [`migration`] what runs makes way.
+//! use · [`cosmos`] our own policy · [`migration`] what would do better
+//! elsewhere.
 
 pub mod cosmos;
 pub mod fragmentation;

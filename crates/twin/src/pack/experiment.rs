@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use machine::{Purpose, Stream};
 use scheduler::ledger::{self, Demand, Ledger, WHOLE};
-use scheduler::policy::migration::TIDY_EVERY;
 use scheduler::policy::{Choice, Fragmentation, Placed, Policy, Ranking, Residents, Typical};
 use serde::Serialize;
 use wire::Tile;
@@ -93,9 +92,8 @@ pub struct Experiment<'a> {
     pub policy: Policy,
     /// Where the policy's own chance comes from.
     pub seed: u64,
-    /// How many placed pods may be moved for each hundred arrivals, to make room for
-    /// pods that fit nowhere and, under `cosmos`, to keep idle GPU of use between
-    /// arrivals; what is not used is saved up.
+    /// How many placed pods may be moved for each hundred arrivals, one at a time, to
+    /// where they cost less; what is not used is saved up. Only `cosmos` moves any.
     pub migrate: u32,
 }
 
@@ -110,21 +108,23 @@ pub struct Outcome {
     pub dropped: u64,
     /// How many placed pods were moved.
     pub moved: u64,
-    /// How long each decision took, by the clock that was handed in, ascending; moves
-    /// between arrivals are not among them.
+    /// How long each placement took, by the clock that was handed in, ascending.
     pub decisions: Vec<Duration>,
+    /// How long each step took that looked for a move, and made one if it found one and
+    /// might, likewise; without a budget there are none.
+    pub steps: Vec<Duration>,
+}
+
+/// A quantile of times in ascending order, from 0 to 1: no less than this share took no
+/// longer.
+#[must_use]
+pub fn quantile(times: &[Duration], q: f64) -> Duration {
+    let rank = (q * times.len() as f64).ceil() as usize;
+    let at = rank.clamp(1, times.len().max(1)) - 1;
+    times.get(at).copied().unwrap_or_default()
 }
 
 impl Outcome {
-    /// A quantile of [`Self::decisions`], from 0 to 1: no less than this share took
-    /// no longer.
-    #[must_use]
-    pub fn decision_quantile(&self, q: f64) -> Duration {
-        let rank = (q * self.decisions.len() as f64).ceil() as usize;
-        let at = rank.clamp(1, self.decisions.len().max(1)) - 1;
-        self.decisions.get(at).copied().unwrap_or_default()
-    }
-
     /// The point of the curve when so much had arrived.
     #[must_use]
     pub fn at(&self, arrived_percent: u32) -> Option<&Point> {
@@ -225,6 +225,7 @@ impl Experiment<'_> {
             last: (0.0, 100.0 * fragmentation.of_idle(typical)),
             ..Pencil::default()
         };
+        let mut steps = Vec::new();
         let mut decisions = Vec::with_capacity(self.order.0.len());
         let (mut placed, mut dropped, mut arrived) = (0, 0, 0_u64);
         let (mut residents, mut moved) = (Residents::new(nodes.len()), 0);
@@ -254,26 +255,17 @@ impl Experiment<'_> {
                         );
                     }
                 }
-                // The curve counts GPU, so nobody moves for work that asks for none.
-                None if demand.gpu_total() > 0 && credit >= 100 => {
-                    let most = (credit / 100) as usize;
-                    match ranking.make_room(&mut ledger, &mut residents, work, demand, most) {
-                        Some(moves) => {
-                            credit -= 100 * moves.len() as u32;
-                            moved += moves.len() as u64;
-                            placed += 1;
-                        }
-                        None => dropped += 1,
-                    }
-                }
                 None => dropped += 1,
             }
             decisions.push(clock().saturating_sub(before));
-            if self.migrate > 0 && work.is_multiple_of(TIDY_EVERY) {
-                let most = (credit / 100) as usize;
-                let moves = ranking.tidy(&mut ledger, &mut residents, most).len();
-                credit -= 100 * moves as u32;
-                moved += moves as u64;
+            if self.migrate > 0 {
+                let before = clock();
+                let one = ranking.tidy(&mut ledger, &mut residents, credit >= 100);
+                steps.push(clock().saturating_sub(before));
+                if one.is_some() {
+                    credit -= 100;
+                    moved += 1;
+                }
             }
             fragmentation.refresh(&ledger, typical);
             pencil.arrival(
@@ -283,12 +275,14 @@ impl Experiment<'_> {
             );
         }
         decisions.sort_unstable();
+        steps.sort_unstable();
         Outcome {
             curve: pencil.end(),
             placed,
             dropped,
             moved,
             decisions,
+            steps,
         }
     }
 }

@@ -19,7 +19,9 @@ mod chance;
 pub mod experiment;
 pub mod order;
 
-pub use experiment::{ARRIVED_PERCENT_MAX, Cluster, Experiment, Outcome, Point, STEP_PERCENT};
+pub use experiment::{
+    ARRIVED_PERCENT_MAX, Cluster, Experiment, Outcome, Point, STEP_PERCENT, quantile,
+};
 pub use order::{Draw, Order};
 
 use std::path::PathBuf;
