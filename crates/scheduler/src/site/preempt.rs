@@ -15,6 +15,9 @@
 //! a job that was preempted [`Config::preempt_max`](super::Config::preempt_max) times is
 //! left alone: each job is stopped a bounded number of times, and there is no livelock.
 //!
+//! Nobody goes for heat: where there is room and only the loops are too warm, a job waits
+//! for them, due or not.
+//!
 //! Where not even everybody's going would make room, that stays so until somebody ends who
 //! would not have had to go, a node is switched on, or a tenant with a quota starts or
 //! ends something, which changes what is lent. Until then it is not tried again.
