@@ -61,15 +61,15 @@ fn main() -> std::io::Result<()> {
         let x = f64::from(i) * 0.05;
         SweepPoint {
             value: x / 0.5,
-            gain_times_delay: x,
-            overshoot: if x < 0.38 {
+            gain_times_delay: Some(x),
+            overshoot: Some(if x < 0.38 {
                 0.0
             } else {
                 (x - 0.37).powf(1.6) * 0.9
-            },
-            stable: x < 1.56,
+            }),
+            stable: Some(x < 1.56),
             held: true,
-            tiles_lost: 0,
+            ..SweepPoint::default()
         }
     });
     let sweep = Sweep {
