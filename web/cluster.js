@@ -628,12 +628,23 @@ function grounds(cluster, step, i) {
   if (why.ahead) {
     parts.push(el("div", { class: "evidence" }, el("h4", {}, step.action === "queue" ? "Before it" : "Because of"), el("p", {}, why.ahead.map((id, k) => [k ? ", " : "", cluster.byId.has(id) ? jobLink(cluster, cluster.byId.get(id)) : `job ${id}`]))));
   }
-  if (why.start) {
-    const [from, to] = why.start, started = jobs.started[i];
-    parts.push(el("div", { class: "evidence" }, el("h4", {}, "Expected to start"), el("p", {}, to > from ? `between ${duration(from)} and ${duration(to)}` : `at ${duration(from)}`, known(started) ? started >= from - 1e-6 && started <= to + 1e-6 ? "; it did." : `; it started ${duration(started > to ? started - to : from - started)} ${started > to ? "later" : "earlier"}.` : ".")));
+  if (why.start_text || why.start) {
+    // What was said then, and what came of it.
+    const started = jobs.started[i], said = why.start_text || "";
+    const outcome = () => {
+      if (!why.start) return "";
+      const [from, to] = why.start, slack = 1;
+      if (!known(started) || started < step.t) return "";
+      if (from === to && Math.abs(started - from) <= slack) return " It did.";
+      if (started > to + slack) return ` It started at ${duration(started)}, ${duration(started - to)} after that.`;
+      if (started < from - slack) return ` It started at ${duration(started)}, ${duration(from - started)} before that.`;
+      return ` It started at ${duration(started)}, between the two.`;
+    };
+    parts.push(el("div", { class: "evidence start" }, el("h4", {}, "Expected to start", el("small", {}, "if nobody else comes")), el("p", {}, `${said.charAt(0).toUpperCase()}${said.slice(1)}.`, outcome())));
   }
+  if (!why.changes && step.action === "queue") parts.push(el("div", { class: "evidence change" }, el("h4", {}, "What would let it start at once"), el("p", {}, "No single change to its request.")));
   if (why.changes) {
-    parts.push(el("div", { class: "evidence" }, el("h4", {}, "It would have started sooner"), el("ul", {}, why.changes.map(([text, t]) => el("li", {}, `${text}: `, el("b", {}, t <= step.t + 0.5 ? "at once" : `in ${duration(t - step.t)}`))))));
+    parts.push(el("div", { class: "evidence" }, el("h4", {}, "What would let it start at once", el("small", {}, "the cheapest first")), el("ul", {}, why.changes.map(([text, t]) => el("li", {}, `${text}: `, el("b", {}, t <= step.t + 0.5 ? "at once" : `in ${duration(t - step.t)}`))))));
   }
   if (why.candidates) {
     const most = Math.max(1e-12, ...why.candidates.map((c) => Math.abs(c[1])));

@@ -151,9 +151,8 @@ impl Cooling {
         self.load = load(heat_watts, capacity_watts);
         let past = now.since(self.read).as_secs_f64();
         self.read = now;
-        let follows = -libm::expm1(-past / LAG.as_secs_f64());
-        let spent = self.budget.max(self.budget_min) * self.jobs_watts;
-        self.modelled_watts += (self.idle_watts + spent - self.modelled_watts) * follows;
+        let follows;
+        (self.modelled_watts, follows) = self.modelled_after(past);
         let error = heat_watts - self.modelled_watts;
         self.error_watts += (error - self.error_watts) * follows;
         let room = self.setpoint * capacity_watts - self.idle_watts - self.error_watts;
@@ -184,6 +183,38 @@ impl Cooling {
         let dead_time = Thermos::dead_time(&outward, self.period).as_secs_f64();
         let fall = Thermos::DAMPING * (1.0 - self.setpoint) * self.period.as_secs_f64() / dead_time;
         self.budget = (self.budget - fall).max(0.0);
+    }
+
+    /// The next reading after the last that is not before this moment, if the meter keeps its
+    /// period.
+    #[must_use]
+    pub fn reading_after(&self, now: Instant) -> Instant {
+        let periods = now.since(self.read).0.div_ceil(self.period.0.max(1));
+        self.read + self.period * periods.max(1)
+    }
+
+    /// What its meter would show now if the books are as far off as they were when it was
+    /// last read, in watts.
+    #[must_use]
+    pub fn foretold(&self, now: Instant) -> f64 {
+        let past = now.since(self.read).as_secs_f64();
+        self.modelled_after(past).0 + self.error_watts
+    }
+
+    /// What the meter should show by the books so many seconds after the last reading, and the share
+    /// of the way to rest that devices have gone by then.
+    fn modelled_after(&self, past: f64) -> (f64, f64) {
+        let follows = -libm::expm1(-past / LAG.as_secs_f64());
+        let spent = self.budget.max(self.budget_min) * self.jobs_watts;
+        let rest = self.idle_watts + spent;
+        let modelled = self.modelled_watts + (rest - self.modelled_watts) * follows;
+        (modelled, follows)
+    }
+
+    /// The heat it could carry at the last reading, in watts.
+    #[must_use]
+    pub const fn capacity_watts(&self) -> f64 {
+        self.capacity_watts
     }
 
     /// The load it may reach by placing.

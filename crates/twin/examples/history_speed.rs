@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "it measures the wall clock")]
 
 use telemetry::{Action, Decision, Reason};
+use twin::observer::Link;
 use twin::record::{History, Summary};
 use wire::{Instant, Tile};
 
@@ -24,7 +25,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             found: 0.9 + (i % 100) as f64 / 1_000.0,
             bound: 0.9,
         };
-        history.decision(&decision, Some(decision.subject.0 / 1_000), 1, "")?;
+        history.decision(
+            &decision,
+            Some(decision.subject.0 / 1_000),
+            1,
+            "",
+            Link::default(),
+        )?;
     }
     let written = began.elapsed().as_secs_f64();
     history.finish(&Summary::default())?;

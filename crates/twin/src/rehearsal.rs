@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::observer::{Observer, Progress};
+use crate::observer::{Link, Observer, Progress};
 use crate::record::history::JobRow;
 use crate::record::{Decisions, History, Inputs, RecordError, RunDirectory, Series, Summary};
 use crate::shells::step_response::StepResponse;
@@ -397,7 +397,8 @@ pub fn run(
     }
     let mut history = scribe.history;
     for notable in series.notables() {
-        history.event(notable.seconds, "notable", None, &notable.text)?;
+        let text = &notable.text;
+        history.event(notable.seconds, "notable", None, text, Link::default())?;
     }
     let directory = directory.finish(history, &summary, &series)?;
     Ok(Finished { summary, directory })
@@ -461,8 +462,8 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
                         .progress(Progress { now, end, events })
                 },
                 &mut |record| match record {
-                    site::Record::Decision(decision, evidence) => {
-                        observer.borrow_mut().decided(decision, evidence);
+                    site::Record::Decision(decision, evidence, link) => {
+                        observer.borrow_mut().decided(decision, evidence, link);
                     }
                     site::Record::Job(job) => observer.borrow_mut().job(&job),
                     site::Record::Event {
@@ -470,8 +471,10 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
                         kind,
                         node,
                         detail,
+                        link,
                     } => {
-                        observer.borrow_mut().event(at, kind, node, &detail);
+                        let mut observer = observer.borrow_mut();
+                        observer.happened(at, kind, node, &detail, link);
                     }
                 },
             );
@@ -494,7 +497,7 @@ struct Scribe<'a> {
     history: History,
     /// What names and jobs are taken from; empty where there are none.
     load: Workload,
-    batch: Vec<(Decision, Option<u64>)>,
+    batch: Vec<(Decision, Option<u64>, Link)>,
     decisions: Option<Decisions>,
     /// The log of its jobs, if it is a replay.
     jobs: Option<swf::Scribe>,
@@ -511,30 +514,19 @@ impl Observer for Scribe<'_> {
     }
 
     fn decision(&mut self, decision: &Decision, cell: Option<u64>) {
-        let alike = self.batch.first().is_some_and(|(first, in_cell)| {
-            let same = |d: &Decision| (d.at, d.action, d.reason, d.work);
-            *in_cell == cell && decision.work == Decision::NO_WORK && same(first) == same(decision)
-        });
-        if !alike {
-            self.flush();
-        }
-        self.batch.push((*decision, cell));
-        if let Some(decisions) = &mut self.decisions
-            && self.failed.is_none()
-        {
-            self.failed = decisions.push(decision).err();
-        }
+        self.one_more(decision, cell, Link::default());
     }
 
-    fn decided(&mut self, decision: &Decision, evidence: Option<&Evidence>) {
+    fn decided(&mut self, decision: &Decision, evidence: Option<&Evidence>, link: Link) {
         let Some(listed) = self.load.jobs.jobs.get(decision.work as usize) else {
-            return self.decision(decision, None);
+            return self.one_more(decision, None, link);
         };
         let job = site::world::asked(decision.work, listed);
         let detail = site::why::detail(decision, evidence, &job, &site::Called(&self.load));
         self.flush();
         if self.failed.is_none() {
-            self.failed = self.history.decision(decision, None, 1, &detail).err();
+            let written = self.history.decision(decision, None, 1, &detail, link);
+            self.failed = written.err();
         }
         if let Some(decisions) = &mut self.decisions
             && self.failed.is_none()
@@ -556,18 +548,52 @@ impl Observer for Scribe<'_> {
     }
 
     fn event(&mut self, at: Instant, kind: &'static str, subject: Option<u64>, detail: &str) {
+        self.happened(at, kind, subject, detail, Link::default());
+    }
+
+    fn happened(
+        &mut self,
+        at: Instant,
+        kind: &'static str,
+        subject: Option<u64>,
+        detail: &str,
+        link: Link,
+    ) {
         if self.failed.is_none() {
             let seconds = at.as_secs_f64();
-            self.failed = self.history.event(seconds, kind, subject, detail).err();
+            let written = self.history.event(seconds, kind, subject, detail, link);
+            self.failed = written.err();
         }
     }
 }
 
 impl Scribe<'_> {
+    fn one_more(&mut self, decision: &Decision, cell: Option<u64>, link: Link) {
+        let alike = self.batch.first().is_some_and(|(first, in_cell, of)| {
+            let same = |d: &Decision| (d.at, d.action, d.reason, d.work);
+            // A row of several stands for as many numbers, from the first on.
+            let next = of.id == 0 || link.id == of.id + self.batch.len() as u64;
+            *in_cell == cell
+                && decision.work == Decision::NO_WORK
+                && same(first) == same(decision)
+                && of.cause == link.cause
+                && next
+        });
+        if !alike {
+            self.flush();
+        }
+        self.batch.push((*decision, cell, link));
+        if let Some(decisions) = &mut self.decisions
+            && self.failed.is_none()
+        {
+            self.failed = decisions.push(decision).err();
+        }
+    }
+
     /// Tiles of a cell that decide the same at the same instant share a row, which
     /// lists them with what each measured.
     fn flush(&mut self) {
-        let Some((first, cell)) = self.batch.first() else {
+        let Some((first, cell, link)) = self.batch.first() else {
             return;
         };
         let detail = if self.batch.len() == 1 {
@@ -576,12 +602,13 @@ impl Scribe<'_> {
             let tiles = self
                 .batch
                 .iter()
-                .map(|(d, _)| format!("{}:{:.2}", d.subject.0, d.found));
+                .map(|(d, ..)| format!("{}:{:.2}", d.subject.0, d.found));
             format!("tile:found {}", tiles.collect::<Vec<_>>().join(" "))
         };
         if self.failed.is_none() {
             let count = self.batch.len() as u64;
-            self.failed = self.history.decision(first, *cell, count, &detail).err();
+            let written = (self.history).decision(first, *cell, count, &detail, *link);
+            self.failed = written.err();
         }
         self.batch.clear();
     }

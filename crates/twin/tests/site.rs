@@ -347,7 +347,7 @@ fn every_job_has_a_decision_for_whatever_became_of_it() {
     let mut told = vec![0; trace.pods.len()];
     let on = &mut |_: site::Progress| ControlFlow::Continue(());
     let outcome = site::run(&config, &scene(&config, &trace), 1, on, &mut |record| {
-        if let Record::Decision(d, _) = record
+        if let Record::Decision(d, ..) = record
             && let Some(told) = told.get_mut(d.work as usize)
         {
             assert!(d.found.is_finite() && d.bound.is_finite(), "{d:?}");

@@ -42,13 +42,20 @@ struct Run {
 
 impl Run {
     fn new(settings: &[&str]) -> Self {
+        Self::of(UNIVERSE, "", settings)
+    }
+
+    /// The same with other words in the universe and more lines in the list of research.
+    fn of(text: &str, more: &str, settings: &[&str]) -> Self {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("lists");
         fs::create_dir(&folder).unwrap();
         for list in ["research.csv", "vision.csv"] {
             fs::copy(lists().join(list), folder.join(list)).unwrap();
         }
-        let mut universe = read(UNIVERSE, settings);
+        let list = folder.join("research.csv");
+        fs::write(&list, fs::read_to_string(&list).unwrap() + more).unwrap();
+        let mut universe = read(text, settings);
         let given = Given {
             folder: Some(&folder),
             ..Given::default()
@@ -56,7 +63,7 @@ impl Run {
         universe.load(&given).unwrap();
         let mut inputs = Inputs {
             universe: "why.toml".to_owned(),
-            text: UNIVERSE.to_owned(),
+            text: text.to_owned(),
             settings: settings.iter().map(|&s| s.to_owned()).collect(),
             folder: Some(folder.clone()),
             version: "0".to_owned(),
@@ -159,6 +166,104 @@ fn three_jobs_wait_or_fall_for_three_reasons_and_each_says_so() {
         text(explained, "/sentence"),
         "it asks for 8 GPUs on one node, and no node with GH200 has more than 4 GPUs; it could run without the restriction to GH200"
     );
+}
+
+#[test]
+fn a_model_that_is_nowhere_is_named_with_those_that_are_here() {
+    let job = "train-x,96000,786432,8,1000,X900|H100Z,LS,600,1200\n";
+    let run = Run::of(UNIVERSE, job, &[]);
+    let never = run.ask("train-x", None).unwrap();
+    assert_eq!(never.json["job"]["outcome"], "refused");
+    assert_eq!(
+        text(&never.json, "/explanations/0/sentence"),
+        "no node here has X900 or H100Z, only H100, H200 or GH200; it could run without the restriction to X900 or H100Z"
+    );
+    assert_eq!(text(&never.json, "/job/wants"), "8 X900 or H100Z");
+}
+
+//= requirements S7
+#[test]
+fn what_heat_does_to_a_job_leads_back_to_what_failed() {
+    let fault = "\n[[fault]]\nkind = \"cooling_loop\"\nloop = 0\nat = \"3 h\"\nlasts = \"2 h\"\ncapacity_left = \"10 %\"\n";
+    let run = Run::of(&format!("{UNIVERSE}{fault}"), "", &["cooling.loops=2"]);
+    let db = rusqlite::Connection::open(run.place.path().join("run/history.db")).unwrap();
+    let ask = |query: &str| -> Vec<(i64, Option<i64>)> {
+        let mut asked = db.prepare(query).unwrap();
+        let rows = asked.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.unwrap().map(Result::unwrap).collect()
+    };
+    let [(failed, None)] = ask("SELECT id, cause FROM events WHERE kind = 'loop_failed'")[..]
+    else {
+        panic!("one loop fails, and nothing that was told made it");
+    };
+    let caused = ask(
+        "SELECT id, cause FROM decisions WHERE seconds >= 10800 AND seconds < 18000 AND reason LIKE 'backpressure%'",
+    );
+    assert!(caused.len() > 3, "{caused:?}");
+    for (id, cause) in caused {
+        let mut back = vec![];
+        let mut next = cause.map(|id| id as u64);
+        while let Some(cause) = next {
+            let found = run.past.cause(cause).unwrap().expect("it is recorded");
+            assert!(found.id < id as u64, "a cause comes first");
+            next = found.cause;
+            back.push(found.id);
+        }
+        assert_eq!(
+            back.last(),
+            Some(&(failed as u64)),
+            "decision {id}: {back:?}"
+        );
+        assert_eq!(back.len(), 2, "by the reading of a meter: {back:?}");
+    }
+    // Whoever lost its place to heat, or was slowed, is told so.
+    let moved = "SELECT work, NULL FROM decisions WHERE reason LIKE 'backpressure%' AND work IS NOT NULL LIMIT 1";
+    let (job, _) = ask(moved)[0];
+    let why = run.ask(&format!("#{job}"), None).unwrap();
+    assert!(
+        why.text.contains("loop 0 fails: 10 % of its capacity left"),
+        "{}",
+        why.text
+    );
+    assert!(
+        why.text.contains("the meter of loop 0 reads"),
+        "{}",
+        why.text
+    );
+    let page = fs::read_to_string(run.place.path().join("run/report.html")).unwrap();
+    assert!(
+        page.contains("; because at 3 h loop 0 fails"),
+        "the page says so too"
+    );
+}
+
+//= requirements S7
+#[test]
+fn every_job_that_waits_has_what_would_help_and_its_start_on_its_page() {
+    let run = Run::new(&[]);
+    let page = fs::read_to_string(run.place.path().join("run/report.html")).unwrap();
+    let summary: Value = serde_json::from_str(
+        &fs::read_to_string(run.place.path().join("run/summary.json")).unwrap(),
+    )
+    .unwrap();
+    let data = page.split_once("<script type=\"application/json\" id=\"data\">");
+    let data = data
+        .expect("the page has data")
+        .1
+        .split_once("</script>")
+        .unwrap()
+        .0;
+    let data: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data["summary"]["history_hash"], summary["history_hash"]);
+    let whys = data["cluster"]["jobs"]["steps"]["whys"].as_array().unwrap();
+    let told = |key: &str| whys.iter().filter(|why| why.get(key).is_some()).count();
+    // train-8, detect-b and eval-h200 wait, and each could start at once with less.
+    assert_eq!((told("changes"), told("start_text")), (3, 3), "{whys:#?}");
+    for why in whys.iter().filter(|why| why.get("start_text").is_some()) {
+        let said = text(why, "/start_text");
+        assert!(said.starts_with("asked at "), "{said}");
+        assert!(why["start"][0].as_f64() <= why["start"][1].as_f64());
+    }
 }
 
 #[test]
@@ -455,6 +560,7 @@ fn scene(config: &Config, jobs: Vec<Job>) -> Scene {
         tenants: vec!["a".to_owned(), "b".to_owned()],
         habits: vec![Habit::default()],
         left_out: 0,
+        other_models: Vec::new(),
     };
     load.into()
 }

@@ -271,6 +271,8 @@ impl View<'_> {
             };
             if let Some(lack) = self.ledger.lacks(i, demand) {
                 funnel.falls(lack.into());
+            } else if tasks > 1 && tally.site() < tasks {
+                funnel.falls(Test::Number);
             } else if domain < tasks {
                 funnel.falls(Test::Topology);
             } else if self.heat(i, node.coolant, demand.watts_on(node)).is_err() {

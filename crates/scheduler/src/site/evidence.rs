@@ -27,6 +27,8 @@ pub enum Test {
     Memory,
     /// Enough free GPU: whole ones, or a share of a single one.
     Gpu,
+    /// At a site that has room for the whole gang, wherever its tasks would stand.
+    Number,
     /// In a rack, row or site that has room for the whole gang.
     Topology,
     /// On a cooling loop with headroom for the heat.
@@ -37,12 +39,13 @@ pub enum Test {
 
 impl Test {
     /// In their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::State,
         Self::Model,
         Self::Cpu,
         Self::Memory,
         Self::Gpu,
+        Self::Number,
         Self::Topology,
         Self::Heat,
         Self::Reservation,
@@ -57,6 +60,7 @@ impl Test {
             Self::Cpu => "too little CPU free",
             Self::Memory => "too little memory free",
             Self::Gpu => "too little GPU free",
+            Self::Number => "too few like it for the whole gang",
             Self::Topology => "too far apart for the gang",
             Self::Heat => "no heat headroom",
             Self::Reservation => "reserved for the head of the queue",

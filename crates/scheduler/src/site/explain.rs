@@ -13,23 +13,23 @@
 
 use alloc::vec::Vec;
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 
-use machine::Machine;
 use telemetry::Reason;
 use wire::{Instant, Nanos};
 
 use crate::ledger::{Models, WHOLE};
 
 use super::evidence::{Evidence, Funnel, Test};
+use super::future::{Ends, Future, Loops};
 use super::job::{Job, Resources, Spread, Tenant};
 use super::queue::Waiting;
-use super::{Effect, Input, Obstacle, Outlook, SiteScheduler, Task, order};
+use super::{Obstacle, Outlook, SiteScheduler, Task, order};
+
+pub use super::future::ENDS_MAX;
 
 /// Jobs ahead that are named; the others are counted.
 pub const AHEAD_MAX: usize = 8;
-/// A prediction looks this many ends ahead and no further.
-pub const ENDS_MAX: usize = 5_000;
 
 /// What can be said of a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +96,12 @@ pub struct Prediction {
     pub likely: Option<Instant>,
     /// If they all take the time they promised; none if one it needs promised nothing.
     pub latest: Option<Instant>,
+    /// If those who run end as they tend to and every cooling loop carries at once what it carries
+    /// when sound; none if all do, or it would not start then either.
+    pub eased: Option<Instant>,
+    /// It has not started by then if those who run end as they tend to, and nobody looked
+    /// further: [`ENDS_MAX`] jobs end before. None if the look went to its end.
+    pub not_before: Option<Instant>,
 }
 
 /// A change to a job.
@@ -147,11 +153,34 @@ pub struct Running {
     pub evidence: Evidence,
 }
 
-/// How a look ahead lets jobs end.
+/// The futures that are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ends {
-    Promised,
+enum Look {
     Likely,
+    Latest,
+    Eased,
+}
+
+/// What a look ahead saw of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Starts(Instant),
+    /// It had not started by then, and nobody looked further.
+    NotBefore(Instant),
+    /// Nothing in it lets the job start.
+    Never,
+}
+
+impl Look {
+    const ALL: [Self; 3] = [Self::Likely, Self::Latest, Self::Eased];
+
+    const fn of(self) -> (Ends, Loops) {
+        match self {
+            Self::Likely => (Ends::Likely, Loops::AsTheyAre),
+            Self::Latest => (Ends::Promised, Loops::AsTheyAre),
+            Self::Eased => (Ends::Likely, Loops::Sound),
+        }
+    }
 }
 
 impl Change {
@@ -192,6 +221,30 @@ impl Change {
 }
 
 impl Prediction {
+    fn of([likely, latest, eased]: [Option<Seen>; 3]) -> Self {
+        let starts = |seen| match seen {
+            Some(Seen::Starts(at)) => Some(at),
+            _ => None,
+        };
+        Self {
+            likely: starts(likely),
+            latest: starts(latest),
+            eased: starts(eased),
+            not_before: match likely {
+                Some(Seen::NotBefore(at)) => Some(at),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether it is sooner by more than a hundredth of the wait: less is not worth giving
+    /// something up for.
+    fn is_sooner(&self, other: &Self, now: Instant) -> bool {
+        let ((a, b), (c, d)) = (self.rank(), other.rank());
+        let clearly = |a: Instant, b: Instant| a < b && b.since(a).0 >= b.since(now).0 / 100;
+        clearly(a, c) || (a <= c && clearly(b, d))
+    }
+
     /// What it is compared by: what is certain first.
     fn rank(&self) -> (Instant, Instant) {
         let never = Instant(u64::MAX);
@@ -320,63 +373,82 @@ impl SiteScheduler {
 
     /// When a waiting job starts if nobody else comes.
     fn predict(&self, now: Instant, job: &Job) -> Prediction {
-        Prediction {
-            likely: self.live_on(now, job, Ends::Likely),
-            latest: self.live_on(now, job, Ends::Promised),
-        }
+        Prediction::of(Look::ALL.map(|look| {
+            let (ends, loops) = look.of();
+            self.is_worth(look)
+                .then(|| self.live_on(now, job, ends, loops))
+        }))
     }
 
     /// Lets a copy live on until the job starts, as it is here or was changed.
-    fn live_on(&self, now: Instant, job: &Job, ends: Ends) -> Option<Instant> {
-        let mut future = self.clone();
-        let was = *future.queue.get(job.id)?;
+    fn live_on(&self, now: Instant, job: &Job, ends: Ends, loops: Loops) -> Seen {
+        let mut copy = self.clone();
+        let Some(&was) = copy.queue.get(job.id) else {
+            return Seen::Never;
+        };
         if was.job != *job {
-            future.queue.remove(job.id);
-            future.enqueue(Waiting { job: *job, ..was });
-            future.forget_outlook_of(job.id);
-            if future.admit(now, job.id, &mut |_| {}).is_ok() {
-                return Some(now);
+            copy.queue.remove(job.id);
+            copy.enqueue(Waiting { job: *job, ..was });
+            copy.forget_outlook_of(job.id);
+            if copy.admit(now, job.id, &mut |_| {}).is_ok() {
+                return Seen::Starts(now);
             }
         }
-        let end = |running: &super::Running| self.end_of(running, now, ends);
-        let running = future.running.values();
-        let mut due: BTreeSet<(Instant, u64)> =
-            running.filter_map(|r| Some((end(r)?, r.job.id))).collect();
-        for _ in 0..ENDS_MAX {
-            let (at, id) = due.pop_first()?;
-            if future.running.get(&id).and_then(end) != Some(at) {
-                // It was preempted and perhaps started again.
-                continue;
-            }
-            let mut started = Vec::new();
-            future.handle(at, Input::Finished { job: id }, &mut |effect| {
-                if let Effect::Start { job, .. } = effect {
-                    started.push(job);
-                }
-            });
+        let (mut future, mut started) = Future::new(copy, now, ends, loops);
+        loop {
             if started.contains(&job.id) {
-                return Some(at);
+                return Seen::Starts(future.now());
             }
-            let new = started.iter().filter_map(|id| future.running.get(id));
-            due.extend(new.filter_map(|r| Some((end(r)?, r.job.id))));
+            started = match future.step() {
+                Some(started) => started,
+                None if future.is_cut_short() => return Seen::NotBefore(future.now()),
+                None => return Seen::Never,
+            };
         }
-        None
     }
 
-    fn end_of(&self, running: &super::Running, now: Instant, ends: Ends) -> Option<Instant> {
-        let promised = running.promised?;
-        if promised <= now {
-            // Beyond its promise: as long again.
-            return Some(now + now.since(running.started));
-        }
-        if ends == Ends::Promised {
-            return Some(promised);
-        }
-        let limit = promised.since(running.started).as_secs_f64();
-        let elapsed = now.since(running.started).as_secs_f64() / limit;
-        let likely = limit * self.habits.likely(running.job.tenant, elapsed);
-        let end = running.started + Nanos((likely * 1e9) as u64);
-        Some(end.max(now).min(promised))
+    /// When each job that waits starts if nobody else comes: for all of them at the price of
+    /// three looks ahead, and the same as [`SiteScheduler::explain`] says of each.
+    #[must_use]
+    pub fn starts(&self, now: Instant) -> BTreeMap<u64, Prediction> {
+        let of = |(ends, loops)| {
+            let (mut future, mut started) = Future::new(self.clone(), now, ends, loops);
+            let mut first = BTreeMap::new();
+            let mut left: BTreeSet<u64> = self.queue.jobs().map(|w| w.job.id).collect();
+            loop {
+                for id in started {
+                    if left.remove(&id) {
+                        first.insert(id, Seen::Starts(future.now()));
+                    }
+                }
+                if left.is_empty() {
+                    break;
+                }
+                started = match future.step() {
+                    Some(started) => started,
+                    None => break,
+                };
+            }
+            let rest = match future.is_cut_short() {
+                true => Seen::NotBefore(future.now()),
+                false => Seen::Never,
+            };
+            (first, rest)
+        };
+        let looks = Look::ALL.map(|look| self.is_worth(look).then(|| of(look.of())));
+        let waiting = self.queue.jobs().map(|waiting| {
+            let id = waiting.job.id;
+            let seen = |look: &Option<(BTreeMap<u64, Seen>, Seen)>| {
+                let look = look.as_ref();
+                look.map(|(first, rest)| first.get(&id).copied().unwrap_or(*rest))
+            };
+            (id, Prediction::of([0, 1, 2].map(|i| seen(&looks[i]))))
+        });
+        waiting.collect()
+    }
+
+    fn is_worth(&self, look: Look) -> bool {
+        look != Look::Eased || self.is_weakened()
     }
 
     fn starts_now(&self, now: Instant, job: &Job) -> bool {
@@ -411,6 +483,44 @@ impl SiteScheduler {
         as_it_is: Prediction,
         reserved_at: Option<Instant>,
     ) -> Vec<Alternative> {
+        let worth = self.worth_trying(now, job, funnel, reserved_at).into_iter();
+        let better = worth.filter_map(|change| {
+            let changed = change.apply(*job);
+            if self.never(&changed).is_some() {
+                return None;
+            }
+            let start = self.predict(now, &changed);
+            (start.is_sooner(&as_it_is, now)).then_some(Alternative { change, start })
+        });
+        cheapest_first(job, better.collect())
+    }
+
+    /// Why a job waits and what would start it at once, without looking ahead: at a small
+    /// part of the price of [`SiteScheduler::explain`]. None if it does not wait.
+    #[must_use]
+    pub fn what_helps_now(&self, job: u64, now: Instant) -> Option<Pending> {
+        let mut pending = self.holds(job, now)?;
+        let Pending { job, funnel, .. } = pending;
+        let reserved = self.reserved_until(now, &job);
+        let worth = self.worth_trying(now, &job, &funnel, reserved).into_iter();
+        let at_once = worth.filter(|change| self.starts_now(now, &change.apply(job)));
+        let start = Prediction {
+            likely: Some(now),
+            latest: Some(now),
+            ..Prediction::default()
+        };
+        let at_once = at_once.map(|change| Alternative { change, start });
+        pending.changes = cheapest_first(&job, at_once.collect());
+        Some(pending)
+    }
+
+    fn worth_trying(
+        &self,
+        now: Instant,
+        job: &Job,
+        funnel: &Funnel,
+        reserved_at: Option<Instant>,
+    ) -> Vec<Change> {
         let demand = &job.demand;
         let mut worth = Vec::new();
         if let Some(at) = reserved_at
@@ -446,31 +556,26 @@ impl SiteScheduler {
             let fits = |tasks| self.starts_now(now, &Change::Tasks(tasks as u16).apply(*job));
             worth.push(Change::Tasks(most(job.tasks.into(), fits) as u16));
         }
-        let better = worth.into_iter().filter_map(|change| {
-            let changed = change.apply(*job);
-            if self.never(&changed).is_some() {
-                return None;
-            }
-            let start = self.predict(now, &changed);
-            (start.rank() < as_it_is.rank()).then_some(Alternative { change, start })
-        });
-        let mut better: Vec<Alternative> = better.collect();
-        better.sort_by(|a, b| {
-            let (a, b) = (a.change.price(job), b.change.price(job));
-            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
-        });
-        better
+        worth
     }
 }
 
-/// The most below `asked`, and at least 1, with which it works, if less always works
-/// better; half of it if nothing does.
+fn cheapest_first(job: &Job, mut changes: Vec<Alternative>) -> Vec<Alternative> {
+    changes.sort_by(|a, b| {
+        let (a, b) = (a.change.price(job), b.change.price(job));
+        a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
+    });
+    changes
+}
+
+/// The most below `asked`, and at least 1, with which it works, to the unit, if less always
+/// works better; half of it if nothing does. It tries as often as `asked` has bits.
 pub(super) fn most(asked: u32, works: impl Fn(u32) -> bool) -> u32 {
     if !works(1) {
         return (asked / 2).max(1);
     }
     let (mut yes, mut no) = (1, asked.max(2));
-    while no - yes > (asked / 64).max(1) {
+    while no - yes > 1 {
         let mid = yes + (no - yes) / 2;
         if works(mid) {
             yes = mid;

@@ -92,6 +92,31 @@ impl Life {
         true
     }
 
+    /// Everything up to some time, with a reading of every meter each minute that shows what the
+    /// books lead to; gives who started when.
+    fn meters(&mut self, until: Instant, capacity: &[f64]) -> Vec<(u64, Instant)> {
+        let mut started = vec![];
+        while self.now < until {
+            let minute = (self.now.0 / Nanos::MINUTE.0 + 1) * Nanos::MINUTE.0;
+            let next = Instant(minute).min(until);
+            while self.step(next) {
+                started.extend(self.started().map(|id| (id, self.now)));
+            }
+            if next.0 == minute {
+                for (coolant, &capacity_watts) in capacity.iter().enumerate() {
+                    let heat_watts = self.scheduler.cooling()[coolant].foretold(next);
+                    self.tell(Input::Metered {
+                        coolant: coolant as u16,
+                        heat_watts,
+                        capacity_watts,
+                    });
+                    started.extend(self.started().map(|id| (id, self.now)));
+                }
+            }
+        }
+        started
+    }
+
     fn started(&self) -> impl Iterator<Item = u64> {
         self.effects.iter().filter_map(|e| match e {
             Effect::Start { job, .. } => Some(*job),
@@ -385,6 +410,43 @@ proptest! {
                 if !more {
                     break;
                 }
+            }
+        }
+    }
+
+    /// If promises are kept, nobody else comes and loops carry what they do, a job that waits
+    /// for heat starts when it was foretold, to the reading. Work that may be moved is left out:
+    /// what slowness costs it is not foretold. So is chance, which draws again with every reading.
+    #[test]
+    fn what_is_foretold_of_heat_comes_true(
+        jobs in prop::collection::vec(any_job(2, 2), 5..40),
+        left in prop::collection::vec(0.2..1.2_f64, 2..3),
+        policy in any_policy().prop_filter("no chance", |p| *p != Policy::Random),
+    ) {
+        let config = config(policy, nodes(5), vec![Tenant::default(); 2]);
+        let sound = vec![4_000.0; 2];
+        let mut life = Life::new(Config { heat_aware: true, loop_watts: sound, ..config });
+        let capacity: Vec<f64> = left.iter().map(|left| 4_000.0 * left.min(1.0)).collect();
+        for (job, lasts, pause) in numbered(jobs) {
+            let job = Job { quality: Quality::LatencySensitive, ..job };
+            life.arrives(job, lasts);
+            let until = life.now + pause;
+            life.meters(until, &capacity);
+        }
+        let now = life.now;
+        let starts = life.scheduler.starts(now);
+        let mut real = BTreeMap::new();
+        let mut alone = life.clone();
+        for _ in 0..3_000 {
+            let next = alone.now + Nanos::MINUTE;
+            for (id, at) in alone.meters(next, &capacity) {
+                real.entry(id).or_insert(at);
+            }
+        }
+        for (id, start) in starts {
+            prop_assert_eq!(start.latest, real.get(&id).copied(), "job {}", id);
+            if let explain::Explanation::Pending(why) = life.scheduler.explain(id, now) {
+                prop_assert_eq!(why.start, start, "all at once and one by one");
             }
         }
     }

@@ -42,6 +42,7 @@ mod change;
 mod choose;
 mod evidence;
 pub mod explain;
+mod future;
 mod habit;
 mod heat;
 mod job;
@@ -380,6 +381,12 @@ impl SiteScheduler {
     #[must_use]
     pub fn cooling(&self) -> &[Cooling] {
         &self.cooling
+    }
+
+    /// Whether nodes of a loop are switched off to spare it.
+    #[must_use]
+    pub fn has_parked(&self, coolant: usize) -> bool {
+        !self.parked[coolant].is_empty()
     }
 
     /// What a tenant's jobs hold now.

@@ -403,19 +403,16 @@ impl SiteScheduler {
 pub(super) fn shortage(ledger: &Ledger, job: &Job, funnel: &Funnel) -> Reason {
     let demand = &job.demand;
     if funnel.fell[Test::Topology as usize] > 0 {
-        let all = (0..funnel.nodes).map(|node| ledger.copies(node, demand));
-        let tasks = u32::from(job.tasks);
-        return if all.fold(0, u32::saturating_add) >= tasks {
-            Reason::Topology
-        } else {
-            Reason::NoCapacity
-        };
+        return Reason::Topology;
     }
     if funnel.fell[Test::Gpu as usize] > 0 {
         let free = free_gpu(ledger, job);
         if free >= job.total().gpu_milli {
             return Reason::Fragmented;
         }
+    }
+    if funnel.fell[Test::Number as usize] > 0 {
+        return Reason::NoCapacity;
     }
     let anywhere = crate::Demand {
         models: crate::Models::ANY,

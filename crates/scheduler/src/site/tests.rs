@@ -847,6 +847,139 @@ fn why_names_the_reason_the_funnel_and_what_would_help() {
     assert_eq!(site.scheduler.explain(99, at(2)), Explanation::Unknown);
 }
 
+fn lasting(id: u64, gpus: u8, minutes: u64) -> Input {
+    Input::Arrived(Job {
+        limit: Some(Nanos::MINUTE * minutes),
+        ..job(id, gpus, LatencySensitive)
+    })
+}
+
+/// A node of 200 W idle and 200 W a GPU, two of which are busy for an hour, on a loop of 2 kW of
+/// which this much is left from the first minute on, and a job of two GPUs that waits for it.
+fn waits_for_heat(capacity_watts: f64) -> (Site, explain::Pending) {
+    let mut site = Site::new(config(vec![node(0)], vec![2_000.0]));
+    site.after(lasting(1, 2, 60));
+    site.now = at(1);
+    // Once devices are warm.
+    let heat = site.scheduler.cooling()[0].foretold(at(1));
+    site.after(metered(0, heat, capacity_watts));
+    site.after(lasting(2, 2, 10));
+    let Explanation::Pending(why) = site.scheduler.explain(2, at(1)) else {
+        panic!("it waits");
+    };
+    (site, why)
+}
+
+//= requirements S7
+#[test]
+fn who_waits_for_heat_is_told_when_its_loop_eases_and_what_a_repair_is_worth() {
+    let (mut site, why) = waits_for_heat(700.0);
+    assert_eq!(why.reason, NoHeadroomOutward);
+    assert_eq!(
+        why.start.latest,
+        Some(at(60)),
+        "600 of 700 W when 1 has ended"
+    );
+    assert_eq!(why.start.eased, Some(at(1)), "sound, the loop takes both");
+    let changes = why.changes.iter().map(|a| a.change);
+    assert!(changes.eq([]), "one GPU less is 800 of 700 W still");
+    site.now = at(60);
+    assert_eq!(
+        site.decided(Input::Finished { job: 1 }),
+        [(Place, BestScore, 2, 0)]
+    );
+}
+
+//= requirements S7
+#[test]
+fn who_needs_more_than_a_weak_loop_ever_has_is_told_so_and_what_it_would_have() {
+    let (mut site, why) = waits_for_heat(500.0);
+    assert_eq!(why.reason, NoHeadroomOutward);
+    assert_eq!((why.start.likely, why.start.latest), (None, None));
+    assert_eq!(why.start.eased, Some(at(1)));
+    let changes: Vec<_> = (why.changes.iter())
+        .map(|a| (a.change, a.start.latest))
+        .collect();
+    assert_eq!(changes, [(Change::Gpus(1), Some(at(60)))]);
+    // That is true: who asks for one starts with the reading after the end.
+    site.after(lasting(3, 1, 10));
+    for minute in 2..=60 {
+        site.now = at(minute);
+        if minute == 60 {
+            assert_eq!(site.decided(Input::Finished { job: 1 }), []);
+        }
+        let heat = site.scheduler.cooling()[0].foretold(at(minute));
+        let decided = site.decided(metered(0, heat, 500.0));
+        let starts = decided.contains(&(Place, BestScore, 3, 0));
+        assert_eq!(starts, minute == 60, "{minute}: {decided:?}");
+    }
+}
+
+/// The site has room for two tasks of three, so number is what is lacking, not nearness.
+#[test]
+fn a_gang_that_lacks_nodes_is_not_told_that_they_stand_apart() {
+    let nodes = vec![node(0), node(1), node(1)];
+    let mut site = Site::new(config(nodes, vec![1e6; 2]));
+    site.after(lasting(1, 3, 60));
+    site.after(lasting(2, 3, 60));
+    let gang = Job {
+        tasks: 3,
+        spread: Spread::Rack,
+        ..job(3, 2, BestEffort)
+    };
+    let wide = Job {
+        spread: Spread::Site,
+        ..gang
+    };
+    for gang in [gang, wide] {
+        let free = site.scheduler.clone();
+        site.after(Input::Arrived(gang));
+        if let Explanation::Pending(why) = site.scheduler.explain(3, site.now) {
+            let fell = |test: Test| why.funnel.fell[test as usize];
+            assert_eq!((fell(Test::Gpu), fell(Test::Number)), (2, 1));
+            assert_eq!(fell(Test::Topology), 0, "no nearness would help");
+            assert_eq!(
+                why.reason,
+                Reason::Fragmented,
+                "6 GPUs are free, 6 asked for"
+            );
+        } else {
+            panic!("it waits");
+        }
+        site.scheduler = free;
+    }
+}
+
+#[test]
+fn of_a_gang_far_too_large_the_most_that_could_start_is_exact() {
+    let many = (0..401).map(|_| node(0)).collect();
+    let mut site = Site::new(Config {
+        heat_aware: false,
+        ..config(many, vec![1e9])
+    });
+    site.after(lasting(1, 1, 60));
+    // One of 401 nodes is not whole, so 400 tasks could start and 401 some day.
+    for (asked, now, ever) in [(401, 400, None), (9_000, 400, Some(401))] {
+        let gang = Job {
+            tasks: asked,
+            ..job(2, 4, BestEffort)
+        };
+        let Some(ever) = ever else {
+            site.after(Input::Arrived(gang));
+            let Explanation::Pending(why) = site.scheduler.explain(2, site.now) else {
+                panic!("it waits");
+            };
+            let fewer = why.changes.iter().map(|a| a.change);
+            let tasks: Vec<Change> = fewer.filter(|c| matches!(c, Change::Tasks(_))).collect();
+            assert_eq!(tasks, [Change::Tasks(now)]);
+            continue;
+        };
+        let refused = site.scheduler.refusal(&gang).expect("it is too large");
+        assert_eq!(refused.nearest, Some(Change::Tasks(ever)));
+        assert_eq!(refused.found, f64::from(ever));
+    }
+}
+
 /// Two nodes of four GPUs, one with CPUs to spare; whole GPUs with eight CPUs each have
 /// come eight times. Then somebody wants CPUs alone.
 fn told_of_gpus_with_many_cpus(policy: Policy) -> Site {

@@ -16,7 +16,7 @@ use crate::ledger::{Models, WHOLE};
 use crate::policy::Terms;
 
 use super::evidence::{Candidate, Evidence, Funnel, Test};
-use super::explain::{Change, Pending, Prediction, Running};
+use super::explain::{Change, ENDS_MAX, Pending, Prediction, Running};
 use super::job::{Job, Resources, Spread};
 use super::refuse::{Lack, Refusal};
 
@@ -28,6 +28,8 @@ pub trait Names {
     fn tenant(&self, tenant: u16) -> String;
     /// A GPU model; none if there is no such.
     fn model(&self, model: u8) -> Option<String>;
+    /// The models that some node has.
+    fn models_here(&self) -> Vec<String>;
     /// A job.
     fn job(&self, job: u64) -> String;
 }
@@ -301,7 +303,15 @@ fn impossible(job: &Job, found: f64, bound: f64, names: &dyn Names) -> String {
     if (found, bound) == (0.0, 1.0) {
         let models = models(demand.models, names);
         let models = models.unwrap_or_else(|| "GPUs".to_string());
-        return format!("no node here has {models}");
+        let here = names.models_here();
+        return match here.split_last() {
+            None => format!("no node here has {models}, nor any other GPU"),
+            Some((only, [])) => format!("no node here has {models}, only {only}"),
+            Some((last, others)) => format!(
+                "no node here has {models}, only {} or {last}",
+                others.join(", ")
+            ),
+        };
     }
     if bound == f64::from(job.tasks) && job.tasks > 1 {
         return format!(
@@ -402,11 +412,6 @@ fn when(at: Instant, now: Instant) -> String {
     }
 }
 
-const UNKNOWN: Prediction = Prediction {
-    likely: None,
-    latest: None,
-};
-
 /// Whether it is heat that keeps a job waiting.
 const fn is_heat(reason: Reason) -> bool {
     matches!(
@@ -418,12 +423,28 @@ const fn is_heat(reason: Reason) -> bool {
 /// When a job starts, and how sure that is.
 #[must_use]
 pub fn start(prediction: &Prediction, now: Instant) -> String {
+    let told = as_things_are(prediction, now);
+    let sooner = |eased: &Instant| prediction.likely.is_none_or(|likely| *eased < likely);
+    match prediction.eased.filter(sooner) {
+        Some(at) => format!(
+            "{told}; {} if every cooling loop carried at once what it does when sound",
+            when(at, now)
+        ),
+        None => told,
+    }
+}
+
+fn as_things_are(prediction: &Prediction, now: Instant) -> String {
     match (prediction.likely, prediction.latest) {
         (Some(at), _) | (_, Some(at)) if at <= now => "now".to_string(),
-        (None, None) => {
-            "cannot be said: something it waits for did not promise when it ends, or too much ends before"
-                .to_string()
-        }
+        (None, None) => match prediction.not_before {
+            Some(at) => format!(
+                "not {}: {ENDS_MAX} jobs probably end before, and nobody looked further",
+                when(at, now).replacen("in ", "within ", 1)
+            ),
+            None => "cannot be said: no end that was promised leads to a start as things are"
+                .to_string(),
+        },
         (Some(likely), Some(latest)) if span(likely.since(now)) == span(latest.since(now)) => {
             when(latest, now)
         }
@@ -486,12 +507,12 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
             first.join(", ")
         ));
     }
-    let starts = match (pending.start, pending.reason) {
-        (UNKNOWN, reason) if is_heat(reason) => {
-            "cannot be said: nobody promised when a cooling loop has headroom again".to_string()
-        }
-        (UNKNOWN, _) => start(&UNKNOWN, now),
-        (known, _) => format!("if nobody else comes: {}", start(&known, now)),
+    let told = start(&pending.start, now);
+    let Prediction { likely, latest, .. } = pending.start;
+    let starts = match is_heat(pending.reason) {
+        _ if likely.or(latest).is_none() => told,
+        true => format!("if nobody else comes and loops carry what they do now: {told}"),
+        false => format!("if nobody else comes: {told}"),
     };
     text.push_str(&format!("  starts   {starts}\n"));
     for (i, better) in pending.changes.iter().enumerate() {

@@ -188,6 +188,8 @@ pub struct Why {
     /// Between which times it was expected to start, in seconds of coordinate time;
     /// `None` if there was no telling.
     pub start_seconds: Option<[f64; 2]>,
+    /// The same in words, with what it rests on; empty if nobody looked ahead.
+    pub start_text: String,
     /// What would let it start sooner, cheapest first.
     pub changes: Vec<Change>,
     /// Nodes that were left, from the best.
@@ -466,6 +468,33 @@ impl Jobs {
             }
         }
         job.steps.push(step);
+    }
+
+    /// What is to become of a job that waits: with the decision that made it wait if that is of the
+    /// same instant, else as a step of its own.
+    pub fn outlook(&mut self, job: u64, step: Step) {
+        let Some(told) = Self::find(&self.of, &mut self.all, job) else {
+            return;
+        };
+        match told.steps.last_mut() {
+            Some(last)
+                if last.why.is_some()
+                    && (last.seconds, last.action) == (step.seconds, step.action) =>
+            {
+                *last = step;
+            }
+            _ => self.step(job, step),
+        }
+    }
+
+    /// When a job that waits was expected to start, and that in words: with what it was last told.
+    pub fn expects(&mut self, job: u64, start_seconds: Option<[f64; 2]>, text: String) {
+        let Some(job) = Self::find(&self.of, &mut self.all, job) else {
+            return;
+        };
+        if let Some(why) = job.steps.last_mut().and_then(|step| step.why.as_mut()) {
+            (why.start_seconds, why.start_text) = (start_seconds, text);
+        }
     }
 
     /// A job starts on these nodes, with so many thousandths of a GPU on each.

@@ -23,6 +23,7 @@ use rusqlite::{Connection, params};
 use telemetry::Decision;
 
 use super::{Inputs, Metric, RecordError, Series, Summary};
+use crate::observer::Link;
 use crate::site::jobs::Format;
 
 /// The version of the tables, also in `PRAGMA user_version`. It grows when a column
@@ -77,6 +78,7 @@ struct DecisionRow {
     cell: Option<u64>,
     count: u64,
     detail: Option<Box<str>>,
+    link: Link,
 }
 
 #[derive(Debug)]
@@ -85,6 +87,7 @@ struct EventRow {
     kind: &'static str,
     subject: Option<u64>,
     detail: Option<Box<str>>,
+    link: Link,
 }
 
 struct Table {
@@ -196,6 +199,18 @@ const TABLES: [Table; 8] = [
                 "",
                 "More in words; of a batch, its tiles; of a site's job JSON: text and evidence",
             ),
+            column(
+                "id",
+                "INTEGER",
+                "",
+                "At a site: its number; decisions and events are counted together, and a batch has as many as it stands for",
+            ),
+            column(
+                "cause",
+                "INTEGER",
+                "",
+                "The id of the event or decision that brought it about, if one did",
+            ),
         ],
     },
     Table {
@@ -206,6 +221,8 @@ const TABLES: [Table; 8] = [
             column("kind", "TEXT NOT NULL", "", "What happened"),
             column("subject", "INTEGER", "", "The tile, if it was one"),
             column("detail", "TEXT", "", "More in words"),
+            column("id", "INTEGER", "", "See decisions"),
+            column("cause", "INTEGER", "", "See decisions"),
         ],
     },
     Table {
@@ -313,6 +330,8 @@ const TABLES: [Table; 8] = [
 const INDEXES: &str = "
     CREATE INDEX decisions_by_work ON decisions (work, seconds) WHERE work IS NOT NULL;
     CREATE INDEX decisions_by_subject ON decisions (subject, seconds);
+    CREATE INDEX decisions_by_id ON decisions (id) WHERE id IS NOT NULL;
+    CREATE INDEX events_by_id ON events (id) WHERE id IS NOT NULL;
     CREATE INDEX events_by_kind ON events (kind, seconds);
     CREATE INDEX events_by_subject ON events (subject, seconds);
     CREATE INDEX jobs_by_tenant ON jobs (tenant, arrival);
@@ -333,7 +352,7 @@ impl History {
             .and_then(|connection| {
                 connection.execute_batch(
                     "PRAGMA page_size = 8192;
-                     PRAGMA cache_size = -65536;
+                     PRAGMA cache_size = -4096;
                      PRAGMA journal_mode = OFF;
                      PRAGMA synchronous = OFF;
                      PRAGMA locking_mode = EXCLUSIVE;",
@@ -360,11 +379,13 @@ impl History {
         cell: Option<u64>,
         count: u64,
         detail: &str,
+        link: Link,
     ) -> Result<(), RecordError> {
         self.decisions.push(DecisionRow {
             decision: *decision,
             cell,
             count,
+            link,
             detail: (!detail.is_empty()).then(|| detail.into()),
         });
         if self.decisions.len() >= BATCH {
@@ -380,8 +401,10 @@ impl History {
         kind: &'static str,
         subject: Option<u64>,
         detail: &str,
+        link: Link,
     ) -> Result<(), RecordError> {
         self.events.push(EventRow {
+            link,
             seconds,
             kind,
             subject,
@@ -514,8 +537,9 @@ impl History {
     fn flush(&mut self) -> Result<(), RecordError> {
         let insert = || {
             let transaction = self.connection.unchecked_transaction()?;
-            let mut to = transaction
-                .prepare_cached("INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+            let mut to = transaction.prepare_cached(
+                "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?;
             for row in &self.decisions {
                 let it = &row.decision;
                 let work = (it.work != Decision::NO_WORK).then_some(signed(it.work));
@@ -530,16 +554,21 @@ impl History {
                     known(it.bound),
                     signed(row.count),
                     row.detail,
+                    number(row.link.id),
+                    row.link.cause.map(signed),
                 ])?;
             }
             drop(to);
-            let mut to = transaction.prepare_cached("INSERT INTO events VALUES (?, ?, ?, ?)")?;
+            let mut to =
+                transaction.prepare_cached("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)")?;
             for row in &self.events {
                 to.execute(params![
                     row.seconds,
                     row.kind,
                     row.subject.map(signed),
-                    row.detail
+                    row.detail,
+                    number(row.link.id),
+                    row.link.cause.map(signed),
                 ])?;
             }
             drop(to);
@@ -629,6 +658,11 @@ fn tables() -> String {
 /// SQLite's integers are signed; no count or number of a run reaches 2⁶³.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// NULL where records are not numbered.
+fn number(id: u64) -> Option<i64> {
+    (id > 0).then(|| signed(id))
 }
 
 /// NULL for what was not measured; SQLite would keep an infinity.

@@ -136,6 +136,23 @@ pub struct PastDecision {
     pub bound: Option<f64>,
     /// More in words.
     pub detail: Option<String>,
+    /// The number of what caused it; see [`Past::cause`].
+    pub cause: Option<u64>,
+}
+
+/// What caused something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cause {
+    /// Its number.
+    pub id: u64,
+    /// When, s.
+    pub seconds: f64,
+    /// `event`, or `decision`.
+    pub kind: &'static str,
+    /// What it was, in words.
+    pub text: String,
+    /// The number of what caused it in turn.
+    pub cause: Option<u64>,
 }
 
 impl Past {
@@ -310,7 +327,7 @@ impl Past {
     /// # Errors
     /// If the history cannot be read.
     pub fn decisions(&self, job: u64) -> Result<Vec<PastDecision>, PastError> {
-        let query = "SELECT seconds, action, reason, subject, found, bound, detail FROM decisions \
+        let query = "SELECT seconds, action, reason, subject, found, bound, detail, cause FROM decisions \
                      WHERE work = ? ORDER BY seconds, rowid";
         self.ask(query, params![job as i64], decision)
     }
@@ -325,7 +342,7 @@ impl Past {
         from: f64,
         to: f64,
     ) -> Result<Vec<PastDecision>, PastError> {
-        let query = "SELECT seconds, action, reason, subject, found, bound, detail FROM decisions \
+        let query = "SELECT seconds, action, reason, subject, found, bound, detail, cause FROM decisions \
                      WHERE action IN ('throttle', 'release', 'darken') AND work IS NULL \
                      AND seconds BETWEEN ? AND ? ORDER BY seconds, rowid";
         let mut all = Vec::new();
@@ -352,17 +369,54 @@ impl Past {
         Ok(all)
     }
 
-    /// What happened to the site between two times: when, what, and in words.
+    /// What has this number: an event or a decision.
     ///
     /// # Errors
     /// If the history cannot be read.
-    pub fn events(&self, from: f64, to: f64) -> Result<Vec<(f64, String, String)>, PastError> {
-        let query = "SELECT seconds, kind, detail FROM events WHERE kind NOT IN ('notable', 'finished') \
-                     AND seconds BETWEEN ? AND ? ORDER BY seconds, rowid";
-        self.ask(query, params![from, to], |row| {
-            let detail: Option<String> = row.get(2)?;
-            Ok((row.get(0)?, row.get(1)?, detail.unwrap_or_default()))
-        })
+    pub fn cause(&self, id: u64) -> Result<Option<Cause>, PastError> {
+        let number = |row: &Row<'_>, column| -> rusqlite::Result<Option<u64>> {
+            Ok(row.get::<_, Option<i64>>(column)?.map(|n| n as u64))
+        };
+        let query = "SELECT seconds, detail, kind, cause FROM events WHERE id = ?";
+        let event = self.ask(query, params![id as i64], |row| {
+            let (detail, kind): (Option<String>, String) = (row.get(1)?, row.get(2)?);
+            let text = match (kind.as_str(), detail) {
+                ("finished", Some(job)) => format!("{job} ended"),
+                (_, Some(text)) => text,
+                (_, None) => kind,
+            };
+            Ok(Cause {
+                id,
+                seconds: row.get(0)?,
+                kind: "event",
+                text,
+                cause: number(row, 3)?,
+            })
+        })?;
+        if let Some(event) = event.into_iter().next() {
+            return Ok(Some(event));
+        }
+        // Equal decisions of one instant share a row, which has the number of the first.
+        let query = "SELECT d.seconds, action, reason, subject, found, bound, cause, \
+                     coalesce(n.name, subject) FROM decisions d LEFT JOIN nodes n ON n.id = subject \
+                     WHERE d.id <= ?1 AND d.id + count > ?1 ORDER BY d.id DESC LIMIT 1";
+        let decision = self.ask(query, params![id as i64], |row| {
+            let (action, reason): (String, String) = (row.get(1)?, row.get(2)?);
+            let [found, bound] = [row.get::<_, Option<f64>>(4)?, row.get(5)?];
+            let node: String = row.get(7)?;
+            let numbers = match (found, bound) {
+                (Some(found), Some(bound)) => format!(", {found:.2} against {bound:.2}"),
+                _ => String::new(),
+            };
+            Ok(Cause {
+                id,
+                seconds: row.get(0)?,
+                kind: "decision",
+                text: format!("{action} on {node}: {reason}{numbers}"),
+                cause: number(row, 6)?,
+            })
+        })?;
+        Ok(decision.into_iter().next())
     }
 
     /// What the run was made from.
@@ -418,5 +472,6 @@ fn decision(row: &Row<'_>) -> rusqlite::Result<PastDecision> {
         found: row.get(4)?,
         bound: row.get(5)?,
         detail: row.get(6)?,
+        cause: row.get::<_, Option<i64>>(7)?.map(|id| id as u64),
     })
 }

@@ -212,9 +212,6 @@ pub fn sweep_page(sweep: &Sweep) -> String {
 
 /// Puts style, script and data into the page.
 fn page(title: &str, data: &Value) -> String {
-    // Inside a script element only `</` and `<!--` mean anything to the browser, and
-    // inside JSON a `<` occurs in strings only, where it can be written like this.
-    let data = data.to_string().replace('<', "\\u003c");
     let title: String = title
         .chars()
         .map(|c| match c {
@@ -232,20 +229,54 @@ fn page(title: &str, data: &Value) -> String {
     let (between, after) = rest
         .split_once("{{script}}")
         .expect("the page has a script");
-    [
+    // Into one buffer: a page of a day is megabytes, and each copy of it would be the most that
+    // a run holds.
+    let mut page = String::new();
+    for part in [
         before,
         &title,
         head,
         include_str!("../../../../web/report.css"),
         body,
-        &data,
+    ] {
+        page.push_str(part);
+    }
+    let mut bytes = Harmless(page.into_bytes());
+    serde_json::to_writer(&mut bytes, data).expect("a buffer takes everything");
+    page = String::from_utf8(bytes.0).expect("JSON is text");
+    for part in [
         between,
         include_str!("../../../../web/report.js"),
         include_str!("../../../../web/cluster.js"),
         include_str!("../../../../web/curves.js"),
         after,
-    ]
-    .concat()
+    ] {
+        page.push_str(part);
+    }
+    page
+}
+
+/// Inside a script element only `</` and `<!--` mean anything to the browser, and inside
+/// JSON a `<` occurs in strings only, where it can be written otherwise.
+struct Harmless(Vec<u8>);
+
+impl std::io::Write for Harmless {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        for part in bytes.split_inclusive(|&b| b == b'<') {
+            match part.split_last() {
+                Some((b'<', text)) => {
+                    self.0.extend_from_slice(text);
+                    self.0.extend_from_slice(b"\\u003c");
+                }
+                _ => self.0.extend_from_slice(part),
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The charts' columns, without those nobody measured.
@@ -477,6 +508,9 @@ fn grounds<'a>(why: &'a Why, tests: &mut Words<'a>) -> Value {
     tell("ahead", json!(why.ahead));
     if let Some(between) = why.start_seconds {
         tell("start", between.iter().map(|&t| rounded(t, 3)).collect());
+    }
+    if !why.start_text.is_empty() {
+        tell("start_text", why.start_text.as_str().into());
     }
     let changes = why.changes.iter();
     let changes = changes.map(|c| json!([c.text, rounded(c.start_seconds, 3)]));

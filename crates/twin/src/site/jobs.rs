@@ -102,6 +102,9 @@ pub struct Jobs {
     pub habits: Vec<Habit>,
     /// Lines of lists that are no work: without a processor, or without run time.
     pub left_out: u64,
+    /// GPU models that jobs name and no node has: demands know them by the numbers after
+    /// those of [`Workload::models`].
+    pub other_models: Vec<String>,
 }
 
 /// A cluster and its work: what a run begins with.
@@ -164,6 +167,7 @@ impl Workload {
                 tenants: vec!["everybody".to_owned()],
                 habits: vec![Habit::default()],
                 left_out: 0,
+                other_models: Vec::new(),
             },
             nodes: trace.nodes,
             hosts: Vec::new(),
@@ -318,7 +322,7 @@ impl Jobs {
             Format::Philly => (philly::read(from, file, source)?, Some(stem(file))),
             Format::Swf => (swf::read(from, file, source)?, None),
             Format::Openb => (
-                trace::read_jobs(from, file, source.any_model, models)?,
+                trace::read_jobs(from, file, source.any_model, models, &mut self.other_models)?,
                 None,
             ),
         };

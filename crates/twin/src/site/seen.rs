@@ -4,16 +4,16 @@
 //! of [`Cluster`], from which the report is drawn. It changes nothing: a run
 //! without it is the same run.
 //!
-//! What a decision rests on comes with the decision. What it does not say, when a job that waits
-//! may start and what would help, costs some copies of the scheduler, so it is asked only
-//! for the job that has waited longest, and only when a frame of the film is kept: a few
-//! hundred times a run, however long that is.
+//! What a decision rests on comes with the decision. What it does not say costs copies of the
+//! scheduler, so it is asked a bounded number of times, however long a run is. What would let a job
+//! start at once is asked when it begins to wait, for the first [`ASKED_MAX`]. When each of those that
+//! wait would start is asked for all of them together, at most [`LOOKS_MAX`] times a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use scheduler::ledger::WHOLE;
 use scheduler::policy::Typical;
-use scheduler::site::explain::{Explanation, Pending, Prediction};
+use scheduler::site::explain::{Pending, Prediction};
 use scheduler::site::{Evidence, Task, Test, words};
 use scheduler::{Policy, SiteScheduler};
 use telemetry::{Action, Decision};
@@ -26,6 +26,11 @@ use super::outcome::Fate;
 use crate::record::cluster::{self, Candidate, Cluster, Left, State, Step, Why};
 use crate::record::film::{Film, Node, Still};
 
+/// Jobs of which it is asked what would help when they begin to wait.
+const ASKED_MAX: usize = 2_000;
+/// Moments of a run, evenly apart, at which it is asked when those that wait will start.
+pub(super) const LOOKS_MAX: u64 = 50;
+
 /// Keeps what the cluster itself does not need to know.
 #[derive(Clone, Debug)]
 pub(super) struct Witness {
@@ -35,6 +40,10 @@ pub(super) struct Witness {
     since: BTreeMap<u64, Instant>,
     waiting_gpu_milli: u64,
     explained: BTreeSet<u64>,
+    /// Jobs of which it was asked when they start; those that are gone are forgotten.
+    foretold: BTreeSet<u64>,
+    /// Jobs that were told to wait at this instant.
+    queued: Vec<u64>,
 }
 
 /// What every node shows, a value per node in each.
@@ -84,6 +93,8 @@ impl Witness {
             since: BTreeMap::new(),
             waiting_gpu_milli: 0,
             explained: BTreeSet::new(),
+            foretold: BTreeSet::new(),
+            queued: Vec::new(),
         }
     }
 
@@ -162,9 +173,13 @@ impl Witness {
         load: &Workload,
         decision: &Decision,
         evidence: Option<&Evidence>,
+        because: &str,
     ) {
         if decision.work == Decision::NO_WORK {
             return;
+        }
+        if matches!(decision.action, Action::Queue | Action::Preempt) {
+            self.queued.push(decision.work);
         }
         // Those that are about no node name the first.
         let node = match decision.action {
@@ -182,31 +197,57 @@ impl Witness {
                 .get(decision.work as usize)
                 .map_or_else(String::new, |listed| {
                     let job = super::world::asked(decision.work, listed);
-                    words::decision(decision, evidence, &job, &Called(load))
+                    let sentence = words::decision(decision, evidence, &job, &Called(load));
+                    sentence + because
                 }),
             why: evidence.map(grounds),
         };
         cluster.jobs.step(decision.work, step);
     }
 
-    /// Asks what is to become of the job that has waited longest and was not asked for yet.
-    pub(super) fn explain(
+    /// Asks what is to become of those that began to wait at this instant.
+    pub(super) fn explain_queued(
         &mut self,
         cluster: &mut Cluster,
         load: &Workload,
         scheduler: &SiteScheduler,
         now: Instant,
     ) {
-        let mut waiting = self.waiting.iter().map(|(_, id)| *id);
-        let Some(id) = waiting.find(|id| !self.explained.contains(id)) else {
-            return;
-        };
-        self.explained.insert(id);
-        if !cluster.jobs.wants_why(id) {
+        for id in std::mem::take(&mut self.queued) {
+            if self.explained.len() >= ASKED_MAX
+                || !cluster.jobs.wants_why(id)
+                || !self.explained.insert(id)
+            {
+                continue;
+            }
+            if let Some(pending) = scheduler.what_helps_now(id, now) {
+                cluster
+                    .jobs
+                    .outlook(id, outlook(&pending, &Called(load), now));
+            }
+        }
+    }
+
+    /// Asks when those that wait will start, unless all were asked about before.
+    pub(super) fn look_ahead(
+        &mut self,
+        cluster: &mut Cluster,
+        scheduler: &SiteScheduler,
+        now: Instant,
+    ) {
+        let seen = |(_, id): &(Instant, u64)| self.foretold.contains(id);
+        if self.waiting.iter().all(seen) {
             return;
         }
-        if let Explanation::Pending(pending) = scheduler.explain(id, now) {
-            cluster.jobs.step(id, outlook(&pending, &Called(load), now));
+        for (id, start) in scheduler.starts(now) {
+            if self.foretold.insert(id) {
+                let text = format!(
+                    "asked at {}: {}",
+                    words::moment(now),
+                    words::start(&start, now)
+                );
+                cluster.jobs.expects(id, between(start), text);
+            }
         }
     }
 
@@ -264,6 +305,7 @@ impl Witness {
     }
 
     fn waits_no_more(&mut self, load: &Workload, id: u64) {
+        self.foretold.remove(&id);
         if let Some(since) = self.since.remove(&id) {
             self.waiting.remove(&(since, id));
             self.waiting_gpu_milli -= load.jobs.jobs[id as usize].gpu_milli();
@@ -328,7 +370,8 @@ fn outlook(pending: &Pending, names: &Called<'_>, now: Instant) -> Step {
             nodes: pending.funnel.nodes,
             funnel: funnel(&pending.funnel),
             ahead: pending.ahead.first.clone(),
-            start_seconds: between(pending.start),
+            start_seconds: None,
+            start_text: String::new(),
             changes: changes.collect(),
             candidates: Vec::new(),
         }),

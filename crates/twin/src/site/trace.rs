@@ -332,15 +332,19 @@ pub(super) fn unreadable_text(file: &Path, line: u64, error: &std::io::Error) ->
 }
 
 /// The pods of a list as jobs of a site with these models. A pod that names models of
-/// which the site has none takes any if `any_model`, and fits nowhere otherwise.
+/// which the site has none takes any if `any_model`, and fits nowhere otherwise. Such models are
+/// added to `others`, so that it can be told what was asked for.
 pub(super) fn read_jobs(
     from: impl Read,
     file: &Path,
     any_model: bool,
     here: &[String],
+    others: &mut Vec<String>,
 ) -> Result<Vec<Listed>, TraceError> {
     let mut models = Vocabulary::default();
-    for model in here {
+    // To whom any model will do, those that are not here are nothing.
+    let known_already: &[String] = if any_model { &[] } else { others };
+    for model in here.iter().chain(known_already) {
         models.number(model);
     }
     let known = Models(
@@ -350,8 +354,11 @@ pub(super) fn read_jobs(
     );
     let listed = |pod: Pod| {
         let mut demand = pod.demand;
-        if any_model && demand.models.0 & known.0 == 0 {
-            demand.models = Models::ANY;
+        if any_model && demand.models != Models::ANY {
+            demand.models = match demand.models.0 & known.0 {
+                0 => Models::ANY,
+                some => Models(some),
+            };
         }
         Listed {
             name: pod.name.into(),
@@ -366,6 +373,9 @@ pub(super) fn read_jobs(
         }
     };
     let pods = read_pods(from, file, &mut models)?;
+    if !any_model {
+        *others = models.words.split_off(here.len().min(models.words.len()));
+    }
     Ok(pods.into_iter().map(listed).collect())
 }
 

@@ -547,7 +547,7 @@ impl Notes {
                 };
                 self.jobs.insert(job.id, course);
             }
-            Record::Decision(decision, _) => match decision.action {
+            Record::Decision(decision, ..) => match decision.action {
                 Action::Preempt => self.preempted += 1,
                 Action::Migrate => self.moved += 1,
                 Action::Refuse => self.refused += 1,

@@ -20,7 +20,7 @@ use wire::{Instant, Nanos};
 use super::{Called, Record, Visit};
 use crate::again::{Again, AgainError, Differs};
 use crate::observer::Progress;
-use crate::record::past::{PastDecision, PastJob};
+use crate::record::past::{Cause, PastDecision, PastJob};
 use crate::record::{Past, PastError};
 
 /// A question.
@@ -123,6 +123,8 @@ fn start_as_json(start: &Prediction, now: Instant) -> Value {
     json!({
         "likely_seconds": seconds(start.likely),
         "latest_seconds": seconds(start.latest),
+        "eased_seconds": seconds(start.eased),
+        "not_before_seconds": seconds(start.not_before),
         "text": words::start(start, now),
     })
 }
@@ -288,7 +290,7 @@ fn live<T>(
 ) -> Result<T, WhyError> {
     let seen = RefCell::new(Vec::new());
     let mut write = |record: Record<'_>| {
-        if let Record::Decision(decision, _) = record
+        if let Record::Decision(decision, ..) = record
             && decision.work == job
         {
             let text = format!("{}: {}", decision.action, decision.reason);
@@ -618,8 +620,35 @@ struct Life {
     json: Value,
 }
 
-/// How far before a decision its cause is looked for.
-const CAUSE_SECONDS: f64 = 1_800.0;
+/// What caused something, what caused that, and so on, the nearest first.
+fn causes(past: &Past, cause: Option<u64>) -> Result<Vec<Cause>, PastError> {
+    let mut causes: Vec<Cause> = Vec::new();
+    let mut next = cause;
+    while let Some(id) = next
+        && let Some(cause) = past.cause(id)?
+    {
+        // A cause is told before what it causes.
+        next = cause.cause.filter(|&before| before < id);
+        causes.push(cause);
+    }
+    Ok(causes)
+}
+
+fn because(cause: &Cause) -> String {
+    format!(
+        "because of #{} at {}: {}",
+        cause.id,
+        told(cause.seconds),
+        cause.text
+    )
+}
+
+fn as_json(causes: &[Cause]) -> Value {
+    let each = causes.iter();
+    let each =
+        each.map(|c| json!({ "id": c.id, "seconds": c.seconds, "kind": c.kind, "text": c.text }));
+    each.collect()
+}
 
 fn life(
     past: &Past,
@@ -638,23 +667,12 @@ fn life(
         let known = format!("{}: {}", decision.action, decision.reason);
         let sentence = kept["text"].as_str().map_or(known, str::to_owned);
         let mut more = more_about(&kept["evidence"]);
-        let by_heat = matches!(
-            decision.reason.as_str(),
-            "backpressure from outward"
-                | "near its own limit"
-                | "no heat headroom outward"
-                | "no heat headroom here"
-        );
-        if by_heat {
-            let before = past.events(decision.seconds - CAUSE_SECONDS, decision.seconds)?;
-            if let Some((seconds, _, event)) = before.last() {
-                more.push(format!("caused by: {event}, at {}", told(*seconds)));
-            }
-        }
+        let causes = causes(past, decision.cause)?;
+        more.extend(causes.iter().map(because));
         all.push(json!({
             "seconds": decision.seconds, "action": decision.action, "reason": decision.reason,
             "node": past.node(decision.node)?, "found": decision.found, "bound": decision.bound,
-            "text": sentence, "evidence": kept["evidence"],
+            "text": sentence, "evidence": kept["evidence"], "causes": as_json(&causes),
         }));
         lines.push((decision.seconds, sentence, more));
     }
@@ -677,12 +695,14 @@ fn life(
                 ("release", _) => format!("{node} is back at full clock"),
                 (action, reason) => format!("{node}: {action}, {reason}"),
             };
+            let causes = causes(past, slowed.cause)?;
             all.push(json!({
                 "seconds": slowed.seconds, "action": slowed.action, "reason": slowed.reason,
                 "node": node, "found": slowed.found, "bound": slowed.bound, "text": text,
-                "evidence": null,
+                "evidence": null, "causes": as_json(&causes),
             }));
-            lines.push((slowed.seconds, text, Vec::new()));
+            let more = causes.iter().map(because).collect();
+            lines.push((slowed.seconds, text, more));
         }
     }
     if let Some(ended) = job.end.filter(|_| job.outcome == "finished") {

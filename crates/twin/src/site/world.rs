@@ -7,7 +7,7 @@
 
 pub mod visit;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use physics::site::Flows;
 use scheduler::guard::{self, Guard};
 use scheduler::ledger::{Claim, GPUS_MAX};
 use scheduler::site::{
-    self, Effect, Evidence, Input, Job, Quality, SiteScheduler, Spread, Task, Tenant,
+    self, Effect, Evidence, Input, Job, Quality, SiteScheduler, Spread, Task, Tenant, words,
 };
 use telemetry::{Action, Decision, Reason, Sketch};
 use wire::{Instant, Kelvin, Nanos, Tile, Watts};
@@ -33,6 +33,7 @@ use super::plan::Network;
 use super::seen::{self, Nodes, Witness};
 use super::work::{FULL, Work};
 use crate::engine::history;
+use crate::observer::Link;
 use crate::record::cluster::Moment;
 use crate::record::series::{Frame, Group, Holon, Layout, Map, Sample, Series};
 
@@ -57,7 +58,7 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record<'a> {
     /// A decision, whose subject is a node, and what it rests on.
-    Decision(&'a Decision, Option<&'a Evidence>),
+    Decision(&'a Decision, Option<&'a Evidence>, Link),
     /// What became of a job, once for each.
     Job(JobRecord<'a>),
     /// Something that happened.
@@ -70,7 +71,30 @@ pub enum Record<'a> {
         node: Option<u64>,
         /// In words.
         detail: String,
+        /// Its place in the chain of causes.
+        link: Link,
     },
+}
+
+/// What the scheduler is being told, so what its decisions are caused by.
+#[derive(Clone, Copy, Debug, Default)]
+enum Because {
+    /// Something nobody told of: an arrival, a limit, a change from outside.
+    #[default]
+    Nothing,
+    /// This record.
+    Record(u64),
+    /// The reading of this loop's meter.
+    Reading(usize),
+}
+
+/// What is known of the causes of a loop's trouble.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trouble {
+    /// What last changed its capacity: a failure, a repair, a neighbour.
+    changed: Option<u64>,
+    /// The reading with which it got into trouble since.
+    read: Option<u64>,
 }
 
 /// What a run begins with.
@@ -107,6 +131,7 @@ pub fn run(
     history: &mut dyn FnMut(Record<'_>),
 ) -> Outcome {
     let mut world = World::new(config, scene, seed, Sink(Some(history)));
+    world.explains = true;
     let complete = world.run(progress).is_continue();
     world.finish(complete)
 }
@@ -184,6 +209,10 @@ const SHORT: f64 = 10.0;
 /// A file system's share is passed on to jobs when it has moved by this many thousandths.
 const IO_STEP_MIN: u32 = 20;
 
+/// Records kept in words, to be told as causes of others: the newest; those of faults that
+/// last are few.
+const TALES_MAX: usize = 256;
+
 /// Who is told what happens. A copy of a world tells nobody.
 struct Sink<'a>(Option<&'a mut dyn FnMut(Record<'_>)>);
 
@@ -257,6 +286,20 @@ struct World<'a> {
     outcome: Outcome,
     scratch: Vec<f32>,
     witness: Witness,
+    /// Records told so far, and what the next decisions are caused by.
+    told: u64,
+    because: Because,
+    troubles: Vec<Trouble>,
+    /// The last records that cause others: when, what, and by what they were caused.
+    tales: BTreeMap<u64, (Instant, String, Option<u64>)>,
+    /// The last decision that something caused, and what.
+    caused: Option<(u64, u64)>,
+    /// Whether jobs that begin to wait are asked about, for the report.
+    explains: bool,
+    /// When it is next asked when they start.
+    next_look: Instant,
+    /// Of each node, the decision that last slowed it down because a device is hot.
+    slowed_by: Vec<Option<u64>>,
     /// A latency-sensitive job that was stopped and must start elsewhere at once.
     uprooted: Option<u64>,
 }
@@ -355,6 +398,7 @@ impl<'a> World<'a> {
             config,
             load,
             neighbours: &scene.neighbours,
+            troubles: vec![Trouble::default(); floor.loops.len()],
             floor,
             record,
             scheduler,
@@ -377,6 +421,13 @@ impl<'a> World<'a> {
             violations: Violations::default(),
             scratch: Vec::new(),
             witness: Witness::new(load),
+            told: 0,
+            tales: BTreeMap::new(),
+            caused: None,
+            explains: false,
+            next_look: Instant::EPOCH,
+            because: Because::Nothing,
+            slowed_by: vec![None; load.nodes.len()],
             uprooted: None,
         }
     }
@@ -520,13 +571,9 @@ impl<'a> World<'a> {
         book.finished += 1;
         book.slowdown.record(slowdown);
         self.outcome.slowdown.record(slowdown);
-        self.record.tell(Record::Event {
-            at: now,
-            kind: "finished",
-            node: Some(node.into()),
-            detail: format!("job {job}"),
-        });
+        let ended = self.happened(now, "finished", Some(node), None, format!("job {job}"));
         self.became(job, now, &tasks, Fate::Finished);
+        self.because = Because::Record(ended);
         self.tell(now, Input::Finished { job });
     }
 
@@ -576,11 +623,15 @@ impl<'a> World<'a> {
             What::Window => return self.open_or_close_window(now),
         };
         self.outcome.series.note(now.as_secs_f64(), text.clone());
-        self.record.tell(Record::Event {
-            at: now,
-            kind,
-            node: None,
-            detail: text,
+        let id = self.happened(now, kind, None, None, text);
+        let changed = Some(id);
+        let befallen = match what {
+            What::Capacity { coolant, .. } => &mut self.troubles[coolant..=coolant],
+            _ => &mut self.troubles[..],
+        };
+        befallen.fill(Trouble {
+            changed,
+            read: None,
         });
         self.next_sample = now;
     }
@@ -674,6 +725,8 @@ impl<'a> World<'a> {
         }
         for (node, kelvin, bound) in slowed {
             if !self.hosts[node as usize].is_dark {
+                let slowed = self.slowed_by[node as usize];
+                self.because = slowed.map_or(Because::Nothing, Because::Record);
                 self.tell(
                     now,
                     Input::NearLimit {
@@ -826,7 +879,18 @@ impl<'a> World<'a> {
                 found,
                 bound,
             };
-            self.decided(&decision, None);
+            let coolant = usize::from(self.floor.nodes[node as usize].coolant);
+            // What it was told to do by budget, the scheduler decided.
+            let before = self.because;
+            if let guard::Input::Sensed(_) = input {
+                let changed = self.troubles[coolant].changed;
+                self.because = changed.map_or(Because::Nothing, Because::Record);
+            }
+            let id = self.decided(&decision, None);
+            self.because = before;
+            if action == Action::Throttle || action == Action::Darken {
+                self.slowed_by[node as usize] = Some(id);
+            }
         }
         // The clock that was asked for, or the one its own hardware insists on.
         let asked = clock.unwrap_or_else(|| self.guards[device].clock());
@@ -858,12 +922,9 @@ impl<'a> World<'a> {
         let name = &self.load.nodes[node as usize].name;
         let text = format!("{name} goes dark from heat");
         self.outcome.series.note(now.as_secs_f64(), text.clone());
-        self.record.tell(Record::Event {
-            at: now,
-            kind: "dark",
-            node: Some(node.into()),
-            detail: text,
-        });
+        let cause = self.slowed_by[node as usize];
+        let dark = self.happened(now, "dark", Some(node), cause, text);
+        self.because = Because::Record(dark);
         self.tell(now, Input::NodeLost { node });
     }
 
@@ -874,7 +935,90 @@ impl<'a> World<'a> {
                 heat_watts: self.devices.to_reject(l),
                 capacity_watts: self.devices.site().loops()[l].capacity.0,
             };
+            self.because = Because::Reading(l);
             self.tell(now, metered);
+            if self.scheduler.cooling()[l].budget() >= 1.0 && !self.scheduler.has_parked(l) {
+                self.troubles[l].read = None;
+            }
+        }
+    }
+
+    /// Tells of an event; gives its number.
+    fn happened(
+        &mut self,
+        at: Instant,
+        kind: &'static str,
+        node: Option<u32>,
+        cause: Option<u64>,
+        detail: String,
+    ) -> u64 {
+        self.told += 1;
+        let id = self.told;
+        if kind != "finished" {
+            self.tales.insert(id, (at, detail.clone(), cause));
+            if self.tales.len() > TALES_MAX {
+                self.tales.pop_first();
+            }
+        }
+        self.record.tell(Record::Event {
+            at,
+            kind,
+            node: node.map(u64::from),
+            detail,
+            link: Link { id, cause },
+        });
+        id
+    }
+
+    /// What a decision that was just told was caused by, to be put after a sentence; empty if
+    /// by nothing that happened to the site.
+    fn because_in_words(&self, id: u64) -> String {
+        let mut text = String::new();
+        let mut next = self
+            .caused
+            .filter(|(of, _)| *of == id)
+            .map(|(_, cause)| cause);
+        while let Some(cause) = next
+            && let Some((at, what, before)) = self.tales.get(&cause)
+        {
+            let at = words::moment(*at);
+            text.push_str(&format!("; because at {at} {what}"));
+            next = *before;
+        }
+        text
+    }
+
+    /// The record that what is decided now is caused by. The reading that a loop's trouble begins
+    /// with is told of when it first causes something.
+    fn cause_of(&mut self, now: Instant, decision: &Decision) -> Option<u64> {
+        let by_heat = matches!(
+            decision.reason,
+            Reason::Backpressure | Reason::PressureEased | Reason::NearLimit
+        );
+        match self.because {
+            Because::Nothing => None,
+            Because::Record(id) => Some(id),
+            // What starts because a loop opened was not brought about by what closed it.
+            Because::Reading(_) if !by_heat => None,
+            Because::Reading(l) => {
+                let Trouble { changed, read } = self.troubles[l];
+                if read.is_some() {
+                    return read;
+                }
+                let (heat, carries) = (
+                    self.devices.to_reject(l),
+                    self.devices.site().loops()[l].capacity.0,
+                );
+                let detail = format!(
+                    "the meter of loop {l} reads {:.1} kW of heat where {:.1} kW can be carried: {:.0} %",
+                    heat / 1_000.0,
+                    carries / 1_000.0,
+                    load(heat, carries) * 100.0
+                );
+                let id = self.happened(now, "loop_read", None, changed, detail);
+                self.troubles[l].read = Some(id);
+                Some(id)
+            }
         }
     }
 
@@ -886,6 +1030,7 @@ impl<'a> World<'a> {
         if !self.effects.is_empty() {
             self.apply(now);
         }
+        self.because = Because::Nothing;
     }
 
     fn apply(&mut self, now: Instant) {
@@ -907,15 +1052,22 @@ impl<'a> World<'a> {
                     }
                 }
                 Effect::Decided(decision, evidence) => {
+                    let id = self.decided(&decision, evidence.as_deref());
+                    let because = self.because_in_words(id);
                     let cluster = self.outcome.series.cluster_mut().expect("made with one");
+                    let evidence = evidence.as_deref();
                     self.witness
-                        .decided(cluster, self.load, &decision, evidence.as_deref());
-                    self.decided(&decision, evidence.as_deref());
+                        .decided(cluster, self.load, &decision, evidence, &because);
                 }
             }
         }
         self.effects = effects;
         self.settle(now);
+        if self.explains {
+            let cluster = self.outcome.series.cluster_mut().expect("made with one");
+            self.witness
+                .explain_queued(cluster, self.load, &self.scheduler, now);
+        }
         if let Some(job) = self.uprooted.take() {
             let subject = || format!("job {job}");
             let broken = Invariant::OnlyBestEffortPreempted;
@@ -1146,8 +1298,12 @@ impl<'a> World<'a> {
         self.integrated_until = now;
     }
 
-    fn decided(&mut self, decision: &Decision, evidence: Option<&Evidence>) {
+    /// Tells of a decision; gives its number.
+    fn decided(&mut self, decision: &Decision, evidence: Option<&Evidence>) -> u64 {
         self.outcome.count(decision);
+        let cause = self.cause_of(decision.at, decision);
+        self.told += 1;
+        let id = self.told;
         let key = (decision.action as u64) << 8 | decision.reason as u64;
         let payload = decision.work ^ decision.found.to_bits().rotate_left(32);
         let node = decision.subject.0 as u32;
@@ -1158,7 +1314,10 @@ impl<'a> World<'a> {
             Action::Lose => self.became(decision.work, decision.at, &[], Fate::Lost),
             _ => {}
         }
-        self.record.tell(Record::Decision(decision, evidence));
+        self.caused = cause.map(|cause| (id, cause));
+        let link = Link { id, cause };
+        self.record.tell(Record::Decision(decision, evidence, link));
+        id
     }
 
     /// Marks the first throttling of each cause.
@@ -1274,6 +1433,10 @@ impl<'a> World<'a> {
                     .collect::<Vec<_>>(),
             },
         );
+        if self.explains && now >= self.next_look {
+            self.next_look = now + Nanos(self.end.0 / seen::LOOKS_MAX);
+            self.witness.look_ahead(cluster, &self.scheduler, now);
+        }
         if !cluster.film.wants() {
             cluster.film.skip();
             return;
@@ -1293,8 +1456,6 @@ impl<'a> World<'a> {
         }
         self.witness
             .film(&mut cluster.film, &self.scheduler, seconds, &nodes);
-        self.witness
-            .explain(cluster, self.load, &self.scheduler, now);
     }
 
     /// A sample of one loop, or of the whole site.

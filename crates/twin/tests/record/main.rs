@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use telemetry::{Action, Decision, Reason};
+use twin::observer::Link;
 use twin::record::report::{comparison_page, packing_page, run_page, sweep_page};
 use twin::record::summary::{Distance, FaultWindow, Quantiles, Replay, Tenant};
 use twin::record::{
@@ -173,13 +174,23 @@ fn a_history_answers_why() {
     let mut history = History::create(&path).unwrap();
     for i in 0..10_000 {
         let it = decision(i * 1_000_000_000, i % 7);
-        history.decision(&it, Some(3), 1, "").unwrap();
+        history
+            .decision(&it, Some(3), 1, "", Link::default())
+            .unwrap();
     }
     let mut batch = decision(20_000_000_000_000, Decision::NO_WORK);
     batch.bound = f64::INFINITY;
-    history.decision(&batch, None, 3, "tiles 4, 5, 6").unwrap();
     history
-        .event(120.0, "burst", None, "50 tiles fail at once")
+        .decision(&batch, None, 3, "tiles 4, 5, 6", Link::default())
+        .unwrap();
+    history
+        .event(
+            120.0,
+            "burst",
+            None,
+            "50 tiles fail at once",
+            Link::default(),
+        )
         .unwrap();
     history.series(&series).unwrap();
     history.finish(&summary).unwrap();
@@ -260,7 +271,9 @@ fn a_history_that_was_dropped_half_way_is_readable() {
     let path = place.path().join("history.db");
     let mut history = History::create(&path).unwrap();
     for i in 0..5_000 {
-        history.decision(&decision(i, i), None, 1, "").unwrap();
+        history
+            .decision(&decision(i, i), None, 1, "", Link::default())
+            .unwrap();
     }
     drop(history);
     let db = Connection::open(&path).unwrap();

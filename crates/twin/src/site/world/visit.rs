@@ -105,7 +105,18 @@ impl Names for Called<'_> {
     }
 
     fn model(&self, model: u8) -> Option<String> {
-        self.0.models.get(usize::from(model)).cloned()
+        let load = self.0;
+        let mut all = load.models.iter().chain(&load.jobs.other_models);
+        all.nth(model.into()).cloned()
+    }
+
+    fn models_here(&self) -> Vec<String> {
+        let has = |m: &usize| {
+            let mut nodes = self.0.nodes.iter();
+            nodes.any(|node| node.model.map(usize::from) == Some(*m))
+        };
+        let here = (0..self.0.models.len()).filter(has);
+        here.map(|m| self.0.models[m].clone()).collect()
     }
 
     fn job(&self, job: u64) -> String {
@@ -275,12 +286,9 @@ impl<'a> World<'a> {
             self.devices.switch(now, device, false);
         }
         let name = &self.load.nodes[node as usize].name;
-        self.record.tell(Record::Event {
-            at: now,
-            kind: "gone",
-            node: Some(node.into()),
-            detail: format!("{name} is taken away"),
-        });
+        let detail = format!("{name} is taken away");
+        let gone = self.happened(now, "gone", Some(node), None, detail);
+        self.because = super::Because::Record(gone);
         self.tell(now, Input::NodeLost { node });
     }
 

@@ -1,0 +1,232 @@
+//! Who starts when, if nobody else comes?
+//!
+//! A copy of the scheduler lives on: those who run end as promised, or as their tenant's
+//! jobs tended to, whoever starts then ends likewise, and the copy does what the scheduler would
+//! do. So a prediction cannot follow other rules than the scheduler does.
+//!
+//! **Heat.** What loops will carry nobody knows, but what they carry now and what the
+//! books say of their heat is known. Where a loop has no headroom, its meter is read in the future
+//! too: it shows what the books lead to, and is as far off as it was when last read. So a loop eases
+//! as its jobs end, and opens with the next reading. Two futures bound what a
+//! failure means for a job: loops stay as they are ([`Loops::AsTheyAre`]), or carry at once
+//! what they carry when sound ([`Loops::Sound`]).
+//!
+//! Deliberately absent: jobs that end later because they are slowed, or move because of it, and
+//! whatever happens to a loop between its failure and its repair.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use machine::Machine;
+use wire::{Instant, Nanos};
+
+use crate::cooling;
+use crate::ledger::State;
+
+use super::{Effect, Input, Running, SiteScheduler};
+
+/// A look ahead sees this many ends and no further; what lies beyond is told as that.
+pub const ENDS_MAX: usize = 20_000;
+
+/// Readings of a loop that change something before the look goes on without another.
+const READINGS_MAX: usize = 100;
+
+/// How a look ahead lets jobs end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    Promised,
+    Likely,
+}
+
+/// What cooling loops carry in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loops {
+    AsTheyAre,
+    Sound,
+}
+
+/// A copy that lives on.
+#[derive(Debug)]
+pub(super) struct Future {
+    site: SiteScheduler,
+    since: Instant,
+    ends: Ends,
+    due: BTreeSet<(Instant, u64)>,
+    /// When meters are read next, if that could change something.
+    reading: Option<Instant>,
+    readings: usize,
+    ended: usize,
+    /// How far it has come.
+    now: Instant,
+}
+
+impl Future {
+    /// Begins at a moment with a copy of the scheduler of then; gives who starts with it.
+    pub(super) fn new(
+        mut site: SiteScheduler,
+        now: Instant,
+        ends: Ends,
+        loops: Loops,
+    ) -> (Self, Vec<u64>) {
+        let mut started = Vec::new();
+        if loops == Loops::Sound {
+            for coolant in 0..site.cooling.len() {
+                let watts = site.config.loop_watts[coolant];
+                read(&mut site, now, coolant, watts, &mut started);
+            }
+        }
+        let mut future = Self {
+            since: now,
+            ends,
+            due: BTreeSet::new(),
+            reading: None,
+            readings: 0,
+            ended: 0,
+            now,
+            site,
+        };
+        let running: Vec<u64> = future.site.running.keys().copied().collect();
+        future.end(&running);
+        future.expect_reading();
+        (future, started)
+    }
+
+    /// How far the look has come.
+    pub(super) const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Whether it ended for the number of ends and not because nothing happens any more.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.ended >= ENDS_MAX && !self.due.is_empty()
+    }
+
+    /// Lets the next thing happen; gives who starts with it, or none if there is nothing
+    /// more to see.
+    pub(super) fn step(&mut self) -> Option<Vec<u64>> {
+        let mut started = Vec::new();
+        let due = self.due.first().map(|&(at, _)| at);
+        if let Some(at) = self.reading
+            && due.is_none_or(|due| at < due)
+        {
+            self.reading = None;
+            self.now = at;
+            let before = (self.site.running.len(), self.parked());
+            for coolant in 0..self.site.cooling.len() {
+                if self.site.is_troubled(coolant) {
+                    let watts = self.site.cooling[coolant].capacity_watts();
+                    read(&mut self.site, at, coolant, watts, &mut started);
+                }
+            }
+            self.readings += 1;
+            let changed = !started.is_empty() || before != (self.site.running.len(), self.parked());
+            if changed && self.readings < READINGS_MAX {
+                self.expect_reading();
+            }
+        } else {
+            if self.ended >= ENDS_MAX {
+                return None;
+            }
+            let (at, id) = self.due.pop_first()?;
+            self.now = at;
+            self.ended += 1;
+            let running = self.site.running.get(&id);
+            if running.and_then(|r| self.end_of(r)) != Some(at) {
+                // It was stopped and perhaps started again.
+                return Some(started);
+            }
+            self.site
+                .handle(at, Input::Finished { job: id }, &mut |effect| {
+                    if let Effect::Start { job, .. } = effect {
+                        started.push(job);
+                    }
+                });
+            self.readings = 0;
+            self.expect_reading();
+        }
+        self.end(&started);
+        Some(started)
+    }
+
+    /// Until when a job that runs in it is believed to run.
+    fn end_of(&self, running: &Running) -> Option<Instant> {
+        let now = self.since;
+        let promised = running.promised?;
+        if promised <= now {
+            // Beyond its promise: as long again.
+            return Some(now + now.since(running.started));
+        }
+        if self.ends == Ends::Promised {
+            return Some(promised);
+        }
+        let limit = promised.since(running.started).as_secs_f64();
+        let elapsed = now.since(running.started).as_secs_f64() / limit;
+        let likely = limit * self.site.habits.likely(running.job.tenant, elapsed);
+        let end = running.started + Nanos((likely * 1e9) as u64);
+        Some(end.max(now).min(promised))
+    }
+
+    fn end(&mut self, jobs: &[u64]) {
+        for &id in jobs {
+            let running = self.site.running.get(&id);
+            if let Some(end) = running.and_then(|r| self.end_of(r)) {
+                self.due.insert((end, id));
+            }
+        }
+    }
+
+    fn parked(&self) -> usize {
+        self.site.parked.iter().map(BTreeSet::len).sum()
+    }
+
+    fn expect_reading(&mut self) {
+        let loops = 0..self.site.cooling.len();
+        let troubled = loops.filter(|&coolant| self.site.is_troubled(coolant));
+        let next = troubled.map(|coolant| self.site.cooling[coolant].reading_after(self.now));
+        self.reading = next.min();
+    }
+}
+
+/// A meter shows what the books lead to, for a loop of this capacity.
+fn read(
+    site: &mut SiteScheduler,
+    now: Instant,
+    coolant: usize,
+    capacity_watts: f64,
+    started: &mut Vec<u64>,
+) {
+    let metered = Input::Metered {
+        coolant: coolant as u16,
+        heat_watts: site.cooling[coolant].foretold(now),
+        capacity_watts,
+    };
+    site.handle(now, metered, &mut |effect| {
+        if let Effect::Start { job, .. } = effect {
+            started.push(job);
+        }
+    });
+}
+
+impl SiteScheduler {
+    /// Whether a reading of a loop could let something start: because it opens, or nodes of it are
+    /// switched on again, or switched off so that it opens sooner.
+    fn is_troubled(&self, coolant: usize) -> bool {
+        if !self.config.heat_aware {
+            return false;
+        }
+        let cooling = &self.cooling[coolant];
+        let predicted = cooling.predicted(0.0);
+        let is_idle = |node: &&u32| {
+            self.ledger.claims(**node) == 0 && self.ledger.state(**node) == State::Open
+        };
+        (cooling.budget() < 1.0 && predicted <= self.config.setpoint)
+            || (!self.parked[coolant].is_empty() && predicted <= cooling::EASE)
+            || (predicted > cooling::OVERLOAD && cooling.nodes().iter().any(|n| is_idle(&n)))
+    }
+
+    /// Whether some loop carries less than when it is sound.
+    pub(super) fn is_weakened(&self) -> bool {
+        let mut loops = self.cooling.iter().zip(&self.config.loop_watts);
+        self.config.heat_aware && loops.any(|(cooling, sound)| cooling.capacity_watts() < *sound)
+    }
+}
