@@ -38,11 +38,12 @@ fn the_list_says_what_each_universe_is_for() {
     ]);
     let (code, out, err) = cosmos(&folder, &["universes"]);
     assert_eq!((code, err.as_str()), (0, ""));
-    assert!(out.contains("zz-test-one  Show one.\n"), "{out}");
-    assert!(
-        out.contains("zz-test-two  (cannot be read) universes/zz-test-two.toml:1: "),
-        "{out}"
-    );
+    let lines: Vec<String> = (out.lines())
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert!(lines.contains(&"zz-test-one Show one.".to_owned()), "{out}");
+    let unreadable = "zz-test-two (cannot be read) universes/zz-test-two.toml:1: ";
+    assert!(lines.iter().any(|l| l.starts_with(unreadable)), "{out}");
     assert!(!out.contains("notes"), "{out}");
 
     let (code, out, _) = cosmos(&folder, &["universes", "--json"]);

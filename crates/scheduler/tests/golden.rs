@@ -21,7 +21,7 @@ const DELAY: usize = 6;
 /// The load of the layer outward over the budget of the inner one, and the temperature at which a
 /// tile of the inner layer would come to rest at full clock, before and after the step.
 const CALM: (f64, f64) = (0.7, 370.0);
-const STEP: (f64, f64) = (1.2, 397.0);
+const STEP: (f64, f64) = (1.2, 412.0);
 const STEP_AT: u64 = 12;
 
 //= requirements H3

@@ -368,16 +368,15 @@ fn the_loop_saves_tiles_when_admission_comes_too_late() {
 fn a_small_matroska_bears_the_loss_of_a_tenth_of_a_shells_radiators() {
     let text = of_the_repository("matroska.toml");
     let small = [
-        "holons.tiles_per_cell=100",
-        "holons.cells_per_cluster=3",
+        "holons.cells_per_cluster=1",
         "holons.clusters_per_region=1",
-        "work.0.shards=10",
-        "work.1.shards=15",
         "membership.period=10min",
         "membership.suspicion_min=20min",
         "membership.suspicion_max=40min",
         "membership.gossip_interval=2min",
         "bounds.detection_p99=5h",
+        // With so few probes, news between shells is more of what is sent.
+        "bounds.locality=0.9",
     ];
     let with = run(&text, &small);
     let off = [&small[..], &["thermos.enabled=false"]].concat();
