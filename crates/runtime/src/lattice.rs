@@ -226,8 +226,12 @@ impl<P: Process> Lattice<P> {
         slots.filter_map(|(site, slot)| Some((self.name(site), slot.process.as_ref()?)))
     }
 
-    /// Runs up to `budget` turns; the clock does not go back. Returns how many.
+    /// Runs up to `budget` turns; the clock does not go back. Returns how many; if
+    /// none, nothing has changed, not even the clock, and nothing need be logged.
     pub fn run(&mut self, now: Instant, budget: u32) -> u32 {
+        if self.ready.count() == 0 {
+            return 0;
+        }
         self.clock = self.clock.max(now);
         let mut ran = 0;
         while ran < budget && self.broken.is_none() {

@@ -40,13 +40,15 @@ pub(crate) struct Ready {
     classes: [VecDeque<(u32, u64)>; Weight::CLASSES],
     urgent: BinaryHeap<Reverse<(Instant, u64, u32)>>,
     counts: [u32; Weight::CLASSES],
+    plain_count: u32,
     urgent_count: u32,
 }
 
 impl Ready {
     /// Processes that wait for a turn.
-    pub(crate) fn count(&self) -> u32 {
-        self.urgent_count + self.plain()
+    #[inline]
+    pub(crate) const fn count(&self) -> u32 {
+        self.urgent_count + self.plain_count
     }
 
     /// Those without a deadline, by weight.
@@ -54,15 +56,12 @@ impl Ready {
         &self.counts
     }
 
-    fn plain(&self) -> u32 {
-        self.counts.iter().sum()
-    }
-
     /// A process has mail; `due` is [`Instant::END`] if none of it is due.
     #[inline]
     pub(crate) fn enter(&mut self, site: u32, ordinal: u64, weight: Weight, due: Instant) {
         if due == Instant::END {
             self.counts[weight.class()] += 1;
+            self.plain_count += 1;
             self.classes[weight.class()].push_back((site, ordinal));
         } else {
             self.urgent_count += 1;
@@ -74,16 +73,21 @@ impl Ready {
     pub(crate) fn leave(&mut self, weight: Weight, due: Instant) {
         if due == Instant::END {
             self.counts[weight.class()] -= 1;
+            self.plain_count -= 1;
         } else {
             self.urgent_count -= 1;
         }
     }
 
-    /// The next process; `valid` says whether an entry is its process's latest.
+    /// The next process; `valid` says whether an entry is its process's latest. If
+    /// nobody waits, nothing changes.
     #[inline]
     pub(crate) fn next(&mut self, valid: impl Fn(u32, u64) -> bool) -> Option<u32> {
+        if self.count() == 0 {
+            return None;
+        }
         if self.urgent_count > 0
-            && (self.round.urgent_run < URGENT_RUN_MAX || self.plain() == 0)
+            && (self.round.urgent_run < URGENT_RUN_MAX || self.plain_count == 0)
         {
             // Saturating: with nobody else waiting a run has no end.
             self.round.urgent_run = self.round.urgent_run.saturating_add(1);
@@ -99,12 +103,14 @@ impl Ready {
         let mut class = usize::from(self.round.class);
         if self.round.credit == 0 || self.counts[class] == 0 {
             let ahead = (1..=Weight::CLASSES).map(|step| (class + step) % Weight::CLASSES);
-            class = ahead.into_iter().find(|&class| self.counts[class] > 0)?;
+            let waits = |class: &usize| self.counts[*class] > 0;
+            class = ahead.into_iter().find(waits).expect("somebody waits");
             self.round.class = class as u8;
             self.round.credit = Weight::new(class as u8).share() as u8;
         }
         self.round.credit -= 1;
         self.counts[class] -= 1;
+        self.plain_count -= 1;
         while let Some((site, ordinal)) = self.classes[class].pop_front() {
             if valid(site, ordinal) {
                 return Some(site);

@@ -15,23 +15,23 @@ use wire::{Decode, DecodeError, Encode, Instant, Nanos, Reader, Tile};
 
 /// Adds up what passes it, and remembers in which order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Teller {
-    pub passed: u64,
-    pub order: u64,
-    pub children: u64,
+pub(crate) struct Teller {
+    pub(crate) passed: u64,
+    pub(crate) order: u64,
+    pub(crate) children: u64,
 }
 
 /// An errand from process to process; the last one tells the world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Errand {
-    pub number: u64,
-    pub stops: Vec<Pid>,
+pub(crate) struct Errand {
+    pub(crate) number: u64,
+    pub(crate) stops: Vec<Pid>,
     /// Time for each stop, in nanoseconds; 0 for whenever.
-    pub hurry: u64,
+    pub(crate) hurry: u64,
 }
 
 /// At stops with such numbers a short-lived child is left behind, or a teller ends.
-pub const LEAVES_CHILD: u64 = 7;
+pub(crate) const LEAVES_CHILD: u64 = 7;
 
 impl Encode for Teller {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -101,16 +101,16 @@ impl Process for Teller {
 
 /// What the lines do to what they carry.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Lines {
-    pub loss: f64,
-    pub doubling: f64,
-    pub damage: f64,
-    pub delay: Nanos,
+pub(crate) struct Lines {
+    pub(crate) loss: f64,
+    pub(crate) doubling: f64,
+    pub(crate) damage: f64,
+    pub(crate) delay: Nanos,
     /// Up to so much more, so that packets overtake each other.
-    pub jitter: Nanos,
+    pub(crate) jitter: Nanos,
 }
 
-pub const LINES_FINE: Lines = Lines {
+pub(crate) const LINES_FINE: Lines = Lines {
     loss: 0.0,
     doubling: 0.0,
     damage: 0.0,
@@ -118,7 +118,7 @@ pub const LINES_FINE: Lines = Lines {
     jitter: Nanos(0),
 };
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut config = Config::new(Key::new([3; 32]));
     config.limits = Limits {
         processes: 1 << 12,
@@ -133,31 +133,31 @@ pub fn config() -> Config {
 
 type Line = BTreeMap<(Instant, u64), (Strand, Vec<u8>)>;
 
-pub struct World {
-    pub config: Config,
-    pub tori: [Option<Torus<Teller>>; 3],
-    pub now: Instant,
-    pub lines: Lines,
-    pub chance: Stream,
+pub(crate) struct World {
+    pub(crate) config: Config,
+    pub(crate) tori: [Option<Torus<Teller>>; 3],
+    pub(crate) now: Instant,
+    pub(crate) lines: Lines,
+    pub(crate) chance: Stream,
     line: Line,
     carried: u64,
     /// What each torus was after so many sheets.
     history: [BTreeMap<u64, Vec<u8>>; 3],
     /// Offers of each strand, as numbered.
-    pub offers: [Vec<Offer<Teller>>; 3],
-    pub accepted: [u64; 3],
-    pub told: [BTreeMap<u64, Report<Errand>>; 3],
-    pub rebuilt: u32,
-    pub lost: u32,
-    pub rejected: u32,
-    pub missed: u64,
+    pub(crate) offers: [Vec<Offer<Teller>>; 3],
+    pub(crate) accepted: [u64; 3],
+    pub(crate) told: [BTreeMap<u64, Report<Errand>>; 3],
+    pub(crate) rebuilt: u32,
+    pub(crate) lost: u32,
+    pub(crate) rejected: u32,
+    pub(crate) missed: u64,
     /// Whether rebuilt tori are put in place.
-    pub restarts: bool,
-    pub trace: Option<Vec<String>>,
+    pub(crate) restarts: bool,
+    pub(crate) trace: Option<Vec<String>>,
 }
 
 impl World {
-    pub fn new(config: Config, seed: u64) -> Self {
+    pub(crate) fn new(config: Config, seed: u64) -> Self {
         let torus = |strand| Some(Torus::new(config.clone(), strand, Instant::EPOCH));
         let mut world = Self {
             tori: Strand::ALL.map(torus),
@@ -182,11 +182,11 @@ impl World {
         world
     }
 
-    pub fn torus(&self, strand: Strand) -> &Torus<Teller> {
+    pub(crate) fn torus(&self, strand: Strand) -> &Torus<Teller> {
         self.tori[strand as usize].as_ref().expect("it is alive")
     }
 
-    pub fn offer(&mut self, strand: Strand, offer: Offer<Teller>) {
+    pub(crate) fn offer(&mut self, strand: Strand, offer: Offer<Teller>) {
         let offers = &mut self.offers[strand as usize];
         offers.push(offer.clone());
         let number = offers.len() as u64 - 1;
@@ -194,7 +194,7 @@ impl World {
     }
 
     /// Offers again what is not acknowledged, and says what was heard.
-    pub fn insist(&mut self) {
+    pub(crate) fn insist(&mut self) {
         for strand in Strand::ALL {
             let accepted = self.accepted[strand as usize];
             let offers = self.offers[strand as usize].clone();
@@ -207,19 +207,19 @@ impl World {
         }
     }
 
-    pub fn kill(&mut self, strand: Strand) {
+    pub(crate) fn kill(&mut self, strand: Strand) {
         self.tori[strand as usize] = None;
     }
 
-    pub fn give(&mut self, strand: Strand, input: Input<Teller>) {
+    pub(crate) fn give(&mut self, strand: Strand, input: Input<Teller>) {
         self.act(strand, Some(input));
     }
 
-    pub fn run_for(&mut self, span: Nanos) {
+    pub(crate) fn run_for(&mut self, span: Nanos) {
         self.run(self.now + span);
     }
 
-    pub fn run(&mut self, until: Instant) {
+    pub(crate) fn run(&mut self, until: Instant) {
         loop {
             let packet = self.line.keys().next().map(|&(at, _)| (at, None));
             let wakes = Strand::ALL.map(|strand| {
@@ -347,7 +347,7 @@ impl World {
     }
 
     /// So many tellers on each strand; their names.
-    pub fn settle(&mut self, each: usize) -> Vec<Pid> {
+    pub(crate) fn settle(&mut self, each: usize) -> Vec<Pid> {
         for strand in Strand::ALL {
             for _ in 0..each {
                 let (process, weight) = (Teller::default(), Weight::new(2));
@@ -368,7 +368,7 @@ impl World {
     }
 
     /// Sends an errand with this number over some of these tellers.
-    pub fn errand(&mut self, number: u64, names: &[Pid], stops: u64, hurry: u64) {
+    pub(crate) fn errand(&mut self, number: u64, names: &[Pid], stops: u64, hurry: u64) {
         let mut any = || names[self.chance.below(names.len() as u64) as usize];
         let to = any();
         let stops = (0..stops).map(|_| any()).collect();
@@ -382,7 +382,7 @@ impl World {
     }
 
     /// Heals everything and gives it time.
-    pub fn peace(&mut self) {
+    pub(crate) fn peace(&mut self) {
         self.lines = LINES_FINE;
         for _ in 0..60 {
             self.insist();
@@ -391,7 +391,7 @@ impl World {
     }
 
     /// The numbers of the errands that ended, each as often as the world was told.
-    pub fn ended(&self) -> Vec<u64> {
+    pub(crate) fn ended(&self) -> Vec<u64> {
         let mut ended = Vec::new();
         for told in &self.told {
             for report in told.values() {
@@ -406,7 +406,7 @@ impl World {
 
     /// In peace: every errand ended once, every teller is there, every stop was
     /// counted once, nothing is left over.
-    pub fn check_errands(&self, names: &[Pid], errands: u64, stops: u64) {
+    pub(crate) fn check_errands(&self, names: &[Pid], errands: u64, stops: u64) {
         assert_eq!(self.ended(), (0..errands).collect::<Vec<_>>());
         let offers = |of: usize| self.offers[of].len() as u64;
         assert_eq!(self.accepted, [offers(0), offers(1), offers(2)]);
