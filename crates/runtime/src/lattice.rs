@@ -226,6 +226,23 @@ impl<P: Process> Lattice<P> {
         slots.filter_map(|(site, slot)| Some((self.name(site), slot.process.as_ref()?)))
     }
 
+    /// Starts a process where there is most room. A torus does this only by its
+    /// log; a lattice without a torus may be driven directly.
+    ///
+    /// # Errors
+    /// [`Refused::Full`].
+    pub fn start(&mut self, process: P, weight: Weight) -> Result<Pid, Refused> {
+        self.spawn(self.coolest(), process, weight)
+    }
+
+    /// Sends a message from outside, as [`Lattice::start`] starts a process.
+    ///
+    /// # Errors
+    /// [`Refused::Full`] and [`Refused::Nobody`].
+    pub fn send(&mut self, to: Pid, message: P::Message) -> Result<(), Refused> {
+        self.post(to, message, Instant::END)
+    }
+
     /// Runs up to `budget` turns; the clock does not go back. Returns how many; if
     /// none, nothing has changed, not even the clock, and nothing need be logged.
     pub fn run(&mut self, now: Instant, budget: u32) -> u32 {
