@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use machine::Machine;
 use runtime::{
-    Config, Effect, Input, Lattice, Limits, Offer, Pid, Process, Projection, Strand,
-    Torus, Turn, Weight,
+    Config, Effect, Input, Lattice, Limits, Offer, Pid, Process, Projection, Strand, Torus, Turn,
+    Weight,
 };
 use trust::Key;
 use wire::{Decode, DecodeError, Encode, Instant, Nanos, Reader};
@@ -327,7 +327,9 @@ fn ring(lattice: &mut Lattice<Actor>, members: u32) -> Pid {
     let names: Vec<_> = (0..members).map(|_| ring(lattice)).collect();
     for (at, &name) in names.iter().enumerate() {
         let value = bits(names[(at + 1) % names.len()]);
-        lattice.send(name, Word { size: NEXT, value }).expect("room");
+        lattice
+            .send(name, Word { size: NEXT, value })
+            .expect("room");
     }
     while lattice.run(Instant::EPOCH, 1 << 20) > 0 {}
     names[0]
@@ -340,60 +342,116 @@ fn line(wanted: &[String], name: &str, measure: impl FnOnce() -> String) {
 }
 
 fn main() {
-    let wanted: Vec<_> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let wanted: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
     println!("| what | measured |\n|---|---|");
     for members in [1_000, 1_000_000] {
-        line(&wanted, &format!("ring of {members}, one lattice alone"), || {
-            let mut lattice = Lattice::new(Strand::Compute, Limits::default());
-            let first = ring(&mut lattice, members);
-            let hops = 5_000_000;
+        line(
+            &wanted,
+            &format!("ring of {members}, one lattice alone"),
+            || {
+                let mut lattice = Lattice::new(Strand::Compute, Limits::default());
+                let first = ring(&mut lattice, members);
+                let hops = 5_000_000;
+                let seconds = fastest(|| {
+                    let started = processor();
+                    lattice
+                        .send(
+                            first,
+                            Word {
+                                size: 0,
+                                value: hops,
+                            },
+                        )
+                        .expect("room");
+                    while lattice.run(Instant::EPOCH, 1_024) > 0 {}
+                    processor() - started
+                });
+                rate(hops, seconds, "hops")
+            },
+        );
+    }
+    for members in [1_000, 1_000_000] {
+        line(
+            &wanted,
+            &format!("ring of {members}, logged and kept by the next torus"),
+            || braided_ring(members),
+        );
+    }
+    line(
+        &wanted,
+        "skynet of 1,111,111 processes, one lattice alone",
+        || {
+            let limits = Limits {
+                processes: 1 << 21,
+                ..Limits::default()
+            };
             let seconds = fastest(|| {
                 let started = processor();
-                lattice.send(first, Word { size: 0, value: hops }).expect("room");
+                let mut lattice = Lattice::new(Strand::Compute, limits);
+                let root = Actor::Sky {
+                    parent: pid(0),
+                    sum: 0,
+                    missing: 0,
+                };
+                let root = lattice.start(root, Weight::LEAST).expect("a free site");
+                lattice
+                    .send(
+                        root,
+                        Word {
+                            size: 1_000_000,
+                            value: 0,
+                        },
+                    )
+                    .expect("room");
                 while lattice.run(Instant::EPOCH, 1_024) > 0 {}
                 processor() - started
             });
-            rate(hops, seconds, "hops")
-        });
-    }
-    for members in [1_000, 1_000_000] {
-        line(&wanted, &format!("ring of {members}, logged and kept by the next torus"), || {
-            braided_ring(members)
-        });
-    }
-    line(&wanted, "skynet of 1,111,111 processes, one lattice alone", || {
-        let limits = Limits { processes: 1 << 21, ..Limits::default() };
-        let seconds = fastest(|| {
-            let started = processor();
-            let mut lattice = Lattice::new(Strand::Compute, limits);
-            let root = Actor::Sky { parent: pid(0), sum: 0, missing: 0 };
-            let root = lattice.start(root, Weight::LEAST).expect("a free site");
-            lattice.send(root, Word { size: 1_000_000, value: 0 }).expect("room");
-            while lattice.run(Instant::EPOCH, 1_024) > 0 {}
-            processor() - started
-        });
-        format!("{:.0} ms", seconds * 1e3)
-    });
-    line(&wanted, "skynet of 1,111,111 processes, logged and kept by the next torus", braided_skynet);
-    line(&wanted, "bytes for each of 1,000,000 idle processes", idle_bytes);
+            format!("{:.0} ms", seconds * 1e3)
+        },
+    );
+    line(
+        &wanted,
+        "skynet of 1,111,111 processes, logged and kept by the next torus",
+        braided_skynet,
+    );
+    line(
+        &wanted,
+        "bytes for each of 1,000,000 idle processes",
+        idle_bytes,
+    );
     line(&wanted, "bytes of a projection, of at most 5,000", || {
         Projection::BYTES.to_string()
     });
     for processes in [1_000, 10_000, 100_000, 1_000_000] {
-        line(&wanted, &format!("interval with 64 events among {processes} processes"), || {
-            interval(processes)
-        });
+        line(
+            &wanted,
+            &format!("interval with 64 events among {processes} processes"),
+            || interval(processes),
+        );
     }
     for processes in [1_000, 10_000, 100_000] {
-        line(&wanted, &format!("rebuild of {processes} processes"), || rebuild(processes));
+        line(
+            &wanted,
+            &format!("rebuild of {processes} processes"),
+            || rebuild(processes),
+        );
     }
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    eprintln!("load average {}", load.split(' ').next().unwrap_or_default());
+    eprintln!(
+        "load average {}",
+        load.split(' ').next().unwrap_or_default()
+    );
 }
 
 fn rate(count: u64, seconds: f64, what: &str) -> String {
     let each = seconds * 1e9 / count as f64;
-    format!("{:.1} M {what}/s, {each:.1} ns each", count as f64 / seconds / 1e6)
+    format!(
+        "{:.1} M {what}/s, {each:.1} ns each",
+        count as f64 / seconds / 1e6
+    )
 }
 
 /// A braid with this many ring members on the first torus; the first of them.
@@ -405,15 +463,26 @@ fn braid_with_ring(config: &Config, members: u32) -> (Braid, Vec<Pid>) {
         braid.offer(Strand::Compute, Offer::Spawn { process, weight });
     }
     braid.pass(Nanos::MILLISECOND);
-    let names: Vec<_> = braid.told.drain(..).map(|report| match report {
-        runtime::Report::Spawned { pid, .. } => pid,
-        other => panic!("{other:?}"),
-    }).collect();
+    let names: Vec<_> = braid
+        .told
+        .drain(..)
+        .map(|report| match report {
+            runtime::Report::Spawned { pid, .. } => pid,
+            other => panic!("{other:?}"),
+        })
+        .collect();
     assert_eq!(names.len(), members as usize);
     for (at, &to) in names.iter().enumerate() {
         let value = bits(names[(at + 1) % names.len()]);
         let message = Word { size: NEXT, value };
-        braid.offer(Strand::Compute, Offer::Message { to, message, due: Instant::END });
+        braid.offer(
+            Strand::Compute,
+            Offer::Message {
+                to,
+                message,
+                due: Instant::END,
+            },
+        );
     }
     braid.pass(Nanos::MILLISECOND);
     (braid, names)
@@ -423,9 +492,19 @@ fn braided_ring(members: u32) -> String {
     let (mut braid, names) = braid_with_ring(&config(1 << 20), members);
     let hops = 5_000_000;
     let seconds = fastest(|| {
-        let message = Word { size: 0, value: hops };
+        let message = Word {
+            size: 0,
+            value: hops,
+        };
         let started = processor();
-        braid.offer(Strand::Compute, Offer::Message { to: names[0], message, due: Instant::END });
+        braid.offer(
+            Strand::Compute,
+            Offer::Message {
+                to: names[0],
+                message,
+                due: Instant::END,
+            },
+        );
         // As if a turn took 50 ns, so that intervals pass meanwhile.
         while braid.tori[0].as_ref().expect("alive").lattice().ready() > 0 {
             braid.act(Strand::Compute, None);
@@ -446,12 +525,26 @@ fn braided_skynet() -> String {
     let seconds = fastest(|| {
         let mut braid = Braid::new(&config(1 << 21));
         let started = processor();
-        let process = Actor::Sky { parent: pid(0), sum: 0, missing: 0 };
+        let process = Actor::Sky {
+            parent: pid(0),
+            sum: 0,
+            missing: 0,
+        };
         let weight = Weight::LEAST;
         braid.offer(Strand::Compute, Offer::Spawn { process, weight });
         braid.settle();
-        let message = Word { size: 1_000_000, value: 0 };
-        braid.offer(Strand::Compute, Offer::Message { to: pid(0), message, due: Instant::END });
+        let message = Word {
+            size: 1_000_000,
+            value: 0,
+        };
+        braid.offer(
+            Strand::Compute,
+            Offer::Message {
+                to: pid(0),
+                message,
+                due: Instant::END,
+            },
+        );
         braid.settle();
         let [.., runtime::Report::Said { message, .. }] = braid.told[..] else {
             panic!("{:?}", braid.told);
@@ -473,7 +566,11 @@ fn idle_bytes() -> String {
     drop(names);
     let whole = ALLOCATED.load(Ordering::Relaxed) - before;
     drop(black_box(braid));
-    format!("{} on its own, {} with the copy that is kept", alone / 1_000_000, whole / 1_000_000)
+    format!(
+        "{} on its own, {} with the copy that is kept",
+        alone / 1_000_000,
+        whole / 1_000_000
+    )
 }
 
 /// All three tori's work for one interval, with the same few events each time.
@@ -487,7 +584,14 @@ fn interval(processes: u32) -> String {
         for number in 0..intervals {
             let to = names[number * 7_919 % names.len()];
             let message = Word { size: 0, value: 63 };
-            braid.offer(Strand::Compute, Offer::Message { to, message, due: Instant::END });
+            braid.offer(
+                Strand::Compute,
+                Offer::Message {
+                    to,
+                    message,
+                    due: Instant::END,
+                },
+            );
             braid.pass(Nanos::from_millis(50));
         }
         packets = braid.packets;
@@ -506,8 +610,18 @@ fn rebuild(processes: u32) -> String {
     let mut run_again = 0;
     let seconds = fastest(|| {
         // Just short of the next snapshot.
-        let message = Word { size: 0, value: config.replay_max - 20_000 };
-        braid.offer(Strand::Compute, Offer::Message { to: names[0], message, due: Instant::END });
+        let message = Word {
+            size: 0,
+            value: config.replay_max - 20_000,
+        };
+        braid.offer(
+            Strand::Compute,
+            Offer::Message {
+                to: names[0],
+                message,
+                due: Instant::END,
+            },
+        );
         braid.settle();
         run_again = message.value;
         let lost = braid.tori[0].take().expect("alive").lattice().canonical();
@@ -517,7 +631,11 @@ fn rebuild(processes: u32) -> String {
         }
         let (of, seconds) = braid.rebuilt[0];
         assert_eq!(of, Strand::Compute);
-        let found = braid.tori[0].as_ref().expect("rebuilt").lattice().canonical();
+        let found = braid.tori[0]
+            .as_ref()
+            .expect("rebuilt")
+            .lattice()
+            .canonical();
         assert!(found == lost, "it is not what it was");
         for _ in 0..4 {
             braid.pass(Nanos::from_millis(50));

@@ -404,12 +404,7 @@ impl<P: Process> Lattice<P> {
         }
     }
 
-    pub(crate) fn spawn(
-        &mut self,
-        near: u32,
-        process: P,
-        weight: Weight,
-    ) -> Result<Pid, Refused> {
+    pub(crate) fn spawn(&mut self, near: u32, process: P, weight: Weight) -> Result<Pid, Refused> {
         let site = self.sites.near(near).ok_or(Refused::Full)?;
         self.settle(site, process, weight, Standing::Here);
         Ok(self.name(site))
@@ -601,8 +596,7 @@ impl<P: Process> Lattice<P> {
         let site = if home.strand() == self.strand {
             let site = home.site();
             let is_its = |slot: &Slot<P>| {
-                slot.generation == home.generation()
-                    && matches!(slot.standing, Standing::Away(_))
+                slot.generation == home.generation() && matches!(slot.standing, Standing::Away(_))
             };
             if !self.slots.get(site as usize).is_some_and(is_its) {
                 self.tally.astray += mail.len() as u64;

@@ -100,12 +100,7 @@ impl<'a, P: Process> Turn<'a, P> {
     ///
     /// # Errors
     /// As [`Turn::send`].
-    pub fn send_due(
-        &mut self,
-        to: Pid,
-        message: P::Message,
-        due: Instant,
-    ) -> Result<(), Refused> {
+    pub fn send_due(&mut self, to: Pid, message: P::Message, due: Instant) -> Result<(), Refused> {
         self.lattice.post(to, message, due)
     }
 
@@ -121,12 +116,7 @@ impl<'a, P: Process> Turn<'a, P> {
     ///
     /// # Errors
     /// [`Refused::Full`].
-    pub fn spawn_on(
-        &mut self,
-        strand: Strand,
-        process: P,
-        weight: Weight,
-    ) -> Result<(), Refused> {
+    pub fn spawn_on(&mut self, strand: Strand, process: P, weight: Weight) -> Result<(), Refused> {
         if strand == self.lattice.strand() {
             return self.spawn(process, weight).map(|_| ());
         }

@@ -102,7 +102,10 @@ impl Stream {
         }
         let position = self.sent;
         self.sent += 1;
-        Some((position, self.sheets[(position - self.base) as usize].clone()))
+        Some((
+            position,
+            self.sheets[(position - self.base) as usize].clone(),
+        ))
     }
 
     /// Once an interval: if nothing has been acknowledged since the last time,

@@ -134,7 +134,8 @@ pub struct Torus<P: Process> {
     told_taken: [u64; LANES],
     ward: Option<Ward<P>>,
     heard: Option<Projection>,
-    heard_at: Instant,
+    /// How long the previous torus has said nothing while this one was awake.
+    silence: Nanos,
     began_at: Option<Instant>,
     sequence: u64,
     pub(crate) interval: Nanos,
@@ -201,7 +202,7 @@ impl<P: Process> Torus<P> {
             told_taken: [0; LANES],
             ward,
             heard: None,
-            heard_at: now,
+            silence: Nanos::ZERO,
             began_at: None,
             sequence: 0,
             interval: config.interval_min,
@@ -353,18 +354,29 @@ impl<P: Process> Torus<P> {
         let (next, previous) = (self.strand.next(), self.strand.previous());
         match content {
             Content::Projection(theirs) if from == previous => {
-                self.heard_at = self.now;
+                self.silence = Nanos::ZERO;
                 let age = |p: &Projection| (p.incarnation, p.sequence);
-                if self.heard.as_ref().is_none_or(|last| age(last) < age(&theirs)) {
+                if self
+                    .heard
+                    .as_ref()
+                    .is_none_or(|last| age(last) < age(&theirs))
+                {
                     self.correct(&theirs);
                     self.heard = Some(theirs);
                 }
+                // It may have nothing to log and never learn that nobody keeps it.
+                if self.ward.is_none() {
+                    self.say_held(out);
+                }
             }
             Content::Sheet { position, sheet } if from == previous => {
-                self.heard_at = self.now;
+                self.silence = Nanos::ZERO;
                 self.keep(position, sheet, out);
             }
-            Content::Held { next: held, anything } if from == next => {
+            Content::Held {
+                next: held,
+                anything,
+            } if from == next => {
                 if anything {
                     if self.stream.held(held) {
                         self.release(out);
@@ -384,9 +396,7 @@ impl<P: Process> Torus<P> {
                     if number > self.lattice.lanes[lane].taken {
                         break;
                     }
-                    if number == self.lattice.lanes[lane].taken
-                        && self.take(lane, post).is_err()
-                    {
+                    if number == self.lattice.lanes[lane].taken && self.take(lane, post).is_err() {
                         // It is sent again, by when there may be room.
                         break;
                     }
@@ -449,8 +459,13 @@ impl<P: Process> Torus<P> {
                 Err(_) => self.ward = None,
             }
         }
+        self.say_held(out);
+    }
+
+    fn say_held(&self, out: &mut impl FnMut(Effect<P>)) {
         let next = self.ward.as_ref().map_or(0, |ward| ward.next);
         let anything = self.ward.is_some();
+        let previous = self.strand.previous();
         self.say(previous, Content::Held { next, anything }, out);
     }
 
@@ -458,7 +473,7 @@ impl<P: Process> Torus<P> {
     fn rebuild_previous(&mut self, out: &mut impl FnMut(Effect<P>)) {
         let previous = self.strand.previous();
         // Either way not again before it had time to speak.
-        self.heard_at = self.now;
+        self.silence = Nanos::ZERO;
         let rebuilt = self.ward.as_mut().map(|ward| (ward.rebuild(), ward.next));
         let Some((Ok(lattice), next)) = rebuilt else {
             self.ward = None;
@@ -637,11 +652,18 @@ impl<P: Process> Torus<P> {
             self.bases[lane] = base;
             self.send_posts(lane, out);
         }
+        self.give_up_the_silent(out);
+    }
+
+    /// Silence is counted in this torus's own intervals. One that was itself asleep,
+    /// with its whole machine perhaps, has not heard the others not speak.
+    fn give_up_the_silent(&mut self, out: &mut impl FnMut(Effect<P>)) {
+        self.silence += self.interval;
         // One that has said nothing yet is given the longest.
         let theirs = self.heard.as_ref().map(|theirs| theirs.interval);
         let theirs = theirs.unwrap_or(self.config.interval_max);
         let patience = theirs.max(self.interval) * self.config.patience.into();
-        if self.now.since(self.heard_at) > patience && self.ward.is_some() {
+        if self.silence > patience && self.ward.is_some() {
             self.rebuild_previous(out);
         }
     }
@@ -651,9 +673,8 @@ impl<P: Process> Torus<P> {
         let ready = self.lattice.ready();
         let missed = self.lattice.tally.missed;
         let change = ready.abs_diff(self.before.ready);
-        let changes = self.moved > 0
-            || missed > self.before.missed
-            || change > 16.max(self.before.ready / 8);
+        let changes =
+            self.moved > 0 || missed > self.before.missed || change > 16.max(self.before.ready / 8);
         let interval = if changes {
             self.interval / 2
         } else {
