@@ -496,7 +496,7 @@ impl<P: Process> Torus<P> {
     /// The keeper has nothing: it gets everything.
     fn begin_again(&mut self) {
         // It says so for each packet that it cannot use, and once is enough.
-        let recently = |at| self.now < at + self.interval * 2;
+        let recently = |at| self.now < at + self.interval;
         if self.began_at.is_some_and(recently) {
             return;
         }
