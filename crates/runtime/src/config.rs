@@ -17,7 +17,8 @@ pub struct Config {
     /// The longest, while nothing does.
     pub interval_max: Nanos,
     /// A torus that has said nothing for so many of the intervals it announced is
-    /// given up. Being wrong costs a rebuild and nothing else, so this can be small.
+    /// given up. Being wrong loses nothing that was acknowledged, but it costs a
+    /// rebuild, and the copy that the other kept has to be made anew.
     pub patience: u32,
     /// Turns for each wake; one record of the log.
     pub turns: u32,
