@@ -11,10 +11,19 @@
 //!
 //! Once the sheet of the log that has it lies with the next torus, and not before.
 //! Until then nothing it caused leaves the torus: no acknowledgement, no report to
-//! the world, no message to another torus (`stream`). So a torus that is lost
-//! takes with it only what nobody has seen, and one that is given up by mistake is
-//! harmless: nobody keeps its log any more, therefore nothing leaves it, and the
-//! first answer it gets tells it to stop. No vote is needed.
+//! the world, no message to another torus (`stream`). So a torus that is lost takes
+//! with it only what nobody has seen.
+//!
+//! # Who says that a torus is lost?
+//!
+//! Two of three. The keeper, which has heard nothing for some intervals, asks in
+//! its projection; the third consents and from then on hears neither the lost
+//! torus nor anybody but its successor. A torus that is cut off from both others
+//! gives nobody up. One that was given up by mistake is harmless: nobody keeps its
+//! log, therefore nothing leaves it, and the first answer it gets tells it to stop.
+//! (Without the third, a braid cut in two could run the same torus twice, each kept
+//! by another; the model checker found the first step of that.) One that finds its
+//! own memory damaged says so and stops; then there is nothing to agree on.
 //!
 //! # What is in the log?
 //!

@@ -49,8 +49,11 @@ pub(crate) enum Content<P: Process> {
     },
     /// All posts of a lane before this one are in a log that is held.
     Taken { channel: Channel, upto: u64 },
-    /// You have been given up, and one of this incarnation is in your place.
+    /// To the previous: you have been given up for one of this incarnation.
     Over { incarnation: u32 },
+    /// To the previous: the torus that you give up is out for me too, and I hear only
+    /// this incarnation of it.
+    Consent { incarnation: u32 },
     /// To the next: my memory is damaged. I have stopped; rebuild me.
     Dark,
 }
@@ -146,6 +149,10 @@ impl<P: Process> Encode for Packet<P> {
                 incarnation.encode(out);
             }
             Content::Dark => out.push(6),
+            Content::Consent { incarnation } => {
+                out.push(7);
+                incarnation.encode(out);
+            }
         }
     }
 }
@@ -200,6 +207,9 @@ impl<P: Process> Decode for Packet<P> {
                 incarnation: u32::decode(from)?,
             },
             6 => Content::Dark,
+            7 => Content::Consent {
+                incarnation: u32::decode(from)?,
+            },
             found => {
                 return Err(DecodeError::Invalid {
                     at,

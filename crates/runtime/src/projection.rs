@@ -52,6 +52,9 @@ pub struct Projection {
     pub cut: u64,
     /// What the state amounted to there.
     pub digest: u64,
+    /// The incarnation to be put in the place of the torus before that one, which
+    /// it has given up; 0 if it has not. Whoever reads this is asked to consent.
+    pub asking: u32,
 }
 
 /// The requirement's limit, in bytes.
@@ -59,7 +62,7 @@ pub const PROJECTION_BYTES_MAX: usize = 5_000;
 
 impl Projection {
     /// Its length on the wire.
-    pub const BYTES: usize = 2 + 9 * 8 + 4 * (5 + Weight::CLASSES + 64);
+    pub const BYTES: usize = 2 + 9 * 8 + 4 * (6 + Weight::CLASSES + 64);
 }
 
 const _: () = assert!(Projection::BYTES + crate::packet::OVERHEAD <= PROJECTION_BYTES_MAX);
@@ -86,6 +89,7 @@ impl Encode for Projection {
             self.free,
             self.ready,
             self.mail,
+            self.asking,
         ];
         for short in shorts.iter().chain(&self.weights).chain(&self.face) {
             out.extend(short.to_le_bytes());
@@ -119,6 +123,7 @@ impl Decode for Projection {
         let free = short(from)?;
         let ready = short(from)?;
         let mail = short(from)?;
+        let asking = short(from)?;
         let mut weights = [0; Weight::CLASSES];
         for weight in &mut weights {
             *weight = short(from)?;
@@ -146,6 +151,7 @@ impl Decode for Projection {
             written,
             cut,
             digest,
+            asking,
         })
     }
 }

@@ -136,6 +136,10 @@ pub struct Torus<P: Process> {
     heard: Option<Projection>,
     /// How long the previous torus has said nothing while this one was awake.
     silence: Nanos,
+    /// The previous torus is not what its log makes it.
+    convicted: bool,
+    /// Waits for the next torus to consent that the previous one is given up.
+    asking: bool,
     began_at: Option<Instant>,
     sequence: u64,
     pub(crate) interval: Nanos,
@@ -203,6 +207,8 @@ impl<P: Process> Torus<P> {
             ward,
             heard: None,
             silence: Nanos::ZERO,
+            convicted: false,
+            asking: false,
             began_at: None,
             sequence: 0,
             interval: config.interval_min,
@@ -302,6 +308,7 @@ impl<P: Process> Torus<P> {
             written: self.stream.end(),
             cut: self.cut.position,
             digest: self.cut.digest,
+            asking: if self.asking { self.successor() } else { 0 },
         }
     }
 
@@ -346,15 +353,21 @@ impl<P: Process> Torus<P> {
             return;
         }
         let known = &mut self.known[from as usize];
+        let (next, previous) = (self.strand.next(), self.strand.previous());
         if incarnation < *known {
-            let incarnation = *known;
-            return self.say(from, Content::Over { incarnation }, out);
+            if from == previous {
+                let incarnation = *known;
+                self.say(from, Content::Over { incarnation }, out);
+            }
+            return;
         }
         *known = incarnation;
-        let (next, previous) = (self.strand.next(), self.strand.previous());
+        if from == previous {
+            self.silence = Nanos::ZERO;
+            self.asking = self.convicted;
+        }
         match content {
             Content::Projection(theirs) if from == previous => {
-                self.silence = Nanos::ZERO;
                 let age = |p: &Projection| (p.incarnation, p.sequence);
                 if self
                     .heard
@@ -362,6 +375,7 @@ impl<P: Process> Torus<P> {
                     .is_none_or(|last| age(last) < age(&theirs))
                 {
                     self.correct(&theirs);
+                    self.consent(theirs.asking, out);
                     self.heard = Some(theirs);
                 }
                 // It may have nothing to log and never learn that nobody keeps it.
@@ -370,7 +384,6 @@ impl<P: Process> Torus<P> {
                 }
             }
             Content::Sheet { position, sheet } if from == previous => {
-                self.silence = Nanos::ZERO;
                 self.keep(position, sheet, out);
             }
             Content::Held {
@@ -411,7 +424,12 @@ impl<P: Process> Torus<P> {
                 let lane = between(self.strand, from, channel);
                 self.trim(lane, upto, out);
             }
-            Content::Over { incarnation } if incarnation > self.incarnation => {
+            Content::Consent { incarnation } if from == next => {
+                if self.asking && incarnation == self.successor() {
+                    self.rebuild_previous(out);
+                }
+            }
+            Content::Over { incarnation } if from == next && incarnation > self.incarnation => {
                 self.stop(Stopped::Succeeded, out);
             }
             Content::Dark if from == previous => self.rebuild_previous(out),
@@ -455,7 +473,10 @@ impl<P: Process> Torus<P> {
         } else if let Some(ward) = &mut self.ward {
             match ward.file(position, sheet) {
                 Ok(Filed::Kept | Filed::Early) => {}
-                Ok(Filed::Convicted) => return self.rebuild_previous(out),
+                Ok(Filed::Convicted) => {
+                    self.convicted = true;
+                    return;
+                }
                 Err(_) => self.ward = None,
             }
         }
@@ -469,11 +490,30 @@ impl<P: Process> Torus<P> {
         self.say(previous, Content::Held { next, anything }, out);
     }
 
+    /// The incarnation that would follow the previous torus.
+    const fn successor(&self) -> u32 {
+        self.known[self.strand.previous() as usize] + 1
+    }
+
+    /// The previous torus gives up the one before it, which is the next after this
+    /// one. From here on this torus does not hear that one either, so that of the
+    /// three two agree, and no other two can agree on something else.
+    fn consent(&mut self, incarnation: u32, out: &mut impl FnMut(Effect<P>)) {
+        let given_up = &mut self.known[self.strand.next() as usize];
+        if self.asking || incarnation == 0 || incarnation < *given_up {
+            return;
+        }
+        *given_up = incarnation;
+        let previous = self.strand.previous();
+        self.say(previous, Content::Consent { incarnation }, out);
+    }
+
     //= requirements B3
     fn rebuild_previous(&mut self, out: &mut impl FnMut(Effect<P>)) {
         let previous = self.strand.previous();
         // Either way not again before it had time to speak.
         self.silence = Nanos::ZERO;
+        (self.asking, self.convicted) = (false, false);
         let rebuilt = self.ward.as_mut().map(|ward| (ward.rebuild(), ward.next));
         let Some((Ok(lattice), next)) = rebuilt else {
             self.ward = None;
@@ -639,6 +679,7 @@ impl<P: Process> Torus<P> {
         }
         self.snapshot_if_due(true);
         self.adapt();
+        self.give_up_the_silent();
         self.sequence += 1;
         let projection = Content::Projection(self.projection());
         self.say(self.strand.next(), projection, out);
@@ -652,20 +693,17 @@ impl<P: Process> Torus<P> {
             self.bases[lane] = base;
             self.send_posts(lane, out);
         }
-        self.give_up_the_silent(out);
     }
 
     /// Silence is counted in this torus's own intervals. One that was itself asleep,
     /// with its whole machine perhaps, has not heard the others not speak.
-    fn give_up_the_silent(&mut self, out: &mut impl FnMut(Effect<P>)) {
+    fn give_up_the_silent(&mut self) {
         self.silence += self.interval;
         // One that has said nothing yet is given the longest.
         let theirs = self.heard.as_ref().map(|theirs| theirs.interval);
         let theirs = theirs.unwrap_or(self.config.interval_max);
         let patience = theirs.max(self.interval) * self.config.patience.into();
-        if self.silence > patience && self.ward.is_some() {
-            self.rebuild_previous(out);
-        }
+        self.asking = (self.silence > patience || self.convicted) && self.ward.is_some();
     }
 
     /// Shorter while something changes, longer while nothing does.

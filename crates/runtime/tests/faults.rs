@@ -176,11 +176,21 @@ fn nobody_is_given_up_while_lines_are_fine() {
 fn one_that_was_given_up_too_early_stops_and_did_nothing() {
     let mut world = World::new(config(), 1);
     let names = world.settle(20);
+    world.insist();
     world.run_for(Nanos::from_millis(500));
     let mut zombie = world.torus(Strand::Compute).clone();
     world.kill(Strand::Compute);
     world.run_for(Nanos::SECOND);
     assert_eq!(world.rebuilt, 1);
+    // Alone it gives nobody up, and acknowledges nothing.
+    let mut alone = zombie.clone();
+    let mut effects = Vec::new();
+    while let Some(at) = alone.deadline().filter(|&at| at < world.now) {
+        alone.wake(at, &mut |e| effects.push(e));
+    }
+    assert!(effects.len() > 15);
+    let silent = |effect: &Effect<Teller>| matches!(effect, Effect::Send { .. });
+    assert!(effects.iter().all(silent), "{effects:?}");
     let to = *names
         .iter()
         .find(|pid| pid.strand() == Strand::Compute)
