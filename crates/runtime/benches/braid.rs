@@ -197,6 +197,8 @@ struct Braid {
     rebuilt: Vec<(Strand, f64)>,
     packets: u64,
     bytes: u64,
+    /// Processor time of each torus.
+    spent: [f64; 3],
 }
 
 impl Braid {
@@ -212,6 +214,7 @@ impl Braid {
             rebuilt: Vec::new(),
             packets: 0,
             bytes: 0,
+            spent: [0.0; 3],
         }
     }
 
@@ -225,6 +228,8 @@ impl Braid {
             Some(input) => torus.handle(self.now, input, &mut |effect| effects.push(effect)),
             None => torus.wake(self.now, &mut |effect| effects.push(effect)),
         }
+        let took = processor() - started;
+        self.spent[strand as usize] += took;
         for effect in effects {
             match effect {
                 Effect::Send { to, bytes } => {
@@ -242,7 +247,7 @@ impl Braid {
                 Effect::Rebuilt(torus) => {
                     let of = torus.strand();
                     self.tori[of as usize] = Some(*torus);
-                    self.rebuilt.push((of, processor() - started));
+                    self.rebuilt.push((of, took));
                 }
                 Effect::Accepted { .. } | Effect::Missed { .. } => {}
                 other => panic!("{other:?}"),
@@ -254,7 +259,7 @@ impl Braid {
         let number = self.offered[strand as usize];
         self.offered[strand as usize] += 1;
         self.act(strand, Some(Input::Offered { number, offer }));
-        if self.offered[strand as usize] % 500 == 0 {
+        if self.offered[strand as usize].is_multiple_of(500) {
             self.settle();
         }
     }
@@ -491,7 +496,9 @@ fn braid_with_ring(config: &Config, members: u32) -> (Braid, Vec<Pid>) {
 fn braided_ring(members: u32) -> String {
     let (mut braid, names) = braid_with_ring(&config(1 << 20), members);
     let hops = 5_000_000;
+    let mut own = f64::INFINITY;
     let seconds = fastest(|| {
+        braid.spent = [0.0; 3];
         let message = Word {
             size: 0,
             value: hops,
@@ -516,12 +523,18 @@ fn braided_ring(members: u32) -> String {
                 braid.act(strand, None);
             }
         }
+        own = own.min(braid.spent[0]);
         processor() - started
     });
-    rate(hops, seconds, "hops")
+    let all = seconds * 1e9 / hops as f64;
+    format!(
+        "{}, {all:.1} ns with the work of the other two",
+        rate(hops, own, "hops")
+    )
 }
 
 fn braided_skynet() -> String {
+    let mut own = f64::INFINITY;
     let seconds = fastest(|| {
         let mut braid = Braid::new(&config(1 << 21));
         let started = processor();
@@ -550,9 +563,14 @@ fn braided_skynet() -> String {
             panic!("{:?}", braid.told);
         };
         assert_eq!(message.value, 499_999_500_000);
+        own = own.min(braid.spent[0]);
         processor() - started
     });
-    format!("{:.0} ms", seconds * 1e3)
+    format!(
+        "{:.0} ms, {:.0} ms with the work of the other two",
+        own * 1e3,
+        seconds * 1e3
+    )
 }
 
 fn idle_bytes() -> String {

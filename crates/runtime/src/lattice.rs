@@ -21,6 +21,10 @@ use crate::process::{Process, Refused, Turn};
 use crate::ready::Ready;
 use crate::sites::Sites;
 
+/// Whoever has no parent here settles as near as possible to this site: processes
+/// lie together, and a lattice takes memory for those it has.
+const NEWCOMER: u32 = 0;
+
 /// How much a lattice holds; every queue in it ends somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -226,13 +230,13 @@ impl<P: Process> Lattice<P> {
         slots.filter_map(|(site, slot)| Some((self.name(site), slot.process.as_ref()?)))
     }
 
-    /// Starts a process where there is most room. A torus does this only by its
+    /// Starts a process that has no parent here. A torus does this only by its
     /// log; a lattice without a torus may be driven directly.
     ///
     /// # Errors
     /// [`Refused::Full`].
     pub fn start(&mut self, process: P, weight: Weight) -> Result<Pid, Refused> {
-        self.spawn(self.coolest(), process, weight)
+        self.spawn(NEWCOMER, process, weight)
     }
 
     /// Sends a message from outside, as [`Lattice::start`] starts a process.
@@ -417,7 +421,7 @@ impl<P: Process> Lattice<P> {
         weight: Weight,
     ) -> Result<(), Refused> {
         if strand == self.strand {
-            return self.spawn(self.coolest(), process, weight).map(|_| ());
+            return self.spawn(NEWCOMER, process, weight).map(|_| ());
         }
         let lane = between(self.strand, strand, Channel::First);
         if self.is_full(lane) {
@@ -496,12 +500,6 @@ impl<P: Process> Lattice<P> {
         (process, mail)
     }
 
-    /// A site in the region with the fewest processes.
-    fn coolest(&self) -> u32 {
-        let regions = (0..64).min_by_key(|&region| self.face[region]);
-        self.shape.region_sites(regions.unwrap_or(0)).start
-    }
-
     /// Whether a post can be taken now; nothing may be logged before it can.
     pub(crate) fn admits(&self, lane: usize, post: &Post<P>) -> Result<(), Refused> {
         if lane == WORLD && self.is_full(WORLD) {
@@ -550,7 +548,7 @@ impl<P: Process> Lattice<P> {
                 }
             }
             Post::Offer(Offer::Spawn { process, weight }) => {
-                let pid = self.spawn(self.coolest(), process, weight);
+                let pid = self.spawn(NEWCOMER, process, weight);
                 if lane == WORLD {
                     let pid = pid.expect("a site was free");
                     self.report(Report::Spawned { offer: number, pid });
@@ -607,7 +605,7 @@ impl<P: Process> Lattice<P> {
             self.settle(site, process, weight, Standing::Here);
             site
         } else if self.hosts(&process) {
-            let site = self.sites.near(self.coolest()).expect("a site is free");
+            let site = self.sites.near(NEWCOMER).expect("a site is free");
             self.settle(site, process, weight, Standing::Guest);
             self.guests.insert(home, site);
             self.homes.insert(site, home);

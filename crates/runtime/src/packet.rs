@@ -5,6 +5,7 @@
 //! when it is said twice: numbered sheets and posts are taken once, everything
 //! else only ever moves a number up.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use trust::{Key, Tag};
@@ -35,7 +36,7 @@ pub struct Packet<P: Process> {
 #[derive(Clone, Debug)]
 pub(crate) enum Content<P: Process> {
     /// To the next: how it is with me.
-    Projection(Projection),
+    Projection(Box<Projection>),
     /// To the next: keep this.
     Sheet { position: u64, sheet: Sheet },
     /// To the previous: I keep everything before this sheet; or nothing at all, and
@@ -164,7 +165,7 @@ impl<P: Process> Decode for Packet<P> {
         let incarnation = u32::decode(from)?;
         let at = from.position();
         let content = match from.byte()? {
-            0 => Content::Projection(Projection::decode(from)?),
+            0 => Content::Projection(Box::new(Projection::decode(from)?)),
             1 => Content::Sheet {
                 position: u64::decode(from)?,
                 sheet: Sheet::decode(from)?,

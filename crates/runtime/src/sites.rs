@@ -28,7 +28,7 @@ impl Sites {
             let words = bits.div_ceil(WORD);
             let mut level = vec![0_u64; words as usize];
             // What is beyond the end is never free.
-            if bits % WORD != 0 {
+            if !bits.is_multiple_of(WORD) {
                 level[words as usize - 1] = u64::MAX << (bits % WORD);
             }
             levels.push(level);

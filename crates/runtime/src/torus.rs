@@ -376,7 +376,7 @@ impl<P: Process> Torus<P> {
                 {
                     self.correct(&theirs);
                     self.consent(theirs.asking, out);
-                    self.heard = Some(theirs);
+                    self.heard = Some(*theirs);
                 }
                 // It may have nothing to log and never learn that nobody keeps it.
                 if self.ward.is_none() {
@@ -424,10 +424,10 @@ impl<P: Process> Torus<P> {
                 let lane = between(self.strand, from, channel);
                 self.trim(lane, upto, out);
             }
-            Content::Consent { incarnation } if from == next => {
-                if self.asking && incarnation == self.successor() {
-                    self.rebuild_previous(out);
-                }
+            Content::Consent { incarnation }
+                if from == next && self.asking && incarnation == self.successor() =>
+            {
+                self.rebuild_previous(out);
             }
             Content::Over { incarnation } if from == next && incarnation > self.incarnation => {
                 self.stop(Stopped::Succeeded, out);
@@ -681,7 +681,7 @@ impl<P: Process> Torus<P> {
         self.adapt();
         self.give_up_the_silent();
         self.sequence += 1;
-        let projection = Content::Projection(self.projection());
+        let projection = Content::Projection(Box::new(self.projection()));
         self.say(self.strand.next(), projection, out);
         self.braid_at = self.now + self.interval;
         self.stream.tick();

@@ -82,7 +82,7 @@ impl Process for Teller {
         if errand.number == u64::MAX {
             return turn.exit();
         }
-        if errand.number % LEAVES_CHILD == 0 {
+        if errand.number.is_multiple_of(LEAVES_CHILD) {
             let child = turn.spawn(Self::default(), Weight::MOST).expect("room");
             let last = Errand {
                 number: u64::MAX,
