@@ -490,6 +490,10 @@ fn braid_with_ring(config: &Config, members: u32) -> (Braid, Vec<Pid>) {
         );
     }
     braid.pass(Nanos::MILLISECOND);
+    // Until the next torus has it all in a snapshot.
+    for _ in 0..40 {
+        braid.pass(Nanos::from_millis(50));
+    }
     (braid, names)
 }
 

@@ -28,6 +28,8 @@ const POSTS_MAX: usize = 64;
 const POSTS_WINDOW: u64 = 256;
 /// A snapshot that changes no more than this is made each interval.
 const DIRTY_FEW: usize = 1_024;
+/// Any snapshot is made after so many intervals.
+const SNAPSHOT_INTERVALS: u32 = 32;
 /// Bytes of slots in one sheet.
 const SLOTS_BYTES: usize = 32 << 10;
 /// Bytes of log between two snapshots.
@@ -162,6 +164,8 @@ struct Cut {
     events: u64,
     /// Bytes of log since.
     log_bytes: usize,
+    /// Intervals begun since.
+    intervals: u32,
     count: u32,
 }
 
@@ -583,6 +587,7 @@ impl<P: Process> Torus<P> {
             digest,
             events: self.lattice.tally.events,
             log_bytes: 0,
+            intervals: 0,
             count: self.cut.count.wrapping_add(1),
         };
         stream.write(if audit {
@@ -595,7 +600,9 @@ impl<P: Process> Torus<P> {
     fn snapshot_if_due(&mut self, tick: bool) {
         let turns = self.lattice.tally.events - self.cut.events;
         let nothing_new = self.open.is_empty() && self.cut.log_bytes == 0;
-        let cheap = tick && self.lattice.dirty.len() <= DIRTY_FEW;
+        self.cut.intervals += u32::from(tick);
+        let cheap = tick
+            && (self.lattice.dirty.len() <= DIRTY_FEW || self.cut.intervals >= SNAPSHOT_INTERVALS);
         let long = turns >= self.config.replay_max || self.cut.log_bytes >= LOG_BYTES_MAX;
         if !nothing_new && (cheap || long) {
             let every = self.config.audit_every;
