@@ -409,12 +409,11 @@ impl<P: Process> Torus<P> {
                 posts,
             } => {
                 let lane = between(self.strand, from, channel);
-                for (number, post) in (first..).zip(posts) {
-                    if number > self.lattice.lanes[lane].taken {
-                        break;
-                    }
-                    if number == self.lattice.lanes[lane].taken && self.take(lane, post).is_err() {
-                        // It is sent again, by when there may be room.
+                let known = self.lattice.lanes[lane].taken.checked_sub(first);
+                let known = known.map_or(usize::MAX, |known| known as usize);
+                for post in posts.into_iter().skip(known) {
+                    // What is refused is sent again, by when there may be room.
+                    if self.take(lane, post).is_err() {
                         break;
                     }
                 }
