@@ -37,16 +37,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// For a machine of today: 1 to 50 ms between projections. A torus missing for
-    /// five intervals is given up; 2¹⁹ turns are run again in some ten
-    /// milliseconds (docs/bench/braid.md).
+    /// For a machine of today: 1 to 10 ms between projections, so that a torus that
+    /// has died is given up within some 60 ms; 2¹⁹ turns are run again in some ten
+    /// (docs/bench/braid.md).
     #[must_use]
     pub fn new(key: Key) -> Self {
         Self {
             limits: Limits::default(),
             key,
             interval_min: Nanos::MILLISECOND,
-            interval_max: Nanos::from_millis(50),
+            interval_max: Nanos::from_millis(10),
             patience: 5,
             turns: 1_024,
             turn_time: Nanos::ZERO,
