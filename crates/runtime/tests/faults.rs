@@ -319,6 +319,29 @@ fn a_full_mailbox_is_said_to_be_full_and_loses_nothing() {
     assert!(said.is_empty(), "{said:?}");
 }
 
+/// Lanes of four posts and one loss: whoever sends is told that there is no room,
+/// and nothing is lost, doubled or stuck.
+#[test]
+fn full_lanes_are_said_to_be_full_and_nothing_is_stuck() {
+    let mut config = config();
+    config.limits.lane = 4;
+    config.turn_time = Nanos(50_000);
+    let mut world = World::new(config, 1);
+    let names = world.settle(12);
+    for number in 0..200 {
+        world.errand(number, &names, STOPS, 0);
+    }
+    world.run_for(Nanos::from_millis(50));
+    world.kill(Strand::Accelerator);
+    world.peace();
+    world.check_errands(&names, 200, STOPS);
+    let tori = Strand::ALL.map(|strand| {
+        let tellers = world.torus(strand).lattice().iter();
+        tellers.map(|(_, teller)| teller.refused).sum::<u64>()
+    });
+    assert!(tori.iter().all(|&refused| refused > 0), "{tori:?}");
+}
+
 //= requirements B4
 #[test]
 fn missed_deadlines_are_told_and_kept_ones_are_not() {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use machine::{Machine, Purpose, Stream};
 use runtime::{
-    Config, Effect, Input, Limits, Offer, Pid, Process, Report, Strand, Torus, Turn, Weight,
+    Config, Effect, Input, Limits, Offer, Pid, Process, Refused, Report, Strand, Torus, Turn,
+    Weight,
 };
 use trust::Key;
 use wire::{Decode, DecodeError, Encode, Instant, Nanos, Reader, Tile};
@@ -19,6 +20,8 @@ pub(crate) struct Teller {
     pub(crate) passed: u64,
     pub(crate) order: u64,
     pub(crate) children: u64,
+    /// How often there was no room for an errand's next stop.
+    pub(crate) refused: u64,
 }
 
 /// An errand from process to process; the last one tells the world.
@@ -38,6 +41,7 @@ impl Encode for Teller {
         self.passed.encode(out);
         self.order.encode(out);
         self.children.encode(out);
+        self.refused.encode(out);
     }
 }
 impl Decode for Teller {
@@ -46,6 +50,7 @@ impl Decode for Teller {
             passed: u64::decode(from)?,
             order: u64::decode(from)?,
             children: u64::decode(from)?,
+            refused: u64::decode(from)?,
         })
     }
 }
@@ -92,12 +97,20 @@ impl Process for Teller {
             self.children += 1;
         }
         let due = turn.now() + Nanos(errand.hurry);
-        match errand.stops.pop() {
+        let before = errand.clone();
+        let sent = match errand.stops.pop() {
             Some(next) if errand.hurry > 0 => turn.send_due(next, errand, due),
             Some(next) => turn.send(next, errand),
             None => turn.tell(errand),
+        };
+        // No room: the errand stays here and tries again.
+        if let Err(why) = sent {
+            assert_eq!(why, Refused::Full);
+            self.refused += 1;
+            self.passed -= 1;
+            turn.send(turn.me(), before)
+                .expect("it just left this mailbox");
         }
-        .expect("the limits leave room");
     }
 }
 
@@ -374,7 +387,7 @@ impl World {
                 self.offer(strand, Offer::Spawn { process, weight });
             }
         }
-        for _ in 0..=each / 256 {
+        for _ in 0..each {
             self.run_for(Nanos::from_millis(100));
             self.insist();
         }
