@@ -81,13 +81,14 @@
 //! `lattice` the processes · `image` as bytes · `seal` damage · `record`
 //! the log · `stream` what may leave · `ward` the copy · `projection` how it
 //! is · `correction` what the next one does about it · `packet` bytes with
-//! proof · `torus` all of it as one machine.
+//! proof · `event` what a world tells and is told · `torus` all of it as one machine.
 #![no_std]
 
 extern crate alloc;
 
 mod config;
 mod correction;
+mod event;
 mod image;
 mod lane;
 mod lattice;
@@ -107,6 +108,7 @@ mod torus;
 mod ward;
 
 pub use config::Config;
+pub use event::{Effect, Input, Stopped};
 pub use lattice::{Lattice, Limits, Tally};
 pub use packet::{Packet, Unreadable};
 pub use pid::{Pid, Strand, Weight};
@@ -114,4 +116,4 @@ pub use place::{PAGE_BITS, Place, Shape};
 pub use post::{Offer, Report};
 pub use process::{Process, Refused, Turn};
 pub use projection::{PROJECTION_BYTES_MAX, Projection};
-pub use torus::{Effect, Input, Stopped, Torus};
+pub use torus::Torus;

@@ -11,11 +11,12 @@ use machine::Machine;
 use wire::{Encode, Instant, Nanos};
 
 use crate::config::Config;
+use crate::event::{Effect, Input, Stopped};
 use crate::lane::{Channel, LANES, WORLD, between};
 use crate::lattice::Lattice;
-use crate::packet::{Content, Packet, Unreadable};
+use crate::packet::{Content, Packet};
 use crate::pid::{Strand, Weight};
-use crate::post::{Offer, Post, Report};
+use crate::post::{Offer, Post};
 use crate::process::{Process, Refused};
 use crate::projection::Projection;
 use crate::record::{Record, Sheet};
@@ -34,86 +35,6 @@ const SNAPSHOT_INTERVALS: u32 = 32;
 const SLOTS_BYTES: usize = 32 << 10;
 /// Bytes of log between two snapshots.
 const LOG_BYTES_MAX: usize = 1 << 20;
-
-/// What can happen to a torus.
-#[derive(Clone, Debug)]
-pub enum Input<P: Process> {
-    /// Bytes came from another torus, or so they say.
-    Received(Vec<u8>),
-    /// The world wants something done. Offers are numbered from 0 for each strand,
-    /// for ever; one is offered again until [`Effect::Accepted`] covers it.
-    Offered {
-        /// Its number.
-        number: u64,
-        /// What is wanted.
-        offer: Offer<P>,
-    },
-    /// The world has all reports below this number.
-    Taken {
-        /// The first it does not have.
-        upto: u64,
-    },
-}
-
-/// What a torus wants done.
-#[derive(Clone, Debug)]
-pub enum Effect<P: Process> {
-    /// Carry this to another torus.
-    Send {
-        /// To whom.
-        to: Strand,
-        /// What.
-        bytes: Vec<u8>,
-    },
-    /// All offers below this number are acknowledged: they will happen once,
-    /// whichever torus is lost next.
-    Accepted {
-        /// The first that is not.
-        upto: u64,
-    },
-    /// This offer was not taken.
-    Refused {
-        /// Its number.
-        number: u64,
-        /// Why.
-        why: Refused,
-    },
-    /// A process says something to the world. May be said again under the same
-    /// number until [`Input::Taken`] covers it.
-    Told {
-        /// Its number, counted for each strand from 0 without gaps.
-        number: u64,
-        /// What.
-        report: Report<P::Message>,
-    },
-    /// Deadlines were missed.
-    Missed {
-        /// How many since this was last said.
-        deadlines: u64,
-    },
-    /// The previous torus was lost and this is it, as it was when it last wrote
-    /// anything that counts. To be run in its place from now on.
-    Rebuilt(Box<Torus<P>>),
-    /// The previous torus was lost and cannot be rebuilt from what is kept here.
-    Lost(Strand),
-    /// This torus has stopped and does nothing any more.
-    Stopped(Stopped),
-    /// Bytes were not taken for a packet.
-    Rejected(Unreadable),
-}
-
-/// Why a torus has stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// The memory of this site is damaged.
-    //= requirements K2
-    Damaged {
-        /// The site.
-        site: u32,
-    },
-    /// It was given up, and another is in its place.
-    Succeeded,
-}
 
 /// One of the three tori.
 #[derive(Clone, Debug)]
