@@ -90,7 +90,9 @@ libfuzzer_sys::fuzz_target!(|plan: Vec<(Pause, bool, Act)>| {
         };
         let offered = matches!(input, Input::Offered { .. });
         let mut refused = false;
-        rig.give(input, |_, effect| refused |= matches!(effect, Effect::Refused { .. }));
+        rig.give(input, |_, effect| {
+            refused |= matches!(effect, Effect::Refused { .. })
+        });
         number += u64::from(offered && !refused && rig.machine.stopped().is_none());
     }
 });

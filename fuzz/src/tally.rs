@@ -29,8 +29,14 @@ impl Process for Tally {
         let _ = match message % 5 {
             0 => turn.tell(message),
             1 => turn.send(me, message / 2),
-            2 => turn.spawn(Self(message), runtime::Weight::LEAST).map(|_| ()),
-            3 => turn.spawn_on(runtime::Strand::Compute, Self(message), runtime::Weight::LEAST),
+            2 => turn
+                .spawn(Self(message), runtime::Weight::LEAST)
+                .map(|_| ()),
+            3 => turn.spawn_on(
+                runtime::Strand::Compute,
+                Self(message),
+                runtime::Weight::LEAST,
+            ),
             _ => {
                 turn.exit();
                 Ok(())
