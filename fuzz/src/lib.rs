@@ -1,13 +1,15 @@
 //! What must hold of every decoder, whatever bytes arrive, and of every machine, whatever happens
 //! to it and whenever.
 //!
-//! [`is_canonical`] bytes and values · [`contract`] any machine and time · [`speech`] a member and what it may say.
+//! [`is_canonical`] bytes and values · [`contract`] any machine and time · [`speech`] a member and what it may say ·
+//! [`tally`] a process for a torus.
 
 use wire::codec::decode_all;
 use wire::{Decode, Encode};
 
 pub mod contract;
 pub mod speech;
+pub mod tally;
 
 /// Bytes are refused, or they are the one spelling of what they decode to.
 ///
