@@ -4,6 +4,8 @@ mod place;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use place::{Place, processes, wait_until};
@@ -217,6 +219,42 @@ fn memory_is_limited_and_who_wants_more_ends() {
         "{}",
         said.err
     );
+}
+
+#[test]
+fn whoever_is_not_root_has_the_same_walls() {
+    if !walled() {
+        return;
+    }
+    let place = Place::new();
+    fs::set_permissions(place.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let script = "id -u; ls /proc | grep -c '^[0-9]'; grep CapEff /proc/self/status; touch /usr/x";
+    let mut command = place.command(&["run", "sh", "-c", script]);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("skipped: nobody cannot execute the command here: {error}");
+            return;
+        }
+    };
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    let lines: Vec<_> = out.lines().collect();
+    let [user, processes, capabilities] = lines[..] else {
+        panic!("{out}{err}");
+    };
+    assert_ne!(user, "0");
+    assert!(
+        processes.parse::<u32>().unwrap() < 8,
+        "{processes} processes"
+    );
+    assert_eq!(capabilities, "CapEff:\t0000000000000000");
+    assert!(err.contains("/usr/x"), "{err}");
 }
 
 #[test]

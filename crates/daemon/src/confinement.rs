@@ -7,7 +7,8 @@
 //!   `/proc`, and six devices. What was not put there has no name. Needs namespaces of users and mounts.
 //! * **Landlock** says the same once more about what stays reachable by other ways (an open descriptor,
 //!   a mount), and closes abstract sockets and signals to what is outside. It also stands where
-//!   namespaces are refused.
+//!   namespaces are refused; but connecting to a socket that has a name in the file system is not its
+//!   concern, so there a program can reach the node's.
 //! * **seccomp** refuses the calls that programs do not need and kernels were broken through, and those
 //!   that would make new namespaces, in which old walls can be climbed.
 //!
@@ -197,6 +198,8 @@ pub fn close_files(program: &Program, own_root: bool) -> Result<(), String> {
         .chain(folders);
     let readable = SYSTEM.iter().map(Path::new).chain([program.path.as_path()]);
     let proc = (!own_root).then_some(Path::new("/proc/self"));
+    // In a root of its own there is nothing to list but what was put there.
+    let root = own_root.then_some(Path::new("/"));
     let restricted = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(all)
@@ -204,6 +207,7 @@ pub fn close_files(program: &Program, own_root: bool) -> Result<(), String> {
         .and_then(|rules| rules.create())
         .and_then(|rules| rules.add_rules(path_beneath_rules(readable.chain(proc), read)))
         .and_then(|rules| rules.add_rules(path_beneath_rules(writable, all)))
+        .and_then(|rules| rules.add_rules(path_beneath_rules(root, AccessFs::ReadDir)))
         .and_then(|rules| rules.restrict_self());
     match restricted {
         Ok(status) if status.ruleset == RulesetStatus::NotEnforced => {
@@ -220,6 +224,10 @@ pub fn close_files(program: &Program, own_root: bool) -> Result<(), String> {
 /// If the kernel refuses.
 pub fn give_up_privileges() -> io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
+    rustix::thread::clear_ambient_capability_set()?;
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.inheritable = rustix::thread::CapabilitySet::empty();
+    rustix::thread::set_capabilities(None, sets)?;
     for capability in rustix::thread::CapabilitySet::all().iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             // A kernel older than the capability, or one that we have none to give up of.

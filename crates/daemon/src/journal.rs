@@ -58,7 +58,7 @@ impl Journal {
     fn with_bound(folder: &Path, name: &str, file_max: u64) -> io::Result<Self> {
         let (newer, older) = (
             folder.join(format!("{name}.log")),
-            folder.join(format!("{name}.1.log")),
+            folder.join(format!("{name}.log.1")),
         );
         let file = File::options().create(true).append(true).open(&newer)?;
         let newer_from = fs::metadata(&older).map_or(0, |found| found.len());

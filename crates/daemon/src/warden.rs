@@ -197,8 +197,8 @@ impl Ward {
         let unshared = unsafe { rustix::thread::unshare_unsafe(own) };
         if let Err(error) = unshared {
             eprintln!(
-                "note: {} has no namespaces of its own ({}): it sees other processes, and what it \
-                 leaves behind is killed by a reaper, unless that is killed first",
+                "note: {} has no namespaces of its own ({}): it sees other processes, can reach \
+                 the node's socket, and what it leaves behind is killed by a reaper, unless that is killed first",
                 self.program.name,
                 io::Error::from(error)
             );
@@ -210,6 +210,7 @@ impl Ward {
         map("/proc/self/setgroups", "deny".to_owned())?;
         map("/proc/self/uid_map", format!("{0} {0} 1", user.as_raw()))?;
         map("/proc/self/gid_map", format!("{0} {0} 1", group.as_raw()))?;
+        keep_over_exec().map_err(doing("keeping capabilities"))?;
         self.stage = Stage::Inner;
         self.parent = rustix::process::getpid().as_raw_pid();
         let mut inner = command(&self);
@@ -303,6 +304,18 @@ impl Ward {
         }
         Ok(())
     }
+}
+
+/// Whoever is not root loses the capabilities over its new namespaces with the next executable, which
+/// needs them: the inner warden. It gives them up itself, with [`confinement::give_up_privileges`].
+fn keep_over_exec() -> io::Result<()> {
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.inheritable = sets.permitted;
+    rustix::thread::set_capabilities(None, sets)?;
+    for capability in sets.permitted.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
 }
 
 fn die_with_parent(signal: Signal) -> Result<(), Failed> {
