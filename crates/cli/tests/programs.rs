@@ -4,7 +4,7 @@ mod place;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
@@ -137,6 +137,7 @@ fn a_program_sees_what_it_was_promised_and_nothing_else() {
     }
     let place = Place::new();
     fs::create_dir(place.path("shared")).unwrap();
+    fs::create_dir(place.path("data")).unwrap();
     place.write("shared/ours.txt", b"ours");
     place.write("secret.txt", b"secret");
     let sh = |script: &str| {
@@ -230,7 +231,7 @@ fn whoever_is_not_root_has_the_same_walls() {
     fs::set_permissions(place.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let script = "id -u; ls /proc | grep -c '^[0-9]'; grep CapEff /proc/self/status; touch /usr/x";
     let mut command = place.command(&["run", "sh", "-c", script]);
-    if rustix::process::geteuid().is_root() {
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(65534).gid(65534);
     }
     let output = match command.output() {

@@ -153,7 +153,9 @@ pub enum ControlError {
         data: String,
     },
     /// The other side speaks otherwise.
-    #[error("the node speaks version {found} of the control protocol, this command {VERSION}")]
+    #[error(
+        "found version {found} of the control protocol, expected {VERSION}: node and command are of different versions"
+    )]
     Version {
         /// What it speaks.
         found: u8,
