@@ -303,6 +303,67 @@ fn a_node_that_is_killed_takes_its_programs_along_and_has_forgotten_nothing() {
 }
 
 #[test]
+fn two_hundred_kills_in_the_midst_of_requests_lose_nothing_that_was_acknowledged() {
+    const ROUNDS: usize = 200;
+    const REQUESTS: usize = 4;
+    let place = Place::new();
+    let mut acknowledged = Vec::new();
+    let mut unheard = 0;
+    for round in 0..=ROUNDS {
+        let (mut up, _) = Up::at(&place);
+        let listed: Value = serde_json::from_str(&place.ok(&["ps", "--json"])).expect("JSON");
+        let known: Vec<_> = listed["programs"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|p| p["name"].clone())
+            .collect();
+        for name in &acknowledged {
+            assert!(
+                known.iter().any(|other| other == name),
+                "round {round}: {name} was acknowledged and is lost"
+            );
+        }
+        if round == ROUNDS {
+            break;
+        }
+        let request = |number| {
+            let name = format!("r{round}-{number}");
+            let child = place
+                .command(&["run", "-d", "--name", &name, "true"])
+                .spawn()
+                .expect("a request");
+            (name, child)
+        };
+        let mut requests: Vec<_> = (0..REQUESTS).map(request).collect();
+        // Some rounds see an answer first, some do not.
+        let heard = round % (REQUESTS + 1);
+        let mut done: Vec<_> = requests
+            .drain(..heard)
+            .map(|(name, child)| (name, child.wait_with_output()))
+            .collect();
+        up.0.kill().unwrap();
+        up.0.wait().unwrap();
+        done.extend(
+            requests
+                .into_iter()
+                .map(|(name, child)| (name, child.wait_with_output())),
+        );
+        for (name, output) in done {
+            match output.unwrap().status.success() {
+                true => acknowledged.push(name),
+                false => unheard += 1,
+            }
+        }
+    }
+    assert!(
+        acknowledged.len() >= ROUNDS && unheard >= ROUNDS / 10,
+        "{} and {unheard}",
+        acknowledged.len()
+    );
+}
+
+#[test]
 fn a_directory_has_one_node_and_belongs_to_its_owner() {
     let place = Place::new();
     let (up, _) = Up::at(&place);

@@ -124,7 +124,9 @@ fn nothing_outlives_its_program_nor_whoever_ran_it() {
     BufReader::new(child.stdout.as_mut().unwrap())
         .read_line(&mut line)
         .unwrap();
-    wait_until("it runs", || processes(&format!("sleep {left}")).len() >= 1);
+    wait_until("it runs", || {
+        !processes(&format!("sleep {left}")).is_empty()
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     wait_until("all of it is gone", || processes(&left).is_empty());
@@ -219,6 +221,65 @@ fn memory_is_limited_and_who_wants_more_ends() {
         told || said.err.contains("memory exhausted"),
         "{}",
         said.err
+    );
+}
+
+#[test]
+fn the_kernel_is_told_the_limits_where_it_keeps_them() {
+    let place = Place::new();
+    let asked = [
+        "run",
+        "--cpu",
+        "0.2",
+        "--mem",
+        "64MiB",
+        "sh",
+        "-c",
+        "echo ready; read wait",
+    ];
+    let mut child = place.command(&asked).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "ready\n");
+    let group = format!("cosmos-{}-run", child.id());
+    let mut found = Vec::new();
+    let mut folders = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                match entry.file_name().to_str() == Some(group.as_str()) {
+                    true => found.push(entry.path()),
+                    false => folders.push(entry.path()),
+                }
+            }
+        }
+    }
+    let set = |name: &str| {
+        found
+            .iter()
+            .find_map(|at| fs::read_to_string(at.join(name)).ok())
+    };
+    let or = |one: &str, other: &str| set(one).or(set(other)).map(|text| text.trim().to_owned());
+    if found.is_empty() {
+        eprintln!("skipped: this host lets nobody make control groups here");
+    } else {
+        assert!(matches!(
+            or("cpu.max", "cpu.cfs_quota_us").as_deref(),
+            Some("20000 100000" | "20000")
+        ));
+        assert_eq!(
+            or("memory.max", "memory.limit_in_bytes").as_deref(),
+            Some("67108864")
+        );
+        assert_eq!(set("pids.max").as_deref(), Some("4096\n"));
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert!(
+        found.iter().all(|at| !at.exists()),
+        "groups are left: {found:?}"
     );
 }
 

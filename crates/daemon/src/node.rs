@@ -10,7 +10,7 @@
 //! It is started in the foreground; making it a background process is the business of an init system.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -73,7 +73,7 @@ pub enum NodeError {
 
 /// What happens to a node.
 enum Event {
-    Asked(Request, SyncSender<Answer>),
+    Asked(Box<Request>, SyncSender<Answer>),
     Ended(Id, u8),
     Signalled,
 }
@@ -133,7 +133,9 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
     let lock = lock(data)?;
     let logs = data.join("logs");
     make_private(&logs).map_err(at("making", &logs))?;
-    let store = Store::open(&data.join("state.redb"))?;
+    let state = data.join("state.redb");
+    // Whoever holds it holds the lock no longer.
+    let store = patiently(|| Store::open(&state), StoreError::is_held)?;
     let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
     let (events, queue) = sync_channel(EVENTS_MAX);
     let host = Hierarchy::of_this_host();
@@ -207,20 +209,52 @@ fn lock(data: &Path) -> Result<File, NodeError> {
         .write(true)
         .open(&path);
     let mut file = file.map_err(at("opening"))?;
-    if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut holder = String::new();
-        let _ = file.read_to_string(&mut holder);
-        let process = holder.trim().parse().ok();
-        return Err(NodeError::Taken {
-            data: data.display().to_string(),
-            process,
-        });
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    let mut holder = None;
+    let locked = patiently(
+        || rustix::fs::flock(&file, exclusive),
+        |_| {
+            holder = fs::read_to_string(&path)
+                .ok()
+                .and_then(|text| text.trim().parse().ok());
+            !holder
+                .is_some_and(|process: u32| Path::new("/proc").join(process.to_string()).exists())
+        },
+    );
+    if locked.is_err() {
+        let (data, process) = (data.display().to_string(), holder);
+        return Err(NodeError::Taken { data, process });
     }
     let written = file
         .set_len(0)
         .and_then(|()| write!(file, "{}", std::process::id()));
     written.map_err(at("writing"))?;
     Ok(file)
+}
+
+/// Tries again while something is held by nobody who lives: a node that was killed while it started a
+/// program leaves its files and their locks to a process that is about to execute a warden, and gives
+/// them up by that. Milliseconds, on a slow machine more; after five seconds it is something else.
+fn patiently<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    mut held_by_nobody: impl FnMut(&E) -> bool,
+) -> Result<T, E> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..250 {
+        match attempt() {
+            Err(error) if held_by_nobody(&error) => pause(PAUSE),
+            done => return done,
+        }
+    }
+    attempt()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nobody tells when another process executes something else"
+)]
+fn pause(span: Duration) {
+    thread::sleep(span);
 }
 
 /// Who keeps limits on this host: found out by trying.
@@ -288,7 +322,7 @@ fn serve(
         };
     }
     let (answer, answered) = sync_channel(1);
-    if events.send(Event::Asked(request, answer)).is_ok() {
+    if events.send(Event::Asked(Box::new(request), answer)).is_ok() {
         // A node that ends drops what it was asked.
         if let Ok(answer) = answered.recv() {
             return control::send(&mut stream, &answer);
@@ -389,7 +423,7 @@ impl Node {
                 }
             };
             match event {
-                Ok(Event::Asked(request, answer)) => self.answer(request, answer),
+                Ok(Event::Asked(request, answer)) => self.answer(*request, answer),
                 Ok(Event::Ended(id, code)) => self.tell(Input::Ended(id, code)),
                 Ok(Event::Signalled) => self.tell(Input::Drain),
                 Err(RecvTimeoutError::Timeout) => {}

@@ -45,6 +45,14 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether another process has it open.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Database(redb::Error::DatabaseAlreadyOpen))
+    }
+}
+
 /// The node's state on disk.
 #[derive(Debug)]
 pub struct Store(Database);

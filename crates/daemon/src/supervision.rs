@@ -326,10 +326,10 @@ mod tests {
                 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000
             ]
         );
-        life.now = life.now + Nanos(SETTLED.0 - 1);
+        life.now += Nanos(SETTLED.0 - 1);
         life.on(Input::Ended(1, 9));
         assert_eq!(life.sleep().0, 60_000);
-        life.now = life.now + SETTLED;
+        life.now += SETTLED;
         life.on(Input::Ended(1, 9));
         assert_eq!(life.sleep().0, 100);
     }
