@@ -72,6 +72,22 @@ fn a_limit_that_is_reached_is_named() {
 }
 
 #[test]
+fn a_capsule_may_live_with_being_refused_memory() {
+    let place = Place::new();
+    let modest = r#"(module
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1)
+      (func (export "_start")
+        (loop
+          (br_if 0 (i32.ge_s (memory.grow (i32.const 16)) (i32.const 0))))
+        (call $exit (memory.size))))"#;
+    place.module("modest.wasm", modest);
+    // One page of 64 KiB and twice a mebibyte; the third would be too much.
+    let said = place.cosmos(&["run", "--mem", "3MiB", "modest.wasm"], "");
+    assert_eq!((said.code, said.err.as_str()), (Some(33), ""));
+}
+
+#[test]
 fn what_cannot_run_is_told_from_what_ended_badly() {
     let place = Place::new();
     place.module(
