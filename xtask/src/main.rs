@@ -16,8 +16,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use xtask::root;
 
-/// The two workspaces: the system, and the fuzz targets that need another compiler.
-const MANIFESTS: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
+/// The three workspaces: the system, the fuzz targets that need another compiler, and the
+/// examples that are built for another machine.
+const MANIFESTS: [&str; 3] = ["Cargo.toml", "fuzz/Cargo.toml", EXAMPLES];
+
+const EXAMPLES: &str = "examples/Cargo.toml";
 
 /// Tasks for people who change cosmOS.
 #[derive(Parser)]
@@ -47,6 +50,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Build the examples as WebAssembly: modules (WASI preview 1) and components (preview 2).
+    Wasm,
     /// Throw random bytes at the decoders until one breaks.
     Fuzz {
         /// One target only.
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
         Task::Fix => fix().map(|()| true),
         Task::Bench { name, arguments } => bench(name.as_deref(), &arguments).map(|()| true),
         Task::Setup { check } => setup::setup(check).map(|()| true),
+        Task::Wasm => wasm().map(|()| true),
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds).map(|()| true),
     };
     match done {
@@ -121,6 +127,28 @@ fn fix() -> Result<()> {
             "cargo",
             &["fmt", "--manifest-path", manifest, "--all"],
         ))?;
+    }
+    Ok(())
+}
+
+/// Modules and components; both compilers come with [`setup`].
+const WASM_TARGETS: [&str; 2] = ["wasm32-wasip1", "wasm32-wasip2"];
+
+fn wasm() -> Result<()> {
+    for target in WASM_TARGETS {
+        ensure!(
+            setup::has_target(target),
+            "the target {target} is not installed; cargo xtask setup installs it"
+        );
+        let build = [
+            "build",
+            "--locked",
+            "--release",
+            "--manifest-path",
+            EXAMPLES,
+        ];
+        stream(command("cargo", &build).args(["--target", target]))?;
+        println!("examples/target/{target}/release/*.wasm");
     }
     Ok(())
 }

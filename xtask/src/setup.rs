@@ -19,8 +19,12 @@ pub(crate) fn setup(check: bool) -> Result<()> {
     let targets = targets.and_then(|targets| targets.as_array());
     for target in targets.into_iter().flatten().filter_map(|t| t.as_str()) {
         let rustup = ["target", "add", "--toolchain", channel, target];
+        let purpose = match target.starts_with("wasm32") {
+            true => "to build the examples for",
+            false => "to build the cores for",
+        };
         tool(
-            &format!("{target}, to build the cores for"),
+            &format!("{target}, {purpose}"),
             has_target(target),
             check,
             || stream(&mut command("rustup", &rustup)),
@@ -76,7 +80,7 @@ fn tool(
 }
 
 /// Asked of rustc, not of rustup: a distribution's compiler may have the target too.
-fn has_target(target: &str) -> bool {
+pub(crate) fn has_target(target: &str) -> bool {
     let printed = command("rustc", &["--print", "target-libdir", "--target", target]).output();
     printed.is_ok_and(|printed| {
         let folder = String::from_utf8_lossy(&printed.stdout).trim().to_owned();

@@ -38,6 +38,7 @@ Exit codes:
 
 const EXAMPLES: &str = "\
 Examples:
+  cosmos run hello.wasm                        a program, here and now
   cosmos universes                             which universes there are
   cosmos universes --keys                      what a universe file can say
   cosmos twin run matroska                     a million tiles, ten days
@@ -85,6 +86,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Living(crate::living::arguments::Asked),
     /// Rehearse a universe on the twin: virtual time, the code that runs.
     #[command(subcommand, disable_help_subcommand = true, after_help = EXIT_CODES)]
     Twin(Rehearsal),

@@ -6,11 +6,12 @@
 //! Tour: [`arguments`] what can be asked · [`universes`] which universes there
 //! are · [`run`] rehearsing them · [`pack`] packing a list into a cluster · [`why`] asking
 //! what was rehearsed · [`compare`] runs over each other · [`progress`] how far it is · [`complaint`]
-//! how what is wrong is said.
+//! how what is wrong is said · [`living`] programs, and the node they run on.
 
 mod arguments;
 mod compare;
 mod complaint;
+mod living;
 mod pack;
 mod progress;
 mod run;
@@ -28,6 +29,14 @@ use arguments::{Arguments, Command, Rehearsal};
 const WRONG_REQUEST: u8 = 2;
 
 fn main() -> ExitCode {
+    // Before anything else: as a warden this executable is no command.
+    let mut words = std::env::args_os().skip(1);
+    if words
+        .next()
+        .is_some_and(|word| word == daemon::warden::WORD)
+    {
+        return daemon::warden::main(words.filter_map(|word| word.into_string().ok()));
+    }
     let arguments = Arguments::parse();
     let (json, done) = match &arguments.command {
         Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
@@ -37,6 +46,7 @@ fn main() -> ExitCode {
         Command::Twin(Rehearsal::WhatIf(asked)) => (asked.visit.json, why::whatif(asked)),
         Command::Why(asked) => (asked.visit.json, why::why(asked)),
         Command::Twin(Rehearsal::Compare(asked)) => (asked.json, compare::compare(asked)),
+        Command::Living(asked) => (asked.json(), living::answer(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),
     };
     done.unwrap_or_else(|error| {

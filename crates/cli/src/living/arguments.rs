@@ -1,0 +1,256 @@
+//! What can be asked of a node.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  cosmos run hello.wasm                        a capsule: it sees what it is given, nothing else
+  cosmos run --dir docs count.wasm docs/a.md   with a folder
+  cosmos run --mem 64MiB --fuel 1000000000 hello.wasm
+                                               and with limits
+  cosmos run -d --name web --restart always --dir . ./server
+                                               on the node that `cosmos up` started
+
+Exit codes:
+  the program's own, or 128 + the number of the signal that ended it
+  2    the request was wrong; nothing was run
+  125  cosmos could not do its part
+  126  the file is there and cannot be run
+  127  there is no such program
+  134  a capsule ended in a trap
+  137  a limit was reached";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Asked {
+    /// Run a program: WebAssembly (WASI modules and components), or one of this host.
+    #[command(after_help = EXAMPLES)]
+    Run(Run),
+    /// Start a node on this machine, in the foreground; Ctrl-C or SIGTERM ends its programs and it.
+    #[command(after_help = UP)]
+    Up(Up),
+    /// List the programs of the node.
+    Ps(Ask),
+    /// Print what a program said.
+    Logs(Logs),
+    /// End programs: ask them, and force those that have not ended after 10 s.
+    Stop(Named),
+    /// Forget programs that have ended, with what they said.
+    Rm(Named),
+    /// Say how the node is, and who keeps its programs within their limits.
+    Status(Ask),
+}
+
+const UP: &str = "\
+The node keeps everything in its directory, which only its owner can read. A second start resumes what was
+running. Programs end with it, however it ends: asked first, forced after 10 s.
+
+Exit codes:
+  0  it was told to end, and every program has ended
+  2  it could not start; nothing runs";
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) data: Data,
+}
+
+/// A question to a node.
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The program
+    pub(crate) name: String,
+
+    /// Go on as it says more, until it has ended for good
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The programs
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+/// [`daemon::supervision::Restart`] as a word on the command line.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Restart {
+    Never,
+    OnFailure,
+    Always,
+}
+
+impl From<Restart> for daemon::supervision::Restart {
+    fn from(restart: Restart) -> Self {
+        match restart {
+            Restart::Never => Self::Never,
+            Restart::OnFailure => Self::OnFailure,
+            Restart::Always => Self::Always,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Add to its environment
+    #[arg(long = "env", value_name = "KEY=VALUE", value_parser = variable)]
+    pub(crate) environment: Vec<(String, String)>,
+
+    /// Let it read and write a folder; a capsule finds it under the name GUEST
+    #[arg(long = "dir", value_name = "PATH[:GUEST]")]
+    pub(crate) folders: Vec<String>,
+
+    /// How much memory it may have, such as 64MiB
+    #[arg(long = "mem", value_name = "SIZE")]
+    pub(crate) memory: Option<Bytes>,
+
+    /// How many cores a program of the host may use, such as 0.5
+    #[arg(long = "cpu", value_name = "CORES", value_parser = cores)]
+    pub(crate) cores: Option<f64>,
+
+    /// How many instructions a capsule may execute, as wasmtime counts fuel
+    #[arg(long, value_name = "N")]
+    pub(crate) fuel: Option<u64>,
+
+    /// Hand it to the node, and return once that has taken it
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+
+    /// What the node calls it [default: after its file]
+    #[arg(long, requires = "detach")]
+    pub(crate) name: Option<String>,
+
+    /// When the node starts it again, after a pause that doubles from 0.1 s to a minute
+    #[arg(
+        long,
+        requires = "detach",
+        value_name = "WHEN",
+        default_value = "never"
+    )]
+    pub(crate) restart: Restart,
+
+    /// Print its name as JSON
+    #[arg(long, requires = "detach")]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// The program and its words: a WebAssembly file, an executable file, or a name on PATH
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM [ARGS]"
+    )]
+    pub(crate) words: Vec<String>,
+}
+
+/// Which node.
+#[derive(Debug, Args)]
+pub(crate) struct Data {
+    /// The node's directory [default: $XDG_DATA_HOME/cosmos, or ~/.local/share/cosmos]
+    #[arg(long = "data", env = "COSMOS_DATA", value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+impl Data {
+    /// Absolute, and perhaps not there yet.
+    pub(crate) fn directory(&self) -> anyhow::Result<PathBuf> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let home = || Some(PathBuf::from(set("HOME")?).join(".local/share"));
+        let default = || {
+            Some(
+                set("XDG_DATA_HOME")
+                    .map(PathBuf::from)
+                    .or_else(home)?
+                    .join("cosmos"),
+            )
+        };
+        let found = self.directory.clone().or_else(default);
+        let found = found.ok_or_else(|| {
+            anyhow::anyhow!(
+                "neither --data, COSMOS_DATA nor HOME says where the node's directory is"
+            )
+        })?;
+        Ok(std::path::absolute(found)?)
+    }
+}
+
+/// A `--mem`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "found \"{text}\", expected a size, such as 64MiB; units: B, kB, MB, GB, KiB, MiB, GiB"
+            )
+        };
+        let end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let unit: u64 = match text[end..].trim() {
+            "B" => 1,
+            "kB" => 1000,
+            "MB" => 1000 * 1000,
+            "GB" => 1000 * 1000 * 1000,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = text[..end].parse().map_err(|_| wrong())?;
+        number.checked_mul(unit).map(Self).ok_or_else(wrong)
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("found \"{text}\", expected KEY=VALUE")),
+    }
+}
+
+fn cores(text: &str) -> Result<f64, String> {
+    let cores = text
+        .parse()
+        .ok()
+        .filter(|cores| (0.01..=1024.0).contains(cores));
+    cores.ok_or_else(|| format!("found \"{text}\", expected cores from 0.01 to 1024"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_has_a_unit() {
+        let read = |text: &str| text.parse::<Bytes>().ok().map(|bytes| bytes.0);
+        assert_eq!(read("64MiB"), Some(64 << 20));
+        assert_eq!(read("1 GB"), Some(1_000_000_000));
+        for wrong in ["", "64", "MiB", "64M", "-1B", "99999999999GiB", "1.5GiB"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! `cosmos run` of WebAssembly as a person meets it.
+
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+mod place;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use place::Place;
+
+impl Place {
+    /// A module given as text.
+    fn module(&self, name: &str, text: &str) {
+        self.write(name, &wat::parse_str(text).expect("valid text"));
+    }
+
+    fn cached(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path("data/code")).expect("a cache");
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+/// Exits with the code that its one word is, in the first digit.
+const EXIT: &str = r#"(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (drop (call $args (i32.const 0) (i32.const 64)))
+    (call $exit (i32.sub (i32.load8_u (i32.load (i32.const 4))) (i32.const 48)))))"#;
+
+const ENDLESS: &str = r#"(module (func (export "_start") (loop (br 0))))"#;
+
+/// Grows by a mebibyte at a time, and gives itself up when it may not.
+const HUNGRY: &str = r#"(module
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (loop
+      (br_if 0 (i32.ge_s (memory.grow (i32.const 16)) (i32.const 0))))
+    unreachable))"#;
+
+#[test]
+fn a_module_ends_with_its_own_exit_code() {
+    let place = Place::new();
+    place.module("exit.wasm", EXIT);
+    for code in ["0", "7"] {
+        let said = place.cosmos(&["run", "exit.wasm", code], "");
+        assert_eq!(said.code, code.parse().ok(), "{}", said.err);
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
+    }
+}
+
+#[test]
+fn a_limit_that_is_reached_is_named() {
+    let place = Place::new();
+    place.module("endless.wasm", ENDLESS);
+    place.module("hungry.wasm", HUNGRY);
+    let said = place.cosmos(&["run", "--fuel", "100000", "endless.wasm"], "");
+    assert_eq!(said.code, Some(137));
+    assert_eq!(
+        said.err,
+        "error: endless.wasm was stopped: it has used its 100000 units of fuel (--fuel)\n"
+    );
+    let said = place.cosmos(&["run", "--mem", "3MiB", "hungry.wasm"], "");
+    assert_eq!(said.code, Some(137));
+    // A page of 64 KiB, and three times a mebibyte.
+    assert_eq!(
+        said.err,
+        "error: hungry.wasm was stopped: it asked for 3211264 bytes of memory, its limit is 3145728 (--mem)\n"
+    );
+}
+
+#[test]
+fn a_capsule_may_live_with_being_refused_memory() {
+    let place = Place::new();
+    let modest = r#"(module
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1)
+      (func (export "_start")
+        (loop
+          (br_if 0 (i32.ge_s (memory.grow (i32.const 16)) (i32.const 0))))
+        (call $exit (memory.size))))"#;
+    place.module("modest.wasm", modest);
+    // One page of 64 KiB and twice a mebibyte; the third would be too much.
+    let said = place.cosmos(&["run", "--mem", "3MiB", "modest.wasm"], "");
+    assert_eq!((said.code, said.err.as_str()), (Some(33), ""));
+}
+
+#[test]
+fn what_cannot_run_is_told_from_what_ended_badly() {
+    let place = Place::new();
+    place.module(
+        "trap.wasm",
+        r#"(module (func (export "_start") unreachable))"#,
+    );
+    place.module("library.wasm", r#"(module (func (export "add")))"#);
+    place.module(
+        "foreign.wasm",
+        r#"(module (import "env" "f" (func)) (func (export "_start")))"#,
+    );
+    place.write("broken.wasm", b"\0asm\x01\0\0\0\xff\xff");
+    place.write("text.wasm", b"hello");
+    for (asked, code, says) in [
+        (&["trap.wasm"][..], 134, "stopped by a trap"),
+        (&["library.wasm"], 126, "_start"),
+        (&["foreign.wasm"], 126, "`env::f`"),
+        (&["broken.wasm"], 126, "is no valid WebAssembly"),
+        (&["text.wasm"], 126, "a file without permission to execute"),
+        (&["absent.wasm"], 127, "there is no program \"absent.wasm\""),
+        (
+            &["--dir", "nowhere", "trap.wasm"],
+            2,
+            "found no folder nowhere",
+        ),
+        (&["--mem", "3", "trap.wasm"], 2, "expected a size"),
+        (&["--env", "X", "trap.wasm"], 2, "expected KEY=VALUE"),
+    ] {
+        let said = place.cosmos(&[&["run"], asked].concat(), "");
+        assert_eq!(said.code, Some(code), "{asked:?}: {}", said.err);
+        assert!(said.err.contains(says), "{asked:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn compiled_code_is_kept_and_a_damaged_copy_is_seen_and_replaced() {
+    let place = Place::new();
+    place.module("exit.wasm", EXIT);
+    let run = || place.cosmos(&["run", "exit.wasm", "3"], "");
+    assert_eq!(run().code, Some(3));
+    let [entry] = place.cached().try_into().expect("one entry");
+    let whole = fs::read(&entry).unwrap();
+    let touched = fs::metadata(&entry).unwrap().modified().unwrap();
+    assert_eq!((run().code, run().err.as_str()), (Some(3), ""));
+    let still = fs::metadata(&entry).unwrap().modified().unwrap();
+    assert_eq!(touched, still, "compiled again");
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x10;
+    fs::write(&entry, damaged).unwrap();
+    let said = run();
+    assert_eq!(said.code, Some(3));
+    assert!(
+        said.err.contains("was damaged; it was compiled anew"),
+        "{}",
+        said.err
+    );
+    assert_eq!(fs::read(&entry).unwrap(), whole);
+    assert_eq!(run().err, "");
+    // Metered code is other code.
+    assert_eq!(
+        place
+            .cosmos(&["run", "--fuel", "9999", "exit.wasm", "3"], "")
+            .code,
+        Some(3)
+    );
+    assert_eq!(place.cached().len(), 2);
+}
+
+/// The examples, built for a target; `None`, said aloud, where its compiler is missing. A build
+/// server has run `cargo xtask setup`, so there that is a failure.
+fn examples(target: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let libraries = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", target])
+        .current_dir(&root)
+        .output()
+        .expect("rustc answers");
+    let folder = String::from_utf8(libraries.stdout).expect("UTF-8");
+    if !Path::new(folder.trim()).exists() {
+        let missing =
+            format!("the target {target} is not installed; cargo xtask setup installs it");
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{missing}");
+        eprintln!("skipped: {missing}");
+        return None;
+    }
+    let built = Command::new("cargo")
+        .args(["build", "--quiet", "--locked", "--offline", "--release"])
+        .args(["--manifest-path", "examples/Cargo.toml", "--target", target])
+        .current_dir(&root)
+        .status()
+        .expect("cargo starts");
+    assert!(built.success());
+    Some(root.join("examples/target").join(target).join("release"))
+}
+
+/// Modules of WASI preview 1 and components of preview 2.
+const TARGETS: [&str; 2] = ["wasm32-wasip1", "wasm32-wasip2"];
+
+#[test]
+fn a_greeting_has_words_and_environment() {
+    let place = Place::new();
+    for target in TARGETS {
+        let Some(folder) = examples(target) else {
+            return;
+        };
+        let greeting = folder.join("greeting.wasm").display().to_string();
+        let said = place.cosmos(
+            &["run", "--env", "GREETING=Moin", &greeting, "Ada", "--json"],
+            "",
+        );
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        assert_eq!(said.out, "Moin, Ada!\nMoin, --json!\n");
+        // What is in the environment of the command is not in that of the capsule.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cosmos"));
+        let output = command
+            .args(["run", "--data", "data", &greeting])
+            .current_dir(place.0.path())
+            .env("GREETING", "Leaked")
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "Hello, world!\n");
+    }
+}
+
+#[test]
+fn words_are_counted_in_what_is_given_to_read_and_in_folders_that_were_promised() {
+    let place = Place::new();
+    fs::create_dir(place.0.path().join("texts")).unwrap();
+    place.write("texts/two.txt", b"one two\nthree\n");
+    place.write("secret.txt", b"not yours\n");
+    for target in TARGETS {
+        let Some(folder) = examples(target) else {
+            return;
+        };
+        let count = folder.join("wordcount.wasm").display().to_string();
+        let said = place.cosmos(&["run", &count], "a b c\nd\n");
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (Some(0), "2 4 8 -\n"),
+            "{}",
+            said.err
+        );
+        let asked = ["run", "--dir", "texts", &count, "texts/two.txt"];
+        let said = place.cosmos(&asked, "");
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (Some(0), "2 3 14 texts/two.txt\n")
+        );
+        let said = place.cosmos(&["run", "--dir", "texts:/in", &count, "/in/two.txt"], "");
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (Some(0), "2 3 14 /in/two.txt\n")
+        );
+        // Neither a folder that was not promised, nor one above it.
+        for secret in ["secret.txt", "texts/../secret.txt", "/etc/passwd"] {
+            let said = place.cosmos(&["run", "--dir", "texts", &count, secret], "");
+            assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{secret}");
+            assert!(said.err.starts_with("wordcount: "), "{}", said.err);
+        }
+    }
+}

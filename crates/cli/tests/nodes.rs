@@ -1,0 +1,409 @@
+//! A node on this machine as whoever runs it meets it: it keeps what it was given, through every end.
+
+mod place;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
+
+use place::{Place, Said, processes, wait_until};
+use serde_json::Value;
+
+/// A node that has said it is ready; it is killed with this.
+struct Up(Child);
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Up {
+    /// And the line in which it says so.
+    fn at(place: &Place) -> (Self, String) {
+        let mut child = place.command(&["up"]).spawn().expect("a node starts");
+        let mut line = String::new();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        said.read_line(&mut line).expect("it says something");
+        // Kept open: a node that cannot speak must not end of it.
+        std::thread::spawn(move || said.read_to_string(&mut String::new()));
+        assert!(line.starts_with("node: ready on "), "{line}");
+        (Self(child), line)
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill")
+            .args([signal, &self.0.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+impl Place {
+    fn ok(&self, arguments: &[&str]) -> String {
+        let Said { code, out, err } = self.cosmos(arguments, "");
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{arguments:?}");
+        out
+    }
+
+    fn program(&self, name: &str) -> Value {
+        let listed: Value = serde_json::from_str(&self.ok(&["ps", "--json"])).expect("JSON");
+        let programs = listed["programs"].as_array().expect("a list").clone();
+        programs
+            .into_iter()
+            .find(|program| program["name"] == name)
+            .unwrap_or(Value::Null)
+    }
+
+    fn phase(&self, name: &str) -> String {
+        self.program(name)["phase"]
+            .as_str()
+            .unwrap_or("unknown")
+            .to_owned()
+    }
+}
+
+fn unheard_of(salt: u32) -> String {
+    format!(
+        "{}",
+        200_000_000 + u64::from(std::process::id()) * 10 + u64::from(salt)
+    )
+}
+
+#[test]
+fn a_program_lives_on_the_node_and_is_seen_heard_stopped_and_forgotten() {
+    let place = Place::new();
+    let (_up, _) = Up::at(&place);
+    let said = place.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "talk",
+        "sh",
+        "-c",
+        "echo one; echo two >&2; exec sleep 1000",
+    ]);
+    assert_eq!(said, "talk\n");
+    wait_until("it has spoken", || {
+        place.ok(&["logs", "talk"]) == "one\ntwo\n"
+    });
+    let talk = place.program("talk");
+    assert_eq!(
+        (talk["phase"].as_str(), talk["starts"].as_u64()),
+        (Some("running"), Some(1))
+    );
+    assert!(talk["process"].as_u64().is_some(), "{talk}");
+    let table = place.ok(&["ps"]);
+    assert!(table.contains("talk  running"), "{table}");
+    let refused = place.cosmos(&["rm", "talk"], "");
+    assert_eq!(refused.code, Some(2));
+    assert_eq!(
+        refused.err,
+        "error: talk has not ended; `cosmos stop talk` ends it\n"
+    );
+    let twice = place.cosmos(&["run", "-d", "--name", "talk", "true"], "");
+    assert_eq!(twice.code, Some(2));
+    assert!(
+        twice
+            .err
+            .contains("there is a program named \"talk\" already"),
+        "{}",
+        twice.err
+    );
+    assert_eq!(place.ok(&["stop", "talk"]), "talk\n");
+    assert_eq!(place.program("talk")["code"], 143);
+    let status: Value = serde_json::from_str(&place.ok(&["status", "--json"])).unwrap();
+    assert_eq!(
+        (status["running"].as_u64(), status["known"].as_u64()),
+        (Some(0), Some(1))
+    );
+    assert!(
+        status["limits"]["memory"]
+            .as_str()
+            .is_some_and(|who| !who.is_empty())
+    );
+    assert_eq!(place.ok(&["rm", "talk"]), "talk\n");
+    assert_eq!(place.program("talk"), Value::Null);
+    assert_eq!(fs::read_dir(place.path("data/logs")).unwrap().count(), 0);
+    let unknown = place.cosmos(&["logs", "talk"], "");
+    assert_eq!(unknown.code, Some(2));
+    assert!(
+        unknown.err.contains("there is no program named \"talk\""),
+        "{}",
+        unknown.err
+    );
+}
+
+#[test]
+fn logs_are_followed_until_the_program_ends() {
+    let place = Place::new();
+    let (_up, _) = Up::at(&place);
+    fs::create_dir(place.path("gate")).unwrap();
+    let gate = place
+        .path("gate")
+        .canonicalize()
+        .unwrap()
+        .display()
+        .to_string();
+    let script =
+        format!("echo before; until [ -e {gate}/open ]; do sleep 0.05; done; echo after; exit 6");
+    place.ok(&[
+        "run", "-d", "--name", "gated", "--dir", "gate", "sh", "-c", &script,
+    ]);
+    let mut follower = place.command(&["logs", "-f", "gated"]).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "before");
+    place.write("gate/open", b"");
+    assert_eq!(lines.next().unwrap().unwrap(), "after");
+    assert!(lines.next().is_none());
+    assert!(follower.wait().unwrap().success());
+    wait_until("it has ended", || place.phase("gated") == "ended");
+    assert_eq!(place.program("gated")["code"], 6);
+}
+
+#[test]
+fn capsules_run_on_the_node_too() {
+    let place = Place::new();
+    let spin = r#"(module (func (export "_start") (loop (br 0))))"#;
+    let trap = r#"(module (func (export "_start") unreachable))"#;
+    place.write("spin.wasm", &wat::parse_str(spin).unwrap());
+    place.write("trap.wasm", &wat::parse_str(trap).unwrap());
+    let (_up, _) = Up::at(&place);
+    assert_eq!(place.ok(&["run", "-d", "spin.wasm"]), "spin-1\n");
+    place.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "spent",
+        "--fuel",
+        "1000",
+        "spin.wasm",
+    ]);
+    place.ok(&["run", "-d", "--name", "trap", "trap.wasm"]);
+    for (name, code, says) in [
+        ("spent", 137, "its 1000 units of fuel"),
+        ("trap", 134, "stopped by a trap"),
+    ] {
+        wait_until("it has ended", || place.phase(name) == "ended");
+        assert_eq!(place.program(name)["code"], code);
+        assert!(place.ok(&["logs", name]).contains(says));
+    }
+    assert_eq!(place.phase("spin-1"), "running");
+    assert_eq!(place.ok(&["stop", "spin-1"]), "spin-1\n");
+    assert_eq!(place.program("spin-1")["code"], 143);
+}
+
+#[test]
+fn who_fails_is_started_again_if_that_was_wished() {
+    let place = Place::new();
+    let (_up, _) = Up::at(&place);
+    fs::create_dir(place.path("tally")).unwrap();
+    let tally = place
+        .path("tally")
+        .canonicalize()
+        .unwrap()
+        .display()
+        .to_string();
+    let script = format!("echo x >> {tally}/starts; [ $(wc -l < {tally}/starts) -ge 3 ]");
+    let run = |name: &str, restart: &str, script: &str| {
+        place.ok(&[
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--restart",
+            restart,
+            "--dir",
+            "tally",
+            "sh",
+            "-c",
+            script,
+        ]);
+    };
+    run("third", "on-failure", &script);
+    wait_until("the third start succeeded", || {
+        place.phase("third") == "ended"
+    });
+    assert_eq!(place.program("third")["starts"], 3);
+    run("once", "never", "exit 1");
+    wait_until("it has ended", || place.phase("once") == "ended");
+    run("ever", "always", "exit 0");
+    wait_until("it was started again", || {
+        place.program("ever")["starts"].as_u64() >= Some(3)
+    });
+    assert_eq!(place.program("once")["starts"], 1);
+    place.ok(&["stop", "ever"]);
+    let starts = place.program("ever")["starts"].clone();
+    assert_eq!(place.phase("ever"), "ended");
+    assert_eq!(place.program("ever")["starts"], starts);
+}
+
+#[test]
+fn a_node_that_is_told_to_end_ends_its_programs_and_the_next_resumes_them() {
+    let place = Place::new();
+    let left = unheard_of(1);
+    let (mut up, line) = Up::at(&place);
+    assert!(!line.contains("resuming"), "{line}");
+    let script =
+        format!("trap 'echo bye; exit 0' TERM; setsid sleep {left} & while :; do sleep 0.05; done");
+    place.ok(&["run", "-d", "--name", "long", "sh", "-c", &script]);
+    place.ok(&["run", "-d", "--name", "short", "true"]);
+    place.ok(&["run", "-d", "--name", "stopped", "sleep", "1000"]);
+    place.ok(&["stop", "stopped"]);
+    wait_until("it runs", || {
+        !processes(&format!("sleep {left}")).is_empty()
+    });
+    wait_until("it has ended", || place.phase("short") == "ended");
+    up.signal("-TERM");
+    assert!(up.0.wait().unwrap().success());
+    wait_until("its programs are gone", || processes(&left).is_empty());
+    let said = place.cosmos(&["ps"], "");
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("no node runs on"), "{}", said.err);
+
+    let (_up, line) = Up::at(&place);
+    assert!(line.ends_with("resuming 1 program\n"), "{line}");
+    wait_until("it runs again", || {
+        !processes(&format!("sleep {left}")).is_empty()
+    });
+    assert_eq!(place.phase("long"), "running");
+    assert_eq!(
+        (place.phase("short"), place.phase("stopped")),
+        ("ended".into(), "ended".into())
+    );
+    assert!(
+        place.ok(&["logs", "long"]).contains("bye"),
+        "what was said before is still there"
+    );
+}
+
+#[test]
+fn a_node_that_is_killed_takes_its_programs_along_and_has_forgotten_nothing() {
+    let place = Place::new();
+    let left = unheard_of(2);
+    for round in 1..=5 {
+        let (mut up, line) = Up::at(&place);
+        let resumes = match round {
+            1 => "data\n".to_owned(),
+            2 => "resuming 1 program\n".to_owned(),
+            n => format!("resuming {} programs\n", n - 1),
+        };
+        assert!(line.ends_with(&resumes), "{line}");
+        let name = format!("p{round}");
+        let script = format!("setsid sleep {left} & wait");
+        // Killed the moment it has acknowledged.
+        place.ok(&["run", "-d", "--name", &name, "sh", "-c", &script]);
+        up.0.kill().unwrap();
+        up.0.wait().unwrap();
+        wait_until("nothing is left", || processes(&left).is_empty());
+    }
+}
+
+#[test]
+fn two_hundred_kills_in_the_midst_of_requests_lose_nothing_that_was_acknowledged() {
+    const ROUNDS: usize = 200;
+    const REQUESTS: usize = 4;
+    let place = Place::new();
+    let mut acknowledged = Vec::new();
+    let mut unheard = 0;
+    for round in 0..=ROUNDS {
+        let (mut up, _) = Up::at(&place);
+        let listed: Value = serde_json::from_str(&place.ok(&["ps", "--json"])).expect("JSON");
+        let known: Vec<_> = listed["programs"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|p| p["name"].clone())
+            .collect();
+        for name in &acknowledged {
+            assert!(
+                known.iter().any(|other| other == name),
+                "round {round}: {name} was acknowledged and is lost"
+            );
+        }
+        if round == ROUNDS {
+            break;
+        }
+        let request = |number| {
+            let name = format!("r{round}-{number}");
+            let child = place
+                .command(&["run", "-d", "--name", &name, "true"])
+                .spawn()
+                .expect("a request");
+            (name, child)
+        };
+        let mut requests: Vec<_> = (0..REQUESTS).map(request).collect();
+        // Some rounds see an answer first, some do not.
+        let heard = round % (REQUESTS + 1);
+        let mut done: Vec<_> = requests
+            .drain(..heard)
+            .map(|(name, child)| (name, child.wait_with_output()))
+            .collect();
+        up.0.kill().unwrap();
+        up.0.wait().unwrap();
+        done.extend(
+            requests
+                .into_iter()
+                .map(|(name, child)| (name, child.wait_with_output())),
+        );
+        for (name, output) in done {
+            match output.unwrap().status.success() {
+                true => acknowledged.push(name),
+                false => unheard += 1,
+            }
+        }
+    }
+    assert!(
+        acknowledged.len() >= ROUNDS && unheard >= ROUNDS / 10,
+        "{} and {unheard}",
+        acknowledged.len()
+    );
+}
+
+#[test]
+fn a_directory_has_one_node_and_belongs_to_its_owner() {
+    let place = Place::new();
+    let (up, _) = Up::at(&place);
+    let second = place.cosmos(&["up"], "");
+    assert_eq!(second.code, Some(2));
+    let expected = format!("already (process {})\n", up.0.id());
+    assert!(second.err.ends_with(&expected), "{}", second.err);
+    for (name, mode) in [
+        ("data", 0o700),
+        ("data/control.sock", 0o600),
+        ("data/logs", 0o700),
+    ] {
+        let found = fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{name}");
+    }
+}
+
+#[test]
+fn nonsense_on_the_control_socket_is_refused_and_costs_nobody_else_anything() {
+    let place = Place::new();
+    let (_up, _) = Up::at(&place);
+    for nonsense in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\x01\xff\xff\xff\xff",
+        b"\x01\0\0\0\x02{}",
+        b"",
+    ] {
+        let mut stream = UnixStream::connect(place.path("data/control.sock")).unwrap();
+        stream.write_all(nonsense).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(
+            String::from_utf8_lossy(&answer).contains("refused"),
+            "{nonsense:?}"
+        );
+    }
+    // Who connects and says nothing keeps nobody waiting.
+    let _silent: Vec<_> = (0..10)
+        .map(|_| UnixStream::connect(place.path("data/control.sock")).unwrap())
+        .collect();
+    assert!(place.ok(&["status"]).contains("0 running of 0"));
+}

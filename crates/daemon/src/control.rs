@@ -1,0 +1,294 @@
+//! How a command talks to its node: one request, one answer, over a socket in the node's directory.
+//!
+//! The directory is its owner's alone and so is the socket (mode 0600): who may connect may command.
+//! A frame is a byte for the [`VERSION`], four for the length, most significant first, and JSON of
+//! that length, at most [`FRAME_MAX`]. An answer to [`Request::Logs`] is followed by what the program
+//! said, as it is, until the connection ends.
+//!
+//! A path of more than about a hundred bytes does not fit a socket's address, so the socket is named
+//! through the descriptor of its folder.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::program::Program;
+use crate::supervision::{Phase, Restart};
+
+/// The version of what is said here.
+pub const VERSION: u8 = 1;
+
+/// No frame is longer, in bytes.
+pub const FRAME_MAX: u32 = 1 << 20;
+
+/// A side that is silent this long in the midst of a request or an answer is given up.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+const SOCKET: &str = "control.sock";
+
+/// What can be asked of a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "ask", deny_unknown_fields)]
+pub enum Request {
+    /// Run this, and keep it running as `restart` says.
+    Run {
+        /// What to call it; the node finds a name if there is none.
+        name: Option<String>,
+        /// What to run.
+        program: Program,
+        /// When to start it again.
+        restart: Restart,
+    },
+    /// Say what runs, and what ran.
+    List,
+    /// Say what a program said.
+    Logs {
+        /// Which.
+        name: String,
+        /// Whether to go on as more is said, until the program ends for good.
+        follow: bool,
+    },
+    /// Ask a program to end, force it later, and do not start it again. Answered when it has ended.
+    Stop {
+        /// Which.
+        name: String,
+    },
+    /// Forget a program that has ended, with what it said.
+    Remove {
+        /// Which.
+        name: String,
+    },
+    /// Say how the node is.
+    Status,
+}
+
+/// What a node answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "answer", deny_unknown_fields)]
+pub enum Answer {
+    /// It is done; this is the program concerned.
+    Done {
+        /// Its name.
+        name: String,
+    },
+    /// To [`Request::List`], by name.
+    List {
+        /// All that are known.
+        programs: Vec<Listed>,
+    },
+    /// To [`Request::Logs`]: what was said follows.
+    Logs,
+    /// To [`Request::Status`].
+    Status(Status),
+    /// It cannot be done, and nothing was.
+    Refused {
+        /// Why, in a sentence.
+        because: String,
+    },
+}
+
+/// A program as a node sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub program: String,
+    /// The words after that.
+    pub arguments: Vec<String>,
+    /// When it is started again.
+    pub restart: Restart,
+    /// How it is.
+    #[serde(flatten)]
+    pub phase: Phase,
+    /// The process that stands over it while it runs.
+    pub process: Option<u32>,
+    /// How often it was started.
+    pub starts: u64,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the executable.
+    pub version: String,
+    /// Its process.
+    pub process: u32,
+    /// For how long it has run, in seconds.
+    pub seconds: f64,
+    /// How many programs run.
+    pub running: usize,
+    /// How many are known.
+    pub known: usize,
+    /// Who keeps memory, processor and the number of processes within limits: `cgroup v1`,
+    /// `cgroup v2`, or what stands in where the host has none.
+    pub limits: Limited,
+}
+
+/// Who keeps each limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limited {
+    /// `--mem`.
+    pub memory: String,
+    /// `--cpu`.
+    pub cores: String,
+    /// The number of processes.
+    pub processes: String,
+}
+
+/// Why a conversation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody listens there.
+    #[error("no node runs on {data}; `cosmos up --data {data}` starts one")]
+    NoNode {
+        /// The node's directory.
+        data: String,
+    },
+    /// The other side speaks otherwise.
+    #[error(
+        "found version {found} of the control protocol, expected {VERSION}: node and command are of different versions"
+    )]
+    Version {
+        /// What it speaks.
+        found: u8,
+    },
+    /// More than anybody may say.
+    #[error("a control frame of {length} bytes, expected at most {FRAME_MAX}")]
+    TooLong {
+        /// What was announced or to be sent.
+        length: u64,
+    },
+    /// No JSON, or not of the right kind.
+    #[error("a control frame that cannot be understood: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// The socket.
+    #[error("talking to the node: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Writes one frame.
+///
+/// # Errors
+/// If it is too long, or the socket fails.
+pub fn send(to: &mut impl Write, said: &impl Serialize) -> Result<(), ControlError> {
+    let said = serde_json::to_vec(said)?;
+    let length = u32::try_from(said.len())
+        .ok()
+        .filter(|length| *length <= FRAME_MAX);
+    let length = length.ok_or(ControlError::TooLong {
+        length: said.len() as u64,
+    })?;
+    let mut frame = vec![VERSION];
+    frame.extend(length.to_be_bytes());
+    frame.extend(said);
+    to.write_all(&frame)?;
+    Ok(to.flush()?)
+}
+
+/// Reads one frame. No more memory is taken than has arrived.
+///
+/// # Errors
+/// If it is of another version, too long, cut short, or not understood.
+pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<T, ControlError> {
+    let mut head = [0; 5];
+    from.read_exact(&mut head)?;
+    let [version, length @ ..] = head;
+    if version != VERSION {
+        return Err(ControlError::Version { found: version });
+    }
+    let length = u32::from_be_bytes(length);
+    if length > FRAME_MAX {
+        return Err(ControlError::TooLong {
+            length: length.into(),
+        });
+    }
+    let mut said = Vec::new();
+    from.take(length.into()).read_to_end(&mut said)?;
+    if said.len() < length as usize {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(serde_json::from_slice(&said)?)
+}
+
+/// Asks the node of a directory; what follows the answer can be read from the stream.
+///
+/// # Errors
+/// If no node listens there, or it does not answer as it should.
+pub fn ask(data: &Path, request: &Request) -> Result<(Answer, UnixStream), ControlError> {
+    let nobody = |_| ControlError::NoNode {
+        data: data.display().to_string(),
+    };
+    let folder = File::open(data).map_err(nobody)?;
+    let mut stream = UnixStream::connect(address(&folder)).map_err(nobody)?;
+    send(&mut stream, request)?;
+    let answer = receive(&mut stream)?;
+    Ok((answer, stream))
+}
+
+/// Listens in a directory that is locked: what lies there under the socket's name is of a node that died.
+///
+/// # Errors
+/// If the socket cannot be made.
+pub fn listen(data: &Path) -> io::Result<UnixListener> {
+    let folder = File::open(data)?;
+    let path = data.join(SOCKET);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(address(&folder))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn address(folder: &File) -> String {
+    format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written() {
+        let mut bytes = Vec::new();
+        let request = Request::Logs {
+            name: "a".into(),
+            follow: true,
+        };
+        send(&mut bytes, &request).unwrap();
+        assert_eq!(receive::<Request>(&mut bytes.as_slice()).unwrap(), request);
+        for cut in 0..bytes.len() {
+            let error = receive::<Request>(&mut &bytes[..cut]).unwrap_err();
+            assert!(matches!(error, ControlError::Io(_)), "{cut}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_of_another_version_or_not_understood_is_refused() {
+        let refused = |bytes: &[u8]| receive::<Request>(&mut &bytes[..]).unwrap_err().to_string();
+        assert!(refused(&[2, 0, 0, 0, 0]).contains("version 2"));
+        // A length that nobody could send takes no memory.
+        assert!(refused(&[VERSION, 255, 255, 255, 255]).contains("4294967295 bytes"));
+        assert!(refused(b"\x01\0\0\0\x02{}").contains("cannot be understood"));
+        assert!(
+            refused(b"\x01\0\0\0\x23{\"ask\":\"stop\",\"name\":\"a\",\"more\":true}")
+                .contains("cannot be understood")
+        );
+        let long = Request::Stop {
+            name: "x".repeat(FRAME_MAX as usize),
+        };
+        assert!(matches!(
+            send(&mut Vec::new(), &long),
+            Err(ControlError::TooLong { .. })
+        ));
+    }
+}

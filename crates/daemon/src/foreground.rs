@@ -1,0 +1,120 @@
+//! A program of the host in the foreground: this process's streams, terminal and signals are its own.
+
+use std::io;
+use std::path::Path;
+use std::process::Child;
+
+use rustix::process::{Pid, Signal, WaitOptions};
+use signal_hook::iterator::Signals;
+
+use crate::cgroup::Hierarchy;
+use crate::program::Program;
+use crate::warden;
+
+/// How a program of the host ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit code, or 128 + the signal that ended it.
+    pub code: u8,
+    /// Whether the kernel killed some of it because its memory was used up.
+    pub out_of_memory: bool,
+}
+
+/// What a person or a script sends to a program in the foreground.
+const PASSED_ON: [i32; 7] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGWINCH,
+];
+
+/// Runs a program to its end. To be called from the main thread: the program ends with the thread.
+///
+/// # Errors
+/// If no process can be started or waited for.
+pub fn run(program: &Program, data: &Path) -> io::Result<Ended> {
+    let group = Hierarchy::of_this_host().and_then(|host| host.group("run", program.limits));
+    // Before there is a child, so that none of its signals is missed.
+    let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]))?;
+    let child = warden::start(program, group.as_ref(), data.to_owned(), |command| command)?;
+    let code = accompany(&child, &mut signals)?;
+    let killed = group
+        .as_ref()
+        .map_or(0, crate::cgroup::Group::killed_for_memory);
+    Ok(Ended {
+        code,
+        out_of_memory: killed > 0,
+    })
+}
+
+fn accompany(child: &Child, signals: &mut Signals) -> io::Result<u8> {
+    let child = Pid::from_child(child);
+    let terminal = Terminal::lend(child);
+    loop {
+        match rustix::process::waitpid(Some(child), WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+            Ok(Some((_, status))) if status.stopped() => {
+                // Ctrl-Z stopped the program; whoever started us expects us to stop as well.
+                terminal.take_back();
+                signal_hook::low_level::raise(libc::SIGSTOP)?;
+                terminal.lend_again(child);
+                let _ = rustix::process::kill_process_group(child, Signal::CONT);
+            }
+            Ok(Some((_, status))) => {
+                terminal.take_back();
+                let code = status
+                    .exit_status()
+                    .or(status.terminating_signal().map(|n| 128 + n));
+                return Ok(code.unwrap_or(125).to_le_bytes()[0]);
+            }
+            Ok(None) => {
+                for signal in signals.wait() {
+                    if let Some(signal) =
+                        Signal::from_named_raw(signal).filter(|s| *s != Signal::CHILD)
+                    {
+                        let _ = rustix::process::kill_process_group(child, signal);
+                    }
+                }
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The terminal on standard input, if there is one and it is ours: what is typed goes to the process
+/// group it is lent to.
+struct Terminal(Option<Pid>);
+
+impl Terminal {
+    fn lend(to: Pid) -> Self {
+        let own = rustix::process::getpgrp();
+        let ours = rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|group| group == own);
+        if ours {
+            // SAFETY: ignoring a signal runs no code of ours. Taking a terminal back from the background
+            // would stop us otherwise. The program was started before and does not inherit it.
+            unsafe { libc::signal(libc::SIGTTOU, libc::SIG_IGN) };
+        }
+        let terminal = Self(ours.then_some(own));
+        terminal.lend_again(to);
+        if ours {
+            // It may have been stopped for reading before the terminal was its own.
+            let _ = rustix::process::kill_process_group(to, Signal::CONT);
+        }
+        terminal
+    }
+
+    fn lend_again(&self, to: Pid) {
+        if self.0.is_some() {
+            let _ = rustix::termios::tcsetpgrp(io::stdin(), to);
+        }
+    }
+
+    fn take_back(&self) {
+        if let Some(own) = self.0 {
+            let _ = rustix::termios::tcsetpgrp(io::stdin(), own);
+        }
+    }
+}

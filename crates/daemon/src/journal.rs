@@ -1,0 +1,215 @@
+//! What a program says, kept within bounds.
+//!
+//! Standard output and standard error come through one pipe, so that what is read is in the order in
+//! which it was said. It is kept as it came, in two files: when the newer reaches [`FILE_MAX`] bytes it
+//! replaces the older. A reader follows by position, counted from the first byte ever said, and is told
+//! when it was too slow and bytes are gone.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// No file of a journal is larger, in bytes; a journal has two.
+pub const FILE_MAX: u64 = 4 << 20;
+
+/// One program's journal. Its writer is the thread that reads the program's pipe.
+#[derive(Debug)]
+pub struct Journal {
+    newer: PathBuf,
+    older: PathBuf,
+    state: Mutex<State>,
+    more: Condvar,
+    file_max: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    /// Position of the first byte of the older and of the newer file, and of the next to be written.
+    older_from: u64,
+    newer_from: u64,
+    end: u64,
+    /// Whether a writer may come back.
+    open: bool,
+}
+
+/// A piece of a journal.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// How many bytes before it are no longer kept.
+    pub lost: u64,
+    /// What was said.
+    pub bytes: Vec<u8>,
+    /// Where to go on.
+    pub next: u64,
+}
+
+impl Journal {
+    /// Opens the journal of this name in a folder, and goes on with what is there.
+    ///
+    /// # Errors
+    /// If its files cannot be opened.
+    pub fn open(folder: &Path, name: &str) -> io::Result<Self> {
+        Self::with_bound(folder, name, FILE_MAX)
+    }
+
+    fn with_bound(folder: &Path, name: &str, file_max: u64) -> io::Result<Self> {
+        let (newer, older) = (
+            folder.join(format!("{name}.log")),
+            folder.join(format!("{name}.log.1")),
+        );
+        let file = File::options().create(true).append(true).open(&newer)?;
+        let newer_from = fs::metadata(&older).map_or(0, |found| found.len());
+        let end = newer_from + file.metadata()?.len();
+        let state = State {
+            file,
+            older_from: 0,
+            newer_from,
+            end,
+            open: true,
+        };
+        Ok(Self {
+            newer,
+            older,
+            state: Mutex::new(state),
+            more: Condvar::new(),
+            file_max,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change below is whole before the next can fail.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what was said.
+    ///
+    /// # Errors
+    /// If it cannot be written; what fitted is kept.
+    pub fn write(&self, mut said: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        while !said.is_empty() {
+            let room = self.file_max - (state.end - state.newer_from).min(self.file_max);
+            if room == 0 {
+                fs::rename(&self.newer, &self.older)?;
+                state.file = File::options()
+                    .create(true)
+                    .append(true)
+                    .open(&self.newer)?;
+                (state.older_from, state.newer_from) = (state.newer_from, state.end);
+                continue;
+            }
+            let fits = usize::try_from(room).unwrap_or(usize::MAX).min(said.len());
+            state.file.write_all(&said[..fits])?;
+            state.end += fits as u64;
+            said = &said[fits..];
+        }
+        self.more.notify_all();
+        Ok(())
+    }
+
+    /// Says whether more may come; who follows a journal that is closed comes to its end.
+    pub fn set_open(&self, open: bool) {
+        self.state().open = open;
+        self.more.notify_all();
+    }
+
+    /// At most `most` bytes from a position on.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn read(&self, from: u64, most: usize) -> io::Result<Piece> {
+        // Held while reading: the files must not change their names meanwhile.
+        let state = self.state();
+        let begin = from.clamp(state.older_from, state.end);
+        let (path, file_from, file_end) = match begin < state.newer_from {
+            true => (&self.older, state.older_from, state.newer_from),
+            false => (&self.newer, state.newer_from, state.end),
+        };
+        let most = (most as u64).min(file_end - begin);
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(begin - file_from))?;
+        let mut bytes = Vec::new();
+        file.take(most).read_to_end(&mut bytes)?;
+        let next = begin + bytes.len() as u64;
+        Ok(Piece {
+            lost: begin.saturating_sub(from),
+            bytes,
+            next,
+        })
+    }
+
+    /// Waits until there is more than `from`, or there will be none: then it says `false`. Comes back
+    /// after `patience` at the latest, so that who waits can look around.
+    #[must_use]
+    pub fn wait(&self, from: u64, patience: Duration) -> bool {
+        let state = self.state();
+        let waited = self
+            .more
+            .wait_timeout_while(state, patience, |state| state.end <= from && state.open);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.open || state.end > from
+    }
+
+    /// Removes what was kept.
+    ///
+    /// # Errors
+    /// If a file cannot be removed.
+    pub fn remove(&self) -> io::Result<()> {
+        let _held = self.state();
+        for path in [&self.newer, &self.older] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_never_grows_beyond_two_files_and_says_what_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::with_bound(folder.path(), "x", 10).unwrap();
+        let piece = |lost, bytes: &[u8], next| Piece {
+            lost,
+            bytes: bytes.to_vec(),
+            next,
+        };
+        journal.write(b"0123456789abcdef").unwrap();
+        assert_eq!(journal.read(0, 100).unwrap(), piece(0, b"0123456789", 10));
+        assert_eq!(journal.read(10, 4).unwrap(), piece(0, b"abcd", 14));
+        journal.write(b"ghijKLMNO").unwrap();
+        assert_eq!(journal.read(0, 100).unwrap(), piece(10, b"abcdefghij", 20));
+        assert_eq!(journal.read(20, 100).unwrap(), piece(0, b"KLMNO", 25));
+        assert_eq!(journal.read(25, 100).unwrap(), piece(0, b"", 25));
+        for entry in fs::read_dir(folder.path()).unwrap() {
+            assert!(entry.unwrap().metadata().unwrap().len() <= 10);
+        }
+        drop(journal);
+        let again = Journal::with_bound(folder.path(), "x", 10).unwrap();
+        assert_eq!(again.read(10, 100).unwrap(), piece(0, b"KLMNO", 15));
+    }
+
+    #[test]
+    fn who_follows_a_closed_journal_comes_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path(), "x").unwrap();
+        journal.write(b"ab").unwrap();
+        let nobody_waits = Duration::ZERO;
+        assert!(journal.wait(0, nobody_waits));
+        assert!(journal.wait(2, nobody_waits), "it is open, more may come");
+        journal.set_open(false);
+        assert!(
+            journal.wait(0, nobody_waits),
+            "there is something to read yet"
+        );
+        assert!(!journal.wait(2, nobody_waits));
+    }
+}

@@ -1,0 +1,743 @@
+//! The node itself: one thread that decides, and threads that wait for it.
+//!
+//! The deciding thread owns everything: supervision, what is remembered, processes. It takes one event
+//! after another from a bounded queue and does what comes of it, so no two things ever happen at once.
+//! Around it wait one thread for signals, one for connections, one for each connection (at most
+//! [`CONNECTIONS_MAX`]), and one for each program that runs, which reads what it says and then waits for
+//! its end. Programs are started by the deciding thread because they end with the thread that started
+//! them.
+//!
+//! It is started in the foreground; making it a background process is the business of an init system.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use machine::Machine as _;
+use rustix::process::{Pid, Signal};
+use signal_hook::iterator::Signals;
+use wire::Instant;
+
+use crate::cache::make_private;
+use crate::cgroup::{Group, Hierarchy};
+use crate::control::{self, Answer, Limited, Listed, Request, Status};
+use crate::journal::Journal;
+use crate::program::{self, Kind};
+use crate::store::{Record, Store, StoreError};
+use crate::supervision::{Effect, Id, Input, Phase, Supervision};
+use crate::warden;
+
+/// More connections at a time are closed without an answer.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// Events that may wait; who has another one waits to hand it in.
+const EVENTS_MAX: usize = 256;
+
+/// Why a node did not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// There is one already.
+    #[error("a node runs on {data} already{}", process.map(|n| format!(" (process {n})")).unwrap_or_default())]
+    Taken {
+        /// The directory.
+        data: String,
+        /// Who has it.
+        process: Option<u32>,
+    },
+    /// The directory, or something in it.
+    #[error("{what} {path}: {source}")]
+    Directory {
+        /// What was being done.
+        what: &'static str,
+        /// With which file.
+        path: String,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// What it remembers.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The kernel gives no thread or signal.
+    #[error("starting the node: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// What happens to a node.
+enum Event {
+    Asked(Box<Request>, SyncSender<Answer>),
+    Ended(Id, u8),
+    Signalled,
+}
+
+/// Journals by name, shared with who reads them.
+type Journals = Arc<RwLock<BTreeMap<String, Arc<Journal>>>>;
+
+struct Known {
+    id: Id,
+    record: Record,
+    process: Option<Process>,
+    /// Who waits for its end.
+    waiting: Vec<SyncSender<Answer>>,
+}
+
+struct Process {
+    pid: Pid,
+    /// Removed with this.
+    _group: Option<Group>,
+}
+
+struct Node {
+    data: PathBuf,
+    store: Store,
+    supervision: Supervision,
+    known: BTreeMap<String, Known>,
+    names: BTreeMap<Id, String>,
+    next_id: Id,
+    journals: Journals,
+    host: Option<Hierarchy>,
+    limits: Limited,
+    events: SyncSender<Event>,
+    began: std::time::Instant,
+    drained: bool,
+    _lock: File,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a real node lives by the host's clock"
+)]
+fn clock() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// Runs the node of a directory until a signal ends it and every program has ended. `ready` is called
+/// once it listens, with the number of programs that it resumes. To be called from the main thread.
+///
+/// # Errors
+/// If it cannot start. Nothing runs then.
+pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
+    let at = |what: &'static str, path: &Path| {
+        let path = path.display().to_string();
+        move |source| NodeError::Directory { what, path, source }
+    };
+    make_private(data).map_err(at("making", data))?;
+    let lock = lock(data)?;
+    let logs = data.join("logs");
+    make_private(&logs).map_err(at("making", &logs))?;
+    let state = data.join("state.redb");
+    // Whoever holds it holds the lock no longer.
+    let store = patiently(|| Store::open(&state), StoreError::is_held)?;
+    let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
+    let (events, queue) = sync_channel(EVENTS_MAX);
+    let host = Hierarchy::of_this_host();
+    let mut node = Node {
+        data: data.to_owned(),
+        limits: limits(host.as_ref()),
+        store,
+        supervision: Supervision::default(),
+        known: BTreeMap::new(),
+        names: BTreeMap::new(),
+        next_id: 0,
+        journals: Journals::default(),
+        host,
+        events: events.clone(),
+        began: clock(),
+        drained: false,
+        _lock: lock,
+    };
+    let wanted = node.remember()?;
+    let listener = control::listen(data).map_err(at("listening in", data))?;
+    let signalled = events.clone();
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for _ in signals.forever() {
+                if signalled.send(Event::Signalled).is_err() {
+                    return;
+                }
+            }
+        })?;
+    let journals = Arc::clone(&node.journals);
+    thread::Builder::new()
+        .name("control".into())
+        .spawn(move || {
+            let open = Arc::new(AtomicUsize::new(0));
+            for stream in listener.incoming().flatten() {
+                let place = Place::take(&open);
+                let (Some(place), journals, events) =
+                    (place, Arc::clone(&journals), events.clone())
+                else {
+                    continue;
+                };
+                // Who finds no thread finds the connection closed.
+                let _ = thread::Builder::new()
+                    .name("connection".into())
+                    .spawn(move || {
+                        let _place = place;
+                        // Who hangs up needs no explanation.
+                        let _ = serve(stream, &events, &journals);
+                    });
+            }
+        })?;
+    ready(wanted.len());
+    for id in wanted {
+        let record = &node.known[&node.names[&id]].record;
+        node.tell(Input::Run(id, record.restart));
+    }
+    node.live(&queue)
+}
+
+fn lock(data: &Path) -> Result<File, NodeError> {
+    let path = data.join("lock");
+    let at = |what| {
+        let path = path.display().to_string();
+        move |source| NodeError::Directory { what, path, source }
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path);
+    let mut file = file.map_err(at("opening"))?;
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    let mut holder = None;
+    let locked = patiently(
+        || rustix::fs::flock(&file, exclusive),
+        |_| {
+            holder = fs::read_to_string(&path)
+                .ok()
+                .and_then(|text| text.trim().parse().ok());
+            !holder
+                .is_some_and(|process: u32| Path::new("/proc").join(process.to_string()).exists())
+        },
+    );
+    if locked.is_err() {
+        let (data, process) = (data.display().to_string(), holder);
+        return Err(NodeError::Taken { data, process });
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| write!(file, "{}", std::process::id()));
+    written.map_err(at("writing"))?;
+    Ok(file)
+}
+
+/// Tries again while something is held by nobody who lives: a node that was killed while it started a
+/// program leaves its files and their locks to a process that is about to execute a warden, and gives
+/// them up by that. Milliseconds, on a slow machine more; after five seconds it is something else.
+fn patiently<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    mut held_by_nobody: impl FnMut(&E) -> bool,
+) -> Result<T, E> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..250 {
+        match attempt() {
+            Err(error) if held_by_nobody(&error) => pause(PAUSE),
+            done => return done,
+        }
+    }
+    attempt()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nobody tells when another process executes something else"
+)]
+fn pause(span: Duration) {
+    thread::sleep(span);
+}
+
+/// Who keeps limits on this host: found out by trying.
+fn limits(host: Option<&Hierarchy>) -> Limited {
+    let probed = program::Limits {
+        memory: Some(1 << 30),
+        cores: Some(1.0),
+        fuel: None,
+    };
+    let group = host.and_then(|host| host.group("probe", probed));
+    let kept = |controller: &str, otherwise: &str| match (&group, host) {
+        (Some(group), Some(host)) if group.holds(controller) => format!("cgroup v{}", host.version),
+        _ => otherwise.to_owned(),
+    };
+    Limited {
+        memory: kept("memory", "address space of each process (setrlimit)"),
+        cores: kept("cpu", "whole cores (affinity)"),
+        processes: kept("pids", "nobody"),
+    }
+}
+
+/// One of the connections that may be open at a time.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
+        let place = Self(Arc::clone(open));
+        (open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One connection: one request, its answer, and what follows that.
+fn serve(
+    mut stream: UnixStream,
+    events: &SyncSender<Event>,
+    journals: &Journals,
+) -> Result<(), control::ControlError> {
+    stream.set_read_timeout(Some(control::PATIENCE))?;
+    stream.set_write_timeout(Some(control::PATIENCE))?;
+    let request = match control::receive::<Request>(&mut stream) {
+        Ok(request) => request,
+        Err(error) => {
+            let because = error.to_string();
+            return control::send(&mut stream, &Answer::Refused { because });
+        }
+    };
+    if let Request::Logs { name, follow } = &request {
+        let journal = journals
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned();
+        return match journal {
+            Some(journal) => {
+                control::send(&mut stream, &Answer::Logs)?;
+                Ok(recite(&mut stream, &journal, *follow)?)
+            }
+            None => control::send(&mut stream, &unknown(name)),
+        };
+    }
+    let (answer, answered) = sync_channel(1);
+    if events.send(Event::Asked(Box::new(request), answer)).is_ok() {
+        // A node that ends drops what it was asked.
+        if let Ok(answer) = answered.recv() {
+            return control::send(&mut stream, &answer);
+        }
+    }
+    let because = "the node is ending".to_owned();
+    control::send(&mut stream, &Answer::Refused { because })
+}
+
+fn recite(stream: &mut UnixStream, journal: &Journal, follow: bool) -> io::Result<()> {
+    const PIECE_MAX: usize = 64 << 10;
+    let mut from = 0;
+    let mut begun = false;
+    loop {
+        let piece = journal.read(from, PIECE_MAX)?;
+        // What was rotated away before anybody asked is no news.
+        if piece.lost > 0 && begun {
+            writeln!(stream, "\n[{} bytes are no longer kept]", piece.lost)?;
+        }
+        begun = true;
+        stream.write_all(&piece.bytes)?;
+        from = piece.next;
+        if piece.bytes.is_empty() {
+            if !follow || !journal.wait(from, Duration::from_secs(1)) {
+                return Ok(());
+            }
+            // A reader that has gone would otherwise be noticed with the next word only.
+            stream.set_nonblocking(true)?;
+            let gone = matches!(stream.read(&mut [0]), Ok(0));
+            stream.set_nonblocking(false)?;
+            if gone {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn unknown(name: &str) -> Answer {
+    Answer::Refused {
+        because: format!("there is no program named {name:?}; `cosmos ps` lists them"),
+    }
+}
+
+impl Node {
+    /// What was remembered; of these the programs that should run.
+    fn remember(&mut self) -> Result<Vec<Id>, NodeError> {
+        let mut wanted = Vec::new();
+        for (name, record) in self.store.all()? {
+            let id = self.know(&name, record)?;
+            if self.known[&name].record.wanted {
+                wanted.push(id);
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn know(&mut self, name: &str, record: Record) -> Result<Id, NodeError> {
+        let journal = Journal::open(&self.data.join("logs"), name);
+        let journal = journal.map_err(|source| NodeError::Directory {
+            what: "opening the log of",
+            path: name.to_owned(),
+            source,
+        })?;
+        journal.set_open(record.wanted);
+        let mut journals = self
+            .journals
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        journals.insert(name.to_owned(), Arc::new(journal));
+        let id = self.next_id;
+        self.next_id += 1;
+        self.names.insert(id, name.to_owned());
+        let (process, waiting) = (None, Vec::new());
+        self.known.insert(
+            name.to_owned(),
+            Known {
+                id,
+                record,
+                process,
+                waiting,
+            },
+        );
+        Ok(id)
+    }
+
+    fn now(&self) -> Instant {
+        let lived = clock().duration_since(self.began).as_nanos();
+        Instant(u64::try_from(lived).unwrap_or(u64::MAX))
+    }
+
+    fn live(mut self, queue: &Receiver<Event>) -> Result<(), NodeError> {
+        while !self.drained {
+            let event = match self.supervision.deadline() {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => {
+                    let left = Duration::from_nanos(due.since(self.now()).0);
+                    queue.recv_timeout(left)
+                }
+            };
+            match event {
+                Ok(Event::Asked(request, answer)) => self.answer(*request, answer),
+                Ok(Event::Ended(id, code)) => self.tell(Input::Ended(id, code)),
+                Ok(Event::Signalled) => self.tell(Input::Drain),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = self.now();
+            if self.supervision.deadline().is_some_and(|due| due <= now) {
+                let mut effects = Vec::new();
+                self.supervision
+                    .wake(now, &mut |effect| effects.push(effect));
+                self.obey(effects);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut effects = Vec::new();
+        self.supervision
+            .handle(self.now(), input, &mut |effect| effects.push(effect));
+        self.obey(effects);
+    }
+
+    fn obey(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Start(id) => self.start(id),
+                Effect::Ask(id) => self.signal(id, Signal::TERM),
+                Effect::Force(id) => self.signal(id, Signal::KILL),
+                Effect::Became(id, phase) => self.became(id, phase),
+                Effect::Drained => self.drained = true,
+            }
+        }
+    }
+
+    fn signal(&self, id: Id, signal: Signal) {
+        if let Some(process) = self
+            .known
+            .get(&self.names[&id])
+            .and_then(|known| known.process.as_ref())
+        {
+            // Gone is as good as told.
+            let _ = rustix::process::kill_process_group(process.pid, signal);
+        }
+    }
+
+    fn start(&mut self, id: Id) {
+        let name = self.names[&id].clone();
+        let code = match self.spawn(id, &name) {
+            Ok(()) => return,
+            Err(error) => {
+                let said = format!("error: {name} was not started: {error}\n");
+                if let Some(journal) = self.journal(&name) {
+                    let _ = journal.write(said.as_bytes());
+                }
+                125
+            }
+        };
+        // Not at once: whoever obeys is in the midst of effects.
+        let events = self.events.clone();
+        thread::spawn(move || events.send(Event::Ended(id, code)));
+    }
+
+    fn spawn(&mut self, id: Id, name: &str) -> io::Result<()> {
+        let journal = self.journal(name).ok_or(io::ErrorKind::NotFound)?;
+        let known = self.known.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
+        known.record.starts += 1;
+        let program = &known.record.program;
+        let mut limits = program.limits;
+        if !matches!(program::kind(&program.path), Ok(Kind::Native)) {
+            // The engine counts a capsule's memory itself; its own is not the capsule's.
+            limits.memory = None;
+        }
+        let group = self.host.as_ref().and_then(|host| host.group(name, limits));
+        let (said, saying) = io::pipe()?;
+        let also: OwnedFd = saying.try_clone()?.into();
+        let saying: OwnedFd = saying.into();
+        let child = warden::start(program, group.as_ref(), self.data.clone(), |command| {
+            command.stdin(Stdio::null()).stdout(saying).stderr(also)
+        })?;
+        known.process = Some(Process {
+            pid: Pid::from_child(&child),
+            _group: group,
+        });
+        let events = self.events.clone();
+        let reader = thread::Builder::new()
+            .name("program".into())
+            .stack_size(128 << 10);
+        let spawned = reader.spawn(move || {
+            let code = attend(child, said, &journal);
+            let _ = events.send(Event::Ended(id, code));
+        });
+        spawned.map(drop)
+    }
+
+    fn journal(&self, name: &str) -> Option<Arc<Journal>> {
+        let journals = self.journals.read().unwrap_or_else(PoisonError::into_inner);
+        journals.get(name).cloned()
+    }
+
+    fn became(&mut self, id: Id, phase: Phase) {
+        let name = self.names[&id].clone();
+        let journal = self.journal(&name);
+        let known = self
+            .known
+            .get_mut(&name)
+            .expect("whoever is named is known");
+        if matches!(phase, Phase::Pausing { .. } | Phase::Ended { .. }) {
+            known.process = None;
+        }
+        let Phase::Ended { code } = phase else {
+            return;
+        };
+        known.record.code = code;
+        // Who ends in a drain is wanted all the same, if anybody wanted it: a node that starts resumes it.
+        if !self.supervision.is_draining() {
+            known.record.wanted = false;
+        }
+        if let Err(error) = self.store.put(&name, Some(&known.record)) {
+            eprintln!("error: what became of {name} is not remembered: {error}");
+        }
+        if let Some(journal) = journal {
+            journal.set_open(false);
+        }
+        for waiting in known.waiting.drain(..) {
+            let _ = waiting.send(Answer::Done { name: name.clone() });
+        }
+    }
+
+    fn answer(&mut self, request: Request, answer: SyncSender<Answer>) {
+        let answered = match request {
+            Request::Run {
+                name,
+                program,
+                restart,
+            } => self.run(
+                name,
+                Record {
+                    program,
+                    restart,
+                    wanted: true,
+                    code: None,
+                    starts: 0,
+                },
+            ),
+            Request::List => Answer::List {
+                programs: self.list(),
+            },
+            Request::Status => Answer::Status(self.status()),
+            Request::Stop { name } => match self.known.get_mut(&name) {
+                None => unknown(&name),
+                Some(known) => {
+                    let id = known.id;
+                    let lives = matches!(
+                        self.supervision.phase(id),
+                        Some(Phase::Running | Phase::Pausing { .. } | Phase::Stopping)
+                    );
+                    if lives {
+                        // From here on a node that starts would not resume it, whatever happens.
+                        known.record.wanted = false;
+                        if let Err(error) = self.store.put(&name, Some(&known.record)) {
+                            let because = error.to_string();
+                            let _ = answer.send(Answer::Refused { because });
+                            return;
+                        }
+                        known.waiting.push(answer);
+                        self.tell(Input::Stop(id));
+                        return;
+                    }
+                    Answer::Done { name }
+                }
+            },
+            Request::Remove { name } => self.remove(&name),
+            // Answered where the connection is, because it takes as long as the reader likes.
+            Request::Logs { .. } => Answer::Logs,
+        };
+        // Who asked may have gone.
+        let _ = answer.send(answered);
+    }
+
+    fn run(&mut self, name: Option<String>, record: Record) -> Answer {
+        let refused = |because: String| Answer::Refused { because };
+        if self.supervision.is_draining() {
+            return refused("the node is ending".to_owned());
+        }
+        let name = name.unwrap_or_else(|| self.free_name(&record.program.path));
+        if !is_name(&name) {
+            return refused(format!(
+                "the name {name:?}: expected at most 64 letters, digits, '.', '_' and '-', the first a letter or digit"
+            ));
+        }
+        if self.known.contains_key(&name) {
+            return refused(format!(
+                "there is a program named {name:?} already; `cosmos rm {name}` forgets it"
+            ));
+        }
+        if let Err(error) = program::kind(&record.program.path) {
+            return refused(error.to_string());
+        }
+        if let Err(error) = self.store.put(&name, Some(&record)) {
+            return refused(error.to_string());
+        }
+        let restart = record.restart;
+        match self.know(&name, record) {
+            Ok(id) => self.tell(Input::Run(id, restart)),
+            Err(error) => return refused(error.to_string()),
+        }
+        Answer::Done { name }
+    }
+
+    fn free_name(&self, path: &Path) -> String {
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or("program");
+        let stem: String = stem
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+            .take(48)
+            .collect();
+        let stem = stem.trim_start_matches(['.', '_', '-']);
+        let stem = if stem.is_empty() { "program" } else { stem };
+        let mut names = (1..).map(|number| format!("{stem}-{number}"));
+        names
+            .find(|name| !self.known.contains_key(name))
+            .expect("there are more numbers than programs")
+    }
+
+    fn list(&self) -> Vec<Listed> {
+        let listed = self.known.iter().map(|(name, known)| Listed {
+            name: name.clone(),
+            program: known.record.program.path.display().to_string(),
+            arguments: known.record.program.arguments.clone(),
+            restart: known.record.restart,
+            phase: self.supervision.phase(known.id).unwrap_or(Phase::Ended {
+                code: known.record.code,
+            }),
+            process: known
+                .process
+                .as_ref()
+                .and_then(|process| process.pid.as_raw_pid().try_into().ok()),
+            starts: known.record.starts,
+        });
+        listed.collect()
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            process: std::process::id(),
+            seconds: self.now().since(Instant(0)).as_secs_f64(),
+            running: self
+                .known
+                .values()
+                .filter(|known| known.process.is_some())
+                .count(),
+            known: self.known.len(),
+            limits: self.limits.clone(),
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Answer {
+        let Some(known) = self.known.get(name) else {
+            return unknown(name);
+        };
+        let id = known.id;
+        if self.supervision.phase(id).is_some() && !self.supervision.forget(id) {
+            let because = format!("{name} has not ended; `cosmos stop {name}` ends it");
+            return Answer::Refused { because };
+        }
+        if let Err(error) = self.store.put(name, None) {
+            return Answer::Refused {
+                because: error.to_string(),
+            };
+        }
+        self.known.remove(name);
+        self.names.remove(&id);
+        let mut journals = self
+            .journals
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(journal) = journals.remove(name) {
+            // Its program is forgotten either way.
+            let _ = journal.remove();
+        }
+        Answer::Done {
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// Reads what a program says until nobody can say more, then waits for its end.
+fn attend(mut child: Child, mut said: io::PipeReader, journal: &Journal) -> u8 {
+    let mut piece = vec![0; 16 << 10];
+    loop {
+        match said.read(&mut piece) {
+            Ok(0) => break,
+            // A full disk costs the log its words, and the program nothing.
+            Ok(length) => drop(journal.write(&piece[..length])),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    let status = child.wait().ok();
+    let code = status.and_then(|status| {
+        use std::os::unix::process::ExitStatusExt as _;
+        status.code().or(status.signal().map(|signal| 128 + signal))
+    });
+    code.map_or(125, |code| code.to_le_bytes()[0])
+}
+
+/// Names become names of files.
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    begins && name.len() <= 64 && name.chars().all(fits)
+}
