@@ -9,7 +9,7 @@
 //!
 //! The **outer** warden asks the kernel to be killed when its parent dies, becomes a member of the
 //! program's control groups, and unshares namespaces. The **inner** asks the same of the outer, builds
-//! the program's world (see [`confinement`](crate::confinement)), starts it, and reaps whatever ends. It
+//! the program's world (see [`confinement`]), starts it, and reaps whatever ends. It
 //! is process 1 of its namespace: when it ends, for whatever reason, the kernel kills everything in there,
 //! daemons that have detached themselves included. No cooperation of the program is needed, and no
 //! moment is without a keeper: each warden checks, after asking, that its parent still lives.
