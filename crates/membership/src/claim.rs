@@ -61,6 +61,9 @@ impl Claim {
     /// Alive at incarnation 0: what is believed of a member nobody spoke about.
     pub const INITIAL: Self = Self(0);
 
+    /// From one incarnation to the same state at the next there are so many claims.
+    pub(crate) const STEP: u8 = 4;
+
     /// A claim.
     ///
     /// # Panics

@@ -21,8 +21,8 @@
 //!
 //! Four things are cosmOS's own:
 //!
-//! * **The roster is held by exception.** A member everybody believes alive at its
-//!   first incarnation takes no memory at any other. An idle member is one
+//! * **The roster is held by exception.** A member everybody believes alive at the
+//!   incarnation most are at takes no memory at any other. An idle member is one
 //!   struct of fewer than 256 bytes and no heap, and handling a probe touches only that.
 //! * **Whom to probe is a function of time**, so every tile is probed exactly once
 //!   in every turn ([`schedule`]).
@@ -49,7 +49,7 @@
 //! Tour: [`claim`] what may be claimed and which of two holds · [`message`] how it
 //! is said · [`event`] what comes in and goes out · [`config`] what a cell agrees on ·
 //! `roster` beliefs by exception · [`schedule`] whose turn it is · `suspicion` the clock
-//! and its confirmations · `health` is it me? · `exile` when to come back · `news` what to tell next · `search` in short lists ·
+//! and its confirmations · `health` is it me? · `exile` when to come back · `news` what to tell next · `search` in short lists · `plane` in place of long ones ·
 //! [`member`] the machine.
 #![no_std]
 
@@ -63,6 +63,7 @@ mod health;
 pub mod member;
 pub mod message;
 mod news;
+mod plane;
 mod roster;
 pub mod schedule;
 mod search;

@@ -181,7 +181,7 @@ impl Member {
     /// Every peer held to be anything but alive at incarnation 0, with its
     /// state and incarnation, in order of their number.
     pub fn exceptions(&self) -> impl Iterator<Item = (Peer, State, u32)> + '_ {
-        let claims = self.roster.iter();
+        let claims = self.roster.known(self.config.tiles(), Peer(0));
         claims.map(|(peer, claim)| (peer, claim.state(), claim.incarnation()))
     }
 
@@ -224,14 +224,14 @@ impl Member {
     /// Where its lists are in memory, for a world that would rather have them at hand
     /// before it wakes the member.
     #[must_use]
-    pub const fn lies_elsewhere(&self) -> [Range<*const u8>; 4] {
+    pub fn lies_elsewhere(&self) -> [Range<*const u8>; 4] {
         let [peers, claims] = self.roster.lists();
         [peers, claims, self.suspicions.list(), self.news.list()]
     }
 
     /// Bytes it takes, heap included; the shared [`Config`] is not.
     #[must_use]
-    pub const fn footprint(&self) -> usize {
+    pub fn footprint(&self) -> usize {
         size_of::<Self>() + self.roster.heap() + self.suspicions.heap() + self.news.heap()
     }
 }
@@ -366,7 +366,7 @@ impl Member {
         let Content::Sections(theirs) = &message.content else {
             return u16::MAX;
         };
-        let ours = self.roster.sections();
+        let ours = self.roster.sections(self.config.tiles());
         (0..SECTIONS).fold(NOTHING, |bits, at| {
             bits | u16::from(theirs[at] != ours[at]) << at
         })
@@ -396,8 +396,7 @@ impl Member {
             }
             return self.defend(now, claim, out);
         }
-        let place = self.roster.place(peer);
-        let held = self.roster.held(place);
+        let held = self.roster.claim(peer);
         if claim < held {
             // Whoever suspects what is removed here has a clock of its own for it.
             if held != claim.but(State::Removed) || !claim.is_suspicion() {
@@ -418,9 +417,7 @@ impl Member {
                 claim,
             };
             self.adopt(now, update, why, out);
-        } else if claim.is_suspicion()
-            && let Some(at) = place
-            && self.suspicions.confirm(now, at, accuser, &self.config)
+        } else if claim.is_suspicion() && self.suspicions.confirm(now, peer, accuser, &self.config)
         {
             self.announce(now, peer);
         }
@@ -432,17 +429,18 @@ impl Member {
             accuser,
             claim,
         } = update;
-        let at = self.raise(peer, claim);
-        self.suspicions.end(at);
+        if self.roster.claim(peer).is_suspicion() {
+            self.suspicions.end(peer, &self.config);
+        }
+        self.roster.raise(peer, claim, &self.config);
         if claim.is_suspicion() {
             let mine_to_check = accuser != self.me && self.neighbours().contains(&peer);
             let manner = Manner {
                 settled: !mine_to_check,
                 hearsay: accuser == peer,
             };
-            let place = (at, self.roster.len());
             self.suspicions
-                .start(now, place, accuser, manner, &self.config);
+                .start(now, peer, accuser, manner, &self.config);
             if mine_to_check {
                 // Out of turn, though not all six at once.
                 let soon = now + self.stream.span(self.config.ack_timeout / 2);
@@ -461,15 +459,6 @@ impl Member {
             incarnation: claim.incarnation(),
             why,
         });
-    }
-
-    /// Enters a claim in the roster, and moves the suspicions with it; at which place.
-    fn raise(&mut self, peer: Peer, claim: Claim) -> usize {
-        let (at, new) = self.roster.raise(peer, claim);
-        if new {
-            self.suspicions.make_room(at);
-        }
-        at
     }
 
     /// Answers a claim about itself that cannot stand, by rising above it. The
@@ -510,7 +499,7 @@ impl Member {
             _ => return,
         }
         let claim = Claim::new(State::Alive, self.incarnation);
-        self.raise(self.me, claim);
+        self.roster.raise(self.me, claim, &self.config);
         self.announce(now, self.me);
         self.next_gossip = now;
         out(Effect::Changed {
@@ -574,12 +563,11 @@ impl Member {
         {
             self.suspicions.be_patient();
         }
-        while let Some((at, confirmations)) = self.suspicions.expired(now, &self.config) {
-            let (peer, claim) = self.roster.at(at);
+        while let Some((peer, confirmations)) = self.suspicions.expired(now, &self.config) {
             let removal = Update {
                 peer,
                 accuser: self.me,
-                claim: claim.but(State::Removed),
+                claim: self.roster.claim(peer).but(State::Removed),
             };
             self.adopt(now, removal, Why::Expired { confirmations }, out);
         }
@@ -590,7 +578,7 @@ impl Member {
         self.next_turn = schedule::turn_after(&self.config, self.me, now);
         let scheduled = schedule::target(&self.config, self.me, now);
         let target = match self.suspicions.unsettled() {
-            Some(neighbour) => Some(self.roster.at(neighbour).0),
+            Some(neighbour) => Some(neighbour),
             None if self.state(scheduled).is_present() => Some(scheduled),
             None => self.somebody(&[]),
         };
@@ -687,9 +675,9 @@ impl Member {
         match held.state() {
             State::Alive => self.accuse(now, probe.target, held, out),
             State::Suspect => {
-                let at = self.roster.place(probe.target).expect("it is suspected");
-                if self.suspicions.confirm(now, at, self.me, &self.config) {
-                    self.announce(now, probe.target);
+                let (suspect, me) = (probe.target, self.me);
+                if self.suspicions.confirm(now, suspect, me, &self.config) {
+                    self.announce(now, suspect);
                 }
             }
             State::Removed | State::Left => {}
@@ -720,7 +708,7 @@ impl Member {
 
     fn announce(&mut self, now: Instant, peer: Peer) {
         let refutes = peer == self.me || self.roster.claim(peer).state() == State::Alive;
-        self.news.add(peer, refutes);
+        self.news.add(peer, refutes, &self.config);
         if self.next_gossip == Instant::END {
             // Soon, but not in step with everybody who heard it with us.
             self.next_gossip = now + self.stream.span(self.config.gossip_interval / 2);
@@ -742,7 +730,7 @@ impl Member {
         }
         if self.news.is_empty() {
             self.next_gossip = Instant::END;
-            self.roster.release();
+            self.roster.release(&self.config);
         } else {
             self.next_gossip = now + self.config.gossip_interval;
         }
@@ -807,16 +795,16 @@ impl Member {
                 claim,
             };
         }
-        let place = self.roster.place(peer);
-        let suspicion = place.and_then(|at| self.suspicions.get(at));
-        let accuser = suspicion.map_or(Peer(0), |suspicion| {
-            let accusers = suspicion.accusers();
-            accusers[usize::from(told) % accusers.len()]
-        });
+        let claim = self.roster.claim(peer);
+        let accuser = if claim.is_suspicion() {
+            self.suspicions.accuser(peer, told)
+        } else {
+            Peer(0)
+        };
         Update {
             peer,
             accuser,
-            claim: self.roster.held(place),
+            claim,
         }
     }
 
@@ -839,12 +827,12 @@ impl Member {
         let view = (self.incarnation, self.roster.digest());
         let mut message = Message::unsealed(self.config.cell, parties, kind, number, view);
         let mut seats = corrections;
-        if self.roster.len() > 0 {
+        if !self.roster.is_blank() {
             self.fill(&mut seats, to, kind, differ);
         }
         let in_doubt = kind == Kind::Ping && self.doubt && seats.is_empty();
         message.content = if in_doubt {
-            Content::Sections(Box::new(self.roster.sections()))
+            Content::Sections(Box::new(self.roster.sections(self.config.tiles())))
         } else {
             Content::Claims(seats)
         };
@@ -859,12 +847,15 @@ impl Member {
             seats.push(self.update(to));
         }
         // Whoever knows of a refutation, say so before these expire.
-        for at in self.suspicions.patient::<SEATS_FOR_THE_PATIENT>() {
-            seats.push(self.update(self.roster.at(at).0));
+        let patient = self.suspicions.patient::<SEATS_FOR_THE_PATIENT>(self.me);
+        for suspect in patient {
+            seats.push(self.update(suspect));
         }
         let seated = seats.as_slice().len();
         let mut news = core::mem::take(&mut self.news);
-        news.tell(self.config.tellings(), |peer, told| {
+        let config = Arc::clone(&self.config);
+        let mut stream = self.stream.clone();
+        news.tell(&config, &mut stream, |peer, told| {
             if seats.is_full() {
                 return false;
             }
@@ -874,27 +865,21 @@ impl Member {
             }
             true
         });
-        self.news = news;
+        (self.news, self.stream) = (news, stream);
         // Rumours of their own carry news; a few suspicions ride on what goes anyway.
         if kind == Kind::Gossip {
             return;
         }
-        if self.suspicions.next() < Instant::END {
-            let places = self.roster.len();
-            let start = self.stream.below(places as u64) as usize;
-            let running = (start..places)
-                .chain(0..start)
-                .filter(|&at| self.suspicions.get(at).is_some());
-            for at in running.take(SEATS_FOR_THE_PATIENT) {
-                if seats.is_full() {
-                    break;
-                }
-                seats.push(self.update(self.roster.at(at).0));
-            }
+        let some = self
+            .suspicions
+            .some::<SEATS_FOR_THE_PATIENT>(&mut self.stream);
+        for suspect in some {
+            seats.push(self.update(suspect));
         }
         if differ != NOTHING {
-            let start = self.stream.below(self.roster.len() as u64) as usize;
-            for (peer, _) in self.roster.iter_from(start) {
+            let tiles = self.config.tiles();
+            let start = Peer(self.stream.below(tiles.into()) as u16);
+            for (peer, _) in self.roster.known(tiles, start) {
                 if seats.is_full() {
                     break;
                 }

@@ -6,15 +6,23 @@
 //! news is never told. Each piece is told λ·log n times, which reaches all but
 //! a fraction n^−λ of the cell (Das, Gupta, Motivala: *SWIM*, DSN 2002, § 4.1);
 //! the digests find the rest.
+//!
+//! More than a crowd are no queue but two bits for each peer. They are told in turn,
+//! and each time the odds are one in λ·log n that it was the last (Demers and others:
+//! *Epidemic Algorithms*, PODC 1987, § 1.4: "coin"), so that none need be counted.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
+use machine::Stream;
 
+use crate::config::Config;
 use crate::message::{Peer, SEATS};
+use crate::plane::Plane;
 use crate::search::bytes;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Item {
+pub(crate) struct Item {
     peer: Peer,
     told: u8,
 }
@@ -27,123 +35,240 @@ const HEAD_START: u8 = 2;
 const TAKEN_MAX: usize = 2 * SEATS;
 
 //= spec 11
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct News {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum News {
     /// Sorted by `told`.
-    queue: Vec<Item>,
+    Queue(Vec<Item>),
+    /// In place of a queue that would be too long.
+    Crowd(Box<Crowd>),
 }
+
+impl Default for News {
+    fn default() -> Self {
+        Self::Queue(Vec::new())
+    }
+}
+
+/// Of each peer, nothing, [`NEWS`], or by how much more than that it is a refutation not told yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Crowd {
+    plane: Plane<2>,
+    /// Whose turn it is.
+    turn: Peer,
+}
+
+const NEWS: u8 = 1;
+const _: () = assert!(NEWS + HEAD_START == Plane::<2>::MAX);
 
 impl News {
     pub(crate) const fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.len() == 0
     }
 
     pub(crate) const fn len(&self) -> usize {
-        self.queue.len()
+        match self {
+            Self::Queue(queue) => queue.len(),
+            Self::Crowd(crowd) => crowd.plane.len(),
+        }
     }
 
     /// Something new about this peer: begin telling it afresh. A refutation goes
     /// before everything that was not told twice yet: while half a cell is
     /// suspected, a life hangs on it.
-    pub(crate) fn add(&mut self, peer: Peer, refutes: bool) {
+    pub(crate) fn add(&mut self, peer: Peer, refutes: bool, config: &Config) {
+        let queue = match self {
+            Self::Queue(queue) => queue,
+            Self::Crowd(crowd) => return crowd.add(peer, refutes),
+        };
         let told = if refutes { 0 } else { HEAD_START };
-        let at = self.queue.partition_point(|item| item.told < told);
+        let at = queue.partition_point(|item| item.told < told);
         let item = Item { peer, told };
-        match self.find(peer) {
+        match find(queue, peer) {
             Some(old) if old < at => {
-                self.queue.copy_within(old + 1..at, old);
-                self.queue[at - 1] = item;
+                queue.copy_within(old + 1..at, old);
+                queue[at - 1] = item;
             }
             Some(old) => {
-                self.queue.copy_within(at..old, at + 1);
-                self.queue[at] = item;
+                queue.copy_within(at..old, at + 1);
+                queue[at] = item;
+            }
+            None if queue.len() > config.crowd() => {
+                let mut crowd = Crowd::of(queue, peer, config);
+                crowd.add(peer, refutes);
+                *self = Self::Crowd(Box::new(crowd));
             }
             None => {
-                if self.queue.len() == self.queue.capacity() {
+                if queue.len() == queue.capacity() {
                     // By little at a time: in a burst a million members grow together.
-                    self.queue.reserve_exact(8);
+                    queue.reserve_exact(8);
                 }
-                self.queue.insert(at, item);
+                queue.insert(at, item);
             }
         }
     }
 
-    fn find(&self, peer: Peer) -> Option<usize> {
-        self.queue.iter().position(|item| item.peer == peer)
-    }
-
     /// No more of this peer.
     pub(crate) fn drop(&mut self, peer: Peer) {
-        if let Some(at) = self.find(peer) {
-            self.queue.remove(at);
+        match self {
+            Self::Queue(queue) => {
+                if let Some(at) = find(queue, peer) {
+                    queue.remove(at);
+                }
+            }
+            Self::Crowd(crowd) => crowd.plane.set(peer, 0),
         }
     }
 
     /// Offers peers, least told first, with how often each was told, until
     /// `take` declines. Those taken were told once more, and are dropped when
     /// that was the last time.
-    pub(crate) fn tell(&mut self, tellings: u8, mut take: impl FnMut(Peer, u8) -> bool) {
-        let taken = self
-            .queue
+    pub(crate) fn tell(
+        &mut self,
+        config: &Config,
+        stream: &mut Stream,
+        mut take: impl FnMut(Peer, u8) -> bool,
+    ) {
+        let queue = match self {
+            Self::Queue(queue) => queue,
+            Self::Crowd(crowd) => {
+                crowd.tell(config.tellings(), stream, take);
+                if crowd.plane.len() <= config.crowd() / 4 {
+                    *self = Self::Queue(crowd.queue());
+                }
+                return;
+            }
+        };
+        let taken = queue
             .iter()
             .take(TAKEN_MAX)
             .take_while(|item| take(item.peer, item.told))
             .count();
-        self.told_once_more(taken);
-        let left = self
-            .queue
-            .partition_point(|item| item.told < tellings + HEAD_START);
-        self.queue.truncate(left);
-        if self.queue.is_empty() {
-            self.queue = Vec::new();
-        }
-    }
-
-    /// Counts a telling of the first so many and merges them back among the rest:
-    /// both runs are in order, so one pass will do.
-    fn told_once_more(&mut self, taken: usize) {
-        let mut first = [Item {
-            peer: Peer(0),
-            told: 0,
-        }; TAKEN_MAX];
-        let first = &mut first[..taken];
-        first.copy_from_slice(&self.queue[..taken]);
-        first.iter_mut().for_each(|item| item.told += 1);
-        let (mut from_first, mut from_rest) = (0, taken);
-        for at in 0..self.queue.len() {
-            let rest = self.queue.get(from_rest);
-            let Some(&next) = first.get(from_first) else {
-                break;
-            };
-            self.queue[at] = match rest {
-                Some(&item) if item.told <= next.told => {
-                    from_rest += 1;
-                    item
-                }
-                _ => {
-                    from_first += 1;
-                    next
-                }
-            };
+        told_once_more(queue, taken);
+        let left = queue.partition_point(|item| item.told < config.tellings() + HEAD_START);
+        queue.truncate(left);
+        if queue.is_empty() {
+            *queue = Vec::new();
         }
     }
 
     pub(crate) const fn list(&self) -> Range<*const u8> {
-        bytes(self.queue.as_slice())
+        match self {
+            Self::Queue(queue) => bytes(queue.as_slice()),
+            Self::Crowd(crowd) => crowd.plane.list(),
+        }
     }
 
     pub(crate) const fn heap(&self) -> usize {
-        self.queue.capacity() * size_of::<Item>()
+        match self {
+            Self::Queue(queue) => queue.capacity() * size_of::<Item>(),
+            Self::Crowd(crowd) => size_of::<Crowd>() + crowd.plane.heap(),
+        }
+    }
+}
+
+fn find(queue: &[Item], peer: Peer) -> Option<usize> {
+    queue.iter().position(|item| item.peer == peer)
+}
+
+/// Counts a telling of the first so many and merges them back among the rest:
+/// both runs are in order, so one pass will do.
+fn told_once_more(queue: &mut [Item], taken: usize) {
+    let mut first = [Item {
+        peer: Peer(0),
+        told: 0,
+    }; TAKEN_MAX];
+    let first = &mut first[..taken];
+    first.copy_from_slice(&queue[..taken]);
+    first.iter_mut().for_each(|item| item.told += 1);
+    let (mut from_first, mut from_rest) = (0, taken);
+    for at in 0..queue.len() {
+        let rest = queue.get(from_rest);
+        let Some(&next) = first.get(from_first) else {
+            break;
+        };
+        queue[at] = match rest {
+            Some(&item) if item.told <= next.told => {
+                from_rest += 1;
+                item
+            }
+            _ => {
+                from_first += 1;
+                next
+            }
+        };
+    }
+}
+
+impl Crowd {
+    fn of(queue: &[Item], turn: Peer, config: &Config) -> Self {
+        let mut plane = Plane::new(config.tiles());
+        for item in queue {
+            plane.set(item.peer, NEWS + HEAD_START.saturating_sub(item.told));
+        }
+        Self { plane, turn }
+    }
+
+    fn queue(&self) -> Vec<Item> {
+        let left = self.plane.marked(self.turn);
+        let items = left.map(|(peer, _)| Item {
+            peer,
+            told: HEAD_START,
+        });
+        items.collect()
+    }
+
+    fn add(&mut self, peer: Peer, refutes: bool) {
+        let fresh = if refutes { HEAD_START } else { 0 };
+        self.plane.set(peer, NEWS + fresh);
+    }
+
+    fn tell(&mut self, tellings: u8, stream: &mut Stream, mut take: impl FnMut(Peer, u8) -> bool) {
+        let mut told = [(Peer(0), 0); TAKEN_MAX];
+        let in_turn = (NEWS..=Plane::<2>::MAX).rev();
+        let in_turn = in_turn
+            .flat_map(|freshness| {
+                let peers = self.plane.with(freshness, self.turn);
+                peers.map(move |peer| (peer, freshness))
+            })
+            .take(TAKEN_MAX)
+            .take_while(|&(peer, freshness)| take(peer, Plane::<2>::MAX - freshness));
+        let mut count = 0;
+        for one in in_turn {
+            told[count] = one;
+            count += 1;
+        }
+        for &(peer, freshness) in &told[..count] {
+            if freshness > NEWS {
+                self.plane.set(peer, freshness - 1);
+                continue;
+            }
+            self.turn = self.plane.after(peer);
+            if stream.below(tellings.into()) == 0 {
+                self.plane.set(peer, 0);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use machine::Purpose;
+    use trust::Key;
+    use wire::{Cell, Hexagons, Tile};
+
+    const TELLINGS: usize = 4;
+
+    fn config(tiles: u32) -> Config {
+        Config::new(Cell(0), Hexagons::of(tiles).unwrap(), &Key::new([0; 32]))
+    }
 
     fn told(news: &mut News, seats: usize) -> Vec<u16> {
         let mut seated = Vec::new();
-        news.tell(3, |peer, _| {
+        let mut stream = Stream::new(1, Tile(0), Purpose::Membership);
+        let config = config(9);
+        assert_eq!(usize::from(config.tellings()), TELLINGS);
+        news.tell(&config, &mut stream, |peer, _| {
             let room = seated.len() < seats;
             if room {
                 seated.push(peer.0);
@@ -155,16 +280,16 @@ mod tests {
 
     //= spec 11
     #[test]
-    fn the_least_told_goes_first_and_each_is_told_thrice() {
+    fn the_least_told_goes_first_and_each_is_told_four_times() {
         let mut news = News::default();
         for peer in [1, 2, 3] {
-            news.add(Peer(peer), false);
+            news.add(Peer(peer), false, &config(9));
         }
         let mut counts = [0; 5];
         let mut rounds = Vec::new();
         while !news.is_empty() {
             if rounds.len() == 2 {
-                news.add(Peer(4), false);
+                news.add(Peer(4), false, &config(9));
             }
             let seated = told(&mut news, 2);
             for &peer in &seated {
@@ -172,7 +297,7 @@ mod tests {
             }
             rounds.push(seated);
         }
-        assert_eq!(counts, [0, 3, 3, 3, 3]);
+        assert_eq!(counts, [0, 4, 4, 4, 4]);
         assert!(rounds[2].contains(&4), "new news waits for old: {rounds:?}");
         assert_eq!(news.heap(), 0);
     }
@@ -180,9 +305,9 @@ mod tests {
     #[test]
     fn a_refutation_goes_first_and_is_told_more_often() {
         let mut news = News::default();
-        news.add(Peer(1), true);
-        news.add(Peer(2), false);
-        news.add(Peer(3), false);
+        news.add(Peer(1), true, &config(9));
+        news.add(Peer(2), false, &config(9));
+        news.add(Peer(3), false, &config(9));
         for _ in 0..HEAD_START {
             assert_eq!(told(&mut news, 1), [1]);
         }
@@ -190,20 +315,55 @@ mod tests {
         while !news.is_empty() {
             rest += told(&mut news, 1).len();
         }
-        assert_eq!(rest, 3 * 3);
+        assert_eq!(rest, 3 * TELLINGS);
     }
 
     #[test]
     fn fresh_news_of_a_peer_starts_over() {
         let mut news = News::default();
-        news.add(Peer(1), false);
+        news.add(Peer(1), false, &config(9));
         told(&mut news, 1);
         told(&mut news, 1);
-        news.add(Peer(1), false);
+        news.add(Peer(1), false, &config(9));
         assert_eq!(news.len(), 1);
-        for _ in 0..3 {
+        for _ in 0..TELLINGS {
             assert_eq!(told(&mut news, 1), [1]);
         }
         assert!(news.is_empty());
+    }
+
+    /// A crowd's news is told as often on average, refutations first and each in turn.
+    //= spec 11
+    #[test]
+    fn of_a_crowd_all_are_told_and_refutations_first() {
+        let config = config(1_000);
+        let mut stream = Stream::new(1, Tile(0), Purpose::Membership);
+        let mut news = News::default();
+        for peer in 0..400 {
+            news.add(Peer(peer), peer >= 390, &config);
+        }
+        assert!(matches!(news, News::Crowd(_)));
+        assert_eq!(news.len(), 400);
+        let mut counts = [0_usize; 400];
+        let mut told = Vec::new();
+        while !news.is_empty() {
+            let mut seats = 10;
+            news.tell(&config, &mut stream, |peer, _| {
+                if seats > 0 {
+                    counts[usize::from(peer.0)] += 1;
+                    told.push(peer.0);
+                }
+                seats -= usize::from(seats > 0);
+                seats > 0
+            });
+        }
+        let (first, rest) = told.split_at(20);
+        assert!(first.iter().all(|&peer| peer >= 390), "{first:?}");
+        assert!(rest.iter().take(350).all(|&peer| peer < 400));
+        assert!(counts.iter().all(|&count| count > 0));
+        let mean = told.len() as f64 / 400.0;
+        let tellings = f64::from(config.tellings());
+        // The last quarter of a crowd is a queue and told from the start.
+        assert!((tellings..tellings * 1.2).contains(&mean), "{mean}");
     }
 }

@@ -11,13 +11,19 @@
 //! all the others. Two kinds of suspicion are therefore *patient*: one that began with
 //! somebody else's removal, and any that runs among a crowd. Confirmations do not
 //! shorten them, for all of them may be echoes of one cut.
+//!
+//! Of a crowd nothing but the time left is therefore kept, in four bits each, in place of
+//! sixteen bytes: all clocks of a crowd tick together, a quarter of the maximum at a time.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
+use machine::Stream;
 use wire::{Instant, Nanos};
 
 use crate::config::Config;
 use crate::message::Peer;
+use crate::plane::Plane;
 use crate::search::bytes;
 
 /// The most confirmations that can be asked for.
@@ -35,47 +41,36 @@ const HEARSAY: u8 = 2;
 /// news. After halves of a cell of 1,000 have met again the last arrive after ten seconds.
 const CROWD: u8 = 3;
 
-/// A suspicion under way, or none if it has no accuser. In a burst a million members hold
-/// fifty each, so it takes no byte too many.
+/// A suspicion under way. In a burst a million members hold fifty each, so it takes no byte
+/// too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Suspicion {
+struct Suspicion {
     /// In milliseconds, the upper half left out.
     since: u32,
+    suspect: Peer,
     accusers: [Peer; CONFIRMATIONS_MAX + 1],
     count: u8,
     /// If not 0, it runs this many times the maximum, whoever confirms it.
     patience: u8,
 }
 
-const _: () = assert!(size_of::<Suspicion>() == 12);
+const _: () = assert!(size_of::<Suspicion>() == 16);
 
 /// In `count`: this member has taken its own look at the suspect, or is not one of those
 /// who should.
 const SETTLED: u8 = 0x80;
 
 impl Suspicion {
-    const NONE: Self = Self {
-        since: 0,
-        accusers: [Peer(0); CONFIRMATIONS_MAX + 1],
-        count: 0,
-        patience: 0,
-    };
-
-    pub(crate) fn accusers(&self) -> &[Peer] {
+    fn accusers(&self) -> &[Peer] {
         &self.accusers[..self.count()]
     }
 
-    /// Of one that runs.
-    pub(crate) const fn confirmations(&self) -> u8 {
+    const fn confirmations(&self) -> u8 {
         self.count() as u8 - 1
     }
 
     const fn count(&self) -> usize {
         (self.count & !SETTLED) as usize
-    }
-
-    const fn is_running(&self) -> bool {
-        self.count != 0
     }
 
     const fn is_settled(&self) -> bool {
@@ -133,24 +128,45 @@ impl Clocks {
     }
 }
 
-/// The suspicions a member is timing. Each is found where the roster has its suspect.
+/// The suspicions a member is timing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Suspicions {
-    /// One for each exception in the roster, or nothing at all if none runs.
-    all: Vec<Suspicion>,
+    all: All,
     /// No later than the earliest deadline; [`Instant::END`] if none runs.
     next: Instant,
-    running: u16,
-    patient: u16,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum All {
+    /// In the order in which they began.
+    List(Vec<Suspicion>),
+    /// In place of a list that would be too long.
+    Crowd(Box<Crowd>),
+}
+
+/// Clocks that tick together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Crowd {
+    /// Of each suspect, how many ticks are left, and [`RUN_OUT`].
+    left: Plane<4>,
+    /// When they tick next.
+    tick: Instant,
+    /// Neighbours this member should look at itself.
+    unsettled: Vec<Peer>,
+}
+
+const RUN_OUT: u8 = 1;
+
+/// The parts of the longest clock in which a crowd's tick.
+const TICKS: u8 = 4;
+
+const _: () = assert!(RUN_OUT + CROWD * TICKS + 1 <= Plane::<4>::MAX);
 
 impl Suspicions {
     pub(crate) const fn new() -> Self {
         Self {
-            all: Vec::new(),
+            all: All::List(Vec::new()),
             next: Instant::END,
-            running: 0,
-            patient: 0,
         }
     }
 
@@ -158,90 +174,142 @@ impl Suspicions {
         self.next
     }
 
-    pub(crate) fn get(&self, at: usize) -> Option<&Suspicion> {
-        self.all.get(at).filter(|s| s.is_running())
+    pub(crate) const fn running(&self) -> usize {
+        match &self.all {
+            All::List(list) => list.len(),
+            All::Crowd(crowd) => crowd.left.len(),
+        }
     }
 
-    /// The places of those on the longest clocks, the oldest first, so many at most.
-    pub(crate) fn patient<const N: usize>(&self) -> impl Iterator<Item = usize> {
-        let mut oldest = [(i32::MAX, 0); N];
-        let count = if self.patient > 0 { self.all.len() } else { 0 };
-        let mut first = None;
-        for (at, suspicion) in self.all[..count].iter().enumerate() {
-            if suspicion.patience == 0 {
-                continue;
+    /// Whom to name as the accuser of a suspect the so manieth time: each telling names another,
+    /// so that all become known. A crowd's are forgotten, and it is hearsay.
+    pub(crate) fn accuser(&self, suspect: Peer, told: u8) -> Peer {
+        let All::List(list) = &self.all else {
+            return suspect;
+        };
+        find(list, suspect).map_or(suspect, |at| {
+            let accusers = list[at].accusers();
+            accusers[usize::from(told) % accusers.len()]
+        })
+    }
+
+    /// Those on the longest clocks, the oldest first, so many at most.
+    pub(crate) fn patient<const N: usize>(&self, me: Peer) -> impl Iterator<Item = Peer> + use<N> {
+        let mut oldest = [(i32::MAX, Peer(0)); N];
+        let mut found = 0;
+        match &self.all {
+            All::Crowd(crowd) => {
+                let ticks = RUN_OUT..=Plane::<4>::MAX;
+                let in_turn = ticks.flat_map(|left| crowd.left.with(left, me));
+                for peer in in_turn.take(N) {
+                    oldest[found].1 = peer;
+                    found += 1;
+                }
             }
-            let first = *first.get_or_insert(suspicion.since);
-            let mut younger = (suspicion.since.wrapping_sub(first) as i32, at);
-            if younger < oldest[N - 1] {
-                for one in &mut oldest {
-                    if younger < *one {
-                        core::mem::swap(one, &mut younger);
+            All::List(list) => {
+                let first = list.first().map_or(0, |s| s.since);
+                for suspicion in list.iter().filter(|s| s.patience > 0) {
+                    let age = suspicion.since.wrapping_sub(first) as i32;
+                    let mut younger = (age, suspicion.suspect);
+                    found = N.min(found + 1);
+                    for one in &mut oldest {
+                        if younger < *one {
+                            core::mem::swap(one, &mut younger);
+                        }
                     }
                 }
             }
         }
-        let found = oldest.into_iter().take(self.patient.into());
-        found.map(|(_, at)| at)
+        oldest.into_iter().take(found).map(|(_, peer)| peer)
     }
 
-    /// The roster has a new exception at this place.
-    pub(crate) fn make_room(&mut self, at: usize) {
-        if !self.all.is_empty() {
-            if self.all.len() == self.all.capacity() {
-                // By little at a time: in a burst a million members grow together.
-                self.all.reserve_exact((self.all.len() / 8).max(8));
+    /// Some that run, so many at most.
+    pub(crate) fn some<const N: usize>(
+        &self,
+        stream: &mut Stream,
+    ) -> impl Iterator<Item = Peer> + use<N> {
+        let mut some = [Peer(0); N];
+        let mut found = 0;
+        let mut take = |peer| {
+            some[found] = peer;
+            found += 1;
+        };
+        match &self.all {
+            All::Crowd(crowd) => {
+                let start = Peer(stream.below(crowd.left.tiles().into()) as u16);
+                let running = crowd.left.marked(start);
+                running.take(N).for_each(|(peer, _)| take(peer));
             }
-            self.all.insert(at, Suspicion::NONE);
+            All::List(list) if list.is_empty() => {}
+            All::List(list) => {
+                let start = stream.below(list.len() as u64) as usize;
+                let (before, after) = list.split_at(start);
+                let running = after.iter().chain(before).take(N);
+                running.for_each(|s| take(s.suspect));
+            }
         }
+        some.into_iter().take(found)
     }
 
-    /// Begins one at a place of a roster of so many. That its accuser is the suspect itself
-    /// stands for hearsay.
+    /// Begins one. That its accuser is the suspect itself stands for hearsay.
     pub(crate) fn start(
         &mut self,
         now: Instant,
-        (at, exceptions): (usize, usize),
+        suspect: Peer,
         accuser: Peer,
         manner: Manner,
         config: &Config,
     ) {
-        if self.all.is_empty() {
-            self.all.reserve_exact(exceptions);
-            self.all.resize(exceptions, Suspicion::NONE);
+        if let All::List(list) = &mut self.all
+            && list.len() >= config.crowd()
+        {
+            let crowd = Crowd::of(list, now, config);
+            self.all = All::Crowd(Box::new(crowd));
         }
-        let suspicion = &mut self.all[at];
-        assert!(!suspicion.is_running(), "it is suspected already");
-        *suspicion = Suspicion {
+        let list = match &mut self.all {
+            All::List(list) => list,
+            All::Crowd(crowd) => {
+                assert_eq!(crowd.left.get(suspect), 0, "it is suspected already");
+                crowd.left.set(suspect, RUN_OUT + CROWD * TICKS + 1);
+                if !manner.settled {
+                    crowd.unsettled.push(suspect);
+                }
+                self.next = crowd.next(config);
+                return;
+            }
+        };
+        debug_assert!(find(list, suspect).is_none(), "it is suspected already");
+        let suspicion = Suspicion {
             since: millis(now.0) as u32,
+            suspect,
             accusers: [accuser; CONFIRMATIONS_MAX + 1],
             count: 1 | if manner.settled { SETTLED } else { 0 },
             patience: if manner.hearsay { HEARSAY } else { 0 },
         };
         let deadline = suspicion.deadline(now, &Clocks::of(config));
         self.next = self.next.min(instant(deadline));
-        self.running += 1;
-        self.patient += u16::from(manner.hearsay);
-        let crowd = config.crowd();
-        if usize::from(self.running) == crowd + 1 {
-            self.be_patient();
-        } else if usize::from(self.running) > crowd {
-            self.patient += u16::from(!manner.hearsay);
-            self.all[at].patience = CROWD;
+        if list.len() == list.capacity() {
+            // By little at a time: in a burst a million members grow together.
+            list.reserve_exact((list.len() / 8).max(8));
         }
+        list.push(suspicion);
     }
 
     /// Counts another accuser; whether it was new and mattered.
     pub(crate) fn confirm(
         &mut self,
         now: Instant,
-        at: usize,
+        suspect: Peer,
         accuser: Peer,
         config: &Config,
     ) -> bool {
-        let Some(suspicion) = self.all.get_mut(at).filter(|s| s.is_running()) else {
+        let All::List(list) = &mut self.all else {
             return false;
         };
+        let Some(at) = find(list, suspect) else {
+            return false;
+        };
+        let suspicion = &mut list[at];
         let enough = suspicion.confirmations() >= config.confirmations;
         if suspicion.patience > 0 || enough || suspicion.accusers().contains(&accuser) {
             return false;
@@ -253,73 +321,173 @@ impl Suspicions {
         true
     }
 
-    /// Ends a suspicion, if there is one.
-    pub(crate) fn end(&mut self, at: usize) {
-        let Some(suspicion) = self.all.get_mut(at).filter(|s| s.is_running()) else {
-            return;
-        };
-        self.running -= 1;
-        self.patient -= u16::from(suspicion.patience > 0);
-        *suspicion = Suspicion::NONE;
-        if self.running == 0 {
+    /// Ends the suspicion of a peer, if there is one.
+    pub(crate) fn end(&mut self, suspect: Peer, config: &Config) {
+        match &mut self.all {
+            All::List(list) => {
+                if let Some(at) = find(list, suspect) {
+                    list.remove(at);
+                }
+            }
+            All::Crowd(crowd) => {
+                crowd.left.set(suspect, 0);
+                crowd.unsettled.retain(|peer| *peer != suspect);
+                if crowd.left.len() <= config.crowd() / 4 {
+                    self.all = All::List(crowd.list(config));
+                }
+            }
+        }
+        if self.running() == 0 {
             *self = Self::new();
         }
     }
 
-    /// The place of one whose clock has run out, and how many confirmed it.
-    pub(crate) fn expired(&mut self, now: Instant, config: &Config) -> Option<(usize, u8)> {
+    /// Whose clock has run out, and how many confirmed it.
+    pub(crate) fn expired(&mut self, now: Instant, config: &Config) -> Option<(Peer, u8)> {
         if self.next > now {
             return None;
         }
+        let list = match &mut self.all {
+            All::List(list) => list,
+            All::Crowd(crowd) => {
+                while crowd.tick <= now {
+                    crowd.left.count_down();
+                    crowd.tick += tick(config);
+                }
+                self.next = crowd.next(config);
+                let mut run_out = crowd.left.with(RUN_OUT, Peer(0));
+                return run_out.next().map(|peer| (peer, 0));
+            }
+        };
         let clocks = Clocks::of(config);
         let (mut next, reached) = (i64::MAX, (now.0 / 1_000_000) as i64);
-        for (at, suspicion) in self.all.iter().enumerate() {
-            if suspicion.is_running() {
-                let deadline = suspicion.deadline(now, &clocks);
-                if deadline <= reached {
-                    return Some((at, suspicion.confirmations()));
-                }
-                next = next.min(deadline);
+        for suspicion in list {
+            let deadline = suspicion.deadline(now, &clocks);
+            if deadline <= reached {
+                return Some((suspicion.suspect, suspicion.confirmations()));
             }
+            next = next.min(deadline);
         }
         self.next = instant(next);
         None
     }
 
-    /// Grants all that run now the longest clock.
+    /// Grants all that run now the longest clock, which a crowd's have.
     pub(crate) fn be_patient(&mut self) {
-        for suspicion in self.all.iter_mut().filter(|s| s.is_running()) {
-            suspicion.patience = CROWD;
+        if let All::List(list) = &mut self.all {
+            list.iter_mut().for_each(|s| s.patience = CROWD);
         }
-        self.patient = self.running;
     }
 
-    /// The place of a suspect this member ought to look at itself; each is given out once.
-    pub(crate) fn unsettled(&mut self) -> Option<usize> {
-        let mut all = self.all.iter();
-        let at = all.position(|s| s.is_running() && !s.is_settled())?;
-        self.all[at].count |= SETTLED;
-        Some(at)
+    /// A suspect this member ought to look at itself; each is given out once.
+    pub(crate) fn unsettled(&mut self) -> Option<Peer> {
+        match &mut self.all {
+            All::List(list) => {
+                let suspicion = list.iter_mut().find(|s| !s.is_settled())?;
+                suspicion.count |= SETTLED;
+                Some(suspicion.suspect)
+            }
+            All::Crowd(crowd) => crowd.unsettled.pop(),
+        }
     }
 
     /// Grants every suspect the time this member was not itself.
     pub(crate) fn postpone(&mut self, by: Nanos) {
         let by = millis(by.0);
-        for suspicion in &mut self.all {
-            suspicion.since = suspicion.since.wrapping_add(by as u32);
+        let span = Nanos(by * 1_000_000);
+        match &mut self.all {
+            All::List(list) => {
+                let later = |s: &mut Suspicion| s.since = s.since.wrapping_add(by as u32);
+                list.iter_mut().for_each(later);
+            }
+            All::Crowd(crowd) => crowd.tick += span,
         }
         if self.next < Instant::END {
-            self.next += Nanos(by * 1_000_000);
+            self.next += span;
         }
     }
 
     pub(crate) const fn list(&self) -> Range<*const u8> {
-        bytes(self.all.as_slice())
+        match &self.all {
+            All::List(list) => bytes(list.as_slice()),
+            All::Crowd(crowd) => crowd.left.list(),
+        }
     }
 
     pub(crate) const fn heap(&self) -> usize {
-        self.all.capacity() * size_of::<Suspicion>()
+        match &self.all {
+            All::List(list) => list.capacity() * size_of::<Suspicion>(),
+            All::Crowd(crowd) => {
+                let unsettled = crowd.unsettled.capacity() * size_of::<Peer>();
+                size_of::<Crowd>() + crowd.left.heap() + unsettled
+            }
+        }
     }
+}
+
+fn find(list: &[Suspicion], suspect: Peer) -> Option<usize> {
+    list.iter().position(|s| s.suspect == suspect)
+}
+
+impl Crowd {
+    fn of(list: &[Suspicion], now: Instant, config: &Config) -> Self {
+        let (clocks, tick) = (Clocks::of(config), tick(config));
+        let reached = (now.0 / 1_000_000) as i64;
+        let mut crowd = Self {
+            left: Plane::new(config.tiles()),
+            tick: now + tick,
+            unsettled: Vec::new(),
+        };
+        for &(mut suspicion) in list {
+            suspicion.patience = CROWD;
+            let left = (suspicion.deadline(now, &clocks) - reached).max(0) as u64;
+            let ticks = left
+                .div_ceil(millis(tick.0))
+                .min((CROWD * TICKS + 1).into());
+            crowd.left.set(suspicion.suspect, RUN_OUT + ticks as u8);
+            if !suspicion.is_settled() {
+                crowd.unsettled.push(suspicion.suspect);
+            }
+        }
+        crowd
+    }
+
+    /// The same as a list, once there are so few.
+    fn list(&self, config: &Config) -> Vec<Suspicion> {
+        let runs = millis(config.suspicion_max.0) * u64::from(CROWD);
+        let suspicions = self.left.marked(Peer(0)).map(|(suspect, left)| {
+            let out = millis(self.runs_out(left, config).0);
+            let unsettled = self.unsettled.contains(&suspect);
+            Suspicion {
+                // It may have begun before the world did; only the lower half counts.
+                since: out.wrapping_sub(runs) as u32,
+                suspect,
+                accusers: [suspect; CONFIRMATIONS_MAX + 1],
+                count: 1 | if unsettled { 0 } else { SETTLED },
+                patience: CROWD,
+            }
+        });
+        suspicions.collect()
+    }
+
+    fn next(&self, config: &Config) -> Instant {
+        let ticks = RUN_OUT..=Plane::<4>::MAX;
+        let mut left = ticks.filter(|&left| self.left.count(left) > 0);
+        left.next()
+            .map_or(Instant::END, |left| self.runs_out(left, config))
+    }
+
+    /// When a clock with so much left runs out; of one that has, the last tick.
+    fn runs_out(&self, left: u8, config: &Config) -> Instant {
+        let tick = tick(config);
+        let after = self.tick + tick * u64::from(left - RUN_OUT);
+        Instant(after.0.saturating_sub(tick.0))
+    }
+}
+
+/// How often a crowd's clocks tick.
+fn tick(config: &Config) -> Nanos {
+    Nanos(millis(config.suspicion_max.0).div_ceil(TICKS.into()) * 1_000_000)
 }
 
 /// How a suspicion begins.
@@ -340,26 +508,29 @@ mod tests {
     //= spec 9
     #[test]
     fn each_accuser_shortens_the_clock_and_a_repeated_one_does_not() {
-        let config = Config::new(Cell(0), Hexagons::of(9).unwrap(), &Key::new([0; 32]));
+        let config = Config::new(Cell(0), Hexagons::of(16).unwrap(), &Key::new([0; 32]));
         let mut suspicions = Suspicions::new();
         let at = |ms| Instant::EPOCH + Nanos::from_millis(ms);
         let manner = Manner {
             settled: true,
             hearsay: false,
         };
-        suspicions.start(at(0), (0, 1), Peer(1), manner, &config);
+        suspicions.start(at(0), Peer(9), Peer(1), manner, &config);
         assert_eq!(suspicions.next(), at(4_000));
-        assert!(!suspicions.confirm(at(0), 0, Peer(1), &config));
-        assert!(suspicions.confirm(at(0), 0, Peer(2), &config));
+        assert!(!suspicions.confirm(at(0), Peer(9), Peer(1), &config));
+        assert!(suspicions.confirm(at(0), Peer(9), Peer(2), &config));
         assert!((at(2_700)..at(2_800)).contains(&suspicions.next()));
-        assert!(suspicions.confirm(at(0), 0, Peer(4), &config));
+        assert!(suspicions.confirm(at(0), Peer(9), Peer(4), &config));
         assert_eq!(suspicions.next(), at(2_000));
-        assert!(!suspicions.confirm(at(0), 0, Peer(5), &config), "enough");
+        assert!(
+            !suspicions.confirm(at(0), Peer(9), Peer(5), &config),
+            "enough"
+        );
         assert!(suspicions.expired(at(1_999), &config).is_none());
-        assert_eq!(suspicions.expired(at(2_000), &config), Some((0, 2)));
+        assert_eq!(suspicions.expired(at(2_000), &config), Some((Peer(9), 2)));
         suspicions.postpone(Nanos::SECOND);
         assert_eq!(suspicions.next(), at(3_000));
-        suspicions.end(0);
+        suspicions.end(Peer(9), &config);
         assert_eq!((suspicions.next(), suspicions.heap()), (Instant::END, 0));
     }
 }
