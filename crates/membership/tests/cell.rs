@@ -159,7 +159,7 @@ fn halves_that_were_parted_return_within_a_minute() {
         let sent = world.sent;
         world.run(Nanos::from_secs(40));
         // Whom rumour misses a member finds by itself, one a second: the unluckiest of a
-        // thousand lacks about ten of 500 by then, whatever the seed, all others one or two.
+        // thousand lacks about ten of 500 by then, whatever the seed, all others two or three.
         let mut missed = 0;
         for member in world.living() {
             let removed = member
@@ -170,7 +170,7 @@ fn halves_that_were_parted_return_within_a_minute() {
             missed += missing;
         }
         let each = missed as f64 / f64::from(TILES);
-        assert!(each < 2.0, "{each} not noticed on average");
+        assert!(each < 2.5, "{each} not noticed on average");
         let rate = (world.sent - sent) as f64 / f64::from(TILES) / 40.0;
         assert!(
             rate < 25.0,
