@@ -146,6 +146,9 @@ fn wasm() -> Result<()> {
             "--release",
             "--manifest-path",
             EXAMPLES,
+            // Wherever others are built to: who runs them looks for them here.
+            "--target-dir",
+            "examples/target",
         ];
         stream(command("cargo", &build).args(["--target", target]))?;
         println!("examples/target/{target}/release/*.wasm");

@@ -177,6 +177,7 @@ fn examples(target: &str) -> Option<PathBuf> {
     let built = Command::new("cargo")
         .args(["build", "--quiet", "--locked", "--offline", "--release"])
         .args(["--manifest-path", "examples/Cargo.toml", "--target", target])
+        .args(["--target-dir", "examples/target"])
         .current_dir(&root)
         .status()
         .expect("cargo starts");

@@ -95,7 +95,7 @@ impl<const BITS: u32> Plane<BITS> {
     /// Those with this value, other than 0, in the same order.
     pub(crate) fn with(&self, value: u8, from: Peer) -> impl Iterator<Item = Peer> + '_ {
         let equals = move |word: u64| {
-            let differs = Self::marks(word ^ Self::LOW * u64::from(value));
+            let differs = Self::marks(word ^ (Self::LOW * u64::from(value)));
             Self::LOW & !differs
         };
         let found = self.round(from, self.count(value), equals);

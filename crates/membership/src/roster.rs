@@ -52,11 +52,6 @@ impl Roster {
         }
     }
 
-    /// What goes without saying: alive at some incarnation.
-    pub(crate) const fn level(&self) -> Claim {
-        self.level
-    }
-
     /// Whether nothing was ever learned.
     pub(crate) const fn is_blank(&self) -> bool {
         self.exceptions() == 0 && self.level.to_bits() == 0

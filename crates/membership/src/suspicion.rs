@@ -160,7 +160,7 @@ const RUN_OUT: u8 = 1;
 /// The parts of the longest clock in which a crowd's tick.
 const TICKS: u8 = 4;
 
-const _: () = assert!(RUN_OUT + CROWD * TICKS + 1 <= Plane::<4>::MAX);
+const _: () = assert!(RUN_OUT + CROWD * TICKS < Plane::<4>::MAX);
 
 impl Suspicions {
     pub(crate) const fn new() -> Self {

@@ -15,7 +15,7 @@
 //! Deliberately absent, until something needs them: loss, custody, contact plans,
 //! and how long light takes. A [`Line`] says when the last bit has left.
 //!
-//! Tour: [`line`] the queue of one line.
+//! Tour: [`mod@line`] the queue of one line.
 #![no_std]
 
 extern crate alloc;
