@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -162,7 +162,15 @@ pub fn kind(path: &Path) -> Result<Kind, NoProgram> {
         return not("a folder");
     }
     let mut first = Vec::new();
-    match File::open(path) {
+    // What is there may change under a program's hands: a pipe must not make a node wait.
+    let opened = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
+    match opened {
+        Ok(file) if !file.metadata().map_err(unreadable)?.is_file() => {
+            return not("no regular file");
+        }
         Ok(file) => file.take(8).read_to_end(&mut first).map_err(unreadable)?,
         // Executable and unreadable is allowed, and then it is no WebAssembly of ours.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_executable(path) => 0,
@@ -205,6 +213,10 @@ mod tests {
         assert_eq!(check(b"plain text", 0o644), Err(126));
         assert_eq!(check(b"", 0o644), Err(126));
         assert_eq!(kind(folder.path()).unwrap_err().exit_code(), 126);
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o755);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(kind(&pipe).unwrap_err().exit_code(), 126);
     }
 
     #[test]
