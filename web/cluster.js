@@ -642,9 +642,9 @@ function grounds(cluster, step, i) {
     };
     parts.push(el("div", { class: "evidence start" }, el("h4", {}, "Expected to start", el("small", {}, "if nobody else comes")), el("p", {}, `${said.charAt(0).toUpperCase()}${said.slice(1)}.`, outcome())));
   }
-  if (!why.changes && step.action === "queue") parts.push(el("div", { class: "evidence change" }, el("h4", {}, "What would let it start at once"), el("p", {}, "No single change to its request.")));
+  if (!why.changes && step.action === "queue") parts.push(el("div", { class: "evidence change" }, el("h4", {}, "What would let it start sooner"), el("p", {}, "No single change to its request.")));
   if (why.changes) {
-    parts.push(el("div", { class: "evidence" }, el("h4", {}, "What would let it start at once", el("small", {}, "the cheapest first")), el("ul", {}, why.changes.map(([text, t]) => el("li", {}, `${text}: `, el("b", {}, t <= step.t + 0.5 ? "at once" : `in ${duration(t - step.t)}`))))));
+    parts.push(el("div", { class: "evidence" }, el("h4", {}, "What would let it start sooner", el("small", {}, "the cheapest first")), el("ul", {}, why.changes.map(([text, t]) => el("li", {}, `${text}: `, el("b", {}, t <= step.t + 0.5 ? "at once" : `in ${duration(t - step.t)}`))))));
   }
   if (why.candidates) {
     const most = Math.max(1e-12, ...why.candidates.map((c) => Math.abs(c[1])));

@@ -1012,10 +1012,10 @@ function sweepPage() {
   main.append(node, el("p", { class: "under" }, `Overshoot begins at ${versus(found.overshoot_begins, theory.overshoot_begins)}. Swings grow from ${versus(found.instability_begins, theory.instability_begins)} on.`));
   stack.append(main, repeat(sweep.command));
   const rows = points.slice().sort((a, b) => a.gain_times_delay - b.gain_times_delay);
-  stack.append(card("Runs", el("table", { class: "rows slender" },
+  stack.append(card("Runs", el("div", { style: "overflow-x: auto" }, el("table", { class: "rows slender" },
     el("tr", {}, el("th", { class: "n" }, sweep.unit ? `${sweep.parameter}, ${sweep.unit}` : sweep.parameter), el("th", { class: "n" }, "Gain × delay"), el("th", { class: "n" }, "Overshoot"), el("th", {}, "Swings"), el("th", {}, "Broken")),
     rows.map((p) => el("tr", {}, el("td", { class: "n" }, plain(p.value, 4)), el("td", { class: "n" }, plain(p.gain_times_delay, 4)), el("td", { class: "n" }, p.stable ? overshoot(p.overshoot) : "–"),
-      el("td", { class: p.stable ? "yes" : "no" }, p.stable ? "die out" : "grow"), broken(p))))));
+      el("td", { class: p.stable ? "yes" : "no" }, p.stable ? "die out" : "grow"), broken(p)))))));
 
   function draw() {
     const width = Math.max(260, node.clientWidth || main.clientWidth - 36), height = Math.min(420, width * 0.72), slim = width < 560;

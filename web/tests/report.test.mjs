@@ -319,7 +319,7 @@ test("a job's page tells its life and why, and leads back", async () => {
   const story = await page.locator(".story > li > div > p:first-child b").allTextContents();
   assert.deepEqual([story[0], story[1], story.includes("Placed"), story.includes("Started")], ["Arrived", "Had to wait", true, true], story.join(", "));
   const why = await page.locator(".story").textContent();
-  for (const part of ["Nodes left after each test", "Before it", "Expected to start", "It would have started sooner", "Candidates", "chosen"]) assert.ok(why.includes(part), `${part} in ${why}`);
+  for (const part of ["Nodes left after each test", "Before it", "Expected to start", "What would let it start sooner", "Candidates", "chosen"]) assert.ok(why.includes(part), `${part} in ${why}`);
   // Who stood before it has a page as well.
   const ahead = page.locator(".evidence .link").first(), other = await ahead.textContent();
   await ahead.click();
