@@ -264,6 +264,12 @@ impl Braid {
         }
     }
 
+    /// A message in no hurry to a process of the compute torus.
+    fn tell(&mut self, to: Pid, message: Word) {
+        let due = Instant::END;
+        self.offer(Strand::Compute, Offer::Message { to, message, due });
+    }
+
     /// Delivers everything and runs whatever has work, without moving the clock.
     fn settle(&mut self) {
         loop {
@@ -480,14 +486,7 @@ fn braid_with_ring(config: &Config, members: u32) -> (Braid, Vec<Pid>) {
     for (at, &to) in names.iter().enumerate() {
         let value = bits(names[(at + 1) % names.len()]);
         let message = Word { size: NEXT, value };
-        braid.offer(
-            Strand::Compute,
-            Offer::Message {
-                to,
-                message,
-                due: Instant::END,
-            },
-        );
+        braid.tell(to, message);
     }
     braid.pass(Nanos::MILLISECOND);
     // Until the next torus has it all in a snapshot.
@@ -508,14 +507,7 @@ fn braided_ring(members: u32) -> String {
             value: hops,
         };
         let started = processor();
-        braid.offer(
-            Strand::Compute,
-            Offer::Message {
-                to: names[0],
-                message,
-                due: Instant::END,
-            },
-        );
+        braid.tell(names[0], message);
         // As if a turn took 50 ns, so that intervals pass meanwhile.
         while braid.tori[0].as_ref().expect("alive").lattice().ready() > 0 {
             braid.act(Strand::Compute, None);
@@ -554,14 +546,7 @@ fn braided_skynet() -> String {
             size: 1_000_000,
             value: 0,
         };
-        braid.offer(
-            Strand::Compute,
-            Offer::Message {
-                to: pid(0),
-                message,
-                due: Instant::END,
-            },
-        );
+        braid.tell(pid(0), message);
         braid.settle();
         let [.., runtime::Report::Said { message, .. }] = braid.told[..] else {
             panic!("{:?}", braid.told);
@@ -606,14 +591,7 @@ fn interval(processes: u32) -> String {
         for number in 0..intervals {
             let to = names[number * 7_919 % names.len()];
             let message = Word { size: 0, value: 63 };
-            braid.offer(
-                Strand::Compute,
-                Offer::Message {
-                    to,
-                    message,
-                    due: Instant::END,
-                },
-            );
+            braid.tell(to, message);
             braid.pass(Nanos::from_millis(50));
         }
         packets = braid.packets;
@@ -636,14 +614,7 @@ fn rebuild(processes: u32) -> String {
             size: 0,
             value: config.replay_max - 20_000,
         };
-        braid.offer(
-            Strand::Compute,
-            Offer::Message {
-                to: names[0],
-                message,
-                due: Instant::END,
-            },
-        );
+        braid.tell(names[0], message);
         braid.settle();
         run_again = message.value;
         let lost = braid.tori[0].take().expect("alive").lattice().canonical();

@@ -924,7 +924,8 @@ fn the_reference_says_what_follows_from_what() {
     ] {
         assert_eq!(told(key), says);
     }
-    // No temperature of a placeholder: the coldest anything may be is 3 K.
+    // A number that only stands in for one to come (3 K less a tenth, less a tenth again) is
+    // never told as a bound.
     assert!(!text.contains("2.925") && !text.contains("2.6325") && !text.contains("from 1 to 1,"));
 
     // Whoever is wrong about one file is told the numbers of that file.

@@ -76,7 +76,7 @@ const SHARE_CLASSES: u16 = 4;
 const KINDS_MAX: usize = 64;
 /// New worths that a decision computes at most, once it has found a place.
 pub const FRESH_MAX: usize = 32;
-/// What finding out where a demand could go costs, of a worth.
+/// As many findings of where a demand could go cost what a worth costs.
 const FRESH_PER_WORTH: usize = 8;
 /// States, shapes and ways to place that are kept; beyond, they are forgotten and met anew.
 const STATES_MAX: usize = 1 << 17;
@@ -284,7 +284,9 @@ pub struct Cosmos {
     /// At which decision a state was looked at last, and its least cost and the rest of
     /// the GPU to take then.
     looked: Vec<(u64, Terms, u16)>,
-    decisions: u64,
+    searches: u64,
+    /// What this decision may still compute, in findings ([`FRESH_PER_WORTH`]).
+    fresh: usize,
 
     /// The state of each node; of the site room for each kind, idle GPU and CPU, and the
     /// worth of all nodes.
@@ -327,7 +329,8 @@ impl Cosmos {
             worths: Vec::new(),
             rooms: Vec::new(),
             looked: Vec::new(),
-            decisions: 0,
+            searches: 0,
+            fresh: 0,
             at: Vec::new(),
             supply: Vec::new(),
             idle: 0,
@@ -621,11 +624,18 @@ impl Cosmos {
 
     /// The place that costs least; none where the demand fits nowhere now.
     pub fn choose(&mut self, ledger: &Ledger, demand: &Demand) -> Option<Choice> {
+        self.allow(FRESH_MAX);
         let (choice, _) = self.cheapest(ledger, demand)?;
         Some(choice)
     }
 
-    /// [`Self::choose`], and what the place costs.
+    /// Begins a decision, or a part of one, that may compute so many new worths in all.
+    pub(super) fn allow(&mut self, worths: usize) {
+        self.fresh = worths * FRESH_PER_WORTH;
+    }
+
+    /// [`Self::choose`], and what the place costs; one search of a decision that may make
+    /// several.
     pub(super) fn cheapest(&mut self, ledger: &Ledger, demand: &Demand) -> Option<(Choice, f64)> {
         let mut best: Option<(f64, u32, u16)> = None;
         self.weigh(ledger, demand, |node, place| {
@@ -662,7 +672,7 @@ impl Cosmos {
         let shape = Shape::of(demand);
         self.follow(ledger);
         self.price();
-        self.decisions += 1;
+        self.searches += 1;
         let mut places = self.shapes.remove(&shape).unwrap_or_default();
         places.each.resize(ledger.nodes().len(), None);
         for node in ledger.changed_since(places.changes) {
@@ -670,15 +680,15 @@ impl Cosmos {
         }
         places.changes = ledger.changes();
 
-        let (mut any, mut fresh) = (false, 0);
+        let mut any = false;
         for node in 0..ledger.nodes().len() as u32 {
             if !ledger.fits(node, demand) {
                 continue;
             }
             let state = self.at[node as usize];
             let (when, mut least, mut rest) = self.looked[state as usize];
-            if when != self.decisions {
-                let spent = fresh > FRESH_MAX * FRESH_PER_WORTH && any;
+            if when != self.searches {
+                let spent = self.fresh == 0 && any;
                 let place = &mut places.each[node as usize];
                 let (first, last) = match *place {
                     Some(known) => known,
@@ -687,7 +697,7 @@ impl Cosmos {
                         continue;
                     }
                     None => {
-                        fresh += 1;
+                        self.fresh = self.fresh.saturating_sub(1);
                         *place.insert(self.ways_of(state, &shape))
                     }
                 };
@@ -699,7 +709,7 @@ impl Cosmos {
                     tell(node, None);
                     continue;
                 }
-                fresh += unknown * FRESH_PER_WORTH;
+                self.fresh = self.fresh.saturating_sub(unknown * FRESH_PER_WORTH);
                 let mut cost = f64::INFINITY;
                 for i in ways {
                     let way = self.ways[i];
@@ -708,7 +718,7 @@ impl Cosmos {
                         (cost, least, rest) = (terms.cost(), terms, way.rest);
                     }
                 }
-                self.looked[state as usize] = (self.decisions, least, rest);
+                self.looked[state as usize] = (self.searches, least, rest);
             }
             any = true;
             tell(node, Some((least, rest)));

@@ -18,7 +18,8 @@
 //! nodes, those that changed and the others in turn, and notes for each what its best move
 //! would gain, by what the cheapest place for such work cost when it was last asked for.
 //! If a move may be made, the few best of all nodes are worked out exactly, and the best
-//! of these is made. So notes may be old, but no move is made by an old note.
+//! of these is made. So notes may be old, but no move is made by an old note. Looking and
+//! working out may each compute half the new worths that a placement may.
 //!
 //! How many moves are worth it is the caller's to say; the twin gives a budget for each
 //! hundred arrivals and lets it be saved up.
@@ -27,6 +28,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::cosmos::FRESH_MAX;
 use super::{Choice, Cosmos, DEMANDS_MAX, Ranking};
 use crate::ledger::{Claim, Demand, Ledger, Node, WHOLE};
 
@@ -38,9 +40,9 @@ pub const IDLE_PERCENT: u64 = 50;
 /// Nodes that a step looks at.
 pub const LOOKS: usize = 16;
 /// Of these steps looking for the cheapest place of so many demands.
-pub const ASKS: usize = 20;
+pub const ASKS: usize = 8;
 /// Moves that a step works out exactly.
-pub const TRIES: usize = 4;
+pub const TRIES: usize = 3;
 /// What the cheapest place cost is believed for so many steps, unless its node changed.
 pub const BELIEVED: u64 = 64;
 
@@ -240,10 +242,12 @@ impl Ranking {
         if idle * 100 > built * IDLE_PERCENT {
             return None;
         }
+        cosmos.allow(FRESH_MAX / 2);
         residents.look(cosmos, ledger);
         if !may_move {
             return None;
         }
+        cosmos.allow(FRESH_MAX / 2);
         let mut best: Option<(f64, u32, usize, Choice)> = None;
         for _ in 0..TRIES {
             let least = best.map_or(GAIN_MIN, |(gain, ..)| gain);

@@ -255,6 +255,7 @@ impl Ranking {
     pub fn weigh(&mut self, ledger: &Ledger, demand: &Demand) {
         let fits = &mut self.fits;
         if let Some(cosmos) = &mut self.cosmos {
+            cosmos.allow(cosmos::FRESH_MAX);
             cosmos.weigh(ledger, demand, |node, place| {
                 fits[node as usize] = match place {
                     Some((terms, _)) => {

@@ -1,8 +1,6 @@
 //! Damage, silence, strangers, full queues, missed deadlines, one at a time.
 
-mod common;
-
-use common::{Errand, LINES_FINE, Lines, Teller, World, config};
+use crate::world::{Errand, LINES_FINE, Lines, Teller, World, config};
 use machine::Machine;
 use proptest::prelude::*;
 use runtime::{

@@ -1,9 +1,7 @@
 //! What a braid does, line by line, as a reader would want it told.
-//! `UPDATE_EXPECT=1 cargo test -p runtime --test golden` writes it anew.
+//! `UPDATE_EXPECT=1 cargo test -p runtime --test braid golden` writes it anew.
 
-mod common;
-
-use common::{World, config};
+use crate::world::{World, config};
 use expect_test::expect_file;
 use runtime::Strand;
 use wire::Nanos;
@@ -25,5 +23,5 @@ fn a_torus_is_lost_between_two_errands() {
     }
     world.peace();
     let trace = world.trace.take().unwrap().join("\n") + "\n";
-    expect_file!["golden/lost.txt"].assert_eq(&trace);
+    expect_file!["traces/lost.txt"].assert_eq(&trace);
 }

@@ -1,8 +1,6 @@
 //! A torus is lost at any moment, and is rebuilt as it was.
 
-mod common;
-
-use common::{Lines, World, config};
+use crate::world::{Lines, World, config};
 use proptest::prelude::*;
 use runtime::Strand;
 use wire::Nanos;

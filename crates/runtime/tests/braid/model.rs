@@ -7,13 +7,11 @@
 //! many deviations are tried (delay-bounded scheduling, Emmi, Qadeer and Rakamarić,
 //! POPL 2011). `lost.rs` shuffles without a bound, and without trying everything.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use common::{Errand, Teller, World, config};
+use crate::world::{Errand, Teller, World, config};
 use machine::Machine;
 use runtime::{Effect, Input, Offer, Pid, Report, Strand, Torus};
 use stateright::{Checker, Model, Property};

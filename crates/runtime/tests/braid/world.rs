@@ -2,7 +2,6 @@
 //! and damage what they carry. The world also kills tori and writes into their
 //! memory, and runs whatever the others rebuild. It checks each rebuilt torus
 //! against what the lost one was when it wrote the same sheet.
-#![allow(dead_code, reason = "each test uses its own part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -149,7 +148,6 @@ pub(crate) fn config() -> Config {
 type Line = BTreeMap<(Instant, u64), (Strand, Vec<u8>)>;
 
 pub(crate) struct World {
-    pub(crate) config: Config,
     pub(crate) tori: [Option<Torus<Teller>>; 3],
     pub(crate) now: Instant,
     pub(crate) lines: Lines,
@@ -176,7 +174,6 @@ impl World {
         let torus = |strand| Some(Torus::new(config.clone(), strand, Instant::EPOCH));
         let mut world = Self {
             tori: Strand::ALL.map(torus),
-            config,
             now: Instant::EPOCH,
             lines: LINES_FINE,
             chance: Stream::new(seed, Tile(0), Purpose::Links),
