@@ -64,7 +64,7 @@ let programs = [], status = null, chosen = null;
 // ---- the page
 
 const page = document.getElementById("page");
-const figures = el("section", { class: "figures", "aria-label": "The node" });
+const figures = el("section", { class: "figures node", "aria-label": "The node" });
 const verdict = el("p", { class: "verdict" }, "…");
 const rows = el("tbody", {});
 const happened = el("ol", { class: "happened", "aria-label": "What happened", reversed: true });
@@ -188,19 +188,19 @@ const colour = (variable) => getComputedStyle(document.documentElement).getPrope
 const PLOTS = [
   { title: "Processor", note: "cores in use", of: [["whole machine", "--accent", (s) => s.busy * cores()], ["programs", "--good", (s) => Object.values(s.programs).reduce((sum, p) => sum + p.cores, 0)]], value: (v) => v.toFixed(2) },
   { title: "Temperature", note: "°C", of: [["processor", "--mark", (s) => s.temperature.celsius], ["throttles at", "--limit", (s) => s.temperature.limit_celsius]], value: (v) => `${v.toFixed(1)} °C` },
-  { title: "Memory", note: "of the machine, and of programs", of: [["whole machine", "--accent", (s) => s.memory_used_bytes], ["programs", "--good", (s) => Object.values(s.programs).reduce((sum, p) => sum + p.memory_bytes, 0)]], value: bytes },
+  { title: "Memory", note: "of the machine, and of programs", of: [["whole machine", "--accent", (s) => s.memory_used_bytes], ["programs", "--good", (s) => Object.values(s.programs).reduce((sum, p) => sum + p.memory_bytes, 0)]], value: bytes, incrs: Array.from({ length: 44 }, (_, k) => 2 ** k) },
 ];
 const cores = () => status?.cores ?? navigator.hardwareConcurrency;
 
 function plots() {
   return PLOTS.map((plot) => {
     const host = el("div", { class: "plot-host" });
-    const tag = el("span", { class: "tag", hidden: true }, "modelled: this machine shows no sensor");
+    const tag = el("span", { class: "tag", hidden: true }, "modelled: no sensor here");
     livePlots.append(el("section", { class: "card" }, el("h2", {}, plot.title, el("small", {}, plot.note), " ", tag), host));
     const options = () => ({
       width: host.clientWidth || 380, height: 190, padding: [8, 8, 0, 0], legend: { live: true },
       series: [{ value: (_, t) => t === null ? "–" : clock(t * 1000) }, ...plot.of.map(([label, variable]) => ({ label, stroke: colour(variable), width: 1.5, points: { show: false }, value: (_, v) => v === null || v === undefined ? "–" : plot.value(v) }))],
-      axes: [{ stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 } }, { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, size: 62, values: (_, ticks) => ticks.map((v) => plot.value(v)) }],
+      axes: [{ stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, values: (_, ticks) => ticks.map((t) => clock(t * 1000)), space: 70 }, { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, size: 68, incrs: plot.incrs, values: (_, ticks) => ticks.map((v) => plot.value(v)) }],
       scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.08] } },
     });
     let chart = null;

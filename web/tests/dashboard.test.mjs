@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -13,9 +13,10 @@ const { COSMOS, CHROMIUM, SCREENSHOTS } = process.env;
 assert.ok(COSMOS && CHROMIUM, "run these by `cargo xtask verify`, which sets COSMOS and CHROMIUM");
 
 let browser, folder, node, url;
-const cosmos = (...words) => execFileSync(COSMOS, [...words, "--data", join(folder, "data")], { encoding: "utf8" });
+const env = () => ({ ...process.env, COSMOS_DATA: join(folder, "data") });
+const cosmos = (...words) => execFileSync(COSMOS, words, { encoding: "utf8", env: env() });
 const up = () => new Promise((ready, failed) => {
-  node = spawn(COSMOS, ["up", "--http", "127.0.0.1:0", "--data", join(folder, "data")], { stdio: ["ignore", "ignore", "pipe"] });
+  node = spawn(COSMOS, ["up", "--http", "127.0.0.1:0"], { stdio: ["ignore", "ignore", "pipe"], env: env() });
   let said = "";
   node.stderr.on("data", (piece) => { said += piece; if (said.includes("dashboard on")) ready(); });
   node.on("exit", () => failed(new Error(said)));
@@ -107,7 +108,7 @@ test("a node that is killed and starts again is found again, with what it ran", 
   node.removeAllListeners("exit");
   node.kill("SIGKILL");
   await page.getByText("No connection").waitFor();
-  node = spawn(COSMOS, ["up", "--http", address, "--data", join(folder, "data")], { stdio: "ignore" });
+  node = spawn(COSMOS, ["up", "--http", address], { stdio: "ignore", env: env() });
   await page.getByText("The node runs").waitFor({ timeout: 60_000 });
   await page.locator("tr[data-name=elsewhere]").getByText("running").waitFor();
   await close();

@@ -153,12 +153,20 @@ pub(crate) fn check(chromium: &str) -> Result<()> {
 /// Where `cargo run` left the executable of this name: the run before has built it.
 fn built(name: &str) -> Result<std::path::PathBuf> {
     let metadata = ["metadata", "--format-version=1", "--no-deps", "--offline"];
-    let told = command("cargo", &metadata).output().context("starting cargo metadata")?;
+    let told = command("cargo", &metadata)
+        .output()
+        .context("starting cargo metadata")?;
     let told: serde_json::Value =
         serde_json::from_slice(&told.stdout).context("reading what cargo metadata says")?;
-    let folder = told["target_directory"].as_str().context("no target directory")?;
+    let folder = told["target_directory"]
+        .as_str()
+        .context("no target directory")?;
     let path = std::path::Path::new(folder).join("debug").join(name);
-    ensure!(path.is_file(), "found no {}, expected what was just built", path.display());
+    ensure!(
+        path.is_file(),
+        "found no {}, expected what was just built",
+        path.display()
+    );
     Ok(path)
 }
 
