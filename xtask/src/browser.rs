@@ -1,10 +1,11 @@
-//! Does a person who opens a report see one?
+//! Does a person who opens a report or a dashboard see one?
 //!
 //! The twin's tests hold a report's data to account; only a browser can say
 //! whether its script draws anything from them. So a small universe is run, every kind
 //! of page is made from invented data, and `web/tests` opens them all in a Chromium
 //! without a window: console, requests, pictures, every number against `summary.json`, the
-//! map while its time is dragged, the jobs by mouse and by keys.
+//! map while its time is dragged, the jobs by mouse and by keys; and a node's dashboard, which
+//! must start, show and stop real programs.
 //!
 //! The tests are in JavaScript because what they ask is asked inside the page. Playwright
 //! drives the browser; it is the only package, pinned by a lock file, runs no
@@ -140,11 +141,33 @@ pub(crate) fn check(chromium: &str) -> Result<()> {
         "--test",
         "--test-reporter=spec",
         "web/tests/report.test.mjs",
+        "web/tests/dashboard.test.mjs",
     ];
     let mut node = command("node", &tests);
     node.env("PAGES", folder.path())
+        .env("COSMOS", built("cosmos")?)
         .env("CHROMIUM", place(chromium)?);
     stream(&mut node)
+}
+
+/// Where `cargo run` left the executable of this name: the run before has built it.
+fn built(name: &str) -> Result<std::path::PathBuf> {
+    let metadata = ["metadata", "--format-version=1", "--no-deps", "--offline"];
+    let told = command("cargo", &metadata)
+        .output()
+        .context("starting cargo metadata")?;
+    let told: serde_json::Value =
+        serde_json::from_slice(&told.stdout).context("reading what cargo metadata says")?;
+    let folder = told["target_directory"]
+        .as_str()
+        .context("no target directory")?;
+    let path = std::path::Path::new(folder).join("debug").join(name);
+    ensure!(
+        path.is_file(),
+        "found no {}, expected what was just built",
+        path.display()
+    );
+    Ok(path)
 }
 
 /// Where a program is: Playwright takes a path, not a name.

@@ -10,12 +10,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +97,7 @@ pub enum Answer {
 }
 
 /// A program as a node sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Listed {
     /// Its name.
     pub name: String,
@@ -115,7 +117,7 @@ pub struct Listed {
 }
 
 /// How a node is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Of the executable.
     pub version: String,
@@ -127,13 +129,19 @@ pub struct Status {
     pub running: usize,
     /// How many are known.
     pub known: usize,
+    /// How many cores the machine has for it.
+    pub cores: usize,
+    /// Whether it was told to end and waits for its programs.
+    pub ending: bool,
+    /// Where it serves its dashboard and API over HTTP, if it does.
+    pub dashboard: Option<SocketAddr>,
     /// Who keeps memory, processor and the number of processes within limits: `cgroup v1`,
     /// `cgroup v2`, or what stands in where the host has none.
     pub limits: Limited,
 }
 
 /// Who keeps each limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limited {
     /// `--mem`.
     pub memory: String,

@@ -8,7 +8,8 @@
 //! [`program`] what is to run · [`capsule`] running WebAssembly · [`cache`] its compiled code · [`foreground`] a
 //! program of the host with this terminal · [`warden`] the process that stands over it · [`confinement`] what it can
 //! see and do · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
-//! [`journal`] what programs said · [`store`] what is remembered · [`control`] how commands talk to the node ·
+//! [`journal`] what programs said · [`news`] what happened to them · [`store`] what is remembered · [`control`] how
+//! commands talk to the node · [`front`] the dashboard and the API · [`sensors`] how hot and busy the machine is ·
 //! [`node`] which joins them.
 //!
 //! Deliberately absent: other machines, heat, and the node machine that the twin drives. Only supervision is a
@@ -20,9 +21,12 @@ pub mod cgroup;
 pub mod confinement;
 pub mod control;
 pub mod foreground;
+pub mod front;
 pub mod journal;
+pub mod news;
 pub mod node;
 pub mod program;
+pub mod sensors;
 pub mod store;
 pub mod supervision;
 pub mod warden;

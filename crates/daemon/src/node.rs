@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,9 @@ use wire::Instant;
 use crate::cache::make_private;
 use crate::cgroup::{Group, Hierarchy};
 use crate::control::{self, Answer, Limited, Listed, Request, Status};
+use crate::front;
 use crate::journal::Journal;
+use crate::news::News;
 use crate::program::{self, Kind};
 use crate::store::{Record, Store, StoreError};
 use crate::supervision::{Effect, Id, Input, Phase, Supervision};
@@ -66,9 +69,23 @@ pub enum NodeError {
     /// What it remembers.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The dashboard.
+    #[error("serving the dashboard: {0}")]
+    Front(#[source] io::Error),
     /// The kernel gives no thread or signal.
     #[error("starting the node: {0}")]
     Start(#[from] io::Error),
+}
+
+/// Where the dashboard and the API are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Where it is usual, or on another port of loopback.
+    Somewhere,
+    /// Here.
+    At(SocketAddr),
+    /// Nowhere.
+    Nowhere,
 }
 
 /// What happens to a node.
@@ -80,6 +97,34 @@ enum Event {
 
 /// Journals by name, shared with who reads them.
 type Journals = Arc<RwLock<BTreeMap<String, Arc<Journal>>>>;
+
+/// How the threads around the deciding one reach it.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    events: SyncSender<Event>,
+    journals: Journals,
+    /// What happened to programs.
+    pub(crate) news: Arc<News>,
+}
+
+impl Handle {
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(&self, request: Request) -> Answer {
+        let (answer, answered) = sync_channel(1);
+        let asked = self.events.send(Event::Asked(Box::new(request), answer));
+        // A node that ends drops what it was asked.
+        let answer = asked.ok().and_then(|()| answered.recv().ok());
+        answer.unwrap_or_else(|| Answer::Refused {
+            because: "the node is ending".to_owned(),
+        })
+    }
+
+    /// What a program said, if it is known.
+    pub(crate) fn journal(&self, name: &str) -> Option<Arc<Journal>> {
+        let journals = self.journals.read().unwrap_or_else(PoisonError::into_inner);
+        journals.get(name).cloned()
+    }
+}
 
 struct Known {
     id: Id,
@@ -108,6 +153,8 @@ struct Node {
     events: SyncSender<Event>,
     began: std::time::Instant,
     drained: bool,
+    news: Arc<News>,
+    dashboard: Option<SocketAddr>,
     _lock: File,
 }
 
@@ -120,11 +167,15 @@ fn clock() -> std::time::Instant {
 }
 
 /// Runs the node of a directory until a signal ends it and every program has ended. `ready` is called
-/// once it listens, with the number of programs that it resumes. To be called from the main thread.
+/// once it listens, with the number of programs that it resumes and where its dashboard is. To be called from the main thread.
 ///
 /// # Errors
 /// If it cannot start. Nothing runs then.
-pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
+pub fn up(
+    data: &Path,
+    dashboard: Asked,
+    ready: impl FnOnce(usize, Option<SocketAddr>),
+) -> Result<(), NodeError> {
     let at = |what: &'static str, path: &Path| {
         let path = path.display().to_string();
         move |source| NodeError::Directory { what, path, source }
@@ -152,6 +203,8 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
         events: events.clone(),
         began: clock(),
         drained: false,
+        news: Arc::default(),
+        dashboard: None,
         _lock: lock,
     };
     let wanted = node.remember()?;
@@ -166,16 +219,22 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
                 }
             }
         })?;
-    let journals = Arc::clone(&node.journals);
+    let handle = node.handle();
+    if let Asked::At(_) | Asked::Somewhere = dashboard {
+        let address = match dashboard {
+            Asked::At(address) => Some(address),
+            _ => None,
+        };
+        let opened = front::open(data, address, handle.clone());
+        node.dashboard = Some(opened.map_err(NodeError::Front)?);
+    }
     thread::Builder::new()
         .name("control".into())
         .spawn(move || {
             let open = Arc::new(AtomicUsize::new(0));
             for stream in listener.incoming().flatten() {
                 let place = Place::take(&open);
-                let (Some(place), journals, events) =
-                    (place, Arc::clone(&journals), events.clone())
-                else {
+                let (Some(place), handle) = (place, handle.clone()) else {
                     continue;
                 };
                 // Who finds no thread finds the connection closed.
@@ -184,11 +243,11 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
                     .spawn(move || {
                         let _place = place;
                         // Who hangs up needs no explanation.
-                        let _ = serve(stream, &events, &journals);
+                        let _ = serve(stream, &handle);
                     });
             }
         })?;
-    ready(wanted.len());
+    ready(wanted.len(), node.dashboard);
     for id in wanted {
         let record = &node.known[&node.names[&id]].record;
         node.tell(Input::Run(id, record.restart));
@@ -293,11 +352,7 @@ impl Drop for Place {
 }
 
 /// One connection: one request, its answer, and what follows that.
-fn serve(
-    mut stream: UnixStream,
-    events: &SyncSender<Event>,
-    journals: &Journals,
-) -> Result<(), control::ControlError> {
+fn serve(mut stream: UnixStream, node: &Handle) -> Result<(), control::ControlError> {
     stream.set_read_timeout(Some(control::PATIENCE))?;
     stream.set_write_timeout(Some(control::PATIENCE))?;
     let request = match control::receive::<Request>(&mut stream) {
@@ -308,12 +363,7 @@ fn serve(
         }
     };
     if let Request::Logs { name, follow } = &request {
-        let journal = journals
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned();
-        return match journal {
+        return match node.journal(name) {
             Some(journal) => {
                 control::send(&mut stream, &Answer::Logs)?;
                 Ok(recite(&mut stream, &journal, *follow)?)
@@ -321,15 +371,7 @@ fn serve(
             None => control::send(&mut stream, &unknown(name)),
         };
     }
-    let (answer, answered) = sync_channel(1);
-    if events.send(Event::Asked(Box::new(request), answer)).is_ok() {
-        // A node that ends drops what it was asked.
-        if let Ok(answer) = answered.recv() {
-            return control::send(&mut stream, &answer);
-        }
-    }
-    let because = "the node is ending".to_owned();
-    control::send(&mut stream, &Answer::Refused { because })
+    control::send(&mut stream, &node.ask(request))
 }
 
 fn recite(stream: &mut UnixStream, journal: &Journal, follow: bool) -> io::Result<()> {
@@ -406,6 +448,14 @@ impl Node {
             },
         );
         Ok(id)
+    }
+
+    fn handle(&self) -> Handle {
+        Handle {
+            events: self.events.clone(),
+            journals: Arc::clone(&self.journals),
+            news: Arc::clone(&self.news),
+        }
     }
 
     fn now(&self) -> Instant {
@@ -526,6 +576,7 @@ impl Node {
 
     fn became(&mut self, id: Id, phase: Phase) {
         let name = self.names[&id].clone();
+        self.news.tell(&name, Some(phase));
         let journal = self.journal(&name);
         let known = self
             .known
@@ -681,6 +732,9 @@ impl Node {
                 .filter(|known| known.process.is_some())
                 .count(),
             known: self.known.len(),
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            ending: self.supervision.is_draining(),
+            dashboard: self.dashboard,
             limits: self.limits.clone(),
         }
     }
@@ -701,6 +755,7 @@ impl Node {
         }
         self.known.remove(name);
         self.names.remove(&id);
+        self.news.tell(name, None);
         let mut journals = self
             .journals
             .write()

@@ -12,6 +12,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A program, its surroundings and its limits.
@@ -35,7 +36,7 @@ pub struct Program {
 }
 
 /// A folder of the host that a program may read and write.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Folder {
     /// Where it lies, absolute.
@@ -45,7 +46,7 @@ pub struct Folder {
 }
 
 /// What a program may use; `None` for as much as there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Memory, in bytes.
@@ -54,6 +55,19 @@ pub struct Limits {
     pub cores: Option<f64>,
     /// Instructions of WebAssembly, as wasmtime's fuel counts them: one each, structure free.
     pub fuel: Option<u64>,
+}
+
+/// What a program of the host finds in its environment besides what was asked for: where programs
+/// are, whose they are, and how to talk to a person.
+const INHERITED: [&str; 8] = [
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TERM",
+];
+
+/// What of our environment goes without saying; what was asked for comes after it and holds.
+pub fn inherited() -> impl Iterator<Item = (String, String)> {
+    INHERITED
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), std::env::var(key).ok()?)))
 }
 
 /// What a file holds.

@@ -17,6 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use machine::Machine;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wire::{Instant, Nanos};
 
@@ -33,7 +34,7 @@ pub const GRACE: Nanos = Nanos::from_secs(10);
 pub type Id = u64;
 
 /// When a program that ended by itself is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
     /// Once is enough.
@@ -74,7 +75,7 @@ pub enum Effect {
 }
 
 /// How a program is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "phase")]
 pub enum Phase {
     /// It runs.

@@ -41,7 +41,17 @@ pub(crate) enum Asked {
     Rm(Named),
     /// Say how the node is, and who keeps its programs within their limits.
     Status(Ask),
+    /// Print the address of the node's dashboard, with the key to it.
+    #[command(after_help = DASHBOARD)]
+    Dashboard(Ask),
 }
+
+const DASHBOARD: &str = "\
+Whoever has the address with its key may command the node: it is for its owner's browser. The key is in the file
+`key` of the node's directory; after removing it and starting the node again there is a new one.
+
+The same key serves as bearer token of the API, which describes itself:
+  curl -H \"Authorization: Bearer $(cat DIR/key)\" http://127.0.0.1:7600/api/openapi.json";
 
 const UP: &str = "\
 The node keeps everything in its directory, which only its owner can read. A second start resumes what was
@@ -53,6 +63,11 @@ Exit codes:
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
+    /// Where to serve the dashboard, the API and /metrics, or `off` [default: 127.0.0.1:7600, or another port of
+    /// it if that one is taken]
+    #[arg(long, value_name = "ADDR", value_parser = http)]
+    pub(crate) http: Option<daemon::node::Asked>,
+
     #[command(flatten)]
     pub(crate) data: Data,
 }
@@ -223,6 +238,16 @@ impl FromStr for Bytes {
         let number: u64 = text[..end].parse().map_err(|_| wrong())?;
         number.checked_mul(unit).map(Self).ok_or_else(wrong)
     }
+}
+
+fn http(text: &str) -> Result<daemon::node::Asked, String> {
+    if text == "off" {
+        return Ok(daemon::node::Asked::Nowhere);
+    }
+    let address = text.parse().map(daemon::node::Asked::At);
+    address.map_err(|_| {
+        format!("found \"{text}\", expected an address with a port, such as 127.0.0.1:7600, or off")
+    })
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

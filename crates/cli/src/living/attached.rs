@@ -76,18 +76,9 @@ fn folder(text: &str) -> Result<Folder> {
     })
 }
 
-/// What a program of the host finds in its environment besides what was asked for: where programs
-/// are, whose they are, and how to talk to a person.
-const INHERITED: [&str; 8] = [
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TERM",
-];
-
 /// With what of our environment goes without saying; what was asked for comes last and holds.
 pub(super) fn with_inherited(mut program: Program) -> Program {
-    let inherited = INHERITED
-        .iter()
-        .filter_map(|key| Some(((*key).to_owned(), std::env::var(key).ok()?)));
-    program.environment = inherited.chain(program.environment).collect();
+    program.environment = program::inherited().chain(program.environment).collect();
     program
 }
 

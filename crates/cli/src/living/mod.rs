@@ -24,6 +24,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Stop(asked) => node::each(asked, |name| Request::Stop { name }),
         Asked::Rm(asked) => node::each(asked, |name| Request::Remove { name }),
         Asked::Status(asked) => node::status(asked),
+        Asked::Dashboard(asked) => node::dashboard(asked),
     }
 }
 
@@ -32,7 +33,7 @@ impl Asked {
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Run(asked) => asked.json,
-            Self::Ps(asked) | Self::Status(asked) => asked.json,
+            Self::Ps(asked) | Self::Status(asked) | Self::Dashboard(asked) => asked.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.ask.json,
             Self::Up(_) | Self::Logs(_) => false,
         }

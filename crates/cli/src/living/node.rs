@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use daemon::control::{self, Answer, Listed, Request};
 use daemon::program::Kind;
 use daemon::supervision::Phase;
@@ -16,13 +16,19 @@ use super::attached;
 
 pub(super) fn up(asked: &Up) -> Result<ExitCode> {
     let data = asked.data.directory()?;
-    daemon::node::up(&data, |resumed| {
+    let http = asked.http.unwrap_or(daemon::node::Asked::Somewhere);
+    daemon::node::up(&data, http, |resumed, dashboard| {
         let resumes = match resumed {
             0 => String::new(),
             1 => ", resuming 1 program".to_owned(),
             n => format!(", resuming {n} programs"),
         };
         anstream::eprintln!("node: ready on {}{resumes}", data.display());
+        if let Some(address) = dashboard {
+            anstream::eprintln!(
+                "node: dashboard on {address}; `cosmos dashboard` prints the address to open"
+            );
+        }
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -151,6 +157,28 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         limits.cores,
         limits.processes,
     ))
+}
+
+pub(super) fn dashboard(asked: &Ask) -> Result<ExitCode> {
+    let data = asked.data.directory()?;
+    let status = match put(&data, &Request::Status)? {
+        Answer::Status(status) => status,
+        other => return unexpected(&other),
+    };
+    let Some(address) = status.dashboard else {
+        bail!(
+            "the node of {} serves no dashboard: it was started with `--http off`",
+            data.display()
+        );
+    };
+    let key = daemon::front::key(&data)
+        .with_context(|| format!("reading its key in {}", data.display()))?;
+    // A browser does not send what is behind the #; the page does.
+    let url = format!("http://{address}/#{key}");
+    if asked.json {
+        return print_json(&json!({ "url": url, "address": address, "key": key }));
+    }
+    print(&format!("{url}\n"))
 }
 
 /// What is refused is an error.

@@ -1,0 +1,333 @@
+//! The node's HTTP: only with its key, one thing after another, and nothing that breaks it.
+
+mod place;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Child;
+use std::time::Duration;
+
+use place::{Place, wait_until};
+use serde_json::{Value, json};
+
+/// A node with a dashboard somewhere on loopback.
+struct Up {
+    child: Child,
+    place: Place,
+    address: String,
+    key: String,
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Answered {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answered {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+impl Up {
+    fn new() -> Self {
+        let place = Place::new();
+        let mut child = place
+            .command(&["up", "--http", "127.0.0.1:0"])
+            .spawn()
+            .expect("a node starts");
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+        for begins in ["node: ready on ", "node: dashboard on 127.0.0.1:"] {
+            let line = said.next().unwrap().unwrap();
+            assert!(line.starts_with(begins), "{line}");
+        }
+        std::thread::spawn(move || said.count());
+        let told = place.cosmos(&["dashboard", "--json"], "");
+        let told: Value = serde_json::from_str(&told.out).unwrap();
+        let text = |key: &str| told[key].as_str().unwrap().to_owned();
+        let (address, key) = (text("address"), text("key"));
+        assert_eq!(text("url"), format!("http://{address}/#{key}"));
+        Self {
+            child,
+            place,
+            address,
+            key,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        stream
+    }
+
+    fn raw(&self, request: &str) -> Answered {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answered = String::new();
+        stream.read_to_string(&mut answered).unwrap();
+        let (head, body) = answered.split_once("\r\n\r\n").unwrap_or((&answered, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        Answered {
+            status: status.unwrap_or_else(|| panic!("no answer: {answered:?}")),
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answered {
+        let body = body.map_or(String::new(), Value::to_string);
+        self.raw(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.address, self.key, body.len()
+        ))
+    }
+}
+
+#[test]
+fn a_program_is_started_heard_measured_stopped_and_forgotten() {
+    let up = Up::new();
+    let script = "echo begun; while :; do :; done";
+    let wish = json!({"words": ["sh", "-c", script], "name": "busy", "environment": {"A": "b"}});
+    let made = up.ask("POST", "/api/v1/programs", Some(&wish));
+    assert_eq!((made.status, made.json()), (201, json!({"name": "busy"})));
+    let again = up.ask("POST", "/api/v1/programs", Some(&wish));
+    assert_eq!(again.status, 409);
+    assert!(again.json()["error"].as_str().unwrap().contains("already"));
+    wait_until("it has spoken", || {
+        up.ask("GET", "/api/v1/programs/busy/logs", None)
+            .body
+            .contains("begun")
+    });
+    // What is seen here is what the command line sees.
+    let here = up.ask("GET", "/api/v1/programs", None).json();
+    let there = up.place.cosmos(&["ps", "--json"], "").out;
+    assert_eq!(here, serde_json::from_str::<Value>(&there).unwrap());
+    wait_until("it is measured", || {
+        let metrics = up.ask("GET", "/metrics", None).body;
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("cosmos_program_cores{program=\"busy\"}"));
+        line.is_some_and(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() > 0.05)
+    });
+    let metrics = up.ask("GET", "/metrics", None).body;
+    assert!(
+        metrics.ends_with("# EOF\n") && metrics.contains("cosmos_temperature_celsius{source="),
+        "{metrics}"
+    );
+    let removed = up.ask("DELETE", "/api/v1/programs/busy", None);
+    assert_eq!(removed.status, 409, "it runs: {}", removed.body);
+    assert_eq!(
+        up.ask("POST", "/api/v1/programs/busy/stop", None).status,
+        200
+    );
+    assert_eq!(up.ask("DELETE", "/api/v1/programs/busy", None).status, 200);
+    assert_eq!(up.ask("DELETE", "/api/v1/programs/busy", None).status, 404);
+}
+
+#[test]
+fn whoever_watches_is_told_what_happens_and_what_is_used() {
+    let up = Up::new();
+    let mut stream = up.connect();
+    write!(
+        stream,
+        "GET /api/v1/live HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+        up.address, up.key
+    )
+    .unwrap();
+    let wish = json!({"words": ["sh", "-c", "exit 3"], "name": "brief"});
+    assert_eq!(up.ask("POST", "/api/v1/programs", Some(&wish)).status, 201);
+    let mut seen = String::new();
+    for line in BufReader::new(stream).lines() {
+        let line = line.unwrap();
+        seen += &format!("{line}\n");
+        // An event ends with an empty line.
+        if line.is_empty()
+            && seen.contains("\"phase\":\"ended\",\"code\":3")
+            && seen.contains("event: sample")
+        {
+            break;
+        }
+    }
+    let data = seen
+        .lines()
+        .skip_while(|line| !line.contains("event: sample"))
+        .nth(1)
+        .unwrap();
+    let sample: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+    assert!(sample["memory_total_bytes"].as_u64().unwrap() > 1 << 20);
+    assert!((0.0..=1.0).contains(&sample["busy"].as_f64().unwrap()));
+    assert!(["modelled", "measured"].contains(&sample["temperature"]["source"].as_str().unwrap()));
+    // Running before it ended.
+    let at = |what: &str| seen.find(what).unwrap_or_else(|| panic!("{what}: {seen}"));
+    assert!(at("\"phase\":\"running\"") < at("\"phase\":\"ended\""));
+}
+
+#[test]
+fn nobody_is_served_without_the_key_nor_a_page_of_another_site() {
+    let up = Up::new();
+    let with = |more: &str| {
+        up.raw(&format!(
+            "GET /api/v1/status HTTP/1.1\r\nHost: {}\r\n{more}Connection: close\r\n\r\n",
+            up.address
+        ))
+    };
+    let right = format!("Authorization: Bearer {}\r\n", up.key);
+    assert_eq!(with(&right).status, 200);
+    assert_eq!(with("").status, 401);
+    assert_eq!(with("Authorization: Bearer 00\r\n").status, 401);
+    assert_eq!(
+        with(&format!("{right}Origin: https://elsewhere.example\r\n")).status,
+        403
+    );
+    for path in [
+        "/api/v1/programs",
+        "/api/v1/live",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/api/openapi.json",
+    ] {
+        let bare = up.raw(&format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ));
+        assert_eq!(bare.status, 401, "{path}");
+        assert!(
+            bare.json()["error"]
+                .as_str()
+                .unwrap()
+                .contains("cosmos dashboard")
+        );
+    }
+    // The page itself tells nothing, asks nobody else, and may stand in no frame.
+    let page = up.raw("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_eq!(page.status, 200);
+    assert!(!page.body.contains(&up.key) && !page.body.contains("http"));
+    assert!(
+        page.head.contains("default-src 'none'") && page.head.contains("frame-ancestors 'none'")
+    );
+}
+
+#[test]
+fn what_is_wrong_is_refused_with_what_was_expected() {
+    let up = Up::new();
+    let post = |body: &Value| up.ask("POST", "/api/v1/programs", Some(body));
+    for (body, status, says) in [
+        (json!({}), 422, "missing field `words`"),
+        (
+            json!({"words": ["sh"], "surprise": true}),
+            422,
+            "unknown field `surprise`",
+        ),
+        (json!({"words": []}), 422, "expected at least"),
+        (json!({"words": ["./here"]}), 422, "relative path"),
+        (
+            json!({"words": ["no-such-program"]}),
+            422,
+            "there is no program",
+        ),
+        (
+            json!({"words": ["sh"], "name": "a b"}),
+            409,
+            "expected at most 64 letters",
+        ),
+        (json!({"words": ["x".repeat(70_000)]}), 413, ""),
+    ] {
+        let answered = post(&body);
+        let error = answered.json()["error"].as_str().unwrap().to_owned();
+        assert_eq!(answered.status, status, "{error}");
+        assert!(error.contains(says), "{error}");
+    }
+    assert_eq!(up.ask("GET", "/nowhere", None).status, 404);
+    assert_eq!(up.ask("PUT", "/api/v1/status", None).status, 405);
+    assert_eq!(
+        up.ask("GET", "/api/v1/programs/none/logs", None).status,
+        404
+    );
+    assert_eq!(
+        up.ask("GET", "/api/v1/programs/none/logs?follow=perhaps", None)
+            .status,
+        400
+    );
+    // Nothing that was refused is known.
+    assert_eq!(
+        up.ask("GET", "/api/v1/programs", None).json(),
+        json!({"programs": []})
+    );
+    let garbage = up.raw("\u{16}\u{3}\u{1} no request at all\r\n\r\n");
+    assert_eq!(garbage.status, 400);
+    assert_eq!(up.ask("GET", "/healthz", None).status, 200);
+}
+
+#[test]
+fn idle_connections_lock_nobody_out_for_long() {
+    let up = Up::new();
+    let idle: Vec<_> = (0..200).map(|_| up.connect()).collect();
+    wait_until("one is served again", || {
+        let mut stream = up.connect();
+        let _ = write!(
+            stream,
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        );
+        stream.read(&mut [0; 16]).is_ok_and(|length| length > 0)
+    });
+    drop(idle);
+}
+
+#[test]
+fn every_path_of_the_document_is_served() {
+    let up = Up::new();
+    let document = up.ask("GET", "/api/openapi.json", None).json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 10);
+    for (path, methods) in paths {
+        for method in methods.as_object().unwrap().keys() {
+            // Who watches is served for ever.
+            if path.ends_with("/live") {
+                continue;
+            }
+            let asked = up.ask(
+                &method.to_uppercase(),
+                &path.replace("{name}", "nobody"),
+                None,
+            );
+            let known = match path.contains("{name}") {
+                true => asked.status == 404 && asked.body.contains("no program named"),
+                false => asked.status == 200 || method == "post",
+            };
+            assert!(known, "{method} {path}: {} {}", asked.status, asked.body);
+        }
+    }
+}
+
+#[test]
+fn a_node_without_a_dashboard_says_so() {
+    let place = Place::new();
+    let mut child = place.command(&["up", "--http", "off"]).spawn().unwrap();
+    wait_until("it answers", || {
+        place.cosmos(&["status"], "").code == Some(0)
+    });
+    let said = place.cosmos(&["dashboard"], "");
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("--http off"), "{}", said.err);
+    let _ = child.kill();
+    let _ = child.wait();
+    let said = place.cosmos(&["up", "--http", "7600"], "");
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains("expected an address with a port"),
+        "{}",
+        said.err
+    );
+}

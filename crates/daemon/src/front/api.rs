@@ -1,0 +1,660 @@
+//! What can be asked over HTTP. One table, [`routes`], makes both the server and its OpenAPI document, so neither can
+//! say what the other does not.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, delete, get, post};
+use axum::{Json, response::sse};
+use futures_util::stream;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::live::Sample;
+use super::{Shared, refused};
+use crate::control::{Answer, Listed, Request, Status};
+use crate::news::Item;
+use crate::program::{self, Folder, Limits, Program};
+use crate::supervision::Restart;
+
+type App = State<Arc<Shared>>;
+
+/// One thing that can be asked.
+pub(super) struct Route {
+    /// With a name in braces where any may stand.
+    pub(super) path: &'static str,
+    method: &'static str,
+    summary: &'static str,
+    asks: fn(&mut SchemaGenerator) -> Option<Value>,
+    query: fn(&mut SchemaGenerator) -> Option<Value>,
+    status: u16,
+    kind: &'static str,
+    answers: fn(&mut SchemaGenerator) -> Option<Value>,
+    pub(super) serves: MethodRouter<Arc<Shared>>,
+}
+
+fn nothing(_: &mut SchemaGenerator) -> Option<Value> {
+    None
+}
+
+fn schema<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Option<Value> {
+    Some(schemas.subschema_for::<T>().to_value())
+}
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything.
+pub(super) fn routes() -> Vec<Route> {
+    let plain = |path, method, summary, serves| Route {
+        path,
+        method,
+        summary,
+        asks: nothing,
+        query: nothing,
+        status: 200,
+        kind: JSON,
+        answers: nothing,
+        serves,
+    };
+    vec![
+        Route {
+            answers: schema::<Status>,
+            ..plain("/api/v1/status", "get", "How the node is.", get(status))
+        },
+        Route {
+            answers: schema::<Programs>,
+            ..plain(
+                "/api/v1/programs",
+                "get",
+                "What runs, and what ran, by name.",
+                get(programs).post(run),
+            )
+        },
+        Route {
+            asks: schema::<Wish>,
+            status: 201,
+            answers: schema::<Done>,
+            ..plain(
+                "/api/v1/programs",
+                "post",
+                "Run a program, and keep it running as `restart` says. It is remembered before this is answered.",
+                MethodRouter::new(),
+            )
+        },
+        Route {
+            answers: schema::<Done>,
+            ..plain(
+                "/api/v1/programs/{name}",
+                "delete",
+                "Forget a program that has ended, with what it said.",
+                delete(remove),
+            )
+        },
+        Route {
+            answers: schema::<Done>,
+            ..plain(
+                "/api/v1/programs/{name}/stop",
+                "post",
+                "Ask a program to end, force it after 10 s, and do not start it again. Answered when it has ended.",
+                post(stop),
+            )
+        },
+        Route {
+            query: schema::<Following>,
+            kind: TEXT,
+            ..plain(
+                "/api/v1/programs/{name}/logs",
+                "get",
+                "What a program said, as it came.",
+                get(logs),
+            )
+        },
+        Route {
+            kind: "text/event-stream",
+            ..plain(
+                "/api/v1/live",
+                "get",
+                "Samples of what the machine and its programs use (`event: sample`), every two seconds and first those of the last twenty minutes, and what happens to programs (`event: program`).",
+                get(live),
+            )
+        },
+        Route {
+            kind: OPENMETRICS,
+            ..plain(
+                "/metrics",
+                "get",
+                "The latest sample for Prometheus.",
+                get(metrics),
+            )
+        },
+        Route {
+            kind: TEXT,
+            ..plain(
+                "/healthz",
+                "get",
+                "Whether the node decides: it has answered a question.",
+                get(healthy),
+            )
+        },
+        Route {
+            kind: TEXT,
+            ..plain(
+                "/readyz",
+                "get",
+                "Whether the node takes programs; 503 while it ends.",
+                get(healthy),
+            )
+        },
+        plain("/api/openapi.json", "get", "This document.", get(openapi)),
+    ]
+}
+
+/// Why something was refused.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Refused {
+    /// In a sentence.
+    pub(super) error: String,
+}
+
+/// All programs.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Programs {
+    programs: Vec<Listed>,
+}
+
+/// The program concerned.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Done {
+    name: String,
+}
+
+/// A program to run.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    /// The program, an absolute path or a name on the node's `PATH`, and its words.
+    words: Vec<String>,
+    /// What to call it; found by the node if absent.
+    name: Option<String>,
+    /// Added to its environment.
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
+    /// Folders of the host that it may read and write.
+    #[serde(default)]
+    folders: Vec<Folder>,
+    /// What it may use.
+    #[serde(default)]
+    limits: Option<Limits>,
+    /// When it is started again; never if absent.
+    restart: Option<Restart>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Following {
+    /// Go on as more is said, until it has ended for good.
+    #[serde(default)]
+    follow: bool,
+    /// Begin at this position, counted from the first byte ever said.
+    #[serde(default)]
+    from: u64,
+}
+
+/// Asks the node, whose answer may take as long as a program takes to end.
+async fn ask(shared: &Shared, request: Request) -> Result<Answer, Response> {
+    let node = shared.node.clone();
+    let answer = tokio::task::spawn_blocking(move || node.ask(request)).await;
+    match answer {
+        Ok(Answer::Refused { because }) => Err(refused(StatusCode::CONFLICT, because)),
+        Ok(answer) => Ok(answer),
+        Err(_) => Err(refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the node is ending",
+        )),
+    }
+}
+
+fn other() -> Response {
+    refused(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the node answered something else than was asked",
+    )
+}
+
+async fn status(State(shared): App) -> Response {
+    match ask(&shared, Request::Status).await {
+        Ok(Answer::Status(status)) => Json(status).into_response(),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
+}
+
+async fn programs(State(shared): App) -> Response {
+    match ask(&shared, Request::List).await {
+        Ok(Answer::List { programs }) => Json(Programs { programs }).into_response(),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
+}
+
+async fn run(State(shared): App, wish: Result<Json<Wish>, JsonRejection>) -> Response {
+    let wish = match wish {
+        Ok(Json(wish)) => wish,
+        Err(rejection) => return refused(rejection.status(), rejection.body_text()),
+    };
+    let (name, restart) = (wish.name.clone(), wish.restart.unwrap_or(Restart::Never));
+    let program = match wanted(wish) {
+        Ok(program) => program,
+        Err(because) => return refused(StatusCode::UNPROCESSABLE_ENTITY, because),
+    };
+    match ask(
+        &shared,
+        Request::Run {
+            name,
+            program,
+            restart,
+        },
+    )
+    .await
+    {
+        Ok(Answer::Done { name }) => (StatusCode::CREATED, Json(Done { name })).into_response(),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
+}
+
+/// The program of a wish, as it can be run here.
+fn wanted(wish: Wish) -> Result<Program, String> {
+    let (word, arguments) = wish
+        .words
+        .split_first()
+        .ok_or("words: found none, expected at least the program's")?;
+    if word.contains('/') && !word.starts_with('/') {
+        return Err(format!(
+            "words: found the relative path {word:?}, expected an absolute one or a name on PATH"
+        ));
+    }
+    let path = program::find(word, std::env::var("PATH").ok().as_deref())
+        .map_err(|error| error.to_string())?;
+    for folder in &wish.folders {
+        if !folder.host.is_absolute() || !folder.host.is_dir() {
+            return Err(format!(
+                "folders: found no folder {}, expected an absolute path of one",
+                folder.host.display()
+            ));
+        }
+    }
+    let native = program::kind(&path).map_err(|error| error.to_string())? == program::Kind::Native;
+    let own = wish.environment.into_iter();
+    let environment = match native {
+        true => program::inherited().chain(own).collect(),
+        false => own.collect(),
+    };
+    Ok(Program {
+        path,
+        name: word.clone(),
+        arguments: arguments.to_vec(),
+        environment,
+        directory: PathBuf::from("/"),
+        folders: wish.folders,
+        limits: wish.limits.unwrap_or_default(),
+    })
+}
+
+async fn named(shared: &Shared, name: String, request: Request) -> Response {
+    if shared.node.journal(&name).is_none() {
+        return refused(
+            StatusCode::NOT_FOUND,
+            format!("there is no program named {name:?}"),
+        );
+    }
+    match ask(shared, request).await {
+        Ok(Answer::Done { name }) => Json(Done { name }).into_response(),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
+}
+
+async fn stop(State(shared): App, Path(name): Path<String>) -> Response {
+    let request = Request::Stop { name: name.clone() };
+    named(&shared, name, request).await
+}
+
+async fn remove(State(shared): App, Path(name): Path<String>) -> Response {
+    let request = Request::Remove { name: name.clone() };
+    named(&shared, name, request).await
+}
+
+async fn logs(
+    State(shared): App,
+    Path(name): Path<String>,
+    Query(asked): Query<Following>,
+) -> Response {
+    const PIECE_MAX: usize = 64 << 10;
+    let Some(journal) = shared.node.journal(&name) else {
+        return refused(
+            StatusCode::NOT_FOUND,
+            format!("there is no program named {name:?}"),
+        );
+    };
+    let pieces = stream::unfold(Some((journal, asked.from)), move |at| async move {
+        let (journal, from) = at?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut piece = journal.read(from, PIECE_MAX);
+            while asked.follow && matches!(&piece, Ok(piece) if piece.bytes.is_empty()) {
+                if !journal.wait(from, Duration::from_secs(1)) {
+                    break;
+                }
+                piece = journal.read(from, PIECE_MAX);
+            }
+            (piece, journal)
+        });
+        let (piece, journal) = reading.await.ok()?;
+        match piece {
+            Ok(piece) if piece.bytes.is_empty() => None,
+            Ok(piece) => Some((Ok(Bytes::from(piece.bytes)), Some((journal, piece.next)))),
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    ([(header::CONTENT_TYPE, TEXT)], Body::from_stream(pieces)).into_response()
+}
+
+/// What a watcher has seen, and what it is to be told next.
+struct Watching {
+    shared: Arc<Shared>,
+    sample: tokio::sync::watch::Receiver<u64>,
+    program: tokio::sync::watch::Receiver<u64>,
+    seen: (u64, u64),
+    ready: std::collections::VecDeque<sse::Event>,
+}
+
+async fn live(State(shared): App) -> Response {
+    let watching = Watching {
+        sample: shared.live.watch(),
+        program: shared.node.news.watch(),
+        shared,
+        seen: (0, 0),
+        ready: std::collections::VecDeque::new(),
+    };
+    let events = stream::unfold(watching, |mut watching| async move {
+        loop {
+            if let Some(event) = watching.ready.pop_front() {
+                return Some((Ok::<_, Infallible>(event), watching));
+            }
+            watching.sample.mark_unchanged();
+            watching.program.mark_unchanged();
+            let Watching {
+                shared,
+                seen,
+                ready,
+                ..
+            } = &mut watching;
+            for sample in shared.live.after(seen.0) {
+                seen.0 = sample.number;
+                ready.extend(
+                    sse::Event::default()
+                        .event("sample")
+                        .json_data::<&Sample>(&sample),
+                );
+            }
+            for item in shared.node.news.after(seen.1) {
+                seen.1 = item.number;
+                ready.extend(
+                    sse::Event::default()
+                        .event("program")
+                        .json_data::<&Item>(&item),
+                );
+            }
+            if ready.is_empty() {
+                tokio::select! {
+                    changed = watching.sample.changed() => changed.ok()?,
+                    changed = watching.program.changed() => changed.ok()?,
+                }
+            }
+        }
+    });
+    sse::Sse::new(events)
+        .keep_alive(sse::KeepAlive::new().interval(Duration::from_secs(15)))
+        .into_response()
+}
+
+async fn healthy(State(shared): App, uri: axum::http::Uri) -> Response {
+    match ask(&shared, Request::Status).await {
+        Ok(Answer::Status(status)) if status.ending && uri.path() == "/readyz" => {
+            refused(StatusCode::SERVICE_UNAVAILABLE, "the node is ending")
+        }
+        Ok(Answer::Status(_)) => ([(header::CONTENT_TYPE, TEXT)], "ok\n").into_response(),
+        Ok(_) => other(),
+        Err(_) => refused(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer"),
+    }
+}
+
+type Float = Gauge<f64, AtomicU64>;
+
+async fn metrics(State(shared): App) -> Response {
+    let mut registry = Registry::with_prefix("cosmos");
+    let one = |registry: &mut Registry, name: &str, help: &str, unit: Option<Unit>, value: f64| {
+        let gauge = Float::default();
+        gauge.set(value);
+        match unit {
+            Some(unit) => registry.register_with_unit(name, help, unit, gauge),
+            None => registry.register(name, help, gauge),
+        }
+    };
+    if let Ok(Answer::Status(status)) = ask(&shared, Request::Status).await {
+        one(
+            &mut registry,
+            "programs_running",
+            "Programs that run",
+            None,
+            status.running as f64,
+        );
+        one(
+            &mut registry,
+            "programs_known",
+            "Programs that are known",
+            None,
+            status.known as f64,
+        );
+        one(
+            &mut registry,
+            "up",
+            "How long the node has run",
+            Some(Unit::Seconds),
+            status.seconds,
+        );
+    }
+    if let Some(sample) = shared.live.latest() {
+        one(
+            &mut registry,
+            "busy",
+            "Share of all cores in use",
+            Some(Unit::Ratios),
+            sample.busy,
+        );
+        let temperature = Family::<Vec<(String, String)>, Float>::default();
+        let source = json!(sample.temperature.source)
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        temperature
+            .get_or_create(&vec![("source".into(), source)])
+            .set(sample.temperature.celsius);
+        registry.register_with_unit(
+            "temperature",
+            "Of the processor",
+            Unit::Celsius,
+            temperature,
+        );
+        one(
+            &mut registry,
+            "memory_used",
+            "Of the machine",
+            Some(Unit::Bytes),
+            sample.memory_used_bytes as f64,
+        );
+        one(
+            &mut registry,
+            "node_memory",
+            "Of the node itself",
+            Some(Unit::Bytes),
+            sample.node.memory_bytes as f64,
+        );
+        one(
+            &mut registry,
+            "node_cores",
+            "Processor that the node itself uses, in cores",
+            None,
+            sample.node.cores,
+        );
+        let (cores, memory) = (
+            Family::<Vec<(String, String)>, Float>::default(),
+            Family::<Vec<(String, String)>, Float>::default(),
+        );
+        for (name, used) in &sample.programs {
+            let labels = vec![("program".to_owned(), name.clone())];
+            cores.get_or_create(&labels).set(used.cores);
+            memory.get_or_create(&labels).set(used.memory_bytes as f64);
+        }
+        registry.register(
+            "program_cores",
+            "Processor that a program uses, in cores",
+            cores,
+        );
+        registry.register_with_unit(
+            "program_memory",
+            "Resident memory of a program",
+            Unit::Bytes,
+            memory,
+        );
+    }
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(_) => other(),
+    }
+}
+
+async fn openapi() -> Json<Value> {
+    Json(document())
+}
+
+/// The OpenAPI 3.1 document of [`routes`].
+fn document() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    let mut schemas = settings.into_generator();
+    let error = schemas.subschema_for::<Refused>().to_value();
+    let mut paths = serde_json::Map::new();
+    for route in routes() {
+        let mut parameters = Vec::new();
+        if route.path.contains("{name}") {
+            parameters.push(json!({"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}));
+        }
+        if let Some(Value::Object(_)) = (route.query)(&mut schemas) {
+            let asked = schemars::schema_for!(Following).to_value();
+            for (name, schema) in asked["properties"].as_object().into_iter().flatten() {
+                parameters.push(json!({"name": name, "in": "query", "schema": schema}));
+            }
+        }
+        let content = match (route.answers)(&mut schemas) {
+            Some(schema) => json!({ route.kind: {"schema": schema} }),
+            None => json!({ route.kind: {} }),
+        };
+        let mut id = format!("{}-", route.method);
+        for part in route.path.split('/').filter(|part| !part.is_empty()) {
+            let _ = write!(id, "{}", part.trim_matches(['{', '}']));
+        }
+        let mut operation = json!({
+            "operationId": id,
+            "summary": route.summary,
+            "parameters": parameters,
+            "responses": {
+                route.status.to_string(): {"description": "Done.", "content": content},
+                "default": {"description": "Refused.", "content": {JSON: {"schema": error}}},
+            },
+        });
+        if let Some(schema) = (route.asks)(&mut schemas) {
+            operation["requestBody"] =
+                json!({"required": true, "content": {JSON: {"schema": schema}}});
+        }
+        let methods = paths.entry(route.path).or_insert_with(|| json!({}));
+        methods[route.method] = operation;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "cosmOS node", "version": env!("CARGO_PKG_VERSION"), "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.take_definitions(true),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "The node's key; `cosmos dashboard` prints it."}},
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        let document = document();
+        let mut references = 0;
+        let mut left = vec![&document];
+        while let Some(value) = left.pop() {
+            match value {
+                Value::Object(fields) => {
+                    if let Some(Value::String(to)) = fields.get("$ref") {
+                        references += 1;
+                        let pointer = to.strip_prefix('#').expect("within the document");
+                        assert!(document.pointer(pointer).is_some(), "{to}");
+                    }
+                    left.extend(fields.values());
+                }
+                Value::Array(values) => left.extend(values),
+                _ => {}
+            }
+        }
+        assert!(references > 10, "{references}");
+        let post = &document["paths"]["/api/v1/programs"]["post"];
+        assert!(post["requestBody"].is_object() && post["responses"]["201"].is_object());
+        let parameters =
+            document["paths"]["/api/v1/programs/{name}/logs"]["get"]["parameters"].as_array();
+        assert_eq!(parameters.map(Vec::len), Some(3));
+    }
+
+    #[test]
+    fn a_wish_is_refused_for_what_is_wrong_with_it() {
+        let refused = |text: &str| match serde_json::from_str::<Wish>(text) {
+            Ok(wish) => wanted(wish).unwrap_err(),
+            Err(error) => error.to_string(),
+        };
+        assert!(refused(r#"{"words": []}"#).contains("found none"));
+        assert!(refused(r#"{"words": ["./x"]}"#).contains("relative path"));
+        assert!(refused(r#"{"words": ["no-such-program"]}"#).contains("no program"));
+        assert!(
+            refused(r#"{"words": ["sh"], "folders": [{"host": "/no/such", "guest": "x"}]}"#)
+                .contains("no folder /no/such")
+        );
+        assert!(refused(r#"{"words": ["sh"], "surprise": 1}"#).contains("unknown field"));
+        assert!(refused("{}").contains("missing field `words`"));
+    }
+}

@@ -1,0 +1,182 @@
+//! What the machine and its programs use, every two seconds, kept for twenty minutes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::sync::watch;
+use wire::Seconds;
+
+use super::Shared;
+use crate::control::{Answer, Listed, Request};
+use crate::news::unix_ms;
+use crate::sensors::{Sensors, Temperature, use_of};
+
+/// Between one sample and the next.
+pub(crate) const EVERY: Duration = Duration::from_secs(2);
+/// So many are kept: twenty minutes.
+const KEPT: usize = 600;
+
+/// The machine at one moment.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct Sample {
+    /// Counted from 1 since the node started.
+    pub(crate) number: u64,
+    /// When, in milliseconds since 1970.
+    pub(crate) unix_ms: u64,
+    /// Share of all cores in use since the last sample, 0 to 1.
+    pub(crate) busy: f64,
+    /// Of the processor.
+    pub(crate) temperature: Temperature,
+    /// Memory of the machine that is in use, in bytes.
+    pub(crate) memory_used_bytes: u64,
+    /// And that there is.
+    pub(crate) memory_total_bytes: u64,
+    /// Of the node's own process.
+    pub(crate) node: Used,
+    /// By name, those that run.
+    pub(crate) programs: BTreeMap<String, Used>,
+}
+
+/// What something used since the last sample.
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+pub(crate) struct Used {
+    /// Processor, in cores.
+    pub(crate) cores: f64,
+    /// Resident memory, in bytes; what processes share is counted for each.
+    pub(crate) memory_bytes: u64,
+    /// Processes, those that stand over the program included.
+    pub(crate) processes: u32,
+}
+
+/// The last samples.
+#[derive(Debug)]
+pub(crate) struct Live {
+    samples: Mutex<VecDeque<Arc<Sample>>>,
+    latest: watch::Sender<u64>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            samples: Mutex::default(),
+            latest: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Live {
+    /// Those after this number, oldest first.
+    pub(crate) fn after(&self, number: u64) -> Vec<Arc<Sample>> {
+        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples
+            .iter()
+            .filter(|sample| sample.number > number)
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn latest(&self) -> Option<Arc<Sample>> {
+        self.samples
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .back()
+            .cloned()
+    }
+
+    /// The number of the latest, now and whenever it changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.latest.subscribe()
+    }
+
+    fn add(&self, sample: Sample) {
+        let number = sample.number;
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        if samples.len() == KEPT {
+            samples.pop_front();
+        }
+        samples.push_back(Arc::new(sample));
+        drop(samples);
+        self.latest.send_replace(number);
+    }
+}
+
+/// Takes samples for ever.
+pub(super) async fn measure(shared: Arc<Shared>) {
+    let mut sensors = Sensors::of_this_host();
+    let mut seconds = BTreeMap::new();
+    let mut number = 0;
+    let mut ticks = tokio::time::interval(EVERY);
+    let mut before = ticks.tick().await;
+    let _ = sensors.read(Seconds(0.0));
+    loop {
+        let now = ticks.tick().await;
+        let since = (now - before).as_secs_f64().max(1e-3);
+        before = now;
+        // The node answers this at once, but it may have others to answer first.
+        let node = shared.node.clone();
+        let listed = tokio::task::spawn_blocking(move || node.ask(Request::List)).await;
+        let Ok(Answer::List { programs }) = listed else {
+            continue;
+        };
+        let Some((busy, temperature)) = sensors.read(Seconds(since)) else {
+            continue;
+        };
+        number += 1;
+        let (memory_used_bytes, memory_total_bytes) = memory();
+        let mut next = BTreeMap::new();
+        let mut used = |name: &str, process: u32| {
+            let used = use_of(process);
+            // Who ended takes its time with it: then it is less than before.
+            let before = seconds.get(name).copied().unwrap_or(used.processor_seconds);
+            next.insert(name.to_owned(), used.processor_seconds);
+            Used {
+                cores: (used.processor_seconds - before).max(0.0) / since,
+                memory_bytes: used.memory_bytes,
+                processes: used.processes,
+            }
+        };
+        let programs: BTreeMap<_, _> = running(&programs)
+            .map(|(name, process)| (name.to_owned(), used(name, process)))
+            .collect();
+        // Its programs descend from it; no program is called this.
+        let mut node = used("", std::process::id());
+        for program in programs.values() {
+            node.cores = (node.cores - program.cores).max(0.0);
+            node.memory_bytes = node.memory_bytes.saturating_sub(program.memory_bytes);
+            node.processes = node.processes.saturating_sub(program.processes);
+        }
+        seconds = next;
+        shared.live.add(Sample {
+            number,
+            unix_ms: unix_ms(),
+            busy,
+            temperature,
+            memory_used_bytes,
+            memory_total_bytes,
+            node,
+            programs,
+        });
+    }
+}
+
+fn running(programs: &[Listed]) -> impl Iterator<Item = (&str, u32)> {
+    programs
+        .iter()
+        .filter_map(|program| Some((program.name.as_str(), program.process?)))
+}
+
+/// Used and total memory of the machine, in bytes.
+fn memory() -> (u64, u64) {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let bytes = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        let number = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        number.unwrap_or(0) << 10
+    };
+    let total = bytes("MemTotal:");
+    (total.saturating_sub(bytes("MemAvailable:")), total)
+}

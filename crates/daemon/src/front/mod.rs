@@ -1,0 +1,340 @@
+//! The node in a browser, and for whoever speaks HTTP.
+//!
+//! One thread with an event loop of its own serves the dashboard (`web/dashboard.*`, compiled in), the API
+//! that it and others use ([`api`]), and measurements ([`live`]). It asks the deciding thread through the same
+//! [`Handle`] as the control socket does, so nothing can be done here that could not be done there.
+//!
+//! # Who may
+//! It listens on loopback unless told otherwise, where anybody on the machine can connect; so everything but
+//! the page's own files, which tell nothing of the node, wants the key in the node's directory (`key`, mode 0600)
+//! as a bearer token (RFC 6750). A browser adds no such token by itself, so another site's page cannot speak in
+//! its owner's name; a request whose `Origin` is not this address is refused besides. Connections are at most
+//! [`CONNECTIONS_MAX`], a head must arrive within [`HEAD_PATIENCE`], a body has at most [`BODY_MAX`] bytes.
+//!
+//! Deliberately absent: TLS. Beyond loopback it belongs behind what terminates it.
+
+mod api;
+mod live;
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+use tower_service::Service as _;
+
+use crate::node::Handle;
+
+/// Where it listens unless told otherwise; on another port if this one is taken.
+pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7600);
+/// More connections at a time are closed without an answer.
+pub const CONNECTIONS_MAX: usize = 128;
+/// Within this the head of a request has arrived, or the connection is closed.
+pub const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// No body of a request is longer, in bytes.
+pub const BODY_MAX: usize = 64 << 10;
+
+const KEY: &str = "key";
+
+/// The key of the node of a directory, which is made when there is none.
+///
+/// # Errors
+/// If the file cannot be made or read, or holds something else.
+pub fn key(data: &Path) -> io::Result<String> {
+    let path = data.join(KEY);
+    let mut made = [0; 32];
+    let new = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path);
+    match new {
+        Ok(mut file) => {
+            fs::File::open("/dev/urandom")?.read_exact(&mut made)?;
+            let key = blake3::Hash::from_bytes(made).to_hex().to_string();
+            file.write_all(key.as_bytes())?;
+            file.sync_all()?;
+            return Ok(key);
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let key = fs::read_to_string(&path)?;
+    if key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(key);
+    }
+    let found = format!(
+        "found {} bytes that are no key, expected 64 hexadecimal digits; without the file a new one is made",
+        key.len()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, found))
+}
+
+/// What every request can reach.
+struct Shared {
+    node: Handle,
+    key: blake3::Hash,
+    live: live::Live,
+}
+
+/// Begins to serve; tells where. `asked` is where it must be, if somebody said so.
+///
+/// # Errors
+/// If it cannot listen there, or has no key.
+pub(crate) fn open(data: &Path, asked: Option<SocketAddr>, node: Handle) -> io::Result<SocketAddr> {
+    let key = key(data).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("{}: {error}", data.join(KEY).display()),
+        )
+    })?;
+    let listener = match asked {
+        Some(address) => TcpListener::bind(address),
+        None => TcpListener::bind(ADDRESS).or_else(|_| TcpListener::bind((ADDRESS.ip(), 0))),
+    }?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let shared = Arc::new(Shared {
+        node,
+        key: blake3::hash(key.as_bytes()),
+        live: live::Live::default(),
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("front".into())
+        .spawn(move || {
+            runtime.block_on(async move {
+                tokio::spawn(live::measure(Arc::clone(&shared)));
+                match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => accept(listener, router(shared)).await,
+                    Err(error) => eprintln!("error: the dashboard does not listen: {error}"),
+                }
+            });
+        })?;
+    Ok(address)
+}
+
+async fn accept(listener: tokio::net::TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, most likely: others will be given back.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            let service = hyper::service::service_fn(move |request: hyper::Request<_>| {
+                router.clone().call(request.map(Body::new))
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_PATIENCE)
+                .serve_connection(TokioIo::new(stream), service);
+            // Who hangs up needs no explanation.
+            let _ = connection.await;
+        });
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    let open = [
+        "/",
+        "/dashboard.js",
+        "/style.css",
+        "/uplot.js",
+        "/uplot.css",
+    ];
+    let mut router = Router::new();
+    for path in open {
+        router = router.route(
+            path,
+            axum::routing::get(|request: Request| async move { page(request.uri().path()) }),
+        );
+    }
+    for route in api::routes() {
+        let guarded = route.serves.layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&shared),
+            guard,
+        ));
+        router = router.route(route.path, guarded);
+    }
+    router
+        .fallback(|| async {
+            refused(
+                StatusCode::NOT_FOUND,
+                "there is nothing here; /api/openapi.json says what there is",
+            )
+        })
+        .method_not_allowed_fallback(|| async {
+            refused(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "not with this method; /api/openapi.json says which there are",
+            )
+        })
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
+        .layer(axum::middleware::map_response(harden))
+        .with_state(shared)
+}
+
+/// Lets nobody through without the key, and no page of another site.
+async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    match may(&shared.key, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err((status, because)) => refused(status, because),
+    }
+}
+
+fn may(key: &blake3::Hash, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let own = text(header::HOST).map(|host| format!("http://{host}"));
+        if own.as_deref() != origin.to_str().ok() {
+            return Err((StatusCode::FORBIDDEN, "a page of another origin asked"));
+        }
+    }
+    let shown = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+    // Compared as hashes, which takes the same time wherever they differ.
+    match shown {
+        Some(shown) if blake3::hash(shown.as_bytes()) == *key => Ok(()),
+        Some(_) => Err((
+            StatusCode::UNAUTHORIZED,
+            "this is not the node's key; `cosmos dashboard` prints the address with it",
+        )),
+        None => Err((
+            StatusCode::UNAUTHORIZED,
+            "found no bearer token, expected the node's key; `cosmos dashboard` prints the address with it",
+        )),
+    }
+}
+
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn page(path: &str) -> Response {
+    let (kind, text) = match path {
+        "/dashboard.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../../../../web/dashboard.js"),
+        ),
+        "/style.css" => (
+            "text/css; charset=utf-8",
+            concat!(
+                include_str!("../../../../web/report.css"),
+                include_str!("../../../../web/dashboard.css")
+            ),
+        ),
+        "/uplot.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../../../../web/vendor/uPlot.iife.min.js"),
+        ),
+        "/uplot.css" => (
+            "text/css; charset=utf-8",
+            include_str!("../../../../web/vendor/uPlot.min.css"),
+        ),
+        _ => (
+            "text/html; charset=utf-8",
+            include_str!("../../../../web/dashboard.html"),
+        ),
+    };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// An error as everything here says it: `{"error": …}`.
+fn refused(status: StatusCode, because: impl Into<String>) -> Response {
+    (
+        status,
+        axum::Json(api::Refused {
+            error: because.into(),
+        }),
+    )
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_key_opens_and_only_to_pages_of_this_address() {
+        let key = blake3::hash(b"right");
+        let ask = |pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, HeaderValue::from_str(value).unwrap());
+            }
+            may(&key, &headers).map_err(|(status, _)| status.as_u16())
+        };
+        let host = ("host", "127.0.0.1:7600");
+        let right = ("authorization", "Bearer right");
+        assert_eq!(ask(&[host, right]), Ok(()));
+        assert_eq!(
+            ask(&[host, right, ("origin", "http://127.0.0.1:7600")]),
+            Ok(())
+        );
+        assert_eq!(
+            ask(&[host, right, ("origin", "http://127.0.0.1:7601")]),
+            Err(403)
+        );
+        assert_eq!(ask(&[host, right, ("origin", "null")]), Err(403));
+        assert_eq!(ask(&[right, ("origin", "http://127.0.0.1:7600")]), Err(403));
+        assert_eq!(ask(&[host]), Err(401));
+        assert_eq!(ask(&[host, ("authorization", "Bearer wrong")]), Err(401));
+        assert_eq!(ask(&[host, ("authorization", "Basic right")]), Err(401));
+    }
+
+    #[test]
+    fn a_key_is_made_once_private_and_a_damaged_one_is_said_to_be() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let made = key(folder.path()).unwrap();
+        assert_eq!(key(folder.path()).unwrap(), made);
+        let path = folder.path().join(KEY);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        fs::write(&path, "short").unwrap();
+        assert!(
+            key(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("found 5 bytes")
+        );
+    }
+}

@@ -1,0 +1,256 @@
+//! How hot is this machine, and how busy?
+//!
+//! Temperatures come from the kernel's thermal sensors (hwmon, then thermal zones; in thousandths of a
+//! degree Celsius). A virtual machine has none: then a model stands in, driven by the measured use of
+//! the processors, and says so ([`Source::Modelled`]). It is the model of `physics` that the twin runs,
+//! one CPU node of [`CPU_NODE`] on a loop of its own, so that a rehearsal and the stand-in agree.
+//!
+//! What programs use is counted over the process that stands over each and all its descendants, from
+//! `/proc`, in user and system time and in resident memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use physics::devices::CPU_NODE;
+use physics::site::{Loop, Site};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use wire::{Seconds, Watts};
+
+/// Where a temperature comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A sensor of this machine.
+    Measured,
+    /// A model driven by the measured use of the processors: the machine shows no sensor.
+    Modelled,
+}
+
+/// A temperature.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Temperature {
+    /// In degrees Celsius, the hottest of the processor's sensors.
+    pub celsius: f64,
+    /// Where the device would throttle itself, in degrees Celsius.
+    pub limit_celsius: f64,
+    /// Whether it was measured.
+    pub source: Source,
+}
+
+/// The machine's sensors.
+#[derive(Debug)]
+pub struct Sensors {
+    /// Files with a temperature each.
+    files: Vec<PathBuf>,
+    model: Site,
+    busy: Option<Busy>,
+}
+
+/// Processor time of the host since it started, in ticks.
+#[derive(Clone, Copy, Debug)]
+struct Busy {
+    used: u64,
+    all: u64,
+}
+
+impl Sensors {
+    /// Looks for sensors.
+    #[must_use]
+    pub fn of_this_host() -> Self {
+        Self::found(Path::new("/sys/class"))
+    }
+
+    fn found(classes: &Path) -> Self {
+        let named = |folder: &Path, begins: &str, ends: &str| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+            files.retain(|path| {
+                let name = path.file_name().and_then(|name| name.to_str());
+                name.is_some_and(|name| name.starts_with(begins) && name.ends_with(ends))
+            });
+            files.sort();
+            files
+        };
+        // Chips whose sensors sit in the processor: Intel, AMD, Arm.
+        const CHIPS: [&str; 4] = ["coretemp", "k10temp", "zenpower", "cpu_thermal"];
+        let chips = named(&classes.join("hwmon"), "hwmon", "").into_iter();
+        let mut files: Vec<_> = chips
+            .filter(|chip| {
+                let name = fs::read_to_string(chip.join("name")).unwrap_or_default();
+                CHIPS.contains(&name.trim())
+            })
+            .flat_map(|chip| named(&chip, "temp", "_input"))
+            .collect();
+        if files.is_empty() {
+            let zones = named(&classes.join("thermal"), "thermal_zone", "");
+            files = zones.iter().map(|zone| zone.join("temp")).collect();
+        }
+        files.retain(|file| celsius(file).is_some());
+        let cooling = Loop::of(Watts(CPU_NODE.max.0 * 2.0));
+        let model = Site::new(&[cooling], &[&CPU_NODE], &[0]).expect("one device on the one loop");
+        Self {
+            files,
+            model,
+            busy: None,
+        }
+    }
+
+    /// Reads everything; `since` is how long ago it was read last. None the first time: use is a
+    /// difference.
+    pub fn read(&mut self, since: Seconds) -> Option<(f64, Temperature)> {
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let now = busy(&stat)?;
+        let before = self.busy.replace(now)?;
+        let all = now.all.saturating_sub(before.all).max(1);
+        let used = now.used.saturating_sub(before.used) as f64 / all as f64;
+        Some((used, self.temperature(used, since)))
+    }
+
+    /// The hottest sensor; where there is none, the model after so long at this use.
+    fn temperature(&mut self, used: f64, since: Seconds) -> Temperature {
+        let measured = self.files.iter().filter_map(|file| celsius(file));
+        let limit_celsius = CPU_NODE.throttle.as_celsius();
+        if let Some(celsius) = measured.reduce(f64::max) {
+            return Temperature {
+                celsius,
+                limit_celsius,
+                source: Source::Measured,
+            };
+        }
+        let (idle, max) = (CPU_NODE.idle.0, CPU_NODE.max.0);
+        self.model.set_watts(0, Watts(idle + (max - idle) * used));
+        self.model.step(since);
+        Temperature {
+            celsius: wire::Kelvin(self.model.kelvin()[0]).as_celsius(),
+            limit_celsius,
+            source: Source::Modelled,
+        }
+    }
+}
+
+fn celsius(file: &Path) -> Option<f64> {
+    let text = fs::read_to_string(file).ok()?;
+    let thousandths: f64 = text.trim().parse().ok()?;
+    // Sensors that are not connected say absurd things.
+    Some(thousandths / 1000.0).filter(|celsius| (-50.0..=150.0).contains(celsius))
+}
+
+/// The first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal, in ticks.
+fn busy(stat: &str) -> Option<Busy> {
+    let mut ticks = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_whitespace();
+    let mut next = || ticks.next()?.parse::<u64>().ok();
+    let (user, nice, system, idle, waiting) = (next()?, next()?, next()?, next()?, next()?);
+    let (irq, soft) = (next().unwrap_or(0), next().unwrap_or(0));
+    let used = user + nice + system + irq + soft;
+    Some(Busy {
+        used,
+        all: used + idle + waiting,
+    })
+}
+
+/// What a process and its descendants use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Use {
+    /// Processor time so far of those that live, in seconds.
+    pub processor_seconds: f64,
+    /// Resident memory, in bytes; what they share is counted for each.
+    pub memory_bytes: u64,
+    /// How many processes.
+    pub processes: u32,
+}
+
+/// What a process uses together with all its descendants, as far as they can be seen.
+#[must_use]
+pub fn use_of(process: u32) -> Use {
+    let mut all = Use::default();
+    let mut left = vec![process];
+    while let Some(process) = left.pop() {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else {
+            continue;
+        };
+        // Behind the name, which may hold anything: state is field 3, utime 14, stime 15, rss 24.
+        let fields: Vec<_> = match stat.rsplit_once(')') {
+            Some((_, rest)) => rest.split_whitespace().collect(),
+            None => continue,
+        };
+        let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse().ok());
+        let ticks: u64 = field(14).unwrap_or(0) + field(15).unwrap_or(0);
+        all.processor_seconds += ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+        all.memory_bytes += field(24).unwrap_or(0) * rustix::param::page_size() as u64;
+        all.processes += 1;
+        // Whoever forks and goes on in another thread has children of that thread.
+        let threads = fs::read_dir(format!("/proc/{process}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            left.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|n| n.parse::<u32>().ok()),
+            );
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_sensor_use_heats_a_model_and_it_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sensors = Sensors::found(folder.path());
+        let mut at = |used, seconds| sensors.temperature(used, Seconds(seconds));
+        // Far longer than any time constant: the steady states of `physics`.
+        let cold = at(0.0, 10_000.0);
+        let hot = at(1.0, 10_000.0);
+        assert_eq!(cold.source, Source::Modelled);
+        assert!(hot.celsius > cold.celsius + 10.0, "{cold:?} {hot:?}");
+        assert!(hot.celsius < hot.limit_celsius);
+        let half = at(0.5, 10_000.0).celsius;
+        assert!((half - (cold.celsius + hot.celsius) / 2.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn the_processors_sensors_are_taken_before_zones_and_the_hottest_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("thermal/thermal_zone0/temp", "27800\n");
+        let read = |sensors: &mut Sensors| sensors.temperature(0.3, Seconds(1.0));
+        let zone = read(&mut Sensors::found(folder.path()));
+        assert_eq!((zone.celsius, zone.source), (27.8, Source::Measured));
+        write("hwmon/hwmon0/name", "nvme\n");
+        write("hwmon/hwmon0/temp1_input", "90000\n");
+        write("hwmon/hwmon1/name", "coretemp\n");
+        write("hwmon/hwmon1/temp1_input", "41000\n");
+        write("hwmon/hwmon1/temp2_input", "43500\n");
+        write("hwmon/hwmon1/temp3_input", "-128000\n");
+        write("hwmon/hwmon1/temp4_input", "no number\n");
+        assert_eq!(read(&mut Sensors::found(folder.path())).celsius, 43.5);
+    }
+
+    #[test]
+    fn a_line_of_the_kernel_is_read_and_a_cut_one_refused() {
+        let line = "cpu  10 20 30 400 50 6 7 8 0 0\ncpu0 1 2 3 4\n";
+        let read = busy(line).unwrap();
+        assert_eq!((read.used, read.all), (73, 523));
+        assert!(busy("cpu  10 20 30").is_none());
+        assert!(busy("").is_none());
+    }
+
+    #[test]
+    fn this_process_uses_something() {
+        let own = use_of(std::process::id());
+        assert!(own.memory_bytes > 1 << 20 && own.processes >= 1, "{own:?}");
+        assert_eq!(use_of(u32::MAX), Use::default());
+    }
+}

@@ -1,0 +1,125 @@
+// Does a person who opens the node's dashboard see the node, and can they command it? COSMOS is the
+// executable, CHROMIUM the browser; the node, its programs and its answers are real.
+
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const { COSMOS, CHROMIUM, SCREENSHOTS } = process.env;
+assert.ok(COSMOS && CHROMIUM, "run these by `cargo xtask verify`, which sets COSMOS and CHROMIUM");
+
+let browser, folder, node, url;
+const env = () => ({ ...process.env, COSMOS_DATA: join(folder, "data") });
+const cosmos = (...words) => execFileSync(COSMOS, words, { encoding: "utf8", env: env() });
+const up = () => new Promise((ready, failed) => {
+  node = spawn(COSMOS, ["up", "--http", "127.0.0.1:0"], { stdio: ["ignore", "ignore", "pipe"], env: env() });
+  let said = "";
+  node.stderr.on("data", (piece) => { said += piece; if (said.includes("dashboard on")) ready(); });
+  node.on("exit", () => failed(new Error(said)));
+});
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), "dashboard-tests-"));
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-quic"] });
+  await up();
+  url = cosmos("dashboard").trim();
+});
+after(async () => {
+  await browser?.close();
+  node?.removeAllListeners("exit");
+  node?.kill("SIGTERM");
+  await new Promise((ended) => node ? node.on("exit", ended) : ended());
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function open(address, colorScheme = "light", viewport = { width: 1360, height: 1000 }) {
+  const context = await browser.newContext({ viewport, colorScheme, reducedMotion: "reduce" });
+  const page = await context.newPage(), said = [], asked = [];
+  page.on("console", (message) => said.push(message.text()));
+  page.on("pageerror", (error) => said.push(String(error)));
+  page.on("request", (request) => asked.push(request.url()));
+  await page.goto(address);
+  return { page, said, asked, close: () => context.close() };
+}
+
+test("a program is started from the page, heard, measured, stopped and forgotten", async () => {
+  const { page, said, asked, close } = await open(url);
+  await page.getByText("The node runs").waitFor();
+  assert.equal(new URL(page.url()).hash, "", "the key does not stay in the address line");
+  await page.getByLabel("Program and words").fill("sh -c 'echo \"hello from here\"; while :; do :; done'");
+  await page.getByLabel("Name").fill("talker");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await page.locator("pre.log", { hasText: "hello from here" }).waitFor();
+  const row = page.locator("tr[data-name=talker]");
+  await row.getByText("running").waitFor();
+  // The command line knows it too, and it is seen to work.
+  assert.equal(JSON.parse(cosmos("ps", "--json")).programs[0].phase, "running");
+  await page.waitForFunction(() => Number(document.querySelector("tr[data-name=talker] .number").textContent) > 0.05, undefined, { timeout: 60_000 });
+  assert.equal(await page.locator(".live canvas").count(), 3);
+  // Waits for a second sample, so that there is a line to draw.
+  await page.waitForFunction(() => document.querySelectorAll(".u-legend").length === 3);
+  await page.waitForTimeout(4500);
+  for (const picture of await page.locator(".live canvas").all()) {
+    const colours = await picture.evaluate((canvas) => new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size);
+    assert.ok(colours > 8, `a chart of ${colours} colours`);
+  }
+  if (SCREENSHOTS) await page.screenshot({ path: join(SCREENSHOTS, "dashboard.png"), fullPage: true });
+  await row.getByRole("button", { name: "Stop" }).click();
+  await row.getByText(/ended with 143|stopped/).waitFor({ timeout: 30_000 });
+  await row.getByRole("button", { name: "Forget" }).click();
+  await row.waitFor({ state: "detached" });
+  assert.deepEqual(JSON.parse(cosmos("ps", "--json")).programs, []);
+  const happened = await page.locator(".happened li").allTextContents();
+  assert.match(happened[0], /talker.*forgotten/);
+  assert.deepEqual(said, []);
+  const own = new URL(url).origin;
+  assert.deepEqual(asked.filter((address) => !address.startsWith(own) && !address.startsWith("data:")), [], "nobody else is asked");
+  await close();
+});
+
+test("what is started by command appears by itself, and what cannot be started is said", async () => {
+  const { page, close } = await open(url);
+  await page.getByText("The node runs").waitFor();
+  cosmos("run", "-d", "--name", "elsewhere", "sleep", "1000");
+  await page.locator("tr[data-name=elsewhere]").getByText("running").waitFor();
+  await page.getByLabel("Program and words").fill("no-such-program");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await page.getByRole("status").getByText("there is no program").waitFor();
+  await page.getByLabel("Program and words").fill("sh 'half");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await page.getByRole("status").getByText("there is no second '").waitFor();
+  await close();
+});
+
+test("without the key nothing is shown but where to find it", async () => {
+  const { page, close } = await open(new URL(url).origin);
+  await page.getByText("cosmos dashboard").waitFor();
+  assert.equal(await page.locator("tr[data-name]").count(), 0);
+  await close();
+});
+
+test("a node that is killed and starts again is found again, with what it ran", async () => {
+  const address = new URL(url).host;
+  const { page, close } = await open(url);
+  await page.locator("tr[data-name=elsewhere]").getByText("running").waitFor();
+  node.removeAllListeners("exit");
+  node.kill("SIGKILL");
+  await page.getByText("No connection").waitFor();
+  node = spawn(COSMOS, ["up", "--http", address], { stdio: "ignore", env: env() });
+  await page.getByText("The node runs").waitFor({ timeout: 60_000 });
+  await page.locator("tr[data-name=elsewhere]").getByText("running").waitFor();
+  await close();
+});
+
+test("it can be read in the dark and on a telephone", async () => {
+  const { page, close } = await open(url, "dark", { width: 390, height: 800 });
+  await page.getByText("The node runs").waitFor();
+  await page.waitForFunction(() => document.querySelectorAll(".live canvas").length === 3, undefined, { timeout: 30_000 });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 390, `${wide} pixels wide`);
+  if (SCREENSHOTS) await page.screenshot({ path: join(SCREENSHOTS, "dashboard-dark.png"), fullPage: true });
+  await close();
+});
