@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::{self, FleetStatus};
 use crate::program::Program;
 use crate::supervision::{Phase, Restart};
 
@@ -67,6 +68,15 @@ pub enum Request {
     },
     /// Say how the node is.
     Status,
+    /// Say who is in the fleet, as this node believes.
+    Members,
+    /// Make an invitation to the fleet.
+    Invite {
+        /// For how long it is good, in seconds.
+        lasts_s: u64,
+    },
+    /// Take leave of the fleet; programs run on.
+    Leave,
 }
 
 /// What a node answers.
@@ -87,6 +97,16 @@ pub enum Answer {
     Logs,
     /// To [`Request::Status`].
     Status(Status),
+    /// To [`Request::Members`], by tile.
+    Members {
+        /// All that ever came.
+        members: Vec<fleet::Listed>,
+    },
+    /// To [`Request::Invite`].
+    Invitation {
+        /// The line to hand over.
+        line: String,
+    },
     /// It cannot be done, and nothing was.
     Refused {
         /// Why, in a sentence.
@@ -130,6 +150,8 @@ pub struct Status {
     /// Who keeps memory, processor and the number of processes within limits: `cgroup v1`,
     /// `cgroup v2`, or what stands in where the host has none.
     pub limits: Limited,
+    /// How it is as a member of its fleet.
+    pub fleet: FleetStatus,
 }
 
 /// Who keeps each limit.

@@ -30,6 +30,7 @@ use wire::Instant;
 use crate::cache::make_private;
 use crate::cgroup::{Group, Hierarchy};
 use crate::control::{self, Answer, Limited, Listed, Request, Status};
+use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::journal::Journal;
 use crate::program::{self, Kind};
 use crate::store::{Record, Store, StoreError};
@@ -66,6 +67,9 @@ pub enum NodeError {
     /// What it remembers.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It is in no fleet.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
     /// The kernel gives no thread or signal.
     #[error("starting the node: {0}")]
     Start(#[from] io::Error),
@@ -105,6 +109,7 @@ struct Node {
     journals: Journals,
     host: Option<Hierarchy>,
     limits: Limited,
+    fleet: Fleet,
     events: SyncSender<Event>,
     began: std::time::Instant,
     drained: bool,
@@ -119,12 +124,17 @@ fn clock() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-/// Runs the node of a directory until a signal ends it and every program has ended. `ready` is called
-/// once it listens, with the number of programs that it resumes. To be called from the main thread.
+/// Runs the node of a directory, as a member of the fleet that is wished for, until a signal ends it and every
+/// program has ended. `ready` is called once it listens, with the number of programs that it resumes and how it is in
+/// its fleet. To be called from the main thread.
 ///
 /// # Errors
 /// If it cannot start. Nothing runs then.
-pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
+pub fn up(
+    data: &Path,
+    wishes: fleet::Wishes,
+    ready: impl FnOnce(usize, &FleetStatus),
+) -> Result<(), NodeError> {
     let at = |what: &'static str, path: &Path| {
         let path = path.display().to_string();
         move |source| NodeError::Directory { what, path, source }
@@ -136,6 +146,12 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
     let state = data.join("state.redb");
     // Whoever holds it holds the lock no longer.
     let store = patiently(|| Store::open(&state), StoreError::is_held)?;
+    let kept = data.join("fleet.redb");
+    let archive = patiently(
+        || fleet::archive::Archive::open(&kept),
+        |error| error.is_held(),
+    );
+    let fleet = fleet::start(archive.map_err(FleetError::from)?, wishes)?;
     let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
     let (events, queue) = sync_channel(EVENTS_MAX);
     let host = Hierarchy::of_this_host();
@@ -149,6 +165,7 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
         next_id: 0,
         journals: Journals::default(),
         host,
+        fleet: fleet.clone(),
         events: events.clone(),
         began: clock(),
         drained: false,
@@ -167,6 +184,7 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
             }
         })?;
     let journals = Arc::clone(&node.journals);
+    let known = fleet.status().ok_or(FleetError::Ended)?;
     thread::Builder::new()
         .name("control".into())
         .spawn(move || {
@@ -178,17 +196,18 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
                 else {
                     continue;
                 };
+                let fleet = fleet.clone();
                 // Who finds no thread finds the connection closed.
                 let _ = thread::Builder::new()
                     .name("connection".into())
                     .spawn(move || {
                         let _place = place;
                         // Who hangs up needs no explanation.
-                        let _ = serve(stream, &events, &journals);
+                        let _ = serve(stream, &events, &journals, &fleet);
                     });
             }
         })?;
-    ready(wanted.len());
+    ready(wanted.len(), &known);
     for id in wanted {
         let record = &node.known[&node.names[&id]].record;
         node.tell(Input::Run(id, record.restart));
@@ -297,6 +316,7 @@ fn serve(
     mut stream: UnixStream,
     events: &SyncSender<Event>,
     journals: &Journals,
+    fleet: &Fleet,
 ) -> Result<(), control::ControlError> {
     stream.set_read_timeout(Some(control::PATIENCE))?;
     stream.set_write_timeout(Some(control::PATIENCE))?;
@@ -321,6 +341,9 @@ fn serve(
             None => control::send(&mut stream, &unknown(name)),
         };
     }
+    if let Some(answer) = answer_of_fleet(&request, fleet) {
+        return control::send(&mut stream, &answer);
+    }
     let (answer, answered) = sync_channel(1);
     if events.send(Event::Asked(Box::new(request), answer)).is_ok() {
         // A node that ends drops what it was asked.
@@ -328,8 +351,35 @@ fn serve(
             return control::send(&mut stream, &answer);
         }
     }
+    control::send(&mut stream, &ending())
+}
+
+fn ending() -> Answer {
     let because = "the node is ending".to_owned();
-    control::send(&mut stream, &Answer::Refused { because })
+    Answer::Refused { because }
+}
+
+/// What the member answers, which the deciding thread need not wait for.
+fn answer_of_fleet(request: &Request, fleet: &Fleet) -> Option<Answer> {
+    let refused = |because| Answer::Refused { because };
+    Some(match request {
+        Request::Members => match fleet.members() {
+            Some(members) => Answer::Members { members },
+            None => ending(),
+        },
+        Request::Invite { lasts_s } => match fleet.invite(Duration::from_secs(*lasts_s)) {
+            Ok(invitation) => Answer::Invitation {
+                line: invitation.to_string(),
+            },
+            Err(because) => refused(because),
+        },
+        Request::Leave => {
+            fleet.leave();
+            let name = fleet.status().map(|status| status.name);
+            name.map_or_else(ending, |name| Answer::Done { name })
+        }
+        _ => return None,
+    })
 }
 
 fn recite(stream: &mut UnixStream, journal: &Journal, follow: bool) -> io::Result<()> {
@@ -437,6 +487,8 @@ impl Node {
                 self.obey(effects);
             }
         }
+        // The last word, when nothing runs here any more.
+        self.fleet.leave();
         Ok(())
     }
 
@@ -572,7 +624,7 @@ impl Node {
             Request::List => Answer::List {
                 programs: self.list(),
             },
-            Request::Status => Answer::Status(self.status()),
+            Request::Status => self.status().map_or_else(ending, Answer::Status),
             Request::Stop { name } => match self.known.get_mut(&name) {
                 None => unknown(&name),
                 Some(known) => {
@@ -597,8 +649,10 @@ impl Node {
                 }
             },
             Request::Remove { name } => self.remove(&name),
-            // Answered where the connection is, because it takes as long as the reader likes.
+            // Answered where the connection is: the one takes as long as the reader likes, the others
+            // are the member's affair.
             Request::Logs { .. } => Answer::Logs,
+            Request::Members | Request::Invite { .. } | Request::Leave => ending(),
         };
         // Who asked may have gone.
         let _ = answer.send(answered);
@@ -670,8 +724,8 @@ impl Node {
         listed.collect()
     }
 
-    fn status(&self) -> Status {
-        Status {
+    fn status(&self) -> Option<Status> {
+        Some(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: std::process::id(),
             seconds: self.now().since(Instant(0)).as_secs_f64(),
@@ -682,7 +736,8 @@ impl Node {
                 .count(),
             known: self.known.len(),
             limits: self.limits.clone(),
-        }
+            fleet: self.fleet.status()?,
+        })
     }
 
     fn remove(&mut self, name: &str) -> Answer {

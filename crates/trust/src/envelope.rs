@@ -220,7 +220,11 @@ impl Seen {
     fn note(&mut self, sequence: u64) -> bool {
         if sequence >= self.next {
             let ahead = sequence - self.next + 1;
-            self.bits = if ahead < WINDOW { self.bits << ahead } else { 0 };
+            self.bits = if ahead < WINDOW {
+                self.bits << ahead
+            } else {
+                0
+            };
             self.bits |= 1;
             // The last number of all could not be told from the first.
             self.next = sequence.saturating_add(1);
@@ -264,7 +268,10 @@ mod tests {
         };
         assert_eq!(mistaken.open(&sealed), Err(parties));
         let frame = opening.open(&sealed).unwrap();
-        assert_eq!((frame.protocol, frame.payload.as_slice()), (1, &b"there?"[..]));
+        assert_eq!(
+            (frame.protocol, frame.payload.as_slice()),
+            (1, &b"there?"[..])
+        );
         let again = Refused::Replayed {
             class: Class::A,
             sequence: 0,

@@ -91,7 +91,9 @@ impl Fingerprint {
 impl fmt::Display for Fingerprint {
     /// The first eight bytes: enough to tell fleets apart by eye, the rest is compared by machine.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0[..8]
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -242,13 +244,21 @@ mod tests {
         assert!((line.clone() + "A").parse::<Invitation>().is_err());
         let long = "A".repeat(LINE_MAX + 1);
         let refused = long.parse::<Invitation>();
-        assert_eq!(refused, Err(NoInvitation::TooLong { length: LINE_MAX + 1 }));
+        assert_eq!(
+            refused,
+            Err(NoInvitation::TooLong {
+                length: LINE_MAX + 1
+            })
+        );
     }
 
     #[test]
     fn secrets_do_not_show() {
         let shown = alloc::format!("{:?}", invitation());
-        assert!(shown.contains("Secret(secret)") && !shown.contains("7, 7"), "{shown}");
+        assert!(
+            shown.contains("Secret(secret)") && !shown.contains("7, 7"),
+            "{shown}"
+        );
     }
 
     proptest! {

@@ -1,10 +1,11 @@
 //! Programs, and the node they run on.
 //!
 //! Tour: [`arguments`] what can be asked · [`attached`] a program in the foreground · [`node`] a node, and
-//! what it is asked.
+//! what it is asked · [`fleet`] the other machines.
 
 pub(crate) mod arguments;
 mod attached;
+mod fleet;
 mod node;
 
 use std::process::ExitCode;
@@ -24,6 +25,9 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Stop(asked) => node::each(asked, |name| Request::Stop { name }),
         Asked::Rm(asked) => node::each(asked, |name| Request::Remove { name }),
         Asked::Status(asked) => node::status(asked),
+        Asked::Invite(asked) => fleet::invite(asked),
+        Asked::Members(asked) => fleet::members(asked),
+        Asked::Leave(asked) => fleet::leave(asked),
     }
 }
 
@@ -32,7 +36,10 @@ impl Asked {
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Run(asked) => asked.json,
-            Self::Ps(asked) | Self::Status(asked) => asked.json,
+            Self::Ps(asked) | Self::Status(asked) | Self::Members(asked) | Self::Leave(asked) => {
+                asked.json
+            }
+            Self::Invite(asked) => asked.ask.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.ask.json,
             Self::Up(_) | Self::Logs(_) => false,
         }

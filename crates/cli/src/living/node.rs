@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use daemon::control::{self, Answer, Listed, Request};
+use daemon::fleet::{FleetStatus, Wishes};
 use daemon::program::Kind;
 use daemon::supervision::Phase;
 use serde_json::json;
@@ -16,13 +17,25 @@ use super::attached;
 
 pub(super) fn up(asked: &Up) -> Result<ExitCode> {
     let data = asked.data.directory()?;
-    daemon::node::up(&data, |resumed| {
+    let wishes = Wishes {
+        listen: asked.listen,
+        join: asked.join,
+        name: asked.name.clone(),
+    };
+    daemon::node::up(&data, wishes, |resumed, fleet| {
         let resumes = match resumed {
             0 => String::new(),
             1 => ", resuming 1 program".to_owned(),
             n => format!(", resuming {n} programs"),
         };
         anstream::eprintln!("node: ready on {}{resumes}", data.display());
+        anstream::eprintln!(
+            "fleet: {} is tile {} of fleet {}, at {}",
+            fleet.name,
+            fleet.tile,
+            fleet.fleet,
+            fleet.address
+        );
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -136,11 +149,12 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
     if asked.json {
         return print_json(&json!(status));
     }
-    let limits = &status.limits;
+    let (limits, fleet) = (&status.limits, &status.fleet);
     print(&format!(
         "node       {} (cosmos {}, process {}, up {:.0} s)\n\
          programs   {} running of {}\n\
-         limits     memory: {}; cores: {}; processes: {}\n",
+         limits     memory: {}; cores: {}; processes: {}\n\
+         fleet      {}: {} of {} machines alive; this is {}, tile {}, at {}\n{}",
         data.display(),
         status.version,
         status.process,
@@ -150,26 +164,44 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         limits.memory,
         limits.cores,
         limits.processes,
+        fleet.fleet,
+        fleet.alive,
+        fleet.known,
+        fleet.name,
+        fleet.tile,
+        fleet.address,
+        turned_away(fleet),
     ))
 }
 
+fn turned_away(fleet: &FleetStatus) -> String {
+    if fleet.refused.is_empty() {
+        return String::new();
+    }
+    let refused = fleet.refused.iter();
+    let refused: Vec<_> = refused
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    format!("refused    {}\n", refused.join(", "))
+}
+
 /// What is refused is an error.
-fn put(data: &Path, request: &Request) -> Result<Answer> {
+pub(super) fn put(data: &Path, request: &Request) -> Result<Answer> {
     match control::ask(data, request)?.0 {
         Answer::Refused { because } => bail!(because),
         answer => Ok(answer),
     }
 }
 
-fn unexpected(answer: &Answer) -> Result<ExitCode> {
+pub(super) fn unexpected(answer: &Answer) -> Result<ExitCode> {
     bail!("the node answered something else than was asked: {answer:?}")
 }
 
-fn print(text: &str) -> Result<ExitCode> {
+pub(super) fn print(text: &str) -> Result<ExitCode> {
     crate::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_json(value: &serde_json::Value) -> Result<ExitCode> {
+pub(super) fn print_json(value: &serde_json::Value) -> Result<ExitCode> {
     print(&format!("{value:#}\n"))
 }
