@@ -34,9 +34,9 @@ use trust::invitation::Fingerprint;
 use wire::Tile;
 
 /// What members speak, in TLS's negotiation (RFC 7301).
-pub(super) const MEMBERS: &[u8] = b"cosmos-fleet/1";
+pub const MEMBERS: &[u8] = b"cosmos-fleet/1";
 /// What a newcomer speaks.
-pub(super) const NEWCOMERS: &[u8] = b"cosmos-join/1";
+pub const NEWCOMERS: &[u8] = b"cosmos-join/1";
 
 /// A member's certificate holds for so long, in seconds: a year.
 pub const MEMBER_LASTS: u64 = 365 * 86_400;
@@ -255,7 +255,8 @@ impl Authority {
 }
 
 /// A tile as TLS names it.
-pub(super) fn host_name(tile: Tile) -> String {
+#[must_use]
+pub fn host_name(tile: Tile) -> String {
     format!("{}.tile.cosmos", tile.0)
 }
 

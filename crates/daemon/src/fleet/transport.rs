@@ -208,7 +208,8 @@ impl Transport {
 
     /// Talks on this connection from now on.
     pub(super) fn opened(&mut self, tile: Tile, connection: Connection) {
-        let (Some(saying), Some(hearing)) = (key(&connection, true), key(&connection, false))
+        let (Some(saying), Some(hearing)) =
+            (frame_key(&connection, true), frame_key(&connection, false))
         else {
             return;
         };
@@ -272,8 +273,9 @@ impl Transport {
     }
 }
 
-/// A key of a connection, for what this side says or for what it hears.
-fn key(connection: &Connection, said: bool) -> Option<Key> {
+/// The key of a connection's frames, of those this side says or of those it hears; `None` if TLS exports none.
+#[must_use]
+pub fn frame_key(connection: &Connection, said: bool) -> Option<Key> {
     let called = connection.side() == Side::Client;
     let context: &[u8] = if called == said { b"caller" } else { b"called" };
     let mut secret = [0; 32];
