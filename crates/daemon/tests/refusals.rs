@@ -161,6 +161,7 @@ impl Door {
 
     /// Calls as a member. The caller's side is through before its certificate has been looked at.
     fn call(&self, identity: &Identity) -> Connection {
+        let _within = self.runtime.enter();
         let config = quinn::ClientConfig::new(Arc::new(identity.calling().unwrap()));
         let calling = self
             .endpoint
@@ -328,6 +329,7 @@ fn certificates_that_are_missing_wrong_expired_or_of_oneself_open_nothing() {
     .with_root_certificates(roots)
     .with_no_client_auth();
     config.alpn_protocols = vec![MEMBERS.to_vec()];
+    let _within = door.runtime.enter();
     let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
     let config = quinn::ClientConfig::new(Arc::new(config));
     let calling = door
