@@ -404,7 +404,9 @@ impl Member {
         match happening {
             Happening::Connected { tile, connection } => {
                 if peer(tile).is_none() {
-                    return self.refusals.count(Refusal::CertificateWrong);
+                    let refusal = Refusal::CertificateWrong;
+                    connection.close(1_u8.into(), refusal.name().as_bytes());
+                    return self.refusals.count(refusal);
                 }
                 self.transport.opened(tile, connection);
                 let all: Vec<_> = self.directory.iter().cloned().collect();
