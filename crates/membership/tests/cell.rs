@@ -378,3 +378,28 @@ fn vacant_seats_disturb_nobody_until_somebody_takes_one() {
         assert!(empty.is_none(), "{empty:?}");
     }
 }
+
+/// With one second between turns, the dead of three were held removed by the last after up to 15.5 s.
+#[test]
+fn the_few_of_a_sparse_cell_miss_their_dead_within_ten_seconds() {
+    for few in [2, 3, 5, 8, 30] {
+        let mut worst = Nanos::ZERO;
+        for seed in 0..200 {
+            let mut world = World::new(config(64).sparse(), seed);
+            (few..64).for_each(|seat| world.kill(Peer(seat)));
+            for at in 0..few {
+                let member = world.members[usize::from(at)].as_mut().unwrap();
+                (few..64).for_each(|seat| member.vacate(Peer(seat)));
+            }
+            world.run(Nanos::from_secs(20) + Nanos::from_millis(seed * 37 % 6_000));
+            let (died, victim) = (world.now, Peer((seed % u64::from(few)) as u16));
+            world.kill(victim);
+            world.run(Nanos::from_secs(20));
+            let delays = world.removal_delays(&[victim], died);
+            assert_eq!(delays.missing(), 0, "{few}, seed {seed}: {delays}");
+            worst = worst.max(delays.quantile(1.0));
+        }
+        println!("{few} members: the last knew after {worst} at the latest");
+        assert!(worst < Nanos::from_secs(10), "{few}: {worst}");
+    }
+}

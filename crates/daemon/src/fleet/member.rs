@@ -214,7 +214,7 @@ impl Member {
     ) -> Result<Self, FleetError> {
         let grid = Hexagons::of(SEATS).expect("eight by eight");
         let secret = Key::new(standing.secret);
-        let config = Arc::new(membership::Config::new(Cell(0), grid, &secret));
+        let config = Arc::new(membership::Config::new(Cell(0), grid, &secret).sparse());
         let incarnation = match archive.incarnation()? {
             // Nought is what a seat has that was never taken.
             None => 1,
