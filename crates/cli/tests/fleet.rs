@@ -1,6 +1,7 @@
 //! Several machines as one fleet, as whoever runs them meets it: five real nodes on loopback that join, die, pause, return,
 //! leave, and turn away who is not expected.
 
+#[expect(dead_code, reason = "shared with tests that ask for more")]
 mod place;
 
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -255,4 +256,68 @@ fn who_is_not_expected_does_not_come_in_and_is_told_why() {
         "{}",
         said.err
     );
+}
+
+#[test]
+fn a_program_is_sent_to_a_machine_by_its_name_and_seen_from_another() {
+    let place = Place::new();
+    let ada = Machine::up(&place, "ada", &[]);
+    let (ben, cleo) = (ada.joined("ben"), ada.joined("cleo"));
+    let machines = [ada, ben, cleo];
+    all_hold(&machines, &["ada", "ben", "cleo"], "alive");
+    let [ada, ben, cleo] = &machines;
+    // More than a frame carries, so that it travels in pieces.
+    let long = "x".repeat(50_000);
+    let script = format!("echo {}; exec sleep 1000", &long[..10]);
+    let words = [
+        "run",
+        "-d",
+        "--on",
+        "ben",
+        "--name",
+        "far",
+        "--env",
+        &format!("LONG={long}"),
+    ];
+    let words: Vec<_> = words
+        .into_iter()
+        .chain(["--data", "ada", "sh", "-c", &script])
+        .collect();
+    let Said { code, out, err } = place.cosmos(&words, "");
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "far\n", ""));
+    assert!(ben.ok(&["ps"]).contains("far   running"));
+    assert!(!ada.ok(&["ps"]).contains("far"));
+    wait_until("it has spoken there", || {
+        ben.ok(&["logs", "far"]) == "xxxxxxxxxx\n"
+    });
+    let seen: Value = serde_json::from_str(&cleo.ok(&["ps", "--fleet", "--json"])).expect("JSON");
+    let programs = seen["machines"].as_array().unwrap().iter().map(|machine| {
+        (
+            machine["machine"].as_str().unwrap(),
+            machine["programs"].as_array().unwrap().len(),
+        )
+    });
+    assert_eq!(
+        programs.collect::<Vec<_>>(),
+        [("ada", 0), ("ben", 1), ("cleo", 0)]
+    );
+    let refused = |words: &[&str], because: &str| {
+        let said = place.cosmos(words, "");
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert!(said.err.contains(because), "{because}: {}", said.err);
+    };
+    refused(
+        &[
+            "run", "-d", "--on", "ben", "--name", "far", "--data", "ada", "true",
+        ],
+        "there is a program named \"far\" already",
+    );
+    refused(
+        &["run", "-d", "--on", "eve", "--data", "ada", "true"],
+        "no machine named \"eve\"",
+    );
+    assert_eq!(cleo.ok(&["stop", "--on", "ben", "far"]), "far\n");
+    assert!(ben.ok(&["ps"]).contains("far   ended (143)"));
+    assert_eq!(ada.ok(&["rm", "--on", "ben", "far"]), "far\n");
+    assert!(!ben.ok(&["ps"]).contains("far"));
 }

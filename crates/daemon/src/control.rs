@@ -77,6 +77,13 @@ pub enum Request {
     },
     /// Take leave of the fleet; programs run on.
     Leave,
+    /// Ask another node of the fleet, which answers whatever concerns programs but [`Request::Logs`].
+    On {
+        /// Its name.
+        member: String,
+        /// What.
+        request: Box<Self>,
+    },
 }
 
 /// What a node answers.

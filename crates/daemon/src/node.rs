@@ -30,6 +30,7 @@ use wire::Instant;
 use crate::cache::make_private;
 use crate::cgroup::{Group, Hierarchy};
 use crate::control::{self, Answer, Limited, Listed, Request, Status};
+use crate::fleet::post::Post;
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::journal::Journal;
 use crate::program::{self, Kind};
@@ -183,6 +184,8 @@ pub fn up(
                 }
             }
         })?;
+    let asked = events.clone();
+    let post = Post::open(fleet.clone(), move |letter| answer_afar(&letter, &asked))?;
     let journals = Arc::clone(&node.journals);
     let known = fleet.status().ok_or(FleetError::Ended)?;
     thread::Builder::new()
@@ -196,14 +199,14 @@ pub fn up(
                 else {
                     continue;
                 };
-                let fleet = fleet.clone();
+                let (fleet, post) = (fleet.clone(), post.clone());
                 // Who finds no thread finds the connection closed.
                 let _ = thread::Builder::new()
                     .name("connection".into())
                     .spawn(move || {
                         let _place = place;
                         // Who hangs up needs no explanation.
-                        let _ = serve(stream, &events, &journals, &fleet);
+                        let _ = serve(stream, &events, &journals, (&fleet, &post));
                     });
             }
         })?;
@@ -316,7 +319,7 @@ fn serve(
     mut stream: UnixStream,
     events: &SyncSender<Event>,
     journals: &Journals,
-    fleet: &Fleet,
+    (fleet, post): (&Fleet, &Post),
 ) -> Result<(), control::ControlError> {
     stream.set_read_timeout(Some(control::PATIENCE))?;
     stream.set_write_timeout(Some(control::PATIENCE))?;
@@ -341,17 +344,41 @@ fn serve(
             None => control::send(&mut stream, &unknown(name)),
         };
     }
-    if let Some(answer) = answer_of_fleet(&request, fleet) {
-        return control::send(&mut stream, &answer);
-    }
+    let answer = answer_of_fleet(&request, fleet, post);
+    let answer = answer.unwrap_or_else(|| decide(request, events));
+    control::send(&mut stream, &answer)
+}
+
+/// What the deciding thread answers.
+fn decide(request: Request, events: &SyncSender<Event>) -> Answer {
     let (answer, answered) = sync_channel(1);
-    if events.send(Event::Asked(Box::new(request), answer)).is_ok() {
-        // A node that ends drops what it was asked.
-        if let Ok(answer) = answered.recv() {
-            return control::send(&mut stream, &answer);
-        }
+    if events
+        .send(Event::Asked(Box::new(request), answer))
+        .is_err()
+    {
+        return ending();
     }
-    control::send(&mut stream, &ending())
+    // A node that ends drops what it was asked.
+    answered.recv().unwrap_or_else(|_| ending())
+}
+
+/// What another node of the fleet asked, and the answer to it.
+fn answer_afar(letter: &[u8], events: &SyncSender<Event>) -> Vec<u8> {
+    let answer = match serde_json::from_slice(letter) {
+        Ok(
+            request @ (Request::Run { .. }
+            | Request::List
+            | Request::Stop { .. }
+            | Request::Remove { .. }),
+        ) => decide(request, events),
+        Ok(_) => Answer::Refused {
+            because: "another node may ask for programs only".to_owned(),
+        },
+        Err(error) => Answer::Refused {
+            because: format!("a request that cannot be understood: {error}"),
+        },
+    };
+    serde_json::to_vec(&answer).expect("an answer is plain data")
 }
 
 fn ending() -> Answer {
@@ -360,7 +387,7 @@ fn ending() -> Answer {
 }
 
 /// What the member answers, which the deciding thread need not wait for.
-fn answer_of_fleet(request: &Request, fleet: &Fleet) -> Option<Answer> {
+fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answer> {
     let refused = |because| Answer::Refused { because };
     Some(match request {
         Request::Members => match fleet.members() {
@@ -377,6 +404,17 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet) -> Option<Answer> {
             fleet.leave();
             let name = fleet.status().map(|status| status.name);
             name.map_or_else(ending, |name| Answer::Done { name })
+        }
+        Request::On { member, request } => {
+            let letter = serde_json::to_vec(request).expect("a request is plain data");
+            match post.ask(member, &letter) {
+                Ok(answer) => serde_json::from_slice(&answer).unwrap_or_else(|error| {
+                    refused(format!(
+                        "what {member} answered cannot be understood: {error}"
+                    ))
+                }),
+                Err(error) => refused(format!("asking {member}: {error}")),
+            }
         }
         _ => return None,
     })
@@ -652,7 +690,9 @@ impl Node {
             // Answered where the connection is: the one takes as long as the reader likes, the others
             // are the member's affair.
             Request::Logs { .. } => Answer::Logs,
-            Request::Members | Request::Invite { .. } | Request::Leave => ending(),
+            Request::Members | Request::Invite { .. } | Request::Leave | Request::On { .. } => {
+                ending()
+            }
         };
         // Who asked may have gone.
         let _ = answer.send(answered);

@@ -35,8 +35,8 @@ pub(crate) enum Asked {
     /// Start a node on this machine, in the foreground; Ctrl-C or SIGTERM ends its programs and it.
     #[command(after_help = UP)]
     Up(Up),
-    /// List the programs of the node.
-    Ps(Ask),
+    /// List the programs of the node, or of the whole fleet.
+    Ps(Ps),
     /// Print what a program said.
     Logs(Logs),
     /// End programs: ask them, and force those that have not ended after 10 s.
@@ -98,6 +98,16 @@ pub(crate) struct Invite {
     pub(crate) ask: Ask,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Of every machine of the fleet that is held to be alive
+    #[arg(long)]
+    pub(crate) fleet: bool,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
 /// A question to a node.
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
@@ -127,6 +137,10 @@ pub(crate) struct Named {
     /// The programs
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
+
+    /// On another machine of the fleet, by its name
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) on: Option<String>,
 
     #[command(flatten)]
     pub(crate) ask: Ask,
@@ -175,6 +189,10 @@ pub(crate) struct Run {
     /// Hand it to the node, and return once that has taken it
     #[arg(long, short)]
     pub(crate) detach: bool,
+
+    /// Hand it to another machine of the fleet, by its name; its files must lie there under the same paths
+    #[arg(long, requires = "detach", value_name = "MACHINE")]
+    pub(crate) on: Option<String>,
 
     /// What the node calls it [default: after its file]
     #[arg(long, requires = "detach")]

@@ -1,6 +1,7 @@
 //! What a node is asked about its fleet.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -8,7 +9,7 @@ use daemon::control::{Answer, Request};
 use serde_json::json;
 
 use super::arguments::{Ask, Invite};
-use super::node::{print, print_json, put, unexpected};
+use super::node::{print, print_json, put, table, unexpected};
 
 pub(super) fn invite(asked: &Invite) -> Result<ExitCode> {
     let lasts_s = asked.lasts.as_secs();
@@ -68,4 +69,43 @@ pub(super) fn leave(asked: &Ask) -> Result<ExitCode> {
         Answer::Done { name } => print(&format!("{name} has left the fleet\n")),
         other => unexpected(&other),
     }
+}
+
+/// The programs of everybody who is held to be alive; who does not answer is said, and the others are shown.
+pub(super) fn ps(data: &Path, json: bool) -> Result<ExitCode> {
+    let members = match put(data, &Request::Members)? {
+        Answer::Members { members } => members,
+        other => return unexpected(&other),
+    };
+    let (mut said, mut text) = (Vec::new(), String::new());
+    for member in members.iter().filter(|member| member.state == "alive") {
+        let name = &member.name;
+        let list = if member.here {
+            Request::List
+        } else {
+            Request::On {
+                member: name.clone(),
+                request: Box::new(Request::List),
+            }
+        };
+        match put(data, &list) {
+            Ok(Answer::List { programs }) => {
+                write!(text, "{name}\n{}", indented(&table(&programs)))?;
+                said.push(json!({ "machine": name, "programs": programs }));
+            }
+            Ok(other) => return unexpected(&other),
+            Err(error) => {
+                writeln!(text, "{name}\n  {error}")?;
+                said.push(json!({ "machine": name, "unanswered": error.to_string() }));
+            }
+        }
+    }
+    if json {
+        return print_json(&json!({ "machines": said }));
+    }
+    print(&text)
+}
+
+fn indented(table: &str) -> String {
+    table.lines().map(|line| format!("  {line}\n")).collect()
 }

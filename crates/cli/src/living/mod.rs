@@ -36,9 +36,8 @@ impl Asked {
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Run(asked) => asked.json,
-            Self::Ps(asked) | Self::Status(asked) | Self::Members(asked) | Self::Leave(asked) => {
-                asked.json
-            }
+            Self::Status(asked) | Self::Members(asked) | Self::Leave(asked) => asked.json,
+            Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.ask.json,
             Self::Up(_) | Self::Logs(_) => false,

@@ -1,6 +1,5 @@
 //! `cosmos up`, and what a node is asked.
 
-use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,8 +11,8 @@ use daemon::program::Kind;
 use daemon::supervision::Phase;
 use serde_json::json;
 
-use super::arguments::{Ask, Logs, Named, Run, Up};
-use super::attached;
+use super::arguments::{Ask, Logs, Named, Ps, Run, Up};
+use super::{attached, fleet};
 
 pub(super) fn up(asked: &Up) -> Result<ExitCode> {
     let data = asked.data.directory()?;
@@ -51,39 +50,55 @@ pub(super) fn run(asked: &Run) -> Result<ExitCode> {
         program,
         restart: asked.restart.into(),
     };
-    match put(&asked.data.directory()?, &request)? {
+    match put(&asked.data.directory()?, &on(asked.on.as_ref(), request))? {
         Answer::Done { name } if asked.json => print_json(&json!({ "name": name })),
         Answer::Done { name } => print(&format!("{name}\n")),
         other => unexpected(&other),
     }
 }
 
-pub(super) fn ps(asked: &Ask) -> Result<ExitCode> {
-    let programs = match put(&asked.data.directory()?, &Request::List)? {
+/// The same request, to another machine if one is named.
+fn on(member: Option<&String>, request: Request) -> Request {
+    match member.cloned() {
+        None => request,
+        Some(member) => Request::On {
+            member,
+            request: Box::new(request),
+        },
+    }
+}
+
+pub(super) fn ps(asked: &Ps) -> Result<ExitCode> {
+    let data = asked.ask.data.directory()?;
+    if asked.fleet {
+        return fleet::ps(&data, asked.ask.json);
+    }
+    let programs = match put(&data, &Request::List)? {
         Answer::List { programs } => programs,
         other => return unexpected(&other),
     };
-    if asked.json {
+    if asked.ask.json {
         return print_json(&json!({ "programs": programs }));
     }
-    let width = programs
-        .iter()
-        .map(|program| program.name.len())
-        .max()
-        .unwrap_or(0)
-        .max(4);
+    print(&table(&programs))
+}
+
+pub(super) fn table(programs: &[Listed]) -> String {
+    let width = programs.iter().map(|program| program.name.len());
+    let width = width.max().unwrap_or(0).max(4);
     let mut table = format!(
         "{:<width$}  {:<12}  {:>6}  PROGRAM\n",
         "NAME", "STATE", "STARTS"
     );
-    for program in &programs {
+    for program in programs {
         let (name, starts) = (&program.name, program.starts);
         let words = std::iter::once(&program.program).chain(&program.arguments);
         let words: Vec<_> = words.map(String::as_str).collect();
         let (state, words) = (state(program), words.join(" "));
-        writeln!(table, "{name:<width$}  {state:<12}  {starts:>6}  {words}")?;
+        let line = format!("{name:<width$}  {state:<12}  {starts:>6}  {words}\n");
+        table.push_str(&line);
     }
-    print(&table)
+    table
 }
 
 fn state(program: &Listed) -> String {
@@ -128,7 +143,7 @@ pub(super) fn logs(asked: &Logs) -> Result<ExitCode> {
 pub(super) fn each(asked: &Named, request: impl Fn(String) -> Request) -> Result<ExitCode> {
     let data = asked.ask.data.directory()?;
     for name in &asked.names {
-        match put(&data, &request(name.clone()))? {
+        match put(&data, &on(asked.on.as_ref(), request(name.clone())))? {
             Answer::Done { name } if !asked.ask.json => print(&format!("{name}\n"))?,
             Answer::Done { .. } => ExitCode::SUCCESS,
             other => return unexpected(&other),

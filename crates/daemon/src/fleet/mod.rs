@@ -12,7 +12,7 @@
 //! # Tour
 //! [`identity`] keys and certificates · [`book`] invitations that still hold · [`joining`] how a stranger becomes a
 //! member · [`directory`] where everybody is · [`transport`] bytes of a class to a member · [`member`] the node machine in
-//! the real world · [`refusal`] what was turned away, by name · [`archive`] what is kept.
+//! the real world · [`post`] questions to other nodes · [`refusal`] what was turned away, by name · [`archive`] what is kept.
 //!
 //! Deliberately absent: work that moves, leases, more than one cell, and a second authority.
 
@@ -22,6 +22,7 @@ pub mod directory;
 pub mod identity;
 pub mod joining;
 pub mod member;
+pub mod post;
 pub mod refusal;
 pub mod transport;
 
