@@ -15,6 +15,7 @@ enum Act {
     Sync,
     Sensed(u8),
     Budget(f32),
+    Leave,
 }
 
 /// What its protocols promise, and whether it has power.
@@ -71,6 +72,7 @@ libfuzzer_sys::fuzz_target!(|plan: (bool, Vec<(Pause, bool, Act)>)| {
             },
             Act::Sensed(kelvin) => Input::Sensed(200.0 + f64::from(kelvin)),
             Act::Budget(budget) => Input::Budget(budget.into()),
+            Act::Leave => Input::Leave,
         };
         rig.give(input, |_, effect| watch.note(effect));
         if let Some(member) = rig.machine.member() {

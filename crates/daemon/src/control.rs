@@ -21,6 +21,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::{self, FleetStatus};
 use crate::program::Program;
 use crate::supervision::{Phase, Restart};
 
@@ -69,6 +70,22 @@ pub enum Request {
     },
     /// Say how the node is.
     Status,
+    /// Say who is in the fleet, as this node believes.
+    Members,
+    /// Make an invitation to the fleet.
+    Invite {
+        /// For how long it is good, in seconds.
+        lasts_s: u64,
+    },
+    /// Take leave of the fleet; programs run on.
+    Leave,
+    /// Ask another node of the fleet, which answers whatever concerns programs but [`Request::Logs`].
+    On {
+        /// Its name.
+        member: String,
+        /// What.
+        request: Box<Self>,
+    },
 }
 
 /// What a node answers.
@@ -89,6 +106,16 @@ pub enum Answer {
     Logs,
     /// To [`Request::Status`].
     Status(Status),
+    /// To [`Request::Members`], by tile.
+    Members {
+        /// All that ever came.
+        members: Vec<fleet::Listed>,
+    },
+    /// To [`Request::Invite`].
+    Invitation {
+        /// The line to hand over.
+        line: String,
+    },
     /// It cannot be done, and nothing was.
     Refused {
         /// Why, in a sentence.
@@ -138,6 +165,8 @@ pub struct Status {
     /// Who keeps memory, processor and the number of processes within limits: `cgroup v1`,
     /// `cgroup v2`, or what stands in where the host has none.
     pub limits: Limited,
+    /// How it is as a member of its fleet.
+    pub fleet: FleetStatus,
 }
 
 /// Who keeps each limit.

@@ -10,16 +10,17 @@
 //! see and do · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
 //! [`journal`] what programs said · [`news`] what happened to them · [`store`] what is remembered · [`control`] how
 //! commands talk to the node · [`front`] the dashboard and the API · [`sensors`] how hot and busy the machine is ·
-//! [`node`] which joins them.
+//! [`fleet`] the other machines · [`node`] which joins them.
 //!
-//! Deliberately absent: other machines, heat, and the node machine that the twin drives. Only supervision is a
-//! machine so far.
+//! Deliberately absent: heat, and work that moves between machines. The node machine that the twin drives
+//! runs in [`fleet`], its membership only.
 
 pub mod cache;
 pub mod capsule;
 pub mod cgroup;
 pub mod confinement;
 pub mod control;
+pub mod fleet;
 pub mod foreground;
 pub mod front;
 pub mod journal;

@@ -31,6 +31,8 @@ use wire::Instant;
 use crate::cache::make_private;
 use crate::cgroup::{Group, Hierarchy};
 use crate::control::{self, Answer, Limited, Listed, Request, Status};
+use crate::fleet::post::Post;
+use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::front;
 use crate::journal::Journal;
 use crate::news::News;
@@ -72,6 +74,9 @@ pub enum NodeError {
     /// The dashboard.
     #[error("serving the dashboard: {0}")]
     Front(#[source] io::Error),
+    /// It is in no fleet.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
     /// The kernel gives no thread or signal.
     #[error("starting the node: {0}")]
     Start(#[from] io::Error),
@@ -105,18 +110,15 @@ pub(crate) struct Handle {
     journals: Journals,
     /// What happened to programs.
     pub(crate) news: Arc<News>,
+    fleet: Fleet,
+    post: Post,
 }
 
 impl Handle {
     /// Asks, and waits for the answer.
     pub(crate) fn ask(&self, request: Request) -> Answer {
-        let (answer, answered) = sync_channel(1);
-        let asked = self.events.send(Event::Asked(Box::new(request), answer));
-        // A node that ends drops what it was asked.
-        let answer = asked.ok().and_then(|()| answered.recv().ok());
-        answer.unwrap_or_else(|| Answer::Refused {
-            because: "the node is ending".to_owned(),
-        })
+        let answer = answer_of_fleet(&request, &self.fleet, &self.post);
+        answer.unwrap_or_else(|| decide(request, &self.events))
     }
 
     /// What a program said, if it is known.
@@ -150,6 +152,7 @@ struct Node {
     journals: Journals,
     host: Option<Hierarchy>,
     limits: Limited,
+    fleet: Fleet,
     events: SyncSender<Event>,
     began: std::time::Instant,
     drained: bool,
@@ -166,15 +169,17 @@ fn clock() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-/// Runs the node of a directory until a signal ends it and every program has ended. `ready` is called
-/// once it listens, with the number of programs that it resumes and where its dashboard is. To be called from the main thread.
+/// Runs the node of a directory, as a member of the fleet that is wished for, until a signal ends it and every
+/// program has ended. `ready` is called once it listens, with the number of programs that it resumes, where its
+/// dashboard is, and how it is in its fleet. To be called from the main thread.
 ///
 /// # Errors
 /// If it cannot start. Nothing runs then.
 pub fn up(
     data: &Path,
     dashboard: Asked,
-    ready: impl FnOnce(usize, Option<SocketAddr>),
+    wishes: fleet::Wishes,
+    ready: impl FnOnce(usize, Option<SocketAddr>, &FleetStatus),
 ) -> Result<(), NodeError> {
     let at = |what: &'static str, path: &Path| {
         let path = path.display().to_string();
@@ -187,6 +192,12 @@ pub fn up(
     let state = data.join("state.redb");
     // Whoever holds it holds the lock no longer.
     let store = patiently(|| Store::open(&state), StoreError::is_held)?;
+    let kept = data.join("fleet.redb");
+    let archive = patiently(
+        || fleet::archive::Archive::open(&kept),
+        |error| error.is_held(),
+    );
+    let fleet = fleet::start(archive.map_err(FleetError::from)?, wishes)?;
     let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
     let (events, queue) = sync_channel(EVENTS_MAX);
     let host = Hierarchy::of_this_host();
@@ -200,6 +211,7 @@ pub fn up(
         next_id: 0,
         journals: Journals::default(),
         host,
+        fleet: fleet.clone(),
         events: events.clone(),
         began: clock(),
         drained: false,
@@ -219,13 +231,18 @@ pub fn up(
                 }
             }
         })?;
-    let handle = node.handle();
-    if let Asked::At(_) | Asked::Somewhere = dashboard {
-        let address = match dashboard {
-            Asked::At(address) => Some(address),
-            _ => None,
-        };
-        let opened = front::open(data, address, handle.clone());
+    let asked = events.clone();
+    let post = Post::open(fleet.clone(), move |letter| answer_afar(&letter, &asked))?;
+    let known = fleet.status().ok_or(FleetError::Ended)?;
+    let handle = Handle {
+        events,
+        journals: Arc::clone(&node.journals),
+        news: Arc::clone(&node.news),
+        fleet,
+        post,
+    };
+    if dashboard != Asked::Nowhere {
+        let opened = front::open(data, dashboard, handle.clone());
         node.dashboard = Some(opened.map_err(NodeError::Front)?);
     }
     thread::Builder::new()
@@ -247,7 +264,7 @@ pub fn up(
                     });
             }
         })?;
-    ready(wanted.len(), node.dashboard);
+    ready(wanted.len(), node.dashboard, &known);
     for id in wanted {
         let record = &node.known[&node.names[&id]].record;
         node.tell(Input::Run(id, record.restart));
@@ -374,6 +391,77 @@ fn serve(mut stream: UnixStream, node: &Handle) -> Result<(), control::ControlEr
     control::send(&mut stream, &node.ask(request))
 }
 
+/// What the deciding thread answers.
+fn decide(request: Request, events: &SyncSender<Event>) -> Answer {
+    let (answer, answered) = sync_channel(1);
+    if events
+        .send(Event::Asked(Box::new(request), answer))
+        .is_err()
+    {
+        return ending();
+    }
+    // A node that ends drops what it was asked.
+    answered.recv().unwrap_or_else(|_| ending())
+}
+
+/// What another node of the fleet asked, and the answer to it.
+fn answer_afar(letter: &[u8], events: &SyncSender<Event>) -> Vec<u8> {
+    let answer = match serde_json::from_slice(letter) {
+        Ok(
+            request @ (Request::Run { .. }
+            | Request::List
+            | Request::Stop { .. }
+            | Request::Remove { .. }),
+        ) => decide(request, events),
+        Ok(_) => Answer::Refused {
+            because: "another node may ask for programs only".to_owned(),
+        },
+        Err(error) => Answer::Refused {
+            because: format!("a request that cannot be understood: {error}"),
+        },
+    };
+    serde_json::to_vec(&answer).expect("an answer is plain data")
+}
+
+fn ending() -> Answer {
+    let because = "the node is ending".to_owned();
+    Answer::Refused { because }
+}
+
+/// What the member answers, which the deciding thread need not wait for.
+fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answer> {
+    let refused = |because| Answer::Refused { because };
+    Some(match request {
+        Request::Members => match fleet.members() {
+            Some(members) => Answer::Members { members },
+            None => ending(),
+        },
+        Request::Invite { lasts_s } => match fleet.invite(Duration::from_secs(*lasts_s)) {
+            Ok(invitation) => Answer::Invitation {
+                line: invitation.to_string(),
+            },
+            Err(because) => refused(because),
+        },
+        Request::Leave => {
+            fleet.leave();
+            let name = fleet.status().map(|status| status.name);
+            name.map_or_else(ending, |name| Answer::Done { name })
+        }
+        Request::On { member, request } => {
+            let letter = serde_json::to_vec(request).expect("a request is plain data");
+            match post.ask(member, &letter) {
+                Ok(answer) => serde_json::from_slice(&answer).unwrap_or_else(|error| {
+                    refused(format!(
+                        "what {member} answered cannot be understood: {error}"
+                    ))
+                }),
+                Err(error) => refused(format!("asking {member}: {error}")),
+            }
+        }
+        _ => return None,
+    })
+}
+
 fn recite(stream: &mut UnixStream, journal: &Journal, follow: bool) -> io::Result<()> {
     const PIECE_MAX: usize = 64 << 10;
     let mut from = 0;
@@ -450,14 +538,6 @@ impl Node {
         Ok(id)
     }
 
-    fn handle(&self) -> Handle {
-        Handle {
-            events: self.events.clone(),
-            journals: Arc::clone(&self.journals),
-            news: Arc::clone(&self.news),
-        }
-    }
-
     fn now(&self) -> Instant {
         let lived = clock().duration_since(self.began).as_nanos();
         Instant(u64::try_from(lived).unwrap_or(u64::MAX))
@@ -487,6 +567,8 @@ impl Node {
                 self.obey(effects);
             }
         }
+        // The last word, when nothing runs here any more.
+        self.fleet.leave();
         Ok(())
     }
 
@@ -623,7 +705,7 @@ impl Node {
             Request::List => Answer::List {
                 programs: self.list(),
             },
-            Request::Status => Answer::Status(self.status()),
+            Request::Status => self.status().map_or_else(ending, Answer::Status),
             Request::Stop { name } => match self.known.get_mut(&name) {
                 None => unknown(&name),
                 Some(known) => {
@@ -648,8 +730,12 @@ impl Node {
                 }
             },
             Request::Remove { name } => self.remove(&name),
-            // Answered where the connection is, because it takes as long as the reader likes.
+            // Answered where the connection is: the one takes as long as the reader likes, the others
+            // are the member's affair.
             Request::Logs { .. } => Answer::Logs,
+            Request::Members | Request::Invite { .. } | Request::Leave | Request::On { .. } => {
+                ending()
+            }
         };
         // Who asked may have gone.
         let _ = answer.send(answered);
@@ -721,8 +807,8 @@ impl Node {
         listed.collect()
     }
 
-    fn status(&self) -> Status {
-        Status {
+    fn status(&self) -> Option<Status> {
+        Some(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: std::process::id(),
             seconds: self.now().since(Instant(0)).as_secs_f64(),
@@ -736,7 +822,8 @@ impl Node {
             ending: self.supervision.is_draining(),
             dashboard: self.dashboard,
             limits: self.limits.clone(),
-        }
+            fleet: self.fleet.status()?,
+        })
     }
 
     fn remove(&mut self, name: &str) -> Answer {

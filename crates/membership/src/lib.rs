@@ -38,8 +38,9 @@
 //!
 //! Holders of the cell's key may fail but do not lie; those who do are the business
 //! of `immune`. Messages may be lost, delayed, doubled and reordered. A cell's
-//! size is fixed; a tile that never was in service is held alive until its first
-//! probe, then removed like any other that is silent.
+//! size is fixed; seats that are said to be vacant ([`Member::vacate`]) are left alone until somebody
+//! takes them, and any other tile that never was in service is held alive until its first
+//! probe, then removed like all that are silent.
 //!
 //! Deliberately absent: a list of members, a leader, a table per peer, timers by the
 //! peer, any message to or about another cell.

@@ -164,6 +164,21 @@ impl Member {
         }
     }
 
+    /// Holds that a seat of the lattice is vacant, until whoever takes it speaks: a cell may have
+    /// more seats than machines, and those nobody sits on must be neither probed nor suspected.
+    /// Who is known to be there, and the member itself, are left as they are. Whoever
+    /// takes such a seat starts at incarnation 1 or above, for 0 has left.
+    ///
+    /// All members should begin with the same vacancies but for those since taken; where they differ, the
+    /// rosters are repaired as after any other difference.
+    //= spec 17
+    pub fn vacate(&mut self, peer: Peer) {
+        let vacant = Claim::new(State::Left, 0);
+        if peer != self.me && self.roster.claim(peer) < vacant {
+            self.roster.raise(peer, vacant, &self.config);
+        }
+    }
+
     /// What a peer is held to be.
     #[must_use]
     pub fn state(&self, peer: Peer) -> State {

@@ -340,3 +340,66 @@ fn the_same_seed_gives_the_same_history() {
     assert_eq!(history(1), history(1));
     assert_ne!(history(1), history(2));
 }
+
+/// A few machines on a lattice made for more, as a young fleet is: nobody minds the empty seats, who takes one is
+/// known by its first word, and who dies among the few is missed as fast as among many.
+//= spec 17
+#[test]
+fn vacant_seats_disturb_nobody_until_somebody_takes_one() {
+    for seed in 0..8 {
+        let mut world = World::new(config(64), seed);
+        let vacate = |world: &mut World, sitting: u16| {
+            for at in 0..sitting {
+                let member = world.members[usize::from(at)].as_mut().unwrap();
+                (sitting..64).for_each(|seat| member.vacate(Peer(seat)));
+            }
+        };
+        (5..64).for_each(|seat| world.kill(Peer(seat)));
+        vacate(&mut world, 5);
+        world.run(Nanos::MINUTE);
+        assert!(world.changes.is_empty(), "{:?}", world.changes);
+        world.agrees_with_the_truth().unwrap();
+
+        world.start(Peer(5));
+        vacate(&mut world, 6);
+        world.run(Nanos::from_secs(10));
+        world.agrees_with_the_truth().unwrap();
+        let learned = world.changes.iter().filter(|change| change.peer == Peer(5));
+        assert_eq!(learned.count(), 6, "each once, itself included");
+
+        let died = world.now;
+        world.kill(Peer(2));
+        world.run(world.config.detection_span());
+        let delays = world.removal_delays(&[Peer(2)], died);
+        assert_eq!(delays.missing(), 0, "{delays}");
+        ends_in_peace(&mut world, Nanos::MINUTE);
+        // Nobody was ever asked of a seat without a machine.
+        let empty = world.changes.iter().find(|change| change.peer > Peer(5));
+        assert!(empty.is_none(), "{empty:?}");
+    }
+}
+
+/// With one second between turns, the dead of three were held removed by the last after up to 15.5 s.
+#[test]
+fn the_few_of_a_sparse_cell_miss_their_dead_within_ten_seconds() {
+    for few in [2, 3, 5, 8, 30] {
+        let mut worst = Nanos::ZERO;
+        for seed in 0..200 {
+            let mut world = World::new(config(64).sparse(), seed);
+            (few..64).for_each(|seat| world.kill(Peer(seat)));
+            for at in 0..few {
+                let member = world.members[usize::from(at)].as_mut().unwrap();
+                (few..64).for_each(|seat| member.vacate(Peer(seat)));
+            }
+            world.run(Nanos::from_secs(20) + Nanos::from_millis(seed * 37 % 6_000));
+            let (died, victim) = (world.now, Peer((seed % u64::from(few)) as u16));
+            world.kill(victim);
+            world.run(Nanos::from_secs(20));
+            let delays = world.removal_delays(&[victim], died);
+            assert_eq!(delays.missing(), 0, "{few}, seed {seed}: {delays}");
+            worst = worst.max(delays.quantile(1.0));
+        }
+        println!("{few} members: the last knew after {worst} at the latest");
+        assert!(worst < Nanos::from_secs(10), "{few}: {worst}");
+    }
+}

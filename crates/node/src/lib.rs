@@ -35,6 +35,8 @@ pub enum Input {
     Received(Message),
     /// Something asked for by [`Effect::Persist`] survives a crash now.
     Persisted(Persisted),
+    /// Take leave of the cell, and be silent from then on.
+    Leave,
 }
 
 /// What a node asks for.
@@ -156,6 +158,7 @@ impl Machine for Node {
             }
             Input::Received(message) => membership::Input::Received(message),
             Input::Persisted(done) => membership::Input::Persisted(done),
+            Input::Leave => membership::Input::Leave,
         };
         if let Some(member) = &mut self.member {
             member.handle(now, to_member, &mut |effect| route(effect, out));

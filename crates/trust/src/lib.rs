@@ -1,13 +1,22 @@
 //! Who said so?
 //!
-//! Today one answer: whoever holds the cell's key. A [`Key`] makes a [`Tag`] over
+//! Today one answer: whoever holds the key. A [`Key`] makes a [`Tag`] over
 //! bytes with keyed BLAKE3 (O'Connor, Aumasson, Neves, Wilcox-O'Hearn: *BLAKE3*,
 //! 2020, § 2.3), and only a holder of the same key can make it or check it. The
 //! types hide which: per-node signatures take their place here without the
 //! protocols above noticing.
 //!
-//! Deliberately absent: key distribution and expiry. A key is handed in.
+//! Deliberately absent: key distribution and expiry. A key is handed in. Who may be handed one
+//! begins with an [`invitation`].
+//!
+//! Tour: [`Key`] and [`Tag`] below · [`envelope`] frames that prove themselves and count once · [`invitation`] how a
+//! newcomer finds the right fleet and is expected.
 #![no_std]
+
+extern crate alloc;
+
+pub mod envelope;
+pub mod invitation;
 
 use core::fmt;
 

@@ -56,6 +56,15 @@ impl Version {
 /// packet at most (requirements N1).
 pub const PAYLOAD_BYTES_MAX: usize = 1_100;
 
+/// The longest encoding of a frame, in bytes: every number in front of the payload as long as
+/// its type allows.
+pub const FRAME_BYTES_MAX: usize = 3 + 1 + 2 + 3 * 10 + 2 + PAYLOAD_BYTES_MAX;
+
+/// What [`DecodeError::Invalid`] calls a version that is not read here.
+pub const VERSION_FIELD: &str = "version of the vocabulary";
+/// What [`DecodeError::Invalid`] calls a payload longer than [`PAYLOAD_BYTES_MAX`].
+pub const PAYLOAD_LENGTH_FIELD: &str = "payload length";
+
 /// One message on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -94,7 +103,7 @@ impl Decode for Frame {
         if version < Version::OLDEST || version > Version::CURRENT {
             return Err(DecodeError::Invalid {
                 at,
-                what: "version of the vocabulary",
+                what: VERSION_FIELD,
                 found: version.0.into(),
             });
         }
@@ -108,7 +117,7 @@ impl Decode for Frame {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(DecodeError::Invalid {
                 at,
-                what: "payload length",
+                what: PAYLOAD_LENGTH_FIELD,
                 found: payload.len() as u64,
             });
         }

@@ -1,9 +1,13 @@
 //! What can be asked of a node.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use daemon::fleet;
+use trust::invitation::{Invitation, NoInvitation};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,8 +35,8 @@ pub(crate) enum Asked {
     /// Start a node on this machine, in the foreground; Ctrl-C or SIGTERM ends its programs and it.
     #[command(after_help = UP)]
     Up(Up),
-    /// List the programs of the node.
-    Ps(Ask),
+    /// List the programs of the node, or of the whole fleet.
+    Ps(Ps),
     /// Print what a program said.
     Logs(Logs),
     /// End programs: ask them, and force those that have not ended after 10 s.
@@ -44,6 +48,12 @@ pub(crate) enum Asked {
     /// Print the address of the node's dashboard, with the key to it.
     #[command(after_help = DASHBOARD)]
     Dashboard(Ask),
+    /// Print an invitation: one line that takes one machine into the fleet, for a short time.
+    Invite(Invite),
+    /// List the machines of the fleet, as this node believes them to be.
+    Members(Ask),
+    /// Take leave of the fleet; programs run on, and the next `cosmos up` comes back.
+    Leave(Ask),
 }
 
 const DASHBOARD: &str = "\
@@ -57,6 +67,14 @@ const UP: &str = "\
 The node keeps everything in its directory, which only its owner can read. A second start resumes what was
 running. Programs end with it, however it ends: asked first, forced after 10 s.
 
+A node that starts alone is a fleet of one. `cosmos invite` prints a line there with which one other machine becomes
+a member; from then on it needs no invitation.
+
+Examples:
+  cosmos up                                             alone, on loopback
+  cosmos up --listen 192.0.2.7:4433                     where others can reach it
+  cosmos up --listen 192.0.2.8:4433 --join cosmos1-...  with the line from there
+
 Exit codes:
   0  it was told to end, and every program has ended
   2  it could not start; nothing runs";
@@ -67,9 +85,41 @@ pub(crate) struct Up {
     /// it if that one is taken]
     #[arg(long, value_name = "ADDR", value_parser = http)]
     pub(crate) http: Option<daemon::node::Asked>,
+    /// Where other machines reach this one (UDP); port 0 takes the last, or a free one [default: the last address, or
+    /// 127.0.0.1:0]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Become a member of the fleet that printed this line
+    #[arg(long, value_name = "INVITATION", value_parser = invitation)]
+    pub(crate) join: Option<Invitation>,
+
+    /// What to be called when it founds or joins a fleet [default: the host's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
 
     #[command(flatten)]
     pub(crate) data: Data,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// For how long it is good, such as 10min; at most a week
+    #[arg(long, value_name = "TIME", default_value = "10min", value_parser = span)]
+    pub(crate) lasts: Duration,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Of every machine of the fleet that is held to be alive
+    #[arg(long)]
+    pub(crate) fleet: bool,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
 }
 
 /// A question to a node.
@@ -101,6 +151,10 @@ pub(crate) struct Named {
     /// The programs
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
+
+    /// On another machine of the fleet, by its name
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) on: Option<String>,
 
     #[command(flatten)]
     pub(crate) ask: Ask,
@@ -149,6 +203,10 @@ pub(crate) struct Run {
     /// Hand it to the node, and return once that has taken it
     #[arg(long, short)]
     pub(crate) detach: bool,
+
+    /// Hand it to another machine of the fleet, by its name; its files must lie there under the same paths
+    #[arg(long, requires = "detach", value_name = "MACHINE")]
+    pub(crate) on: Option<String>,
 
     /// What the node calls it [default: after its file]
     #[arg(long, requires = "detach")]
@@ -250,6 +308,34 @@ fn http(text: &str) -> Result<daemon::node::Asked, String> {
     })
 }
 
+fn invitation(line: &str) -> Result<Invitation, String> {
+    line.trim()
+        .parse()
+        .map_err(|error: NoInvitation| error.to_string())
+}
+
+/// A `--lasts`.
+fn span(text: &str) -> Result<Duration, String> {
+    let wrong = || {
+        format!(
+            "found \"{text}\", expected a time from 1s to 7d, such as 10min; units: s, min, h, d"
+        )
+    };
+    let end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let unit = match text[end..].trim() {
+        "s" => 1,
+        "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..end].parse().map_err(|_| wrong())?;
+    let span = number.checked_mul(unit).map(Duration::from_secs);
+    let possible = Duration::from_secs(1)..=fleet::INVITATION_LASTS_MAX;
+    span.filter(|span| possible.contains(span))
+        .ok_or_else(wrong)
+}
+
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -268,6 +354,24 @@ fn cores(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invitation_lasts_from_a_second_to_a_week() {
+        assert_eq!(span("10min"), Ok(fleet::INVITATION_LASTS));
+        assert_eq!(span("7d"), Ok(fleet::INVITATION_LASTS_MAX));
+        for wrong in [
+            "",
+            "10",
+            "min",
+            "0s",
+            "8d",
+            "-1s",
+            "1.5h",
+            "99999999999999999d",
+        ] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_size_has_a_unit() {

@@ -1,10 +1,11 @@
 //! Programs, and the node they run on.
 //!
 //! Tour: [`arguments`] what can be asked · [`attached`] a program in the foreground · [`node`] a node, and
-//! what it is asked.
+//! what it is asked · [`fleet`] the other machines.
 
 pub(crate) mod arguments;
 mod attached;
+mod fleet;
 mod node;
 
 use std::process::ExitCode;
@@ -25,6 +26,9 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Rm(asked) => node::each(asked, |name| Request::Remove { name }),
         Asked::Status(asked) => node::status(asked),
         Asked::Dashboard(asked) => node::dashboard(asked),
+        Asked::Invite(asked) => fleet::invite(asked),
+        Asked::Members(asked) => fleet::members(asked),
+        Asked::Leave(asked) => fleet::leave(asked),
     }
 }
 
@@ -33,7 +37,12 @@ impl Asked {
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Run(asked) => asked.json,
-            Self::Ps(asked) | Self::Status(asked) | Self::Dashboard(asked) => asked.json,
+            Self::Status(asked)
+            | Self::Dashboard(asked)
+            | Self::Members(asked)
+            | Self::Leave(asked) => asked.json,
+            Self::Ps(asked) => asked.ask.json,
+            Self::Invite(asked) => asked.ask.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.ask.json,
             Self::Up(_) | Self::Logs(_) => false,
         }

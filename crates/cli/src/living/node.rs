@@ -1,23 +1,28 @@
 //! `cosmos up`, and what a node is asked.
 
-use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use daemon::control::{self, Answer, Listed, Request};
+use daemon::fleet::{FleetStatus, Wishes};
 use daemon::program::Kind;
 use daemon::supervision::Phase;
 use serde_json::json;
 
-use super::arguments::{Ask, Logs, Named, Run, Up};
-use super::attached;
+use super::arguments::{Ask, Logs, Named, Ps, Run, Up};
+use super::{attached, fleet};
 
 pub(super) fn up(asked: &Up) -> Result<ExitCode> {
     let data = asked.data.directory()?;
     let http = asked.http.unwrap_or(daemon::node::Asked::Somewhere);
-    daemon::node::up(&data, http, |resumed, dashboard| {
+    let wishes = Wishes {
+        listen: asked.listen,
+        join: asked.join,
+        name: asked.name.clone(),
+    };
+    daemon::node::up(&data, http, wishes, |resumed, dashboard, fleet| {
         let resumes = match resumed {
             0 => String::new(),
             1 => ", resuming 1 program".to_owned(),
@@ -29,6 +34,13 @@ pub(super) fn up(asked: &Up) -> Result<ExitCode> {
                 "node: dashboard on {address}; `cosmos dashboard` prints the address to open"
             );
         }
+        anstream::eprintln!(
+            "fleet: {} is tile {} of fleet {}, at {}",
+            fleet.name,
+            fleet.tile,
+            fleet.fleet,
+            fleet.address
+        );
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -44,39 +56,55 @@ pub(super) fn run(asked: &Run) -> Result<ExitCode> {
         program,
         restart: asked.restart.into(),
     };
-    match put(&asked.data.directory()?, &request)? {
+    match put(&asked.data.directory()?, &on(asked.on.as_ref(), request))? {
         Answer::Done { name } if asked.json => print_json(&json!({ "name": name })),
         Answer::Done { name } => print(&format!("{name}\n")),
         other => unexpected(&other),
     }
 }
 
-pub(super) fn ps(asked: &Ask) -> Result<ExitCode> {
-    let programs = match put(&asked.data.directory()?, &Request::List)? {
+/// The same request, to another machine if one is named.
+fn on(member: Option<&String>, request: Request) -> Request {
+    match member.cloned() {
+        None => request,
+        Some(member) => Request::On {
+            member,
+            request: Box::new(request),
+        },
+    }
+}
+
+pub(super) fn ps(asked: &Ps) -> Result<ExitCode> {
+    let data = asked.ask.data.directory()?;
+    if asked.fleet {
+        return fleet::ps(&data, asked.ask.json);
+    }
+    let programs = match put(&data, &Request::List)? {
         Answer::List { programs } => programs,
         other => return unexpected(&other),
     };
-    if asked.json {
+    if asked.ask.json {
         return print_json(&json!({ "programs": programs }));
     }
-    let width = programs
-        .iter()
-        .map(|program| program.name.len())
-        .max()
-        .unwrap_or(0)
-        .max(4);
+    print(&table(&programs))
+}
+
+pub(super) fn table(programs: &[Listed]) -> String {
+    let width = programs.iter().map(|program| program.name.len());
+    let width = width.max().unwrap_or(0).max(4);
     let mut table = format!(
         "{:<width$}  {:<12}  {:>6}  PROGRAM\n",
         "NAME", "STATE", "STARTS"
     );
-    for program in &programs {
+    for program in programs {
         let (name, starts) = (&program.name, program.starts);
         let words = std::iter::once(&program.program).chain(&program.arguments);
         let words: Vec<_> = words.map(String::as_str).collect();
         let (state, words) = (state(program), words.join(" "));
-        writeln!(table, "{name:<width$}  {state:<12}  {starts:>6}  {words}")?;
+        let line = format!("{name:<width$}  {state:<12}  {starts:>6}  {words}\n");
+        table.push_str(&line);
     }
-    print(&table)
+    table
 }
 
 fn state(program: &Listed) -> String {
@@ -121,7 +149,7 @@ pub(super) fn logs(asked: &Logs) -> Result<ExitCode> {
 pub(super) fn each(asked: &Named, request: impl Fn(String) -> Request) -> Result<ExitCode> {
     let data = asked.ask.data.directory()?;
     for name in &asked.names {
-        match put(&data, &request(name.clone()))? {
+        match put(&data, &on(asked.on.as_ref(), request(name.clone())))? {
             Answer::Done { name } if !asked.ask.json => print(&format!("{name}\n"))?,
             Answer::Done { .. } => ExitCode::SUCCESS,
             other => return unexpected(&other),
@@ -142,11 +170,12 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
     if asked.json {
         return print_json(&json!(status));
     }
-    let limits = &status.limits;
+    let (limits, fleet) = (&status.limits, &status.fleet);
     print(&format!(
         "node       {} (cosmos {}, process {}, up {:.0} s)\n\
          programs   {} running of {}\n\
-         limits     memory: {}; cores: {}; processes: {}\n",
+         limits     memory: {}; cores: {}; processes: {}\n\
+         fleet      {}: {} of {} machines alive; this is {}, tile {}, at {}\n{}",
         data.display(),
         status.version,
         status.process,
@@ -156,6 +185,13 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         limits.memory,
         limits.cores,
         limits.processes,
+        fleet.fleet,
+        fleet.alive,
+        fleet.known,
+        fleet.name,
+        fleet.tile,
+        fleet.address,
+        turned_away(fleet),
     ))
 }
 
@@ -181,23 +217,34 @@ pub(super) fn dashboard(asked: &Ask) -> Result<ExitCode> {
     print(&format!("{url}\n"))
 }
 
+fn turned_away(fleet: &FleetStatus) -> String {
+    if fleet.refused.is_empty() {
+        return String::new();
+    }
+    let refused = fleet.refused.iter();
+    let refused: Vec<_> = refused
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    format!("refused    {}\n", refused.join(", "))
+}
+
 /// What is refused is an error.
-fn put(data: &Path, request: &Request) -> Result<Answer> {
+pub(super) fn put(data: &Path, request: &Request) -> Result<Answer> {
     match control::ask(data, request)?.0 {
         Answer::Refused { because } => bail!(because),
         answer => Ok(answer),
     }
 }
 
-fn unexpected(answer: &Answer) -> Result<ExitCode> {
+pub(super) fn unexpected(answer: &Answer) -> Result<ExitCode> {
     bail!("the node answered something else than was asked: {answer:?}")
 }
 
-fn print(text: &str) -> Result<ExitCode> {
+pub(super) fn print(text: &str) -> Result<ExitCode> {
     crate::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_json(value: &serde_json::Value) -> Result<ExitCode> {
+pub(super) fn print_json(value: &serde_json::Value) -> Result<ExitCode> {
     print(&format!("{value:#}\n"))
 }

@@ -35,7 +35,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 use tower_service::Service as _;
 
-use crate::node::Handle;
+use crate::node::{Asked, Handle};
 
 /// Where it listens unless told otherwise; on another port if this one is taken.
 pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7600);
@@ -89,7 +89,7 @@ struct Shared {
     live: live::Live,
 }
 
-/// Begins to serve; tells where. `asked` is where it must be, if somebody said so.
+/// Begins to serve; tells where.
 ///
 /// # Errors
 /// If it cannot listen there, or has no key.
@@ -101,8 +101,8 @@ pub(crate) fn open(data: &Path, asked: Option<SocketAddr>, node: Handle) -> io::
         )
     })?;
     let listener = match asked {
-        Some(address) => TcpListener::bind(address),
-        None => TcpListener::bind(ADDRESS).or_else(|_| TcpListener::bind((ADDRESS.ip(), 0))),
+        Asked::At(address) => TcpListener::bind(address),
+        _ => TcpListener::bind(ADDRESS).or_else(|_| TcpListener::bind((ADDRESS.ip(), 0))),
     }?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;

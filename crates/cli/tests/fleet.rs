@@ -1,0 +1,323 @@
+//! Several machines as one fleet, as whoever runs them meets it: five real nodes on loopback that join, die, pause, return,
+//! leave, and turn away who is not expected.
+
+#[expect(dead_code, reason = "shared with tests that ask for more")]
+mod place;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command};
+
+use place::{Place, Said, wait_until};
+use serde_json::Value;
+
+/// A node that has said it is ready; it is killed with this.
+struct Machine<'a> {
+    place: &'a Place,
+    name: &'static str,
+    process: Child,
+}
+
+impl Drop for Machine<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl<'a> Machine<'a> {
+    fn up(place: &'a Place, name: &'static str, more: &[&str]) -> Self {
+        let words = ["up", "--data", name, "--name", name];
+        let words: Vec<_> = words.iter().chain(more).copied().collect();
+        let mut process = place.command(&words).spawn().expect("a node starts");
+        let mut line = String::new();
+        let mut said = BufReader::new(process.stderr.take().unwrap());
+        said.read_line(&mut line).expect("it says something");
+        assert!(line.starts_with("node: ready on "), "{name}: {line}");
+        // Kept open: a node that cannot speak must not end of it.
+        std::thread::spawn(move || said.read_to_string(&mut String::new()));
+        Self {
+            place,
+            name,
+            process,
+        }
+    }
+
+    fn joined(&self, name: &'static str) -> Self {
+        let invitation = self.invite();
+        Machine::up(
+            self.place,
+            name,
+            &["--listen", "127.0.0.1:0", "--join", &invitation],
+        )
+    }
+
+    fn invite(&self) -> String {
+        let line = self.ok(&["invite"]);
+        assert!(
+            line.starts_with("cosmos1-") && line.lines().count() == 1,
+            "{line}"
+        );
+        line.trim().to_owned()
+    }
+
+    fn ok(&self, words: &[&str]) -> String {
+        let words: Vec<_> = words.iter().copied().chain(["--data", self.name]).collect();
+        let Said { code, out, err } = self.place.cosmos(&words, "");
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{words:?}");
+        out
+    }
+
+    fn member(&self, name: &str) -> Value {
+        let members: Value = serde_json::from_str(&self.ok(&["members", "--json"])).expect("JSON");
+        let members = members["members"].as_array().expect("a list").clone();
+        let found = members.into_iter().find(|member| member["name"] == name);
+        found.unwrap_or(Value::Null)
+    }
+
+    fn holds(&self, name: &str, state: &str) -> bool {
+        self.member(name)["state"] == state
+    }
+
+    fn incarnation(&self, name: &str) -> u64 {
+        self.member(name)["incarnation"].as_u64().expect("a number")
+    }
+
+    fn refused(&self, word: &str) -> u64 {
+        let status: Value = serde_json::from_str(&self.ok(&["status", "--json"])).expect("JSON");
+        status["fleet"]["refused"][word].as_u64().unwrap_or(0)
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args([signal, &process]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+#[track_caller]
+fn all_hold(machines: &[Machine<'_>], names: &[&str], state: &str) {
+    wait_until(&format!("{names:?} are {state} to all"), || {
+        let hold = |machine: &Machine<'_>| names.iter().all(|name| machine.holds(name, state));
+        machines.iter().all(hold)
+    });
+}
+
+const NAMES: [&str; 5] = ["ada", "ben", "cleo", "dan", "eve"];
+
+fn five(place: &Place) -> Vec<Machine<'_>> {
+    let mut machines = vec![Machine::up(place, NAMES[0], &[])];
+    for name in &NAMES[1..] {
+        machines.push(machines[0].joined(name));
+    }
+    all_hold(&machines, &NAMES, "alive");
+    machines
+}
+
+#[test]
+fn five_machines_see_each_other_join_die_and_return() {
+    let place = Place::new();
+    let mut machines = five(&place);
+    for machine in &machines {
+        let tiles: Vec<_> = NAMES
+            .iter()
+            .map(|name| machine.member(name)["tile"].clone())
+            .collect();
+        assert_eq!(tiles, [0, 1, 2, 3, 4]);
+        assert_eq!(machine.member(machine.name)["here"], true);
+    }
+    let table = machines[4].ok(&["members"]);
+    assert!(
+        table.starts_with("NAME") && table.lines().count() == 6,
+        "{table}"
+    );
+
+    // Killed without a word: all others remove it, and nobody else.
+    let dead = machines.remove(3);
+    let before = machines[0].incarnation("dan");
+    drop(dead);
+    all_hold(&machines, &["dan"], "removed");
+    all_hold(&machines, &["ada", "ben", "cleo", "eve"], "alive");
+
+    // Back without an invitation, under a higher incarnation.
+    machines.push(Machine::up(&place, "dan", &[]));
+    all_hold(&machines, &NAMES, "alive");
+    assert!(machines[0].incarnation("dan") > before);
+
+    // By its own word.
+    let mut leaver = machines.remove(1);
+    leaver.signal("-INT");
+    assert!(leaver.process.wait().unwrap().success());
+    all_hold(&machines, &["ben"], "left");
+    machines.push(Machine::up(&place, "ben", &[]));
+    all_hold(&machines, &NAMES, "alive");
+    assert_eq!(machines[2].ok(&["leave"]), "eve has left the fleet\n");
+    assert!(machines[2].holds("eve", "left"));
+    let eve = machines.remove(2);
+    all_hold(&machines, &["eve"], "left");
+    assert!(
+        eve.ok(&["ps"]).starts_with("NAME"),
+        "the node itself goes on"
+    );
+}
+
+#[test]
+fn a_machine_that_pauses_is_there_again_afterwards() {
+    let place = Place::new();
+    let machines = five(&place);
+    machines[2].signal("-STOP");
+    let _stopped = Command::new("sleep").arg("3").status();
+    machines[2].signal("-CONT");
+    // Whether it was suspected, or removed on a slow machine: it objects or rises.
+    let before = machines[0].incarnation("cleo");
+    all_hold(&machines, &NAMES, "alive");
+    wait_until("all hold the same incarnation", || {
+        let held: Vec<_> = machines
+            .iter()
+            .map(|machine| machine.incarnation("cleo"))
+            .collect();
+        held.iter()
+            .all(|held| *held == held_by(&machines[2]) && *held >= before)
+    });
+}
+
+fn held_by(machine: &Machine<'_>) -> u64 {
+    machine.incarnation(machine.name)
+}
+
+#[test]
+fn a_fleet_that_was_switched_off_finds_itself_again() {
+    let place = Place::new();
+    let machines = five(&place);
+    let addresses: Vec<_> = NAMES
+        .iter()
+        .map(|name| machines[0].member(name)["address"].clone())
+        .collect();
+    drop(machines);
+    let machines: Vec<_> = NAMES
+        .iter()
+        .map(|name| Machine::up(&place, name, &[]))
+        .collect();
+    all_hold(&machines, &NAMES, "alive");
+    let again: Vec<_> = NAMES
+        .iter()
+        .map(|name| machines[4].member(name)["address"].clone())
+        .collect();
+    assert_eq!(again, addresses, "each where it was");
+}
+
+#[test]
+fn who_is_not_expected_does_not_come_in_and_is_told_why() {
+    let place = Place::new();
+    let first = Machine::up(&place, "first", &[]);
+    let other = Machine::up(&place, "other", &[]);
+    let refused = |name: &'static str, invitation: &str, because: &str| {
+        let said = place.cosmos(&["up", "--data", name, "--join", invitation], "");
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert!(said.err.contains(because), "{because}: {}", said.err);
+    };
+    let invitation = first.invite();
+    let second = Machine::up(&place, "second", &["--join", &invitation]);
+    refused("thief", &invitation, "refused: invitation-used");
+    assert_eq!(first.refused("invitation-used"), 1);
+    // Its own invitation, once more, is what a service's unit file would say.
+    drop(second);
+    let second = Machine::up(&place, "second", &["--join", &invitation]);
+
+    let short = first.ok(&["invite", "--lasts", "1s"]);
+    let _passed = Command::new("sleep").arg("2").status();
+    refused("late", short.trim(), "invitation-expired");
+
+    // Of another fleet, for a machine that is in one already.
+    drop(second);
+    refused("second", &other.invite(), "invitation-of-another-fleet");
+
+    let mut damaged = first.invite();
+    damaged.replace_range(20..21, if &damaged[20..21] == "A" { "B" } else { "A" });
+    refused("typo", &damaged, "the line is damaged");
+    refused(
+        "typo",
+        "hello",
+        "expected the line that `cosmos invite` prints",
+    );
+
+    // A fleet of one gives itself up for a larger one.
+    drop(other);
+    let other = first.joined("other");
+    wait_until("it was taken in", || {
+        first.holds("other", "alive") && other.holds("first", "alive")
+    });
+    let said = place.cosmos(&["invite", "--data", "other"], "");
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("only first can invite"), "{}", said.err);
+    let said = place.cosmos(&["up", "--data", "wide", "--listen", "0.0.0.0:0"], "");
+    assert!(
+        said.err
+            .contains("expected the one at which others reach this machine"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_program_is_sent_to_a_machine_by_its_name_and_seen_from_another() {
+    let place = Place::new();
+    let ada = Machine::up(&place, "ada", &[]);
+    let (ben, cleo) = (ada.joined("ben"), ada.joined("cleo"));
+    let machines = [ada, ben, cleo];
+    all_hold(&machines, &["ada", "ben", "cleo"], "alive");
+    let [ada, ben, cleo] = &machines;
+    // More than a frame carries, so that it travels in pieces.
+    let long = "x".repeat(50_000);
+    let script = format!("echo {}; exec sleep 1000", &long[..10]);
+    let words = [
+        "run",
+        "-d",
+        "--on",
+        "ben",
+        "--name",
+        "far",
+        "--env",
+        &format!("LONG={long}"),
+    ];
+    let words: Vec<_> = words
+        .into_iter()
+        .chain(["--data", "ada", "sh", "-c", &script])
+        .collect();
+    let Said { code, out, err } = place.cosmos(&words, "");
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "far\n", ""));
+    assert!(ben.ok(&["ps"]).contains("far   running"));
+    assert!(!ada.ok(&["ps"]).contains("far"));
+    wait_until("it has spoken there", || {
+        ben.ok(&["logs", "far"]) == "xxxxxxxxxx\n"
+    });
+    let seen: Value = serde_json::from_str(&cleo.ok(&["ps", "--fleet", "--json"])).expect("JSON");
+    let programs = seen["machines"].as_array().unwrap().iter().map(|machine| {
+        (
+            machine["machine"].as_str().unwrap(),
+            machine["programs"].as_array().unwrap().len(),
+        )
+    });
+    assert_eq!(
+        programs.collect::<Vec<_>>(),
+        [("ada", 0), ("ben", 1), ("cleo", 0)]
+    );
+    let refused = |words: &[&str], because: &str| {
+        let said = place.cosmos(words, "");
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert!(said.err.contains(because), "{because}: {}", said.err);
+    };
+    refused(
+        &[
+            "run", "-d", "--on", "ben", "--name", "far", "--data", "ada", "true",
+        ],
+        "there is a program named \"far\" already",
+    );
+    refused(
+        &["run", "-d", "--on", "eve", "--data", "ada", "true"],
+        "no machine named \"eve\"",
+    );
+    assert_eq!(cleo.ok(&["stop", "--on", "ben", "far"]), "far\n");
+    assert!(ben.ok(&["ps"]).contains("far   ended (143)"));
+    assert_eq!(ada.ok(&["rm", "--on", "ben", "far"]), "far\n");
+    assert!(!ben.ok(&["ps"]).contains("far"));
+}

@@ -1,0 +1,378 @@
+//! What a member must not forget: who it is, as which incarnation it spoke, where the others were, and which
+//! invitations it gave out.
+//!
+//! One file, readable by its owner alone, because the keys are in it. Each change is durable when the call
+//! returns (redb commits with a sync), and a founding or a joining is one change: killed at any moment, a
+//! machine is in a fleet or is not.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use wire::codec::decode_all;
+use wire::{Decode, DecodeError, Encode, Reader, Tile};
+
+use super::book::Given;
+use super::directory::{Entry, read_name};
+
+const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
+const DIRECTORY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("directory");
+const INVITATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("invitations");
+
+const STANDING: &str = "standing";
+const AUTHORITY: &str = "authority";
+const INCARNATION: &str = "incarnation";
+const ADDRESS: &str = "address";
+const KEY: &str = "key";
+
+/// Why something could not be kept, or is kept no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The file.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// The database says so; nothing of the operation took effect.
+    #[error("the fleet's state: {0}")]
+    Database(#[from] redb::Error),
+    /// A record cannot be read.
+    #[error("the fleet's state: {what} is damaged: {because}")]
+    Damaged {
+        /// Which.
+        what: &'static str,
+        /// What is wrong.
+        because: DecodeError,
+    },
+}
+
+impl ArchiveError {
+    /// Whether another process has it open.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Database(redb::Error::DatabaseAlreadyOpen))
+    }
+}
+
+/// What makes a machine a member.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Its key, PKCS #8.
+    pub key: Vec<u8>,
+    /// What the authority says of it, DER.
+    pub certificate: Vec<u8>,
+    /// The authority's own certificate, DER.
+    pub authority: Vec<u8>,
+    /// On which tile it sits.
+    pub tile: Tile,
+    /// What people call it.
+    pub name: String,
+    /// What all members share, and nobody else: the membership protocol's tags come from it.
+    pub secret: [u8; 32],
+}
+
+impl Encode for Standing {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.key.encode(out);
+        self.certificate.encode(out);
+        self.authority.encode(out);
+        self.tile.encode(out);
+        self.name.as_bytes().encode(out);
+        out.extend_from_slice(&self.secret);
+    }
+}
+
+impl Decode for Standing {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            key: Vec::decode(from)?,
+            certificate: Vec::decode(from)?,
+            authority: Vec::decode(from)?,
+            tile: Tile::decode(from)?,
+            name: read_name(from)?,
+            secret: from.bytes(32)?.try_into().expect("32 bytes"),
+        })
+    }
+}
+
+/// The file.
+#[derive(Debug)]
+pub struct Archive(Database);
+
+impl Archive {
+    /// Opens it, or makes it.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or is no database.
+    pub fn open(path: &Path) -> Result<Self, ArchiveError> {
+        let at = |source| ArchiveError::File {
+            path: path.display().to_string(),
+            source,
+        };
+        // Before there is anything in it.
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path);
+        file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)))
+            .map_err(at)?;
+        let database = Database::create(path).map_err(redb::Error::from)?;
+        let write = database.begin_write().map_err(redb::Error::from)?;
+        write.open_table(FACTS).map_err(redb::Error::from)?;
+        write.open_table(DIRECTORY).map_err(redb::Error::from)?;
+        write.open_table(INVITATIONS).map_err(redb::Error::from)?;
+        write.commit().map_err(redb::Error::from)?;
+        Ok(Self(database))
+    }
+
+    fn fact(&self, name: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let read = self.0.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(FACTS).map_err(redb::Error::from)?;
+        let found = table.get(name).map_err(redb::Error::from)?;
+        Ok(found.map(|bytes| bytes.value().to_vec()))
+    }
+
+    fn put(&self, facts: &[(&str, &[u8])]) -> Result<(), ArchiveError> {
+        let write = self.0.begin_write().map_err(redb::Error::from)?;
+        {
+            let mut table = write.open_table(FACTS).map_err(redb::Error::from)?;
+            for (name, bytes) in facts {
+                table.insert(*name, *bytes).map_err(redb::Error::from)?;
+            }
+        }
+        Ok(write.commit().map_err(redb::Error::from)?)
+    }
+
+    /// What makes this machine a member, if it is one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn standing(&self) -> Result<Option<Standing>, ArchiveError> {
+        let what = "who this machine is";
+        let damaged = |because| ArchiveError::Damaged { what, because };
+        let bytes = self.fact(STANDING)?;
+        bytes
+            .map(|bytes| decode_all(&bytes).map_err(damaged))
+            .transpose()
+    }
+
+    /// The authority's key, where it is kept.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn authority(&self) -> Result<Option<Vec<u8>>, ArchiveError> {
+        Ok(self.fact(AUTHORITY)?.filter(|key| !key.is_empty()))
+    }
+
+    /// Becomes a member, of a fleet founded here if there is an authority's key, with what is known of the
+    /// others. Whatever fleet this machine was in before is forgotten.
+    ///
+    /// # Errors
+    /// If it could not be written; the former state holds.
+    pub fn enter(
+        &self,
+        standing: &Standing,
+        authority: Option<&[u8]>,
+        others: &[Entry],
+    ) -> Result<(), ArchiveError> {
+        let write = self.0.begin_write().map_err(redb::Error::from)?;
+        write.delete_table(DIRECTORY).map_err(redb::Error::from)?;
+        write.delete_table(INVITATIONS).map_err(redb::Error::from)?;
+        {
+            let mut facts = write.open_table(FACTS).map_err(redb::Error::from)?;
+            let standing = standing.to_bytes();
+            let authority = authority.unwrap_or_default();
+            for (name, bytes) in [(STANDING, standing.as_slice()), (AUTHORITY, authority)] {
+                facts.insert(name, bytes).map_err(redb::Error::from)?;
+            }
+            facts.remove(INCARNATION).map_err(redb::Error::from)?;
+            let mut directory = write.open_table(DIRECTORY).map_err(redb::Error::from)?;
+            for entry in others {
+                let bytes = entry.to_bytes();
+                directory
+                    .insert(entry.tile.0, bytes.as_slice())
+                    .map_err(redb::Error::from)?;
+            }
+            write.open_table(INVITATIONS).map_err(redb::Error::from)?;
+        }
+        Ok(write.commit().map_err(redb::Error::from)?)
+    }
+
+    /// The key this machine first asked to be taken in with, PKCS #8.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn key(&self) -> Result<Option<Vec<u8>>, ArchiveError> {
+        self.fact(KEY)
+    }
+
+    /// Keeps that.
+    ///
+    /// # Errors
+    /// If it could not be written; the former holds.
+    pub fn put_key(&self, key: &[u8]) -> Result<(), ArchiveError> {
+        self.put(&[(KEY, key)])
+    }
+
+    /// The membership protocol's record of its last incarnation, if it ever spoke.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn incarnation(&self) -> Result<Option<Vec<u8>>, ArchiveError> {
+        self.fact(INCARNATION)
+    }
+
+    /// Keeps that record.
+    ///
+    /// # Errors
+    /// If it could not be written; the former holds.
+    pub fn put_incarnation(&self, record: &[u8]) -> Result<(), ArchiveError> {
+        self.put(&[(INCARNATION, record)])
+    }
+
+    /// Where this machine listened last, as it was written.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn address(&self) -> Result<Option<String>, ArchiveError> {
+        Ok(self
+            .fact(ADDRESS)?
+            .and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+
+    /// Keeps that.
+    ///
+    /// # Errors
+    /// If it could not be written; the former holds.
+    pub fn put_address(&self, address: &str) -> Result<(), ArchiveError> {
+        self.put(&[(ADDRESS, address.as_bytes())])
+    }
+
+    /// Where the others were.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn directory(&self) -> Result<Vec<Entry>, ArchiveError> {
+        let what = "the directory";
+        let damaged = |because| ArchiveError::Damaged { what, because };
+        let read = self.0.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(DIRECTORY).map_err(redb::Error::from)?;
+        let mut all = Vec::new();
+        for entry in table.iter().map_err(redb::Error::from)? {
+            let (_, entry) = entry.map_err(redb::Error::from)?;
+            all.push(decode_all(entry.value()).map_err(damaged)?);
+        }
+        Ok(all)
+    }
+
+    /// Keeps where somebody is.
+    ///
+    /// # Errors
+    /// If it could not be written; the former holds.
+    pub fn put_entry(&self, entry: &Entry) -> Result<(), ArchiveError> {
+        let write = self.0.begin_write().map_err(redb::Error::from)?;
+        {
+            let mut table = write.open_table(DIRECTORY).map_err(redb::Error::from)?;
+            let bytes = entry.to_bytes();
+            table
+                .insert(entry.tile.0, bytes.as_slice())
+                .map_err(redb::Error::from)?;
+        }
+        Ok(write.commit().map_err(redb::Error::from)?)
+    }
+
+    /// The invitations that were given out, by the digest of their secret.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn invitations(&self) -> Result<Vec<([u8; 32], Given)>, ArchiveError> {
+        let what = "an invitation";
+        let damaged = |because| ArchiveError::Damaged { what, because };
+        let read = self.0.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(INVITATIONS).map_err(redb::Error::from)?;
+        let mut all = Vec::new();
+        for entry in table.iter().map_err(redb::Error::from)? {
+            let (digest, given) = entry.map_err(redb::Error::from)?;
+            let Ok(digest) = <[u8; 32]>::try_from(digest.value()) else {
+                continue;
+            };
+            all.push((digest, decode_all(given.value()).map_err(damaged)?));
+        }
+        Ok(all)
+    }
+
+    /// Keeps what became of an invitation; `None` forgets it.
+    ///
+    /// # Errors
+    /// If it could not be written; the former holds.
+    pub fn put_invitation(
+        &self,
+        digest: &[u8; 32],
+        given: Option<&Given>,
+    ) -> Result<(), ArchiveError> {
+        let write = self.0.begin_write().map_err(redb::Error::from)?;
+        {
+            let mut table = write.open_table(INVITATIONS).map_err(redb::Error::from)?;
+            match given {
+                Some(given) => {
+                    let bytes = given.to_bytes();
+                    table.insert(digest.as_slice(), bytes.as_slice())
+                }
+                None => table.remove(digest.as_slice()),
+            }
+            .map_err(redb::Error::from)?;
+        }
+        Ok(write.commit().map_err(redb::Error::from)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_fleet_leaves_nothing_of_the_old_and_only_its_owner_can_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.redb");
+        let archive = Archive::open(&path).unwrap();
+        assert!(archive.standing().unwrap().is_none());
+        let standing = |tile| Standing {
+            key: vec![1],
+            certificate: vec![2],
+            authority: vec![3],
+            tile: Tile(tile),
+            name: "a".into(),
+            secret: [4; 32],
+        };
+        let entry = |tile| Entry {
+            tile: Tile(tile),
+            name: "b".into(),
+            address: "127.0.0.1:1".parse().unwrap(),
+            incarnation: 1,
+        };
+        archive.enter(&standing(0), Some(b"key"), &[]).unwrap();
+        archive.put_entry(&entry(1)).unwrap();
+        archive.put_incarnation(&[7]).unwrap();
+        let given = Given {
+            expires: 9,
+            used: None,
+        };
+        archive.put_invitation(&[5; 32], Some(&given)).unwrap();
+        assert_eq!(archive.authority().unwrap().as_deref(), Some(&b"key"[..]));
+        assert_eq!(archive.invitations().unwrap(), [([5; 32], given)]);
+        archive.enter(&standing(3), None, &[entry(2)]).unwrap();
+        assert!(archive.standing().unwrap() == Some(standing(3)));
+        assert_eq!(archive.authority().unwrap(), None);
+        assert_eq!(archive.directory().unwrap(), [entry(2)]);
+        assert_eq!(archive.incarnation().unwrap(), None);
+        assert_eq!(archive.invitations().unwrap(), []);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

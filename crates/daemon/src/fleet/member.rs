@@ -1,0 +1,658 @@
+//! One machine in its fleet: the world around the node that the twin drives.
+//!
+//! The twin feeds a [`node::Node`] with virtual time and simulated links; here the same machine is fed
+//! with the host's clock, datagrams and a disk, and cannot tell. What it wants persisted is on disk before it
+//! hears so, what it sends goes out in frames of class A, what it believes is what `cosmos members` shows.
+//!
+//! A fleet is one cell with [`SEATS`] seats. Those nobody sits on are vacant in every roster from the
+//! beginning ([`membership::Member::vacate`]), and a machine's first incarnation is therefore 1.
+//! The members' secret gives the cell's key, so a message also proves itself to whom it is relayed;
+//! and what a machine says as somebody else is refused here, because the connection it came on has a certificate.
+//!
+//! Time is the Unix time at the start and the monotonic clock from then on: it never goes back, and members agree on it as
+//! well as their hosts do, which only makes probing even and decides nothing.
+//!
+//! Everything happens on one thread. A write to disk holds it up for the length of a sync, which is
+//! short against the protocol's timeouts and saves a second life of everything that is under way.
+//!
+//! Deliberately absent: heat (no sensor speaks to the guard yet, so it does nothing), and more than one cell.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use machine::{Machine as _, Persisted, Purpose, Stream};
+use membership::{Message, Peer, State};
+use node::{Effect, Input, Node};
+use ring::rand::SecureRandom as _;
+use scheduler::Guard;
+use scheduler::guard::Limits;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use trust::Key;
+use trust::invitation::{Invitation, Secret};
+use wire::codec::decode_all;
+use wire::{Cell, Class, Encode as _, Hexagons, Instant, Tile};
+
+use super::FleetError;
+use super::archive::{Archive, Standing};
+use super::book::{Book, Guest};
+use super::directory::{Directory, ENTRIES_MAX, Entries, Entry};
+use super::identity::{Authority, Validity};
+use super::joining::{self, Answer, Request, Welcome};
+use super::refusal::{Refusal, Refusals};
+use super::transport::{Happening, NotSent, Transport};
+
+/// Seats in a fleet's one cell: eight by eight.
+pub const SEATS: u32 = 64;
+
+/// The membership protocol's, in a frame.
+const MEMBERSHIP: u8 = 1;
+/// The directory's.
+const DIRECTORY: u8 = 2;
+/// The first that others may use.
+pub const PROTOCOL_FREE: u8 = 16;
+
+/// A machine of the fleet as another believes it to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// What people call it.
+    pub name: String,
+    /// On which tile it sits.
+    pub tile: u64,
+    /// Where it listens, as far as was heard.
+    pub address: Option<SocketAddr>,
+    /// `alive`, `suspect`, `removed` or `left`.
+    pub state: String,
+    /// For which of its incarnations.
+    pub incarnation: u32,
+    /// Since when it is held to be that, in milliseconds of Unix time.
+    pub since_ms: u64,
+    /// Whether it is the machine that says so.
+    pub here: bool,
+}
+
+/// How a machine is, as a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetStatus {
+    /// The first bytes of the fleet's fingerprint.
+    pub fleet: String,
+    /// What people call this machine.
+    pub name: String,
+    /// On which tile it sits.
+    pub tile: u64,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether newcomers are taken in here.
+    pub authority: bool,
+    /// How many machines are held to be alive, this one included.
+    pub alive: usize,
+    /// How many are known.
+    pub known: usize,
+    /// What was turned away, and how often, by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// Bytes that a member said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Who.
+    pub from: Tile,
+    /// How urgently.
+    pub class: Class,
+    /// What.
+    pub payload: Vec<u8>,
+}
+
+/// What the rest of the node asks of its membership.
+pub(super) enum Ask {
+    Members(SyncSender<Vec<Listed>>),
+    Status(SyncSender<FleetStatus>),
+    Invite {
+        lasts: Duration,
+        answer: SyncSender<Result<Invitation, String>>,
+    },
+    Send {
+        to: Tile,
+        class: Class,
+        protocol: u8,
+        payload: Vec<u8>,
+        answer: SyncSender<Result<(), NotSent>>,
+    },
+    Listen {
+        protocol: u8,
+        to: SyncSender<Heard>,
+    },
+    Leave(SyncSender<()>),
+}
+
+/// The host's clock as the protocols read it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    began: std::time::Instant,
+    unix: Duration,
+}
+
+impl Clock {
+    #[expect(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "a real node lives by the host's clock"
+    )]
+    pub(super) fn start() -> Self {
+        let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self {
+            began: std::time::Instant::now(),
+            unix: unix.unwrap_or_default(),
+        }
+    }
+
+    fn since_unix(self) -> Duration {
+        self.unix + self.began.elapsed()
+    }
+
+    fn now(self) -> Instant {
+        Instant(u64::try_from(self.since_unix().as_nanos()).unwrap_or(u64::MAX - 1))
+    }
+
+    /// In seconds.
+    pub(super) fn unix(self) -> u64 {
+        self.since_unix().as_secs()
+    }
+
+    fn unix_ms(self) -> u64 {
+        u64::try_from(self.since_unix().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long until an instant.
+    fn until(self, due: Instant) -> Duration {
+        Duration::from_nanos(due.since(self.now()).0)
+    }
+}
+
+pub(super) struct Member {
+    node: Node,
+    clock: Clock,
+    archive: Archive,
+    standing: Standing,
+    authority: Option<Authority>,
+    book: Book,
+    address: SocketAddr,
+    directory: Directory,
+    transport: Transport,
+    refusals: Refusals,
+    /// Since when each is held to be what it is, in milliseconds of Unix time.
+    since: BTreeMap<Tile, u64>,
+    began_ms: u64,
+    /// Who hears what other protocols say.
+    listeners: BTreeMap<u8, SyncSender<Heard>>,
+    left: bool,
+}
+
+/// `buffer` out of the kernel's randomness.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], FleetError> {
+    let mut bytes = [0; N];
+    let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| FleetError::Randomness)?;
+    Ok(bytes)
+}
+
+fn peer(tile: Tile) -> Option<Peer> {
+    let number = u16::try_from(tile.0).ok()?;
+    (u32::from(number) < SEATS).then_some(Peer(number))
+}
+
+impl Member {
+    pub(super) fn new(
+        archive: Archive,
+        standing: Standing,
+        clock: Clock,
+        address: SocketAddr,
+        transport: Transport,
+    ) -> Result<Self, FleetError> {
+        let grid = Hexagons::of(SEATS).expect("eight by eight");
+        let secret = Key::new(standing.secret);
+        let config = Arc::new(membership::Config::new(Cell(0), grid, &secret).sparse());
+        let incarnation = match archive.incarnation()? {
+            // Nought is what a seat has that was never taken.
+            None => 1,
+            Some(record) => membership::incarnation_after(&record)
+                .map_err(FleetError::Incarnation)?
+                .max(1),
+        };
+        let chance = Stream::new(
+            u64::from_le_bytes(random()?),
+            standing.tile,
+            Purpose::Membership,
+        );
+        let me = peer(standing.tile).ok_or(FleetError::Seat(standing.tile))?;
+        let mut member = membership::Member::new(config, me, incarnation, chance, clock.now());
+        let mut directory = Directory::default();
+        for entry in archive.directory()? {
+            directory.learn(entry);
+        }
+        for tile in (0..u64::from(SEATS)).map(Tile) {
+            if let (None, Some(peer)) = (directory.get(tile), peer(tile)) {
+                member.vacate(peer);
+            }
+        }
+        // What silicon commonly bears; without a sensor nothing is ever held against it.
+        let guard = Guard::new(Arc::new(Limits {
+            throttle_kelvin: 358.15,
+            limit_kelvin: 378.15,
+            clock_min: 0.1,
+            clock_exponent: 3.0,
+            throttles: true,
+        }));
+        let authority = archive.authority()?;
+        let authority = authority
+            .map(|key| Authority::from_kept(&key, standing.authority.clone()))
+            .transpose()?;
+        Ok(Self {
+            node: Node::new(guard, Some(member)),
+            clock,
+            book: Book::of(archive.invitations()?),
+            archive,
+            standing,
+            authority,
+            address,
+            directory,
+            transport,
+            refusals: Refusals::default(),
+            since: BTreeMap::new(),
+            began_ms: clock.unix_ms(),
+            listeners: BTreeMap::new(),
+            left: false,
+        })
+    }
+
+    /// Lives until nobody can ask any more.
+    pub(super) async fn live(
+        mut self,
+        mut asks: mpsc::Receiver<Ask>,
+        mut happened: mpsc::Receiver<Happening>,
+    ) {
+        self.wake();
+        let others: Vec<_> = self.directory.iter().cloned().collect();
+        for entry in others
+            .iter()
+            .filter(|entry| entry.tile != self.standing.tile)
+        {
+            self.transport.call(entry.tile, entry.address);
+        }
+        loop {
+            let due = self.node.deadline();
+            let sleep = async {
+                match due {
+                    Some(due) => tokio::time::sleep(self.clock.until(due)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ask = asks.recv() => match ask {
+                    Some(ask) => self.answer(ask).await,
+                    None => break,
+                },
+                Some(happening) = happened.recv() => self.happen(happening),
+                () = sleep => {}
+            }
+            if self
+                .node
+                .deadline()
+                .is_some_and(|due| due <= self.clock.now())
+            {
+                self.wake();
+            }
+        }
+        self.leave().await;
+    }
+
+    fn wake(&mut self) {
+        let mut effects = VecDeque::new();
+        self.node
+            .wake(self.clock.now(), &mut |effect| effects.push_back(effect));
+        self.obey(effects);
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut effects = VecDeque::new();
+        self.node.handle(self.clock.now(), input, &mut |effect| {
+            effects.push_back(effect);
+        });
+        self.obey(effects);
+    }
+
+    fn obey(&mut self, mut effects: VecDeque<Effect>) {
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Send { to, class, message } => {
+                    let to = Tile(to.0.into());
+                    // Lost is lost: the protocol lives with that.
+                    let _ = self.send(to, class, MEMBERSHIP, message.to_bytes());
+                }
+                Effect::Persist(persist) => match self.archive.put_incarnation(&persist.bytes) {
+                    Ok(()) => {
+                        let token = persist.token;
+                        let done = Input::Persisted(Persisted { token });
+                        self.node.handle(self.clock.now(), done, &mut |effect| {
+                            effects.push_back(effect);
+                        });
+                    }
+                    Err(error) => {
+                        eprintln!("error: this machine stays silent in its fleet: {error}");
+                    }
+                },
+                Effect::Changed { peer, .. } => self.changed(Tile(peer.0.into())),
+                Effect::Rejected(reason) => self.refusals.count(Refusal::Message(reason)),
+                // No sensor speaks to the guard.
+                Effect::SetClock(_) | Effect::Panic | Effect::Decided(..) => {}
+            }
+        }
+    }
+
+    fn changed(&mut self, tile: Tile) {
+        self.since.insert(tile, self.clock.unix_ms());
+        if tile != self.standing.tile {
+            return;
+        }
+        let Some(incarnation) = self.node.member().map(membership::Member::incarnation) else {
+            return;
+        };
+        self.learn(Entry {
+            tile,
+            name: self.standing.name.clone(),
+            address: self.address,
+            incarnation,
+        });
+    }
+
+    /// Takes an entry into the directory, and passes it on if it was news.
+    fn learn(&mut self, entry: Entry) {
+        if !self.directory.learn(entry.clone()) {
+            return;
+        }
+        if let Err(error) = self.archive.put_entry(&entry) {
+            // It will be told again after a restart.
+            eprintln!("error: where {} is will be forgotten: {error}", entry.name);
+        }
+        let bytes = Entries(vec![entry]).to_bytes();
+        for tile in self.transport.connected() {
+            let _ = self.send(tile, Class::C, DIRECTORY, bytes.clone());
+        }
+    }
+
+    fn send(
+        &mut self,
+        to: Tile,
+        class: Class,
+        protocol: u8,
+        payload: Vec<u8>,
+    ) -> Result<(), NotSent> {
+        if self.left {
+            return Err(NotSent::Left);
+        }
+        let at = self.directory.get(to).map(|entry| entry.address);
+        self.transport.send(to, at, (class, protocol), payload)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        if self.left {
+            return;
+        }
+        match happening {
+            Happening::Connected { tile, connection } => {
+                if peer(tile).is_none() {
+                    let refusal = Refusal::CertificateWrong;
+                    connection.close(1_u8.into(), refusal.name().as_bytes());
+                    return self.refusals.count(refusal);
+                }
+                self.transport.opened(tile, connection);
+                let all: Vec<_> = self.directory.iter().cloned().collect();
+                for some in all.chunks(ENTRIES_MAX) {
+                    let bytes = Entries(some.to_vec()).to_bytes();
+                    let _ = self.send(tile, Class::C, DIRECTORY, bytes);
+                }
+            }
+            Happening::Unreachable { tile } => self.transport.unreachable(tile),
+            Happening::Gone { tile, connection } => self.transport.gone(tile, connection),
+            Happening::Refused(refusal) => self.refusals.count(refusal),
+            Happening::Heard { tile, frame } => {
+                if let Err(refusal) = self.hear(tile, frame) {
+                    self.refusals.count(refusal);
+                }
+            }
+            Happening::Newcomer {
+                request,
+                connection,
+                answering,
+            } => {
+                let answer = self.welcome(&request).unwrap_or_else(|refusal| {
+                    self.refusals.count(refusal);
+                    refusal.into()
+                });
+                tokio::spawn(async move {
+                    joining::answer(&connection, answering, &answer).await;
+                });
+            }
+        }
+    }
+
+    fn hear(&mut self, from: Tile, frame: wire::Frame) -> Result<(), Refusal> {
+        let nonsense = |_| Refusal::FrameNonsense;
+        match frame.protocol {
+            MEMBERSHIP => {
+                let message: Message = decode_all(&frame.payload).map_err(nonsense)?;
+                if Tile(message.from.0.into()) != from {
+                    return Err(Refusal::FrameNonsense);
+                }
+                self.tell(Input::Received(message));
+            }
+            DIRECTORY => {
+                let Entries(entries) = decode_all(&frame.payload).map_err(nonsense)?;
+                for entry in entries {
+                    if peer(entry.tile).is_none() {
+                        return Err(Refusal::FrameNonsense);
+                    }
+                    // Where this machine is, it knows best.
+                    if entry.tile != self.standing.tile {
+                        self.learn(entry);
+                    }
+                }
+            }
+            other => {
+                let heard = Heard {
+                    from,
+                    class: frame.class,
+                    payload: frame.payload,
+                };
+                let listener = self.listeners.get(&other).ok_or(Refusal::FrameNonsense)?;
+                match listener.try_send(heard) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(_)) => return Err(Refusal::Crowd),
+                    Err(TrySendError::Disconnected(_)) => {
+                        self.listeners.remove(&other);
+                        return Err(Refusal::FrameNonsense);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a newcomer in, or says why not. Who comes is written down first.
+    fn welcome(&mut self, request: &Request) -> Result<Answer, Refusal> {
+        let now = self.clock.unix();
+        let authority = self.authority.as_ref().ok_or(Refusal::NotTheAuthority)?;
+        let before = self.book.check(&request.secret, &request.key, now)?;
+        let (tile, name) = match before {
+            Some(guest) => (guest.tile, guest.name.clone()),
+            None => self.seat(&request.key, &request.name)?,
+        };
+        let validity = Validity::of_member(now);
+        let certificate = authority.admit(&request.key, tile, &name, validity);
+        let certificate = certificate.map_err(|_| Refusal::JoinMalformed)?.to_vec();
+        let guest = Guest {
+            key: request.key,
+            tile,
+            name: name.clone(),
+        };
+        let given = self.book.note(&request.secret, guest);
+        let digest = request.secret.digest();
+        if let Err(error) = self.archive.put_invitation(&digest, Some(&given)) {
+            eprintln!("error: {name} was not taken in: {error}");
+            return Err(Refusal::NotTheAuthority);
+        }
+        let directory = self.directory.iter().filter(|entry| entry.tile != tile);
+        Ok(Answer::Welcome(Box::new(Welcome {
+            tile,
+            name,
+            certificate,
+            authority: self.standing.authority.clone(),
+            secret: self.standing.secret,
+            directory: Entries(directory.cloned().collect()),
+        })))
+    }
+
+    /// A free seat and a free name. Who was here before with the same key, and lost its certificate, gets its own.
+    fn seat(&self, key: &[u8; 32], wanted: &str) -> Result<(Tile, String), Refusal> {
+        if let Some(guest) = self.book.guests().find(|guest| guest.key == *key) {
+            return Ok((guest.tile, guest.name.clone()));
+        }
+        let taken = |tile| {
+            let guests = || self.book.guests().any(|guest| guest.tile == tile);
+            tile == self.standing.tile || self.directory.get(tile).is_some() || guests()
+        };
+        let mut seats = (0..u64::from(SEATS)).map(Tile);
+        let tile = seats.find(|tile| !taken(*tile)).ok_or(Refusal::FleetFull)?;
+        let named = |name: &str| {
+            let guests = || self.book.guests().any(|guest| guest.name == name);
+            name == self.standing.name || self.directory.named(name).is_some() || guests()
+        };
+        let short: String = wanted.chars().take(59).collect();
+        let mut names = std::iter::once(wanted.to_owned())
+            .chain((2..).map(|number| format!("{}-{number}", short.trim_end_matches('-'))));
+        let name = names.find(|name| !named(name)).ok_or(Refusal::FleetFull)?;
+        Ok((tile, name))
+    }
+
+    async fn answer(&mut self, ask: Ask) {
+        // Whoever asked may have gone.
+        match ask {
+            Ask::Members(answer) => drop(answer.send(self.members())),
+            Ask::Status(answer) => drop(answer.send(self.status())),
+            Ask::Invite { lasts, answer } => drop(answer.send(self.invite(lasts))),
+            Ask::Send {
+                to,
+                class,
+                protocol,
+                payload,
+                answer,
+            } => drop(answer.send(self.send(to, class, protocol, payload))),
+            Ask::Listen { protocol, to } => drop(self.listeners.insert(protocol, to)),
+            Ask::Leave(answer) => {
+                self.leave().await;
+                let _ = answer.send(());
+            }
+        }
+    }
+
+    fn invite(&mut self, lasts: Duration) -> Result<Invitation, String> {
+        if self.left {
+            return Err(NotSent::Left.to_string());
+        }
+        if self.authority.is_none() {
+            let founder = self.directory.iter().next();
+            let founder = founder.map_or("the machine that founded the fleet", |entry| &entry.name);
+            return Err(format!(
+                "only {founder} can invite: the fleet's key is there"
+            ));
+        }
+        let now = self.clock.unix();
+        for digest in self.book.forget(now) {
+            let forgotten = self.archive.put_invitation(&digest, None);
+            forgotten.map_err(|error| error.to_string())?;
+        }
+        let secret = Secret(random().map_err(|error| error.to_string())?);
+        let expires = now + lasts.as_secs();
+        let given = self.book.give(&secret, expires).ok_or_else(|| {
+            format!(
+                "{} invitations are open, expected fewer",
+                super::book::OPEN_MAX
+            )
+        })?;
+        let kept = self.archive.put_invitation(&secret.digest(), Some(&given));
+        kept.map_err(|error| error.to_string())?;
+        Ok(Invitation {
+            address: self.address,
+            tile: self.standing.tile,
+            fingerprint: self.fingerprint(),
+            secret,
+            expires,
+        })
+    }
+
+    fn fingerprint(&self) -> trust::invitation::Fingerprint {
+        trust::invitation::Fingerprint::of(&self.standing.authority)
+    }
+
+    /// What this machine holds of a tile.
+    fn belief(&self, tile: Tile) -> (State, u32) {
+        let Some((member, peer)) = self.node.member().zip(peer(tile)) else {
+            return (State::Left, 0);
+        };
+        if tile == self.standing.tile {
+            let state = if self.left { State::Left } else { State::Alive };
+            return (state, member.incarnation());
+        }
+        let mut exceptions = member.exceptions();
+        let exception = exceptions.find(|(other, ..)| *other == peer);
+        exception.map_or((State::Alive, 0), |(_, state, incarnation)| {
+            (state, incarnation)
+        })
+    }
+
+    fn members(&self) -> Vec<Listed> {
+        let listed = self.directory.iter().map(|entry| {
+            let (state, incarnation) = self.belief(entry.tile);
+            let since = self.since.get(&entry.tile);
+            Listed {
+                name: entry.name.clone(),
+                tile: entry.tile.0,
+                address: Some(entry.address),
+                state: state.name().to_owned(),
+                incarnation,
+                since_ms: since.copied().unwrap_or(self.began_ms),
+                here: entry.tile == self.standing.tile,
+            }
+        });
+        listed.collect()
+    }
+
+    fn status(&self) -> FleetStatus {
+        let alive = self.directory.iter();
+        let alive = alive.filter(|entry| self.belief(entry.tile).0 == State::Alive);
+        FleetStatus {
+            fleet: self.fingerprint().to_string(),
+            name: self.standing.name.clone(),
+            tile: self.standing.tile.0,
+            address: self.address,
+            authority: self.authority.is_some(),
+            alive: alive.count(),
+            known: self.directory.iter().count(),
+            refused: self.refusals.counted(),
+        }
+    }
+
+    /// Says goodbye once, and is silent from then on.
+    async fn leave(&mut self) {
+        if self.left {
+            return;
+        }
+        self.tell(Input::Leave);
+        self.since.insert(self.standing.tile, self.clock.unix_ms());
+        self.left = true;
+        self.transport.close().await;
+    }
+}

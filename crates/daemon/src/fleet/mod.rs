@@ -1,0 +1,383 @@
+//! Several machines as one fleet.
+//!
+//! A machine that starts alone founds a fleet of one. It invites others with a line of text
+//! ([`trust::invitation`]); whoever comes with it is given a certificate and a seat, and from then on every two members
+//! talk over QUIC, each sure of whom it talks with. Who is there is not written in any list: it is what the membership
+//! protocol, the very machine that the twin drives, makes of probes and answers.
+//!
+//! All of it runs on one thread beside the deciding one, because QUIC's library is `async` and nothing else in the
+//! node is. The two speak by bounded channels: [`Fleet`] is the deciding side's end. Other protocols send and hear through it as well
+//! ([`Fleet::send`], [`Fleet::listen`]): bytes of a class to a tile, no more.
+//!
+//! # Tour
+//! [`identity`] keys and certificates · [`book`] invitations that still hold · [`joining`] how a stranger becomes a
+//! member · [`directory`] where everybody is · [`transport`] bytes of a class to a member · [`member`] the node machine in
+//! the real world · [`post`] questions to other nodes · [`refusal`] what was turned away, by name · [`archive`] what is kept.
+//!
+//! Deliberately absent: work that moves, leases, more than one cell, and a second authority.
+
+pub mod archive;
+pub mod book;
+pub mod directory;
+pub mod identity;
+pub mod joining;
+pub mod member;
+pub mod post;
+pub mod refusal;
+pub mod transport;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use quinn::Endpoint;
+use tokio::runtime;
+use tokio::sync::mpsc;
+use trust::invitation::{Fingerprint, Invitation};
+use wire::{Class, DecodeError, Tile};
+
+use archive::{Archive, ArchiveError, Standing};
+use identity::{Authority, Identity, IdentityError, Secret, Validity};
+use member::{Ask, Clock, Member, random};
+pub use member::{FleetStatus, Heard, Listed, PROTOCOL_FREE, SEATS};
+use transport::{NotSent, Transport};
+
+/// An invitation lasts so long unless somebody says otherwise.
+pub const INVITATION_LASTS: Duration = Duration::from_secs(600);
+/// And no longer than this: a week.
+pub const INVITATION_LASTS_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// So many questions wait for the member.
+const ASKS_MAX: usize = 64;
+/// So much that others said waits for whoever listens.
+const HEARD_MAX: usize = 256;
+
+/// How a machine should be in its fleet.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Where to listen; otherwise where it listened last, or on loopback.
+    pub listen: Option<SocketAddr>,
+    /// Which fleet to join, if it is in none with others.
+    pub join: Option<Invitation>,
+    /// What to be called.
+    pub name: Option<String>,
+}
+
+/// Why a machine is in no fleet.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// What is kept.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Keys and certificates.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The kernel gives no randomness.
+    #[error("the kernel gives no randomness")]
+    Randomness,
+    /// What is kept of the last incarnation is none.
+    #[error("the fleet's state: the last incarnation is damaged: {0}")]
+    Incarnation(DecodeError),
+    /// A seat that no cell has.
+    #[error("found seat {}, expected one below {SEATS}", .0.0)]
+    Seat(Tile),
+    /// Nothing can be bound there.
+    #[error("listening at {at}: {source}")]
+    Bind {
+        /// Where.
+        at: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An address nobody can be told.
+    #[error(
+        "--listen {0}: found an address that means every interface, expected the one at which others reach this machine"
+    )]
+    Unspecified(SocketAddr),
+    /// A name nobody can have.
+    #[error(
+        "--name {0:?}: expected at most 63 letters in lower case, digits and '-', which is neither first nor last"
+    )]
+    Name(String),
+    /// The kernel gives no thread.
+    #[error("starting the fleet's thread: {0}")]
+    Start(#[from] io::Error),
+    /// It did not go on.
+    #[error("the fleet's thread has ended")]
+    Ended,
+    /// Nobody who can be understood is there.
+    #[error("joining at {at}: {because}")]
+    Unanswered {
+        /// Where.
+        at: SocketAddr,
+        /// What happened instead.
+        because: String,
+    },
+    /// Another fleet is there.
+    #[error(
+        "joining at {at}: wrong-fingerprint: found another fleet, expected {expected}; the invitation was not shown"
+    )]
+    WrongFingerprint {
+        /// Where.
+        at: SocketAddr,
+        /// The invitation's.
+        expected: Fingerprint,
+    },
+    /// The fleet does not take this machine in.
+    #[error("joining at {at}: refused: {because}")]
+    Refused {
+        /// Where.
+        at: SocketAddr,
+        /// The word for why.
+        because: String,
+    },
+    /// It is over already.
+    #[error("joining: invitation-expired: it held until {} s ago", now - expires)]
+    Expired {
+        /// Until when it held.
+        expires: u64,
+        /// What time it is.
+        now: u64,
+    },
+    /// This machine is in a fleet already.
+    #[error(
+        "joining: invitation-of-another-fleet: found an invitation to {invited}, but this machine is one of {known} in fleet {fleet}"
+    )]
+    Elsewhere {
+        /// The fleet that it is in.
+        fleet: Fingerprint,
+        /// How many it knows there.
+        known: usize,
+        /// The fleet that it was invited to.
+        invited: Fingerprint,
+    },
+}
+
+/// A node's membership, as the rest of the node has it. When the last of these is gone, the member takes
+/// leave by itself.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    asks: mpsc::Sender<Ask>,
+}
+
+/// Starts a member, which joins or founds a fleet first if it must.
+///
+/// # Errors
+/// If it is in no fleet then. Nothing has changed, unless the answer to a joining was lost.
+pub fn start(archive: Archive, wishes: Wishes) -> Result<Fleet, FleetError> {
+    let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let (started, starting) = sync_channel(1);
+    let thread = thread::Builder::new().name("fleet".into());
+    thread.spawn(move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started.send(Err(error.into()))),
+        };
+        runtime.block_on(async {
+            match begin(archive, wishes).await {
+                Ok((member, happened)) => {
+                    let _ = started.send(Ok(()));
+                    member.live(asked, happened).await;
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        });
+    })?;
+    let gone = || io::Error::other("it ended at once");
+    starting.recv().map_err(|_| gone())??;
+    Ok(Fleet { asks })
+}
+
+async fn begin(
+    archive: Archive,
+    wishes: Wishes,
+) -> Result<(Member, mpsc::Receiver<transport::Happening>), FleetError> {
+    let clock = Clock::start();
+    if let Some(name) = wishes
+        .name
+        .as_ref()
+        .filter(|name| !directory::is_name(name))
+    {
+        return Err(FleetError::Name(name.clone()));
+    }
+    let name = wishes.name.unwrap_or_else(host_name);
+    let endpoint = bind(&archive, wishes.listen)?;
+    let standing = match (archive.standing()?, wishes.join) {
+        (standing, Some(invitation)) => {
+            join(&archive, &endpoint, standing, &invitation, &name, clock).await?
+        }
+        (Some(standing), None) => standing,
+        (None, None) => found(&archive, name, clock)?,
+    };
+    let at = |source| FleetError::Bind {
+        at: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        source,
+    };
+    let address = endpoint.local_addr().map_err(at)?;
+    archive.put_address(&address.to_string())?;
+    let identity = Identity {
+        secret: Secret::from_pkcs8(standing.key.clone())?,
+        certificate: standing.certificate.clone().into(),
+        authority: standing.authority.clone().into(),
+    };
+    let (transport, happened) = Transport::new(standing.tile, endpoint, &identity)?;
+    let member = Member::new(archive, standing, clock, address, transport)?;
+    Ok((member, happened))
+}
+
+/// What people call this host.
+fn host_name() -> String {
+    let host = rustix::system::uname();
+    directory::name_from(&host.nodename().to_string_lossy())
+}
+
+/// The port it had last is the one others will look at first, so it is tried before any free one.
+fn bind(archive: &Archive, wished: Option<SocketAddr>) -> Result<Endpoint, FleetError> {
+    if let Some(at) = wished.filter(|at| at.ip().is_unspecified()) {
+        return Err(FleetError::Unspecified(at));
+    }
+    let last = archive
+        .address()?
+        .and_then(|at| at.parse::<SocketAddr>().ok());
+    let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let at = wished.unwrap_or_else(|| last.map_or(loopback, |last| SocketAddr::new(last.ip(), 0)));
+    if let Some(last) = last.filter(|last| at.port() == 0 && at.ip() == last.ip())
+        && let Ok(endpoint) = transport::bind(last)
+    {
+        return Ok(endpoint);
+    }
+    transport::bind(at).map_err(|source| FleetError::Bind { at, source })
+}
+
+fn found(archive: &Archive, name: String, clock: Clock) -> Result<Standing, FleetError> {
+    let now = clock.unix();
+    let authority = Authority::found(now)?;
+    let secret = Secret::generate()?;
+    let tile = Tile(0);
+    let certificate = authority.admit(&secret.public(), tile, &name, Validity::of_member(now))?;
+    let standing = Standing {
+        key: secret.as_pkcs8().to_vec(),
+        certificate: certificate.to_vec(),
+        authority: authority.certificate().to_vec(),
+        tile,
+        name,
+        secret: random()?,
+    };
+    archive.enter(&standing, Some(authority.as_pkcs8()), &[])?;
+    Ok(standing)
+}
+
+async fn join(
+    archive: &Archive,
+    endpoint: &Endpoint,
+    standing: Option<Standing>,
+    invitation: &Invitation,
+    name: &str,
+    clock: Clock,
+) -> Result<Standing, FleetError> {
+    if let Some(standing) = standing {
+        let fleet = Fingerprint::of(&standing.authority);
+        if fleet == invitation.fingerprint {
+            // It came with this before; whoever starts it need not change the command.
+            return Ok(standing);
+        }
+        let known = archive.directory()?.len();
+        if known > 1 {
+            let invited = invitation.fingerprint;
+            return Err(FleetError::Elsewhere {
+                fleet,
+                known,
+                invited,
+            });
+        }
+    }
+    let (now, expires) = (clock.unix(), invitation.expires);
+    if now >= expires {
+        return Err(FleetError::Expired { expires, now });
+    }
+    // Kept before it is shown: whoever must come again comes with the same key.
+    let secret = match archive.key()? {
+        Some(kept) => Secret::from_pkcs8(kept)?,
+        None => Secret::generate()?,
+    };
+    archive.put_key(secret.as_pkcs8())?;
+    let welcome = joining::join(endpoint, invitation, &secret, name).await?;
+    let standing = Standing {
+        key: secret.as_pkcs8().to_vec(),
+        certificate: welcome.certificate,
+        authority: welcome.authority,
+        tile: welcome.tile,
+        name: welcome.name,
+        secret: welcome.secret,
+    };
+    archive.enter(&standing, None, &welcome.directory.0)?;
+    Ok(standing)
+}
+
+impl Fleet {
+    fn ask<T>(&self, ask: impl FnOnce(std::sync::mpsc::SyncSender<T>) -> Ask) -> Option<T> {
+        let (answer, answered) = sync_channel(1);
+        self.asks.blocking_send(ask(answer)).ok()?;
+        answered.recv().ok()
+    }
+
+    /// The fleet as this machine believes it to be; `None` when it has ended.
+    #[must_use]
+    pub fn members(&self) -> Option<Vec<Listed>> {
+        self.ask(Ask::Members)
+    }
+
+    /// How this machine is in it; `None` when it has ended.
+    #[must_use]
+    pub fn status(&self) -> Option<FleetStatus> {
+        self.ask(Ask::Status)
+    }
+
+    /// Makes an invitation that lasts so long.
+    ///
+    /// # Errors
+    /// Why not, in a sentence.
+    pub fn invite(&self, lasts: Duration) -> Result<Invitation, String> {
+        let answer = self.ask(|answer| Ask::Invite { lasts, answer });
+        answer.unwrap_or_else(|| Err("the node is ending".to_owned()))
+    }
+
+    /// Takes leave of the others; returns once they have been told.
+    pub fn leave(&self) {
+        let _ = self.ask(Ask::Leave);
+    }
+
+    /// Sends bytes to a member: class A as a datagram, which may be lost, others reliably and in the order of their
+    /// class for as long as the connection lives. Protocols below [`PROTOCOL_FREE`] are the fleet's own.
+    ///
+    /// # Errors
+    /// Why they were not sent. Who needs to know whether they arrived asks for an answer.
+    pub fn send(
+        &self,
+        to: Tile,
+        class: Class,
+        protocol: u8,
+        payload: Vec<u8>,
+    ) -> Result<(), NotSent> {
+        let answer = self.ask(|answer| Ask::Send {
+            to,
+            class,
+            protocol,
+            payload,
+            answer,
+        });
+        answer.unwrap_or(Err(NotSent::Left))
+    }
+
+    /// Hears what members say in a protocol, from now on and instead of whoever heard it before. What nobody
+    /// takes while [`HEARD_MAX`] wait is refused and counted.
+    #[must_use]
+    pub fn listen(&self, protocol: u8) -> Receiver<Heard> {
+        let (to, heard) = sync_channel(HEARD_MAX);
+        let _ = self.asks.blocking_send(Ask::Listen { protocol, to });
+        heard
+    }
+}
