@@ -175,6 +175,20 @@ impl Group {
         }
     }
 
+    /// Deals out so many cores from now on, or as many as there are; `false` if the kernel does not.
+    pub fn deal(&self, cores: Option<f64>) -> bool {
+        let Some(folder) = self.folders.get("cpu") else {
+            return false;
+        };
+        let (file, quota) = match (self.version, cores.map(quota_us)) {
+            (2, Some(quota)) => ("cpu.max", format!("{quota} {PERIOD_US}")),
+            (2, None) => ("cpu.max", format!("max {PERIOD_US}")),
+            (_, Some(quota)) => ("cpu.cfs_quota_us", quota.to_string()),
+            (_, None) => ("cpu.cfs_quota_us", "-1".to_owned()),
+        };
+        fs::write(folder.join(file), quota).is_ok()
+    }
+
     /// Whether the kernel keeps this limit: `memory`, `cpu` or `pids`.
     #[must_use]
     pub fn holds(&self, controller: &str) -> bool {
@@ -288,6 +302,11 @@ mod tests {
             fs::read_to_string(folder.join("cpu.max")).unwrap(),
             "150000 100000"
         );
+        assert!(group.deal(Some(0.25)));
+        let quota = || fs::read_to_string(folder.join("cpu.max")).unwrap();
+        assert_eq!(quota(), "25000 100000");
+        assert!(group.deal(None));
+        assert_eq!(quota(), "max 100000");
         assert!(!group.holds("pids"));
         fs::write(folder.join("memory.events"), "oom 3\noom_kill 2\n").unwrap();
         assert_eq!(group.killed_for_memory(), 2);

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::{self, FleetStatus};
+use crate::heat::Reading;
 use crate::program::Program;
 use crate::supervision::{Phase, Restart};
 
@@ -70,6 +71,12 @@ pub enum Request {
     },
     /// Say how the node is.
     Status,
+    /// Where a model stands in for the processor's temperature: cool it with air of this temperature, in degrees
+    /// Celsius, from now on.
+    Outside {
+        /// The temperature.
+        celsius: f64,
+    },
     /// Say who is in the fleet, as this node believes.
     Members,
     /// Make an invitation to the fleet.
@@ -165,6 +172,8 @@ pub struct Status {
     /// Who keeps memory, processor and the number of processes within limits: `cgroup v1`,
     /// `cgroup v2`, or what stands in where the host has none.
     pub limits: Limited,
+    /// How hot it is, and what programs are given for that; none in the first second.
+    pub heat: Option<Reading>,
     /// How it is as a member of its fleet.
     pub fleet: FleetStatus,
 }

@@ -10,10 +10,10 @@
 //! see and do · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
 //! [`journal`] what programs said · [`news`] what happened to them · [`store`] what is remembered · [`control`] how
 //! commands talk to the node · [`front`] the dashboard and the API · [`sensors`] how hot and busy the machine is ·
-//! [`fleet`] the other machines · [`node`] which joins them.
+//! [`heat`] keeping it below its limit · [`fleet`] the other machines · [`node`] which joins them.
 //!
-//! Deliberately absent: heat, and work that moves between machines. The node machine that the twin drives
-//! runs in [`fleet`], its membership only.
+//! Deliberately absent: work that moves between machines. The node machine that the twin drives runs in
+//! [`fleet`]: its membership, and the guard against heat.
 
 pub mod cache;
 pub mod capsule;
@@ -23,6 +23,7 @@ pub mod control;
 pub mod fleet;
 pub mod foreground;
 pub mod front;
+pub mod heat;
 pub mod journal;
 pub mod news;
 pub mod node;

@@ -34,9 +34,11 @@ use crate::control::{self, Answer, Limited, Listed, Request, Status};
 use crate::fleet::post::Post;
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::front;
+use crate::heat::{self, Heat};
 use crate::journal::Journal;
 use crate::news::News;
 use crate::program::{self, Kind};
+use crate::sensors::Source;
 use crate::store::{Record, Store, StoreError};
 use crate::supervision::{Effect, Id, Input, Phase, Supervision};
 use crate::warden;
@@ -74,6 +76,17 @@ pub enum NodeError {
     /// The dashboard.
     #[error("serving the dashboard: {0}")]
     Front(#[source] io::Error),
+    /// It was too hot to go on.
+    //= requirements K2
+    #[error(
+        "found {celsius:.1} °C, expected less than {limit:.1} °C: the machine goes dark, and its programs with it"
+    )]
+    TooHot {
+        /// How hot.
+        celsius: f64,
+        /// How hot it may be.
+        limit: f64,
+    },
     /// It is in no fleet.
     #[error(transparent)]
     Fleet(#[from] FleetError),
@@ -98,6 +111,10 @@ enum Event {
     Asked(Box<Request>, SyncSender<Answer>),
     Ended(Id, u8),
     Signalled,
+    /// Programs are to be given this share of the processor.
+    Clocked(f64),
+    /// The machine passed its limit, in degrees Celsius.
+    TooHot(f64),
 }
 
 /// Journals by name, shared with who reads them.
@@ -112,6 +129,8 @@ pub(crate) struct Handle {
     pub(crate) news: Arc<News>,
     fleet: Fleet,
     post: Post,
+    /// How hot the machine is.
+    pub(crate) heat: Heat,
 }
 
 impl Handle {
@@ -139,7 +158,7 @@ struct Known {
 struct Process {
     pid: Pid,
     /// Removed with this.
-    _group: Option<Group>,
+    group: Option<Group>,
 }
 
 struct Node {
@@ -158,6 +177,7 @@ struct Node {
     drained: bool,
     news: Arc<News>,
     dashboard: Option<SocketAddr>,
+    heat: Heat,
     _lock: File,
 }
 
@@ -217,6 +237,7 @@ pub fn up(
         drained: false,
         news: Arc::default(),
         dashboard: None,
+        heat: Heat::default(),
         _lock: lock,
     };
     let wanted = node.remember()?;
@@ -231,6 +252,7 @@ pub fn up(
                 }
             }
         })?;
+    watch_heat(&node.heat, fleet.clone(), events.clone())?;
     let asked = events.clone();
     let post = Post::open(fleet.clone(), move |letter| answer_afar(&letter, &asked))?;
     let known = fleet.status().ok_or(FleetError::Ended)?;
@@ -240,6 +262,7 @@ pub fn up(
         news: Arc::clone(&node.news),
         fleet,
         post,
+        heat: node.heat.clone(),
     };
     if dashboard != Asked::Nowhere {
         let opened = front::open(data, dashboard, handle.clone());
@@ -556,6 +579,12 @@ impl Node {
                 Ok(Event::Asked(request, answer)) => self.answer(*request, answer),
                 Ok(Event::Ended(id, code)) => self.tell(Input::Ended(id, code)),
                 Ok(Event::Signalled) => self.tell(Input::Drain),
+                Ok(Event::Clocked(share)) => self.clocked(share),
+                Ok(Event::TooHot(celsius)) => {
+                    // Programs end with this process, at once.
+                    let limit = wire::Kelvin(heat::limits().limit_kelvin).as_celsius();
+                    return Err(NodeError::TooHot { celsius, limit });
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -602,6 +631,17 @@ impl Node {
         }
     }
 
+    /// Gives every program its share of the processor.
+    fn clocked(&mut self, share: f64) {
+        self.heat.set_clock(share);
+        for known in self.known.values() {
+            let process = known.process.as_ref();
+            if let Some(group) = process.and_then(|process| process.group.as_ref()) {
+                group.deal(dealt(known.record.program.limits.cores, share));
+            }
+        }
+    }
+
     fn start(&mut self, id: Id) {
         let name = self.names[&id].clone();
         let code = match self.spawn(id, &name) {
@@ -630,6 +670,9 @@ impl Node {
             limits.memory = None;
         }
         let group = self.host.as_ref().and_then(|host| host.group(name, limits));
+        if let (Some(group), share @ ..1.0) = (&group, self.heat.clock()) {
+            group.deal(dealt(limits.cores, share));
+        }
         let (said, saying) = io::pipe()?;
         let also: OwnedFd = saying.try_clone()?.into();
         let saying: OwnedFd = saying.into();
@@ -638,7 +681,7 @@ impl Node {
         })?;
         known.process = Some(Process {
             pid: Pid::from_child(&child),
-            _group: group,
+            group,
         });
         let events = self.events.clone();
         let reader = thread::Builder::new()
@@ -730,6 +773,7 @@ impl Node {
                 }
             },
             Request::Remove { name } => self.remove(&name),
+            Request::Outside { celsius } => self.outside(celsius),
             // Answered where the connection is: the one takes as long as the reader likes, the others
             // are the member's affair.
             Request::Logs { .. } => Answer::Logs,
@@ -769,6 +813,25 @@ impl Node {
             Err(error) => return refused(error.to_string()),
         }
         Answer::Done { name }
+    }
+
+    fn outside(&self, celsius: f64) -> Answer {
+        let refused = |because: &str| Answer::Refused {
+            because: because.to_owned(),
+        };
+        let source = self.heat.latest().map(|reading| reading.temperature.source);
+        if source == Some(Source::Measured) {
+            return refused(
+                "this machine's temperature is measured; only a modelled one can be told what it is like outside",
+            );
+        }
+        if !(-100.0..=200.0).contains(&celsius) {
+            return refused("expected a temperature from -100 to 200 °C");
+        }
+        self.heat.set_outside(wire::Kelvin::from_celsius(celsius));
+        Answer::Done {
+            name: format!("{celsius} °C"),
+        }
     }
 
     fn free_name(&self, path: &Path) -> String {
@@ -822,6 +885,7 @@ impl Node {
             ending: self.supervision.is_draining(),
             dashboard: self.dashboard,
             limits: self.limits.clone(),
+            heat: self.heat.latest(),
             fleet: self.fleet.status()?,
         })
     }
@@ -855,6 +919,32 @@ impl Node {
             name: name.to_owned(),
         }
     }
+}
+
+/// Tells the guard every temperature, and the deciding thread what the guard made of it.
+fn watch_heat(heat: &Heat, fleet: Fleet, events: SyncSender<Event>) -> io::Result<()> {
+    let mut share = 1.0;
+    heat.watch(move |temperature| {
+        let Some(guarded) = fleet.sense(temperature) else {
+            return false;
+        };
+        if guarded.dark {
+            let _ = events.send(Event::TooHot(temperature.as_celsius()));
+            return false;
+        }
+        guarded.clock == std::mem::replace(&mut share, guarded.clock)
+            || events.send(Event::Clocked(guarded.clock)).is_ok()
+    })
+}
+
+/// How many cores a program may use while it is given this share of the processor; none for as many as
+/// there are.
+fn dealt(limit: Option<f64>, share: f64) -> Option<f64> {
+    if share >= 1.0 {
+        return limit;
+    }
+    let all = thread::available_parallelism().map_or(1, usize::from);
+    Some(limit.unwrap_or(all as f64) * share)
 }
 
 /// Reads what a program says until nobody can say more, then waits for its end.

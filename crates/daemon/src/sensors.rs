@@ -3,7 +3,7 @@
 //! Temperatures come from the kernel's thermal sensors (hwmon, then thermal zones; in thousandths of a
 //! degree Celsius). A virtual machine has none: then a model stands in, driven by the measured use of
 //! the processors, and says so ([`Source::Modelled`]). It is the model of `physics` that the twin runs,
-//! one CPU node of [`CPU_NODE`] on a loop of its own, so that a rehearsal and the stand-in agree.
+//! one CPU node of [`CPU_NODE`] in the air of a room of 20 °C, so that a rehearsal and the stand-in agree.
 //!
 //! What programs use is counted over the process that stands over each and all its descendants, from
 //! `/proc`, in user and system time and in resident memory.
@@ -15,7 +15,10 @@ use physics::devices::CPU_NODE;
 use physics::site::{Loop, Site};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wire::{Seconds, Watts};
+use wire::{JoulesPerKelvin, Kelvin, Seconds, Watts};
+
+/// Heat capacity of the air in a case of 0.2 m³: 1.2 kg/m³ of 1,005 J/(kg K).
+const AIR: JoulesPerKelvin = JoulesPerKelvin(0.2 * 1.2 * 1_005.0);
 
 /// Where a temperature comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,7 +90,13 @@ impl Sensors {
             files = zones.iter().map(|zone| zone.join("temp")).collect();
         }
         files.retain(|file| celsius(file).is_some());
-        let cooling = Loop::of(Watts(CPU_NODE.max.0 * 2.0));
+        let cooling = Loop {
+            setpoint: Kelvin::from_celsius(20.0),
+            coolant: AIR,
+            outside: Kelvin::from_celsius(20.0),
+            approach: Kelvin(0.0),
+            ..Loop::of(Watts(CPU_NODE.max.0 * 2.0))
+        };
         let model = Site::new(&[cooling], &[&CPU_NODE], &[0]).expect("one device on the one loop");
         Self {
             files,
@@ -107,6 +116,17 @@ impl Sensors {
         Some((used, self.temperature(used, since)))
     }
 
+    /// Whether there is none, so that a model stands in.
+    #[must_use]
+    pub fn are_modelled(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Lets the model be cooled by air of this temperature; sensors are left as they are.
+    pub fn set_outside(&mut self, outside: Kelvin) {
+        self.model.set_outside(0, outside);
+    }
+
     /// The hottest sensor; where there is none, the model after so long at this use.
     fn temperature(&mut self, used: f64, since: Seconds) -> Temperature {
         let measured = self.files.iter().filter_map(|file| celsius(file));
@@ -122,7 +142,7 @@ impl Sensors {
         self.model.set_watts(0, Watts(idle + (max - idle) * used));
         self.model.step(since);
         Temperature {
-            celsius: wire::Kelvin(self.model.kelvin()[0]).as_celsius(),
+            celsius: Kelvin(self.model.kelvin()[0]).as_celsius(),
             limit_celsius,
             source: Source::Modelled,
         }

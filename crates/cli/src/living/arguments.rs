@@ -48,6 +48,8 @@ pub(crate) enum Asked {
     /// Print the address of the node's dashboard, with the key to it.
     #[command(after_help = DASHBOARD)]
     Dashboard(Ask),
+    /// Tell a node whose temperature is modelled how warm it is outside, to see what it would do.
+    Outside(Outside),
     /// Print an invitation: one line that takes one machine into the fleet, for a short time.
     Invite(Invite),
     /// List the machines of the fleet, as this node believes them to be.
@@ -131,6 +133,16 @@ pub(crate) struct Ask {
     /// Print the answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Outside {
+    /// In degrees Celsius; a node begins with 20
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) celsius: f64,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
 }
 
 #[derive(Debug, Args)]

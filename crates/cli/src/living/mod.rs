@@ -26,6 +26,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Rm(asked) => node::each(asked, |name| Request::Remove { name }),
         Asked::Status(asked) => node::status(asked),
         Asked::Dashboard(asked) => node::dashboard(asked),
+        Asked::Outside(asked) => node::outside(asked),
         Asked::Invite(asked) => fleet::invite(asked),
         Asked::Members(asked) => fleet::members(asked),
         Asked::Leave(asked) => fleet::leave(asked),
@@ -41,6 +42,7 @@ impl Asked {
             | Self::Dashboard(asked)
             | Self::Members(asked)
             | Self::Leave(asked) => asked.json,
+            Self::Outside(asked) => asked.ask.json,
             Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.ask.json,

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use daemon::control::{self, Answer, Listed, Request};
+use daemon::control::{self, Answer, Listed, Request, Status};
 use daemon::fleet::{FleetStatus, Wishes};
 use daemon::program::Kind;
+use daemon::sensors::Source;
 use daemon::supervision::Phase;
 use serde_json::json;
 
-use super::arguments::{Ask, Logs, Named, Ps, Run, Up};
+use super::arguments::{Ask, Logs, Named, Outside, Ps, Run, Up};
 use super::{attached, fleet};
 
 pub(super) fn up(asked: &Up) -> Result<ExitCode> {
@@ -175,6 +176,7 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         "node       {} (cosmos {}, process {}, up {:.0} s)\n\
          programs   {} running of {}\n\
          limits     memory: {}; cores: {}; processes: {}\n\
+         {}\
          fleet      {}: {} of {} machines alive; this is {}, tile {}, at {}\n{}",
         data.display(),
         status.version,
@@ -185,6 +187,7 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         limits.memory,
         limits.cores,
         limits.processes,
+        heat(&status),
         fleet.fleet,
         fleet.alive,
         fleet.known,
@@ -193,6 +196,31 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         fleet.address,
         turned_away(fleet),
     ))
+}
+
+pub(super) fn outside(asked: &Outside) -> Result<ExitCode> {
+    let celsius = asked.celsius;
+    match put(&asked.ask.data.directory()?, &Request::Outside { celsius })? {
+        Answer::Done { .. } if asked.ask.json => print_json(&json!({ "outside_celsius": celsius })),
+        Answer::Done { name } => print(&format!("outside {name}\n")),
+        other => unexpected(&other),
+    }
+}
+
+fn heat(status: &Status) -> String {
+    let Some(reading) = status.heat else {
+        return String::new();
+    };
+    let source = match reading.temperature.source {
+        Source::Measured => "measured",
+        Source::Modelled => "modelled: this machine shows no sensor",
+    };
+    format!(
+        "heat       {:.1} °C of {:.0} °C ({source}); programs get {:.0} % of the processor\n",
+        reading.temperature.celsius,
+        reading.temperature.limit_celsius,
+        reading.clock * 100.0
+    )
 }
 
 pub(super) fn dashboard(asked: &Ask) -> Result<ExitCode> {

@@ -15,7 +15,7 @@
 //! Everything happens on one thread. A write to disk holds it up for the length of a sync, which is
 //! short against the protocol's timeouts and saves a second life of everything that is under way.
 //!
-//! Deliberately absent: heat (no sensor speaks to the guard yet, so it does nothing), and more than one cell.
+//! Deliberately absent: more than one cell.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -28,13 +28,13 @@ use membership::{Message, Peer, State};
 use node::{Effect, Input, Node};
 use ring::rand::SecureRandom as _;
 use scheduler::Guard;
-use scheduler::guard::Limits;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use trust::Key;
 use trust::invitation::{Invitation, Secret};
 use wire::codec::decode_all;
-use wire::{Cell, Class, Encode as _, Hexagons, Instant, Tile};
+use wire::{Cell, Class, Encode as _, Hexagons, Instant, Kelvin, Tile};
 
 use super::FleetError;
 use super::archive::{Archive, Standing};
@@ -56,7 +56,7 @@ const DIRECTORY: u8 = 2;
 pub const PROTOCOL_FREE: u8 = 16;
 
 /// A machine of the fleet as another believes it to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listed {
     /// What people call it.
     pub name: String,
@@ -75,7 +75,7 @@ pub struct Listed {
 }
 
 /// How a machine is, as a member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FleetStatus {
     /// The first bytes of the fleet's fingerprint.
     pub fleet: String,
@@ -106,6 +106,15 @@ pub struct Heard {
     pub payload: Vec<u8>,
 }
 
+/// What the guard makes of a temperature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guarded {
+    /// The share of full clock to run at.
+    pub clock: f64,
+    /// The power is to be cut, for good; the member is silent already.
+    pub dark: bool,
+}
+
 /// What the rest of the node asks of its membership.
 pub(super) enum Ask {
     Members(SyncSender<Vec<Listed>>),
@@ -125,6 +134,7 @@ pub(super) enum Ask {
         protocol: u8,
         to: SyncSender<Heard>,
     },
+    Sense(Kelvin, SyncSender<Guarded>),
     Leave(SyncSender<()>),
 }
 
@@ -238,14 +248,7 @@ impl Member {
                 member.vacate(peer);
             }
         }
-        // What silicon commonly bears; without a sensor nothing is ever held against it.
-        let guard = Guard::new(Arc::new(Limits {
-            throttle_kelvin: 358.15,
-            limit_kelvin: 378.15,
-            clock_min: 0.1,
-            clock_exponent: 3.0,
-            throttles: true,
-        }));
+        let guard = Guard::new(Arc::new(crate::heat::limits()));
         let authority = archive.authority()?;
         let authority = authority
             .map(|key| Authority::from_kept(&key, standing.authority.clone()))
@@ -346,7 +349,7 @@ impl Member {
                 },
                 Effect::Changed { peer, .. } => self.changed(Tile(peer.0.into())),
                 Effect::Rejected(reason) => self.refusals.count(Refusal::Message(reason)),
-                // No sensor speaks to the guard.
+                // Read from the guard by whoever told it ([`Ask::Sense`]).
                 Effect::SetClock(_) | Effect::Panic | Effect::Decided(..) => {}
             }
         }
@@ -551,6 +554,11 @@ impl Member {
                 answer,
             } => drop(answer.send(self.send(to, class, protocol, payload))),
             Ask::Listen { protocol, to } => drop(self.listeners.insert(protocol, to)),
+            Ask::Sense(temperature, answer) => {
+                self.tell(Input::Sensed(temperature.0));
+                let (clock, dark) = (self.node.guard().clock(), self.node.guard().is_dark());
+                let _ = answer.send(Guarded { clock, dark });
+            }
             Ask::Leave(answer) => {
                 self.leave().await;
                 let _ = answer.send(());

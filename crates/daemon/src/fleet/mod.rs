@@ -36,12 +36,12 @@ use quinn::Endpoint;
 use tokio::runtime;
 use tokio::sync::mpsc;
 use trust::invitation::{Fingerprint, Invitation};
-use wire::{Class, DecodeError, Tile};
+use wire::{Class, DecodeError, Kelvin, Tile};
 
 use archive::{Archive, ArchiveError, Standing};
 use identity::{Authority, Identity, IdentityError, Secret, Validity};
 use member::{Ask, Clock, Member, random};
-pub use member::{FleetStatus, Heard, Listed, PROTOCOL_FREE, SEATS};
+pub use member::{FleetStatus, Guarded, Heard, Listed, PROTOCOL_FREE, SEATS};
 use transport::{NotSent, Transport};
 
 /// An invitation lasts so long unless somebody says otherwise.
@@ -334,6 +334,12 @@ impl Fleet {
     #[must_use]
     pub fn status(&self) -> Option<FleetStatus> {
         self.ask(Ask::Status)
+    }
+
+    /// Tells the guard how hot this machine is; `None` when the fleet has ended.
+    #[must_use]
+    pub fn sense(&self, temperature: Kelvin) -> Option<Guarded> {
+        self.ask(|answer| Ask::Sense(temperature, answer))
     }
 
     /// Makes an invitation that lasts so long.

@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 use super::live::Sample;
 use super::{Shared, refused};
 use crate::control::{Answer, Listed, Request, Status};
+use crate::fleet;
 use crate::news::Item;
 use crate::program::{self, Folder, Limits, Program};
 use crate::supervision::Restart;
@@ -77,6 +78,15 @@ pub(super) fn routes() -> Vec<Route> {
         Route {
             answers: schema::<Status>,
             ..plain("/api/v1/status", "get", "How the node is.", get(status))
+        },
+        Route {
+            answers: schema::<Members>,
+            ..plain(
+                "/api/v1/members",
+                "get",
+                "The machines of the fleet, as this node believes them to be.",
+                get(members),
+            )
         },
         Route {
             answers: schema::<Programs>,
@@ -179,6 +189,12 @@ struct Programs {
     programs: Vec<Listed>,
 }
 
+/// The machines of the fleet.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Members {
+    members: Vec<fleet::Listed>,
+}
+
 /// The program concerned.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Done {
@@ -249,6 +265,14 @@ async fn status(State(shared): App) -> Response {
 async fn programs(State(shared): App) -> Response {
     match ask(&shared, Request::List).await {
         Ok(Answer::List { programs }) => Json(Programs { programs }).into_response(),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
+}
+
+async fn members(State(shared): App) -> Response {
+    match ask(&shared, Request::Members).await {
+        Ok(Answer::Members { members }) => Json(Members { members }).into_response(),
         Ok(_) => other(),
         Err(refused) => refused,
     }
@@ -484,19 +508,26 @@ async fn metrics(State(shared): App) -> Response {
     if let Some(sample) = shared.live.latest() {
         one(
             &mut registry,
+            "clock",
+            "Share of the processor that programs are given",
+            Some(Unit::Ratios),
+            sample.reading.clock,
+        );
+        one(
+            &mut registry,
             "busy",
             "Share of all cores in use",
             Some(Unit::Ratios),
-            sample.busy,
+            sample.reading.busy,
         );
         let temperature = Family::<Vec<(String, String)>, Float>::default();
-        let source = json!(sample.temperature.source)
+        let source = json!(sample.reading.temperature.source)
             .as_str()
             .unwrap_or_default()
             .to_owned();
         temperature
             .get_or_create(&vec![("source".into(), source)])
-            .set(sample.temperature.celsius);
+            .set(sample.reading.temperature.celsius);
         registry.register_with_unit(
             "temperature",
             "Of the processor",

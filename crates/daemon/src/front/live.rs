@@ -8,12 +8,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::watch;
-use wire::Seconds;
 
 use super::Shared;
 use crate::control::{Answer, Listed, Request};
+use crate::heat::Reading;
 use crate::news::unix_ms;
-use crate::sensors::{Sensors, Temperature, use_of};
+use crate::sensors::use_of;
 
 /// Between one sample and the next.
 pub(crate) const EVERY: Duration = Duration::from_secs(2);
@@ -27,10 +27,9 @@ pub(crate) struct Sample {
     pub(crate) number: u64,
     /// When, in milliseconds since 1970.
     pub(crate) unix_ms: u64,
-    /// Share of all cores in use since the last sample, 0 to 1.
-    pub(crate) busy: f64,
-    /// Of the processor.
-    pub(crate) temperature: Temperature,
+    /// How busy and how hot, and what programs are given for that.
+    #[serde(flatten)]
+    pub(crate) reading: Reading,
     /// Memory of the machine that is in use, in bytes.
     pub(crate) memory_used_bytes: u64,
     /// And that there is.
@@ -106,12 +105,10 @@ impl Live {
 
 /// Takes samples for ever.
 pub(super) async fn measure(shared: Arc<Shared>) {
-    let mut sensors = Sensors::of_this_host();
     let mut seconds = BTreeMap::new();
     let mut number = 0;
     let mut ticks = tokio::time::interval(EVERY);
     let mut before = ticks.tick().await;
-    let _ = sensors.read(Seconds(0.0));
     loop {
         let now = ticks.tick().await;
         let since = (now - before).as_secs_f64().max(1e-3);
@@ -122,7 +119,7 @@ pub(super) async fn measure(shared: Arc<Shared>) {
         let Ok(Answer::List { programs }) = listed else {
             continue;
         };
-        let Some((busy, temperature)) = sensors.read(Seconds(since)) else {
+        let Some(reading) = shared.node.heat.latest() else {
             continue;
         };
         number += 1;
@@ -153,8 +150,7 @@ pub(super) async fn measure(shared: Arc<Shared>) {
         shared.live.add(Sample {
             number,
             unix_ms: unix_ms(),
-            busy,
-            temperature,
+            reading,
             memory_used_bytes,
             memory_total_bytes,
             node,

@@ -93,7 +93,7 @@ struct Shared {
 ///
 /// # Errors
 /// If it cannot listen there, or has no key.
-pub(crate) fn open(data: &Path, asked: Option<SocketAddr>, node: Handle) -> io::Result<SocketAddr> {
+pub(crate) fn open(data: &Path, asked: Asked, node: Handle) -> io::Result<SocketAddr> {
     let key = key(data).map_err(|error| {
         io::Error::new(
             error.kind(),

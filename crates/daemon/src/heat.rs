@@ -1,0 +1,133 @@
+//! Keeping the machine below its limit.
+//!
+//! A thread reads the sensors ([`crate::sensors`]) each [`EVERY`] and tells the fleet's node machine, the same that the
+//! twin drives, how hot it is; its guard answers with a share of full clock, and [`crate::node`] gives programs that share of
+//! the processor. The kernel deals out time, not voltage, so power falls as the share does: the guard's exponent
+//! is 1 here, not the 3 of a clock that voltage follows.
+//!
+//! Limits are those of [`CPU_NODE`], the device whose model stands in where there is no sensor.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use physics::devices::CPU_NODE;
+use scheduler::guard::Limits;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use wire::{Kelvin, Seconds};
+
+use crate::sensors::{Sensors, Temperature};
+
+/// Between one reading and the next.
+pub const EVERY: Duration = Duration::from_secs(1);
+
+/// What the guard holds this machine to.
+#[must_use]
+pub fn limits() -> Limits {
+    Limits {
+        throttle_kelvin: CPU_NODE.throttle.0,
+        limit_kelvin: CPU_NODE.shutdown.0,
+        clock_min: 0.05,
+        clock_exponent: 1.0,
+        throttles: true,
+    }
+}
+
+/// The machine as it was read last.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reading {
+    /// Share of all cores in use since the reading before, 0 to 1.
+    pub busy: f64,
+    /// Of the processor.
+    pub temperature: Temperature,
+    /// The share of the processor that programs are given, 0 to 1.
+    pub clock: f64,
+}
+
+/// The last reading, shared with who shows it, and what the model is told.
+#[derive(Clone, Debug, Default)]
+pub struct Heat(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    latest: Option<(f64, Temperature)>,
+    clock: Option<f64>,
+    outside: Option<Kelvin>,
+}
+
+impl Heat {
+    fn with<T>(&self, what: impl FnOnce(&mut State) -> T) -> T {
+        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The last reading; none in the first second.
+    #[must_use]
+    pub fn latest(&self) -> Option<Reading> {
+        self.with(|state| {
+            let (busy, temperature) = state.latest?;
+            Some(Reading {
+                busy,
+                temperature,
+                clock: state.clock(),
+            })
+        })
+    }
+
+    /// The share of the processor that programs are given.
+    #[must_use]
+    pub fn clock(&self) -> f64 {
+        self.with(|state| state.clock())
+    }
+
+    /// Notes what the guard decided.
+    pub fn set_clock(&self, clock: f64) {
+        self.with(|state| state.clock = Some(clock));
+    }
+
+    /// Lets the model be cooled by air of this temperature from now on.
+    pub fn set_outside(&self, outside: Kelvin) {
+        self.with(|state| state.outside = Some(outside));
+    }
+
+    /// Reads the sensors for as long as `sense`, which is told each temperature, says that somebody listens.
+    ///
+    /// # Errors
+    /// If the kernel gives no thread.
+    pub fn watch(&self, mut sense: impl FnMut(Kelvin) -> bool + Send + 'static) -> io::Result<()> {
+        let heat = self.clone();
+        thread::Builder::new()
+            .name("sensors".into())
+            .spawn(move || {
+                let mut sensors = Sensors::of_this_host();
+                loop {
+                    if let Some(outside) = heat.with(|state| state.outside.take()) {
+                        sensors.set_outside(outside);
+                    }
+                    if let Some((busy, temperature)) = sensors.read(Seconds(EVERY.as_secs_f64())) {
+                        heat.with(|state| state.latest = Some((busy, temperature)));
+                        if !sense(Kelvin::from_celsius(temperature.celsius)) {
+                            return;
+                        }
+                    }
+                    pause();
+                }
+            })?;
+        Ok(())
+    }
+}
+
+impl State {
+    fn clock(&self) -> f64 {
+        self.clock.unwrap_or(1.0)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "sensors are read by the host's clock"
+)]
+fn pause() {
+    thread::sleep(EVERY);
+}
