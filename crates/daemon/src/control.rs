@@ -112,7 +112,7 @@ pub enum Answer {
     /// To [`Request::Logs`]: what was said follows.
     Logs,
     /// To [`Request::Status`].
-    Status(Status),
+    Status(Box<Status>),
     /// To [`Request::Members`], by tile.
     Members {
         /// All that ever came.

@@ -748,7 +748,10 @@ impl Node {
             Request::List => Answer::List {
                 programs: self.list(),
             },
-            Request::Status => self.status().map_or_else(ending, Answer::Status),
+            Request::Status => {
+                let status = self.status().map(Box::new);
+                status.map_or_else(ending, Answer::Status)
+            }
             Request::Stop { name } => match self.known.get_mut(&name) {
                 None => unknown(&name),
                 Some(known) => {

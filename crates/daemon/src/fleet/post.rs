@@ -66,10 +66,13 @@ pub struct Post {
     desk: Arc<Desk>,
 }
 
+/// Who waits for which answer of whom.
+type Waiting = BTreeMap<(Tile, u64), SyncSender<Vec<u8>>>;
+
 #[derive(Debug, Default)]
 struct Desk {
     numbers: AtomicU64,
-    waiting: Mutex<BTreeMap<(Tile, u64), SyncSender<Vec<u8>>>>,
+    waiting: Mutex<Waiting>,
     answering: AtomicUsize,
 }
 
