@@ -292,36 +292,41 @@ impl Message {
     }
 
     fn spell(&self, body: &mut Body) {
-        body.number(self.cell.0);
-        body.number(self.from.0.into());
-        body.number(self.to.0.into());
+        let mut pen = Pen {
+            bytes: &mut body.bytes,
+            len: 0,
+        };
+        pen.number(self.cell.0);
+        pen.number(self.from.0.into());
+        pen.number(self.to.0.into());
         let (code, party) = self.kind.code();
-        body.number(code.into());
+        pen.number(code.into());
         if let Some(party) = party {
-            body.number(party.0.into());
+            pen.number(party.0.into());
         }
-        body.number(self.number);
-        body.number(self.incarnation.into());
-        body.number(self.digest.into());
+        pen.number(self.number);
+        pen.number(self.incarnation.into());
+        pen.number(self.digest.into());
         match &self.content {
             Content::Claims(updates) => {
                 let updates = updates.as_slice();
-                body.number(updates.len() as u64);
+                pen.number(updates.len() as u64);
                 for update in updates {
-                    body.number(update.peer.0.into());
-                    body.number(update.claim.to_bits().into());
+                    pen.number(update.peer.0.into());
+                    pen.number(update.claim.to_bits().into());
                     if update.claim.is_suspicion() {
-                        body.number(update.accuser.0.into());
+                        pen.number(update.accuser.0.into());
                     }
                 }
             }
             Content::Sections(sections) => {
-                body.number(SECTIONS_FOLLOW);
+                pen.number(SECTIONS_FOLLOW);
                 for &section in sections.iter() {
-                    body.number(section.into());
+                    pen.number(section.into());
                 }
             }
         }
+        body.len = pen.len;
     }
 }
 
@@ -431,6 +436,24 @@ impl Body {
         self.len = 0;
     }
 
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// What a tag is made over.
+    fn blocks(&self) -> &[u8] {
+        &self.bytes[..self.len.next_multiple_of(BLOCK_BYTES)]
+    }
+}
+
+/// Writes a body; apart from it, so that the length stays in a register.
+struct Pen<'a> {
+    bytes: &'a mut [u8; BLOCKS_MAX * BLOCK_BYTES],
+    len: usize,
+}
+
+impl Pen<'_> {
+    #[inline]
     fn number(&mut self, mut rest: u64) {
         while rest >= 0x80 {
             self.bytes[self.len] = rest as u8 | 0x80;
@@ -439,15 +462,6 @@ impl Body {
         }
         self.bytes[self.len] = rest as u8;
         self.len += 1;
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    /// What a tag is made over.
-    fn blocks(&self) -> &[u8] {
-        &self.bytes[..self.len.next_multiple_of(BLOCK_BYTES)]
     }
 }
 
