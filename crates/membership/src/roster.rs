@@ -16,7 +16,6 @@
 //! The digest is a sum over all claims that does not depend on the order in
 //! which they came nor on the level, so two members that agree show the same four bytes.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -46,9 +45,9 @@ enum Heights {
     #[default]
     None,
     /// Alive, suspect and removed at the level's incarnation.
-    Low(Box<Plane<2>>),
+    Low(Plane<2>),
     /// Three incarnations more.
-    High(Box<Plane<4>>),
+    High(Plane<4>),
 }
 
 impl Heights {
@@ -88,8 +87,8 @@ impl Heights {
     fn heap(&self) -> usize {
         match self {
             Self::None => 0,
-            Self::Low(plane) => size_of_val(&**plane) + plane.heap(),
-            Self::High(plane) => size_of_val(&**plane) + plane.heap(),
+            Self::Low(plane) => plane.heap(),
+            Self::High(plane) => plane.heap(),
         }
     }
 }
@@ -149,8 +148,8 @@ impl Roster {
         }
         if self.listed.len() > self.heights.listed_max(config) {
             let heights = match self.heights {
-                Heights::None => Heights::Low(Box::new(Plane::new(config.tiles()))),
-                _ => Heights::High(Box::new(Plane::new(config.tiles()))),
+                Heights::None => Heights::Low(Plane::new(config.tiles())),
+                _ => Heights::High(Plane::new(config.tiles())),
             };
             self.rest(self.level, heights, config);
         }

@@ -3,7 +3,8 @@
 //! Here the members' tags are made and checked. On a live node each member does that for itself,
 //! one tag after the other; at a million tiles that was half of what quiet probing cost. Nothing
 //! arrives sooner than the shortest link allows, so by the time one message is due many others
-//! are under way, and sixteen tags side by side cost little more than one.
+//! are under way, and sixteen tags side by side cost little more than one
+//! (`docs/decisions/2026-11-21-tags-side-by-side.md`).
 
 use std::cell::RefCell;
 
