@@ -117,6 +117,9 @@ impl News {
             }
             Self::Crowd(crowd) => crowd.plane.set(peer, 0),
         }
+        if self.is_empty() {
+            *self = Self::default();
+        }
     }
 
     /// Offers peers, least told first, with how often each was told, until
