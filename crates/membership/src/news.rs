@@ -12,7 +12,7 @@
 //! *Epidemic Algorithms*, PODC 1987, § 1.4: "coin"), so that none need be counted. The two more make
 //! up for what the coin ends too soon: in a cell of 1,000 cut in halves they leave 1.5 to 1.7 of 500 losses
 //! unnoticed after 40 s instead of 1.9 to 2.3, for 3 % more messages. With five more, halves that
-//! meet again take longer to agree.
+//! have met again still talk when they should be at peace.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
