@@ -74,4 +74,4 @@ pub use claim::{Claim, INCARNATION_MAX, State};
 pub use config::Config;
 pub use event::{Effect, Input, Reason, Why};
 pub use member::{Member, incarnation_after, record};
-pub use message::{Content, Kind, Message, Peer, Update, Updates};
+pub use message::{Batch, Content, Kind, Message, Peer, Update, Updates};

@@ -239,9 +239,14 @@ impl Member {
     /// Where its lists are in memory, for a world that would rather have them at hand
     /// before it wakes the member.
     #[must_use]
-    pub fn lies_elsewhere(&self) -> [Range<*const u8>; 4] {
-        let [peers, claims] = self.roster.lists();
-        [peers, claims, self.suspicions.list(), self.news.list()]
+    pub fn lies_elsewhere(&self) -> [Range<*const u8>; 3] {
+        let Self {
+            roster,
+            suspicions,
+            news,
+            ..
+        } = self;
+        [roster.list(), suspicions.list(), news.list()]
     }
 
     /// Bytes it takes, heap included; the shared [`Config`] is not.
@@ -866,21 +871,9 @@ impl Member {
         for suspect in patient {
             seats.push(self.update(suspect));
         }
-        let seated = seats.as_slice().len();
-        let mut news = core::mem::take(&mut self.news);
-        let config = Arc::clone(&self.config);
-        let mut stream = self.stream.clone();
-        news.tell(&config, &mut stream, |peer, told| {
-            if seats.is_full() {
-                return false;
-            }
-            // The news is of each peer once.
-            if !seats.mentions_within(seated, peer) {
-                seats.push_new(self.telling(peer, told));
-            }
-            true
-        });
-        (self.news, self.stream) = (news, stream);
+        if !self.news.is_empty() {
+            self.tell_the_news(seats);
+        }
         // Rumours of their own carry news; a few suspicions ride on what goes anyway.
         if kind == Kind::Gossip {
             return;
@@ -903,6 +896,25 @@ impl Member {
                 }
             }
         }
+    }
+}
+
+impl Member {
+    fn tell_the_news(&mut self, seats: &mut Updates) {
+        let seated = seats.as_slice().len();
+        let mut news = core::mem::take(&mut self.news);
+        let mut stream = self.stream.clone();
+        news.tell(&self.config, &mut stream, |peer, told| {
+            if seats.is_full() {
+                return false;
+            }
+            // The news is of each peer once.
+            if !seats.mentions_within(seated, peer) {
+                seats.push_new(self.telling(peer, told));
+            }
+            true
+        });
+        (self.news, self.stream) = (news, stream);
     }
 }
 

@@ -14,10 +14,9 @@ use crate::search::bytes;
 /// A number of so many bits, two or four, for each peer; at first 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Plane<const BITS: u32> {
+    /// The numbers, and after them how many have each value, four counts a word.
     words: Box<[u64]>,
     tiles: u16,
-    /// How many have each value.
-    counts: [u16; 16],
 }
 
 impl<const BITS: u32> Plane<BITS> {
@@ -26,15 +25,15 @@ impl<const BITS: u32> Plane<BITS> {
     pub(crate) const MAX: u8 = (1 << BITS) - 1;
     /// The lowest bit of every lane.
     const LOW: u64 = u64::MAX / Self::MAX as u64;
+    const COUNTS: usize = (1 << BITS) / 4;
 
     pub(crate) fn new(tiles: u32) -> Self {
-        let words = (tiles as usize).div_ceil(Self::LANES);
-        let mut counts = [0; 16];
-        counts[0] = tiles as u16;
+        let numbers = (tiles as usize).div_ceil(Self::LANES);
+        let mut words = vec![0; numbers + Self::COUNTS];
+        words[numbers] = tiles.into();
         Self {
-            words: vec![0; words].into_boxed_slice(),
+            words: words.into_boxed_slice(),
             tiles: tiles as u16,
-            counts,
         }
     }
 
@@ -47,9 +46,8 @@ impl<const BITS: u32> Plane<BITS> {
         debug_assert!(value <= Self::MAX && peer.0 < self.tiles);
         let (word, shift) = Self::lane(peer);
         let old = (self.words[word] >> shift) as u8 & Self::MAX;
-        self.counts[usize::from(old)] -= 1;
-        self.counts[usize::from(value)] += 1;
         self.words[word] ^= u64::from(old ^ value) << shift;
+        self.recount(old, value, 1);
     }
 
     const fn lane(peer: Peer) -> (usize, u32) {
@@ -66,24 +64,42 @@ impl<const BITS: u32> Plane<BITS> {
         Peer((peer.0 + 1) % self.tiles)
     }
 
+    const fn numbers(&self) -> usize {
+        self.words.len() - Self::COUNTS
+    }
+
     pub(crate) const fn count(&self, value: u8) -> usize {
-        self.counts[value as usize] as usize
+        let (word, shift) = self.counted(value);
+        (self.words[word] >> shift) as u16 as usize
+    }
+
+    const fn counted(&self, value: u8) -> (usize, u32) {
+        (self.numbers() + value as usize / 4, value as u32 % 4 * 16)
+    }
+
+    /// So many have another value than before.
+    fn recount(&mut self, old: u8, new: u8, many: usize) {
+        let (word, shift) = self.counted(old);
+        self.words[word] -= (many as u64) << shift;
+        let (word, shift) = self.counted(new);
+        self.words[word] += (many as u64) << shift;
     }
 
     /// How many are not 0.
     pub(crate) const fn len(&self) -> usize {
-        (self.tiles - self.counts[0]) as usize
+        self.tiles as usize - self.count(0)
     }
 
     /// Takes one from every number of at least two.
     pub(crate) fn count_down(&mut self) {
-        for word in &mut self.words {
+        let numbers = self.numbers();
+        for word in &mut self.words[..numbers] {
             let two_or_more = (1..BITS).fold(0, |found, bit| found | *word >> bit) & Self::LOW;
             *word -= two_or_more;
         }
-        self.counts[1] += self.counts[2];
-        self.counts.copy_within(3.., 2);
-        self.counts[15] = 0;
+        for value in 2..=Self::MAX {
+            self.recount(value, value - 1, self.count(value));
+        }
     }
 
     /// Those that are not 0, in order, from one on round to the one before it.
@@ -115,7 +131,7 @@ impl<const BITS: u32> Plane<BITS> {
         test: impl Fn(u64) -> u64 + 'static,
     ) -> impl Iterator<Item = (Peer, u8)> + '_ {
         let (first, shift) = Self::lane(from);
-        let words = self.words.len();
+        let words = self.numbers();
         // The first word is looked at twice: from the start on, and last up to it.
         let (mut step, mut rest) = (0, 0_u64);
         core::iter::from_fn(move || {

@@ -1,20 +1,21 @@
 //! Who is held to be what?
 //!
 //! By exception: only members about whom something other than "alive at the level" is
-//! believed take room, six bytes each, in order of their number. A quiet cell
-//! costs nothing; after a burst of 50 deaths each survivor holds 300 bytes. Nothing is ever
+//! believed take room, eight bytes each, in order of their number. A quiet cell
+//! costs nothing. Nothing is ever
 //! forgotten, for a removal forgotten is a dead member revived by the first
 //! stale rumour, and a refutation forgotten is a suspicion revived.
 //!
 //! The level is the roster's own affair. It begins as incarnation 0; after a partition in
 //! which everybody had to object, everybody is alive at incarnation 1, and that is then
-//! what goes without saying. While more than a crowd are exceptions, they are no list but
-//! four bits for each peer: by how much its claim stands above the level.
+//! what goes without saying. While one in 32 or more are exceptions, they are no list but
+//! two bits for each peer, in which a look-up is one look: by how much its claim stands above the
+//! level. After a burst of 50 deaths in a thousand each survivor holds 304 bytes. While a crowd
+//! stands higher than two bits can say, they are four.
 //!
 //! The digest is a sum over all claims that does not depend on the order in
 //! which they came nor on the level, so two members that agree show the same four bytes.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -22,34 +23,88 @@ use crate::claim::Claim;
 use crate::config::Config;
 use crate::message::{Peer, SECTIONS, Sections};
 use crate::plane::Plane;
-use crate::search::{self, bytes};
+use crate::search::bytes;
 
 //= spec 2
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Roster {
-    /// Whom the listed exceptions are about, in ascending order: looked up for every claim heard
-    /// or told, so kept close together.
-    peers: Vec<Peer>,
-    /// What is held of each.
-    claims: Vec<Claim>,
-    /// Of each peer, by how much its claim exceeds the level, or [`LISTED`].
-    heights: Option<Box<Plane<4>>>,
+    /// Exceptions, in ascending order.
+    listed: Vec<(Peer, Claim)>,
+    /// Of all others, by how much their claims exceed the level.
+    heights: Heights,
     /// What is held of everybody else: alive at some incarnation.
     level: Claim,
     digest: u32,
 }
 
-/// A height that is none: what is held stands in the list.
-const LISTED: u8 = Plane::<4>::MAX;
+/// By how much each peer's claim exceeds the level, as far as there are numbers for it; the
+/// greatest number says that the claim is listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+enum Heights {
+    /// All exceptions are listed.
+    #[default]
+    None,
+    /// Alive, suspect and removed at the level's incarnation.
+    Low(Plane<2>),
+    /// Three incarnations more.
+    High(Plane<4>),
+}
+
+impl Heights {
+    /// `None` if the claim is listed, or nothing is held of the peer but the level.
+    fn get(&self, peer: Peer) -> Option<u8> {
+        match self {
+            Self::None => None,
+            Self::Low(plane) => Some(plane.get(peer)).filter(|&height| height < Plane::<2>::MAX),
+            Self::High(plane) => Some(plane.get(peer)).filter(|&height| height < Plane::<4>::MAX),
+        }
+    }
+
+    /// Whether there is a number for the height.
+    fn set(&mut self, peer: Peer, height: Option<u32>) -> bool {
+        fn set<const BITS: u32>(plane: &mut Plane<BITS>, peer: Peer, height: Option<u32>) -> bool {
+            let fits = height.filter(|&height| height < Plane::<BITS>::MAX.into());
+            plane.set(peer, fits.map_or(Plane::<BITS>::MAX, |height| height as u8));
+            fits.is_some()
+        }
+        match self {
+            Self::None => false,
+            Self::Low(plane) => set(plane, peer, height),
+            Self::High(plane) => set(plane, peer, height),
+        }
+    }
+
+    /// How many may be listed before higher numbers are better.
+    fn listed_max(&self, config: &Config) -> usize {
+        match self {
+            // In bytes about what a plane takes.
+            Self::None => (config.tiles() as usize / 32).max(8),
+            Self::Low(_) => config.crowd(),
+            Self::High(_) => usize::MAX,
+        }
+    }
+
+    fn heap(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Low(plane) => plane.heap(),
+            Self::High(plane) => plane.heap(),
+        }
+    }
+}
 
 impl Roster {
     pub(crate) fn claim(&self, peer: Peer) -> Claim {
-        match self.heights.as_ref().map(|heights| heights.get(peer)) {
-            None | Some(LISTED) => {
-                search::in_order(&self.peers, peer).map_or(self.level, |at| self.claims[at])
-            }
+        match self.heights.get(peer) {
             Some(height) => Claim::from_bits(self.level.to_bits() + u32::from(height)),
+            None => self.place(peer).map_or(self.level, |at| self.listed[at].1),
         }
+    }
+
+    /// Where it stands in the list, or should.
+    fn place(&self, peer: Peer) -> Result<usize, usize> {
+        self.listed
+            .binary_search_by_key(&peer, |&(listed, _)| listed)
     }
 
     /// Whether nothing was ever learned.
@@ -59,8 +114,9 @@ impl Roster {
 
     const fn exceptions(&self) -> usize {
         match &self.heights {
-            Some(heights) => heights.len(),
-            None => self.peers.len(),
+            Heights::None => self.listed.len(),
+            Heights::Low(plane) => plane.len(),
+            Heights::High(plane) => plane.len(),
         }
     }
 
@@ -70,45 +126,32 @@ impl Roster {
         assert!(claim > held, "{claim:?} does not exceed {held:?}");
         self.digest = self.digest.wrapping_sub(fingerprint(peer, held));
         self.digest = self.digest.wrapping_add(fingerprint(peer, claim));
-        self.enter(peer, claim);
-        if self.heights.is_none() && self.peers.len() > config.crowd() {
-            self.heights = Some(Box::new(Plane::new(config.tiles())));
-            let peers = core::mem::take(&mut self.peers);
-            let claims = core::mem::take(&mut self.claims);
-            for (peer, claim) in peers.into_iter().zip(claims) {
-                self.enter(peer, claim);
-            }
-        }
+        self.enter(peer, claim, config);
     }
 
-    fn enter(&mut self, peer: Peer, claim: Claim) {
-        let place = self.peers.binary_search(&peer);
-        let mut listed = claim != self.level;
-        if let Some(heights) = &mut self.heights {
-            let height = claim.to_bits().checked_sub(self.level.to_bits());
-            let height = height.and_then(|height| u8::try_from(height).ok());
-            let height = height.unwrap_or(LISTED).min(LISTED);
-            heights.set(peer, height);
-            listed = height == LISTED;
-        }
-        match place {
-            Ok(at) if listed => self.claims[at] = claim,
+    fn enter(&mut self, peer: Peer, claim: Claim, config: &Config) {
+        let height = claim.to_bits().checked_sub(self.level.to_bits());
+        let listed = !self.heights.set(peer, height) && claim != self.level;
+        match self.place(peer) {
+            Ok(at) if listed => self.listed[at].1 = claim,
             Ok(at) => {
-                self.peers.remove(at);
-                self.claims.remove(at);
+                self.listed.remove(at);
             }
             Err(_) if !listed => {}
             Err(at) => {
-                if self.peers.len() == self.peers.capacity() {
-                    // An eighth more, or eight: most rosters stay short, and a
-                    // million of them grow at once.
-                    let more = (self.peers.len() / 8).max(8);
-                    self.peers.reserve_exact(more);
-                    self.claims.reserve_exact(more);
+                if self.listed.len() == self.listed.capacity() {
+                    // By little at a time: most lists stay short, and a million grow at once.
+                    self.listed.reserve_exact((self.listed.len() / 8).max(8));
                 }
-                self.peers.insert(at, peer);
-                self.claims.insert(at, claim);
+                self.listed.insert(at, (peer, claim));
             }
+        }
+        if self.listed.len() > self.heights.listed_max(config) {
+            let heights = match self.heights {
+                Heights::None => Heights::Low(Plane::new(config.tiles())),
+                _ => Heights::High(Plane::new(config.tiles())),
+            };
+            self.rest(self.level, heights, config);
         }
     }
 
@@ -128,70 +171,62 @@ impl Roster {
 
     /// All claims but "alive at incarnation 0", from a peer on round to the one before it.
     pub(crate) fn known(&self, tiles: u32, from: Peer) -> impl Iterator<Item = (Peer, Claim)> + '_ {
-        // Nobody but those in the list need be looked at.
-        let only_listed = self.heights.is_none() && self.level == Claim::INITIAL;
-        let at = self.peers.partition_point(|&peer| peer < from);
-        let listed = (at..self.peers.len()).chain(0..at);
-        let listed = listed.map(|at| (self.peers[at], self.claims[at]));
+        let initial = self.level == Claim::INITIAL;
+        // Nobody but those listed or marked need be looked at.
+        let (listed, low, high) = match &self.heights {
+            Heights::None if initial => (self.listed.as_slice(), None, None),
+            Heights::Low(plane) if initial => (&[][..], Some(plane.marked(from)), None),
+            Heights::High(plane) if initial => (&[][..], None, Some(plane.marked(from))),
+            _ => (&[][..], None, None),
+        };
+        let (before, after) = listed.split_at(listed.partition_point(|&(peer, _)| peer < from));
+        let listed = after.iter().chain(before).map(|&(peer, _)| peer);
+        let low = low.into_iter().flatten().map(|(peer, _)| peer);
+        let high = high.into_iter().flatten().map(|(peer, _)| peer);
         let everybody = (u32::from(from.0)..tiles).chain(0..from.0.into());
         let everybody = everybody.map(|tile| Peer(tile as u16));
-        let everybody = everybody.map(|peer| (peer, self.claim(peer)));
         listed
-            .take(if only_listed { usize::MAX } else { 0 })
-            .chain(everybody.take(if only_listed { 0 } else { usize::MAX }))
+            .chain(low)
+            .chain(high)
+            .chain(everybody.take(if initial { 0 } else { usize::MAX }))
+            .map(|peer| (peer, self.claim(peer)))
             .filter(|(_, claim)| *claim > Claim::INITIAL)
     }
 
     /// Gives back what a burst made it reserve, and after a crowd's takes for granted
     /// what is held of most.
     pub(crate) fn release(&mut self, config: &Config) {
-        if let Some(heights) = &self.heights {
-            let most = (0..LISTED).step_by(Claim::STEP.into());
-            let most = most.max_by_key(|&height| heights.count(height));
+        if let Heights::High(plane) = &self.heights {
+            let alive = (0..Plane::<4>::MAX).step_by(Claim::STEP.into());
+            let most = alive.max_by_key(|&height| plane.count(height));
             let most = u32::from(most.unwrap_or(0));
-            if most > 0 {
-                self.rest_at(Claim::from_bits(self.level.to_bits() + most), config);
-            }
-            if self.exceptions() <= config.crowd() {
-                self.rest_in_lists(config);
+            if most > 0 || self.exceptions() <= config.crowd() {
+                let level = Claim::from_bits(self.level.to_bits() + most);
+                self.rest(level, Heights::None, config);
             }
         }
-        self.peers.shrink_to_fit();
-        self.claims.shrink_to_fit();
+        self.listed.shrink_to_fit();
     }
 
-    fn rest_at(&mut self, level: Claim, config: &Config) {
-        let before = self.clone();
-        self.level = level;
-        for peer in (0..config.tiles()).map(|tile| Peer(tile as u16)) {
-            self.enter(peer, before.claim(peer));
-        }
-    }
-
-    fn rest_in_lists(&mut self, config: &Config) {
+    /// Holds the same above another level, in numbers as high as need be.
+    fn rest(&mut self, level: Claim, heights: Heights, config: &Config) {
         let before = core::mem::take(self);
-        (self.level, self.digest) = (before.level, before.digest);
+        (self.level, self.digest, self.heights) = (level, before.digest, heights);
         for peer in (0..config.tiles()).map(|tile| Peer(tile as u16)) {
-            self.enter(peer, before.claim(peer));
+            self.enter(peer, before.claim(peer), config);
         }
     }
 
-    pub(crate) fn lists(&self) -> [Range<*const u8>; 2] {
-        let peers = match &self.heights {
-            Some(heights) => heights.list(),
-            None => bytes(self.peers.as_slice()),
-        };
-        [peers, bytes(self.claims.as_slice())]
+    pub(crate) const fn list(&self) -> Range<*const u8> {
+        match &self.heights {
+            Heights::None => bytes(self.listed.as_slice()),
+            Heights::Low(plane) => plane.list(),
+            Heights::High(plane) => plane.list(),
+        }
     }
 
     pub(crate) fn heap(&self) -> usize {
-        let heights = self
-            .heights
-            .as_ref()
-            .map_or(0, |heights| size_of::<Plane<4>>() + heights.heap());
-        let lists =
-            self.peers.capacity() * size_of::<Peer>() + self.claims.capacity() * size_of::<Claim>();
-        lists + heights
+        self.listed.capacity() * size_of::<(Peer, Claim)>() + self.heights.heap()
     }
 }
 
@@ -274,7 +309,7 @@ mod tests {
             let mut chance = Stream::new(seed, Tile(0), Purpose::Faults);
             let mut roster = Roster::default();
             let mut table = [Claim::INITIAL; 100];
-            let (mut painted, mut raised) = (false, false);
+            let (mut low, mut high, mut raised) = (false, false, false);
             for round in 0..2_000 {
                 let at = chance.below(100) as usize;
                 let claim = Claim::from_bits(table[at].to_bits() + 4 / states);
@@ -285,7 +320,8 @@ mod tests {
                 if round % 97 == 0 {
                     roster.release(&config);
                 }
-                painted |= roster.heights.is_some();
+                low |= matches!(roster.heights, Heights::Low(_));
+                high |= matches!(roster.heights, Heights::High(_));
                 raised |= roster.level > Claim::INITIAL;
                 for (at, &claim) in table.iter().enumerate() {
                     assert_eq!(roster.claim(Peer(at as u16)), claim);
@@ -302,7 +338,7 @@ mod tests {
                 let sections = roster.sections(100);
                 assert_eq!(sections.into_iter().fold(0, u32::wrapping_add), digest);
             }
-            assert!(painted && raised, "{seed}: {painted}, {raised}");
+            assert!(low && high && raised, "{seed}: {low}, {high}, {raised}");
         }
     }
 }

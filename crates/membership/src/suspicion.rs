@@ -24,7 +24,7 @@ use wire::{Instant, Nanos};
 use crate::config::Config;
 use crate::message::Peer;
 use crate::plane::Plane;
-use crate::search::bytes;
+use crate::search::{self, bytes};
 
 /// The most confirmations that can be asked for.
 pub(crate) const CONFIRMATIONS_MAX: usize = 2;
@@ -47,14 +47,13 @@ const CROWD: u8 = 3;
 struct Suspicion {
     /// In milliseconds, the upper half left out.
     since: u32,
-    suspect: Peer,
     accusers: [Peer; CONFIRMATIONS_MAX + 1],
     count: u8,
     /// If not 0, it runs this many times the maximum, whoever confirms it.
     patience: u8,
 }
 
-const _: () = assert!(size_of::<Suspicion>() == 16);
+const _: () = assert!(size_of::<Suspicion>() == 12);
 
 /// In `count`: this member has taken its own look at the suspect, or is not one of those
 /// who should.
@@ -138,10 +137,40 @@ pub(crate) struct Suspicions {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum All {
+    None,
     /// In the order in which they began.
-    List(Vec<Suspicion>),
+    List(Box<List>),
     /// In place of a list that would be too long.
     Crowd(Box<Crowd>),
+}
+
+/// Suspects, looked up for every claim heard and therefore close together, and beside them how
+/// they stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct List {
+    suspects: Vec<Peer>,
+    suspicions: Vec<Suspicion>,
+}
+
+impl List {
+    fn find(&self, suspect: Peer) -> Option<usize> {
+        search::anywhere(&self.suspects, suspect)
+    }
+
+    fn push(&mut self, suspect: Peer, suspicion: Suspicion) {
+        if self.suspects.len() == self.suspects.capacity() {
+            // By little at a time: in a burst a million members grow together.
+            let more = (self.suspects.len() / 8).max(8);
+            self.suspects.reserve_exact(more);
+            self.suspicions.reserve_exact(more);
+        }
+        self.suspects.push(suspect);
+        self.suspicions.push(suspicion);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Peer, &Suspicion)> {
+        self.suspects.iter().copied().zip(&self.suspicions)
+    }
 }
 
 /// Clocks that tick together.
@@ -165,7 +194,7 @@ const _: () = assert!(RUN_OUT + CROWD * TICKS < Plane::<4>::MAX);
 impl Suspicions {
     pub(crate) const fn new() -> Self {
         Self {
-            all: All::List(Vec::new()),
+            all: All::None,
             next: Instant::END,
         }
     }
@@ -176,7 +205,8 @@ impl Suspicions {
 
     pub(crate) const fn running(&self) -> usize {
         match &self.all {
-            All::List(list) => list.len(),
+            All::None => 0,
+            All::List(list) => list.suspects.len(),
             All::Crowd(crowd) => crowd.left.len(),
         }
     }
@@ -187,8 +217,8 @@ impl Suspicions {
         let All::List(list) = &self.all else {
             return suspect;
         };
-        find(list, suspect).map_or(suspect, |at| {
-            let accusers = list[at].accusers();
+        list.find(suspect).map_or(suspect, |at| {
+            let accusers = list.suspicions[at].accusers();
             accusers[usize::from(told) % accusers.len()]
         })
     }
@@ -198,6 +228,7 @@ impl Suspicions {
         let mut oldest = [(i32::MAX, Peer(0)); N];
         let mut found = 0;
         match &self.all {
+            All::None => {}
             All::Crowd(crowd) => {
                 let ticks = RUN_OUT..=Plane::<4>::MAX;
                 let in_turn = ticks.flat_map(|left| crowd.left.with(left, me));
@@ -207,10 +238,10 @@ impl Suspicions {
                 }
             }
             All::List(list) => {
-                let first = list.first().map_or(0, |s| s.since);
-                for suspicion in list.iter().filter(|s| s.patience > 0) {
+                let first = list.suspicions.first().map_or(0, |s| s.since);
+                for (suspect, suspicion) in list.iter().filter(|(_, s)| s.patience > 0) {
                     let age = suspicion.since.wrapping_sub(first) as i32;
-                    let mut younger = (age, suspicion.suspect);
+                    let mut younger = (age, suspect);
                     found = N.min(found + 1);
                     for one in &mut oldest {
                         if younger < *one {
@@ -240,12 +271,13 @@ impl Suspicions {
                 let running = crowd.left.marked(start);
                 running.take(N).for_each(|(peer, _)| take(peer));
             }
-            All::List(list) if list.is_empty() => {}
+            All::None => {}
             All::List(list) => {
-                let start = stream.below(list.len() as u64) as usize;
-                let (before, after) = list.split_at(start);
+                let suspects = &list.suspects;
+                let start = stream.below(suspects.len() as u64) as usize;
+                let (before, after) = suspects.split_at(start);
                 let running = after.iter().chain(before).take(N);
-                running.for_each(|s| take(s.suspect));
+                running.for_each(|&suspect| take(suspect));
             }
         }
         some.into_iter().take(found)
@@ -261,12 +293,16 @@ impl Suspicions {
         config: &Config,
     ) {
         if let All::List(list) = &mut self.all
-            && list.len() >= config.crowd()
+            && list.suspects.len() >= config.crowd()
         {
             let crowd = Crowd::of(list, now, config);
             self.all = All::Crowd(Box::new(crowd));
         }
+        if matches!(self.all, All::None) {
+            self.all = All::List(Box::default());
+        }
         let list = match &mut self.all {
+            All::None => unreachable!("just made"),
             All::List(list) => list,
             All::Crowd(crowd) => {
                 assert_eq!(crowd.left.get(suspect), 0, "it is suspected already");
@@ -278,21 +314,16 @@ impl Suspicions {
                 return;
             }
         };
-        debug_assert!(find(list, suspect).is_none(), "it is suspected already");
+        debug_assert!(list.find(suspect).is_none(), "it is suspected already");
         let suspicion = Suspicion {
             since: millis(now.0) as u32,
-            suspect,
             accusers: [accuser; CONFIRMATIONS_MAX + 1],
             count: 1 | if manner.settled { SETTLED } else { 0 },
             patience: if manner.hearsay { HEARSAY } else { 0 },
         };
         let deadline = suspicion.deadline(now, &Clocks::of(config));
         self.next = self.next.min(instant(deadline));
-        if list.len() == list.capacity() {
-            // By little at a time: in a burst a million members grow together.
-            list.reserve_exact((list.len() / 8).max(8));
-        }
-        list.push(suspicion);
+        list.push(suspect, suspicion);
     }
 
     /// Counts another accuser; whether it was new and mattered.
@@ -306,10 +337,10 @@ impl Suspicions {
         let All::List(list) = &mut self.all else {
             return false;
         };
-        let Some(at) = find(list, suspect) else {
+        let Some(at) = list.find(suspect) else {
             return false;
         };
-        let suspicion = &mut list[at];
+        let suspicion = &mut list.suspicions[at];
         let enough = suspicion.confirmations() >= config.confirmations;
         if suspicion.patience > 0 || enough || suspicion.accusers().contains(&accuser) {
             return false;
@@ -324,16 +355,18 @@ impl Suspicions {
     /// Ends the suspicion of a peer, if there is one.
     pub(crate) fn end(&mut self, suspect: Peer, config: &Config) {
         match &mut self.all {
+            All::None => {}
             All::List(list) => {
-                if let Some(at) = find(list, suspect) {
-                    list.remove(at);
+                if let Some(at) = list.find(suspect) {
+                    list.suspects.remove(at);
+                    list.suspicions.remove(at);
                 }
             }
             All::Crowd(crowd) => {
                 crowd.left.set(suspect, 0);
                 crowd.unsettled.retain(|peer| *peer != suspect);
                 if crowd.left.len() <= config.crowd() / 4 {
-                    self.all = All::List(crowd.list(config));
+                    self.all = All::List(Box::new(crowd.list(config)));
                 }
             }
         }
@@ -348,6 +381,7 @@ impl Suspicions {
             return None;
         }
         let list = match &mut self.all {
+            All::None => return None,
             All::List(list) => list,
             All::Crowd(crowd) => {
                 while crowd.tick <= now {
@@ -361,10 +395,10 @@ impl Suspicions {
         };
         let clocks = Clocks::of(config);
         let (mut next, reached) = (i64::MAX, (now.0 / 1_000_000) as i64);
-        for suspicion in list {
+        for (suspect, suspicion) in list.iter() {
             let deadline = suspicion.deadline(now, &clocks);
             if deadline <= reached {
-                return Some((suspicion.suspect, suspicion.confirmations()));
+                return Some((suspect, suspicion.confirmations()));
             }
             next = next.min(deadline);
         }
@@ -375,17 +409,19 @@ impl Suspicions {
     /// Grants all that run now the longest clock, which a crowd's have.
     pub(crate) fn be_patient(&mut self) {
         if let All::List(list) = &mut self.all {
-            list.iter_mut().for_each(|s| s.patience = CROWD);
+            let suspicions = list.suspicions.iter_mut();
+            suspicions.for_each(|s| s.patience = CROWD);
         }
     }
 
     /// A suspect this member ought to look at itself; each is given out once.
     pub(crate) fn unsettled(&mut self) -> Option<Peer> {
         match &mut self.all {
+            All::None => None,
             All::List(list) => {
-                let suspicion = list.iter_mut().find(|s| !s.is_settled())?;
-                suspicion.count |= SETTLED;
-                Some(suspicion.suspect)
+                let at = list.suspicions.iter().position(|s| !s.is_settled())?;
+                list.suspicions[at].count |= SETTLED;
+                Some(list.suspects[at])
             }
             All::Crowd(crowd) => crowd.unsettled.pop(),
         }
@@ -396,9 +432,10 @@ impl Suspicions {
         let by = millis(by.0);
         let span = Nanos(by * 1_000_000);
         match &mut self.all {
+            All::None => {}
             All::List(list) => {
                 let later = |s: &mut Suspicion| s.since = s.since.wrapping_add(by as u32);
-                list.iter_mut().for_each(later);
+                list.suspicions.iter_mut().for_each(later);
             }
             All::Crowd(crowd) => crowd.tick += span,
         }
@@ -409,14 +446,19 @@ impl Suspicions {
 
     pub(crate) const fn list(&self) -> Range<*const u8> {
         match &self.all {
-            All::List(list) => bytes(list.as_slice()),
+            All::None => bytes::<u8>(&[]),
+            All::List(list) => bytes(list.suspects.as_slice()),
             All::Crowd(crowd) => crowd.left.list(),
         }
     }
 
     pub(crate) const fn heap(&self) -> usize {
         match &self.all {
-            All::List(list) => list.capacity() * size_of::<Suspicion>(),
+            All::None => 0,
+            All::List(list) => {
+                let each = size_of::<Peer>() + size_of::<Suspicion>();
+                size_of::<List>() + list.suspects.capacity() * each
+            }
             All::Crowd(crowd) => {
                 let unsettled = crowd.unsettled.capacity() * size_of::<Peer>();
                 size_of::<Crowd>() + crowd.left.heap() + unsettled
@@ -425,12 +467,8 @@ impl Suspicions {
     }
 }
 
-fn find(list: &[Suspicion], suspect: Peer) -> Option<usize> {
-    list.iter().position(|s| s.suspect == suspect)
-}
-
 impl Crowd {
-    fn of(list: &[Suspicion], now: Instant, config: &Config) -> Self {
+    fn of(list: &List, now: Instant, config: &Config) -> Self {
         let (clocks, tick) = (Clocks::of(config), tick(config));
         let reached = (now.0 / 1_000_000) as i64;
         let mut crowd = Self {
@@ -438,36 +476,38 @@ impl Crowd {
             tick: now + tick,
             unsettled: Vec::new(),
         };
-        for &(mut suspicion) in list {
+        for (suspect, suspicion) in list.iter() {
+            let mut suspicion = *suspicion;
             suspicion.patience = CROWD;
             let left = (suspicion.deadline(now, &clocks) - reached).max(0) as u64;
             let ticks = left
                 .div_ceil(millis(tick.0))
                 .min((CROWD * TICKS + 1).into());
-            crowd.left.set(suspicion.suspect, RUN_OUT + ticks as u8);
+            crowd.left.set(suspect, RUN_OUT + ticks as u8);
             if !suspicion.is_settled() {
-                crowd.unsettled.push(suspicion.suspect);
+                crowd.unsettled.push(suspect);
             }
         }
         crowd
     }
 
     /// The same as a list, once there are so few.
-    fn list(&self, config: &Config) -> Vec<Suspicion> {
+    fn list(&self, config: &Config) -> List {
         let runs = millis(config.suspicion_max.0) * u64::from(CROWD);
-        let suspicions = self.left.marked(Peer(0)).map(|(suspect, left)| {
+        let mut list = List::default();
+        for (suspect, left) in self.left.marked(Peer(0)) {
             let out = millis(self.runs_out(left, config).0);
             let unsettled = self.unsettled.contains(&suspect);
-            Suspicion {
+            let suspicion = Suspicion {
                 // It may have begun before the world did; only the lower half counts.
                 since: out.wrapping_sub(runs) as u32,
-                suspect,
                 accusers: [suspect; CONFIRMATIONS_MAX + 1],
                 count: 1 | if unsettled { 0 } else { SETTLED },
                 patience: CROWD,
-            }
-        });
-        suspicions.collect()
+            };
+            list.push(suspect, suspicion);
+        }
+        list
     }
 
     fn next(&self, config: &Config) -> Instant {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use machine::{Machine, Persisted, Purpose, Stream};
 use membership::{
-    Claim, Config, Content, Effect, INCARNATION_MAX, Input, Kind, Member, Message, Peer, Reason,
-    State, Update, Updates, incarnation_after,
+    Batch, Claim, Config, Content, Effect, INCARNATION_MAX, Input, Kind, Member, Message, Peer,
+    Reason, State, Update, Updates, incarnation_after,
 };
 use proptest::prelude::*;
 use simulated::at_ms;
@@ -339,6 +339,21 @@ proptest! {
         prop_assert_eq!(bytes.len(), message.encoded_len());
         prop_assert!(bytes.len() <= Message::BYTES_MAX);
         prop_assert_eq!(decode_all::<Message>(&bytes), Ok(message));
+    }
+
+    //= requirements M1
+    #[test]
+    fn messages_sealed_together_are_as_sealed_alone(messages in prop::collection::vec(any_message(), 0..60)) {
+        let key = &config().key;
+        let mut batch = Batch::default();
+        for _ in 0..2 {
+            messages.iter().for_each(|message| batch.add(message));
+            let mut tags = vec![None; messages.len()];
+            batch.tags(key, |at, tag| assert!(tags[at].replace(tag).is_none()));
+            for (message, tag) in messages.iter().zip(tags) {
+                assert_eq!(tag, Some(message.clone().sealed(key).tag));
+            }
+        }
     }
 
     #[test]

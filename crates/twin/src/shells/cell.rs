@@ -6,7 +6,7 @@ use std::slice::from_ref;
 use std::sync::Arc;
 
 use machine::{Machine, Persisted, Purpose, Stream};
-use membership::{Member, Message, Peer, State};
+use membership::{Member, Peer, State};
 use node::{Effect, Input, Node};
 use physics::tiles::{Flows, Scratch, Tiles};
 use scheduler::{CellScheduler, Guard, Signal, Work, cell as scheduling};
@@ -17,6 +17,7 @@ use wire::{Class, Instant, Joules, Kelvin, Nanos, Seconds, Tile, Watts};
 
 use super::config::{Config, WorkStream};
 use super::faults::{Blow, CellFault, cell_name};
+use super::post::{Flight, Post, Slots};
 use crate::engine::{Event, Process, Schedule, history, prefetch};
 
 /// What crosses between cells.
@@ -88,49 +89,6 @@ impl Fate {
             Self::Dark(at) | Self::Failed(at) => Some(at),
         }
     }
-}
-
-/// Things kept under a number while an event is on its way to them.
-#[derive(Clone, Debug)]
-struct Slots<T> {
-    items: Vec<Option<T>>,
-    free: Vec<u32>,
-}
-
-impl<T> Slots<T> {
-    const fn new() -> Self {
-        Self {
-            items: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-
-    fn put(&mut self, item: T) -> u64 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.items.push(None);
-            (self.items.len() - 1) as u32
-        });
-        self.items[slot as usize] = Some(item);
-        u64::from(slot)
-    }
-
-    fn at(&self, slot: u64) -> &Option<T> {
-        &self.items[slot as usize]
-    }
-
-    fn take(&mut self, slot: u64) -> T {
-        self.free.push(slot as u32);
-        self.items[slot as usize]
-            .take()
-            .expect("each event is fired once")
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Flight {
-    sent: Instant,
-    from: u32,
-    message: Message,
 }
 
 /// When a node is to be woken.
@@ -229,7 +187,7 @@ pub(super) struct Surroundings {
     alarms: Vec<Alarm>,
     scheduler_armed: Instant,
     pub(super) histories: Vec<u64>,
-    under_way: Slots<Flight>,
+    under_way: Post,
     letters: Slots<Letter>,
     /// By the shell they lead to; none if lines have no limit.
     trunks: Vec<Trunk>,
@@ -271,6 +229,7 @@ impl Cell {
                 let protocol = m.protocol(cell_name(id), config.grid, &Key::new(seed_key(seed)));
                 Arc::new(protocol)
             });
+        let tagged = config.membership.as_ref().is_some_and(|m| m.authenticate);
         let node = |tile: u32| {
             let member = protocol.as_ref().map(|protocol| {
                 let stream = Stream::new(seed, Tile(first + u64::from(tile)), Purpose::Membership);
@@ -323,7 +282,7 @@ impl Cell {
             ],
             scheduler_armed: Instant::END,
             histories: vec![0; tiles as usize],
-            under_way: Slots::new(),
+            under_way: Post::new(protocol.as_ref().filter(|_| tagged).map(|p| p.key.clone())),
             letters: Slots::new(),
             trunks: config.trunks.map_or_else(Vec::new, |trunks| {
                 let trunk = |_| Trunk {
@@ -436,7 +395,10 @@ impl Cell {
     }
 
     fn deliver(&mut self, tile: u32, slot: u64, schedule: &mut Schedule<'_, Letter>) {
-        let flight = self.around.under_way.take(slot);
+        let Some(flight) = self.around.under_way.take(slot) else {
+            self.around.counts.rejected += 1;
+            return;
+        };
         let now = schedule.now();
         let cut = self.around.cut_between(flight.from, tile, flight.sent, now);
         if cut || self.around.fates[tile as usize] != Fate::Up {
@@ -570,11 +532,7 @@ impl Surroundings {
                     return;
                 }
                 let delay = delay_min + self.links.span(delay_max.saturating_sub(delay_min));
-                let slot = self.under_way.put(Flight {
-                    sent: now,
-                    from: tile,
-                    message,
-                });
+                let slot = self.under_way.put(Flight::new(now, tile, message));
                 schedule.local(
                     now + delay,
                     class,

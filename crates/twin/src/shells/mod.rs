@@ -20,12 +20,13 @@
 //! over the next.
 //!
 //! Tour: [`config`] a universe in numbers · [`schema`] read from a file · `cell` the
-//! engine's process · `faults` what goes wrong where · [`world`] a run ·
+//! engine's process · `post` messages under way in it · `faults` what goes wrong where · [`world`] a run ·
 //! [`step_response`] the edges of the backpressure loop.
 
 mod cell;
 pub mod config;
 mod faults;
+mod post;
 pub mod schema;
 pub mod step_response;
 pub mod world;
