@@ -33,7 +33,12 @@ struct Errand {
     began: Instant,
     /// When to send it again.
     due: Instant,
+    /// How often it was sent on since it was last due.
+    sent_on: u8,
 }
+
+/// How often an errand is sent on in a row.
+const SENT_ON_MAX: u8 = 4;
 
 /// What can happen to an envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,14 +121,6 @@ impl Envoy {
         out(Telling::Send { to, message });
     }
 
-    fn turn_to(&mut self, tile: Tile) {
-        let known = self.contacts.iter().position(|t| *t == tile);
-        self.turn = known.unwrap_or_else(|| {
-            self.contacts.push(tile);
-            self.contacts.len() - 1
-        });
-    }
-
     fn receive(&mut self, now: Instant, message: Message, out: &mut impl FnMut(Telling)) {
         let Kind::Reply {
             author,
@@ -140,17 +137,17 @@ impl Envoy {
         match outcome {
             Outcome::Elsewhere { leader, voters } => {
                 if let Some(voters) = voters {
-                    let here = self.contacts[self.turn % self.contacts.len()];
                     self.contacts = voters.iter().collect();
-                    self.turn_to(here);
+                    self.turn = place_of(&mut self.contacts, message.from);
                 }
-                match leader.filter(|leader| *leader != message.from) {
-                    Some(leader) => {
-                        self.turn_to(leader);
-                        self.send(now, out);
-                    }
-                    // Nobody leads just now: it has its time.
-                    None => self.turn += 1,
+                // Two who each hold the other to lead are not asked for ever, and where nobody
+                // leads just now, it has its time.
+                if let Some(leader) = leader.filter(|l| *l != message.from)
+                    && errand.sent_on < SENT_ON_MAX
+                {
+                    errand.sent_on += 1;
+                    self.turn = place_of(&mut self.contacts, leader);
+                    self.send(now, out);
                 }
             }
             Outcome::Busy => errand.due = now + self.patience,
@@ -161,6 +158,15 @@ impl Envoy {
             }
         }
     }
+}
+
+/// Where somebody is among the contacts; at their end from now on, if nowhere.
+fn place_of(contacts: &mut Vec<Tile>, tile: Tile) -> usize {
+    let known = contacts.iter().position(|contact| *contact == tile);
+    known.unwrap_or_else(|| {
+        contacts.push(tile);
+        contacts.len() - 1
+    })
 }
 
 impl Machine for Envoy {
@@ -178,6 +184,7 @@ impl Machine for Envoy {
                     ask,
                     began: now,
                     due: now,
+                    sent_on: 0,
                 });
                 self.send(now, out);
             }
@@ -188,7 +195,8 @@ impl Machine for Envoy {
     }
 
     fn wake(&mut self, now: Instant, out: &mut impl FnMut(Telling)) {
-        if self.errand.as_ref().is_some_and(|errand| now >= errand.due) {
+        if let Some(errand) = self.errand.as_mut().filter(|errand| now >= errand.due) {
+            errand.sent_on = 0;
             self.turn += 1;
             self.send(now, out);
         }
