@@ -11,6 +11,7 @@ use wire::{Cell, Instant, Nanos, Tile};
 
 use crate::log::Author;
 use crate::message::{Ask, Kind, Message, Outcome};
+use crate::voters::Voters;
 
 /// One who asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -136,9 +137,10 @@ impl Envoy {
         };
         match outcome {
             Outcome::Elsewhere { leader, voters } => {
-                if let Some(voters) = voters {
-                    self.contacts = voters.iter().collect();
-                    self.turn = place_of(&mut self.contacts, message.from);
+                // Added, never put in the place of those known: who was removed long ago and does not
+                // know it names others like it.
+                for voter in voters.iter().flat_map(Voters::iter) {
+                    place_of(&mut self.contacts, voter);
                 }
                 // Two who each hold the other to lead are not asked for ever, and where nobody
                 // leads just now, it has its time.
