@@ -239,6 +239,18 @@ impl<S: State> Voter<S> {
         self.voters().is_some_and(|voters| voters.contains(self.me))
     }
 
+    /// Whether it stands for election when it loses patience. One that is about to lose its vote does
+    /// until it knows that to be agreed: it may be the only one with the entry that says so, and no
+    /// other can then be elected (Ongaro 2014, § 4.2.2).
+    fn may_stand(&self) -> bool {
+        let unsure = |at: Index| at > self.commit;
+        let mut changes = self.changes.iter().rev();
+        changes.next().is_some_and(|(at, latest)| {
+            latest.contains(self.me)
+                || unsure(*at) && changes.next().is_some_and(|(_, v)| v.contains(self.me))
+        })
+    }
+
     fn be_patient(&mut self, now: Instant) {
         let patience = self.config.patience;
         self.election = now + patience + self.stream.span(patience);
@@ -1218,7 +1230,7 @@ impl<S: State> Machine for Voter<S> {
     fn wake(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
         if self.leads() {
             self.tick(now, out);
-        } else if now >= self.election && self.has_vote() {
+        } else if now >= self.election && self.may_stand() {
             self.canvass(now, out);
         }
         self.settle(now, out);
@@ -1231,7 +1243,7 @@ impl<S: State> Machine for Voter<S> {
                 let other = lead.alarm.into_iter().chain(newcomer);
                 Some(other.fold(lead.next_beat.min(lead.next_count), Instant::min))
             }
-            _ => self.has_vote().then_some(self.election),
+            _ => self.may_stand().then_some(self.election),
         }
     }
 }
