@@ -102,12 +102,16 @@ impl Envoy {
         self.patience
     }
 
+    /// Tries whose turn it is.
     fn send(&mut self, now: Instant, out: &mut impl FnMut(Telling)) {
+        self.send_to(now, self.contacts[self.turn % self.contacts.len()], out);
+    }
+
+    fn send_to(&mut self, now: Instant, to: Tile, out: &mut impl FnMut(Telling)) {
         let Some(errand) = &mut self.errand else {
             return;
         };
         errand.due = now + self.patience;
-        let to = self.contacts[self.turn % self.contacts.len()];
         let kind = Kind::Request {
             author: self.author,
             number: self.number,
@@ -142,19 +146,19 @@ impl Envoy {
                 for voter in voters.iter().flat_map(Voters::iter) {
                     place_of(&mut self.contacts, voter);
                 }
-                // Two who each hold the other to lead are not asked for ever, and where nobody
-                // leads just now, it has its time.
+                // Being sent on does not change whose turn is next: two who each hold the other to
+                // lead would be asked for ever. Where nobody leads just now, it has its time.
                 if let Some(leader) = leader.filter(|l| *l != message.from)
                     && errand.sent_on < SENT_ON_MAX
                 {
                     errand.sent_on += 1;
-                    self.turn = place_of(&mut self.contacts, leader);
-                    self.send(now, out);
+                    self.send_to(now, leader, out);
                 }
             }
             Outcome::Busy => errand.due = now + self.patience,
             outcome => {
                 let asked = errand.began;
+                self.turn = place_of(&mut self.contacts, message.from);
                 self.errand = None;
                 out(Telling::Answered { outcome, asked });
             }

@@ -121,7 +121,7 @@ fn peace(world: &mut World) {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    let chosen = env::var("COSMOS_SEEDS").unwrap_or_else(|_| "0..200".into());
+    let chosen = env::var("COSMOS_SEEDS").unwrap_or_else(|_| "0..1000".into());
     let (from, to) = chosen.split_once("..").expect("COSMOS_SEEDS=from..to");
     let number = |text: &str| text.parse().expect("COSMOS_SEEDS=from..to");
     number(from)..number(to)
@@ -139,6 +139,7 @@ fn nothing_untrue_is_agreed_and_nothing_is_held_twice_and_peace_restores_everyth
             *count.entry(what).or_default() += times;
         }
         if env::var("COSMOS_SEEN").is_ok() {
+            println!("{}", world.describe());
             for (at, line) in &world.seen {
                 println!("{at} {line}");
             }

@@ -678,6 +678,23 @@ impl World {
         &self.hosts[host].life.as_ref().expect("it runs").voter
     }
 
+    /// How every voter is, a line each.
+    pub fn describe(&self) -> String {
+        let lives = self.hosts.iter().filter_map(|host| host.life.as_ref());
+        let line = |life: &Life| {
+            let v = &life.voter;
+            let (tile, term, leader) = (v.me().0, v.term().0, v.leader().map(|tile| tile.0));
+            let voters: Option<Vec<_>> = v.voters().map(|v| v.iter().map(|t| t.0).collect());
+            let (last, commit) = (v.last().0, v.commit().0);
+            let at = v.entry(v.last()).map(|entry| entry.term.0);
+            format!(
+                "{tile}: term {term}, led by {leader:?}, voters {voters:?}, log to {last} of {at:?}, \
+                 agreed to {commit}"
+            )
+        };
+        lives.map(line).collect::<Vec<_>>().join("\n")
+    }
+
     pub fn hash(&self) -> u64 {
         self.judge.hash.clone().finish()
     }
