@@ -38,7 +38,7 @@ fn trouble(world: &mut World, chance: &mut Stream) {
     for _ in 0..60 {
         let (host, other) = (any(chance), any(chance));
         let tile = Tile(other as u64);
-        match chance.below(20) {
+        match chance.below(23) {
             0 => world.crash(host),
             1..4 => {
                 for host in 0..hosts {
@@ -65,6 +65,17 @@ fn trouble(world: &mut World, chance: &mut Stream) {
                 for lease in world.runs_of(host) {
                     world.release(host, lease);
                 }
+            }
+            13 => {
+                // The power fails everywhere, and what no disk had finished is gone.
+                (0..hosts).for_each(|host| world.crash(host));
+                world.run(Nanos::from_millis(20));
+                (0..hosts).for_each(|host| world.start(host));
+                *world.count.entry("power cut").or_default() += 1;
+            }
+            14 => {
+                let slow = Nanos::from_millis([3, 40, 400][any(chance) % 3]);
+                world.weather.write = (Nanos::MILLISECOND, slow);
             }
             _ => {
                 let lease = lease(chance.below(LEASES));
@@ -159,6 +170,7 @@ fn nothing_untrue_is_agreed_and_nothing_is_held_twice_and_peace_restores_everyth
         "lost message",
         "doubled message",
         "clock set",
+        "power cut",
         "snapshot",
         "admission under fire",
         "retirement under fire",
@@ -168,6 +180,30 @@ fn nothing_untrue_is_agreed_and_nothing_is_held_twice_and_peace_restores_everyth
         "answer",
     ] {
         assert!(count.get(what).is_some_and(|times| *times > 0), "no {what}");
+    }
+}
+
+/// A leader that cannot know that it was replaced, because its clock crawls, far more than any lease
+/// would bear: questions trust no clock.
+//= requirements C3
+#[test]
+fn a_leader_that_was_replaced_answers_no_question_with_what_was() {
+    for seed in 0..40 {
+        let mut world = World::new(3, seed, false);
+        world.grow(3);
+        (world.busy, world.pause) = (true, Nanos::from_millis(100));
+        world.run(Nanos::SECOND);
+        let before = world.leader().expect("there is peace");
+        world.set_clock(before, 0, -700_000);
+        world.side[before] = 1;
+        world.run(Nanos::from_secs(3));
+        assert_ne!(world.leader(), Some(before), "it was replaced");
+        world.side.fill(0);
+        world.run(Nanos::from_secs(2));
+        world.busy = false;
+        world.run(Nanos::from_secs(2));
+        world.judge_histories();
+        assert!(world.judge.faults.is_empty(), "{}", world.judge.faults.join("\n"));
     }
 }
 

@@ -114,6 +114,8 @@ pub struct World {
     pub side: Vec<u8>,
     /// Whether customers go on asking.
     pub busy: bool,
+    /// How long they rest at most between two deeds.
+    pub pause: Nanos,
     pub judge: Judge,
     pub count: BTreeMap<&'static str, u64>,
     /// What was seen, for golden traces.
@@ -182,6 +184,7 @@ impl World {
             faults,
             seed,
             busy: false,
+            pause: Nanos::from_millis(400),
             judge: Judge::default(),
             count: BTreeMap::new(),
             seen: Vec::new(),
@@ -617,7 +620,7 @@ impl World {
                 Telling::Send { message, .. } => self.post(message),
                 Telling::Answered { outcome, .. } if desk == 1 => {
                     self.counted("answer");
-                    let pause = self.chance.span(Nanos::from_millis(400));
+                    let pause = self.chance.span(self.pause);
                     let (local, now) = (self.clock(host), self.now);
                     let Some(life) = &mut self.hosts[host].life else {
                         continue;
@@ -637,7 +640,9 @@ impl World {
                     if let Outcome::Done(_) = outcome {
                         self.counted(what);
                     }
-                    self.seen.push((self.now, format!("{host} is answered: {what}")));
+                    if !what.is_empty() {
+                        self.seen.push((self.now, format!("{host} is answered: {what}")));
+                    }
                 }
             }
         }
