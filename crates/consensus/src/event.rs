@@ -64,17 +64,20 @@ pub enum Reason {
     NotItsAuthor,
     /// It claims to lead a term that another leads: somebody lost its disk, or lies.
     Rival,
+    /// It says something else where something was agreed: somebody lost its disk, or lies.
+    Unsaid,
     /// A snapshot that nothing can be read from.
     Unreadable,
 }
 
 impl Reason {
     /// Every word of the vocabulary.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::WrongCell,
         Self::NotForMe,
         Self::NotItsAuthor,
         Self::Rival,
+        Self::Unsaid,
         Self::Unreadable,
     ];
 
@@ -86,6 +89,7 @@ impl Reason {
             Self::NotForMe => "not for me",
             Self::NotItsAuthor => "not its author",
             Self::Rival => "rival",
+            Self::Unsaid => "unsays what was agreed",
             Self::Unreadable => "unreadable",
         }
     }

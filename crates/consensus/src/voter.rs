@@ -499,6 +499,7 @@ impl<S: State> Voter<S> {
 
     fn take(
         &mut self,
+        from: Tile,
         (mut prev, prev_term): (Index, Term),
         commit: Index,
         mut entries: Vec<Entry>,
@@ -530,8 +531,12 @@ impl<S: State> Voter<S> {
             let at = Index(at);
             match self.log.term_at(at) {
                 Some(term) if term == entry.term => continue,
+                Some(_) if at <= self.commit => {
+                    let reason = Reason::Unsaid;
+                    out(Effect::Refused { from, reason });
+                    return Matched::Not(self.commit.next());
+                }
                 Some(_) => {
-                    assert!(at > self.commit, "a leader unsays {at:?}, which was agreed");
                     self.log.cut(at);
                     self.ink.cut(at);
                     self.changes.retain(|(from, _)| *from < at);
@@ -839,7 +844,7 @@ impl<S: State> Voter<S> {
             return;
         };
         progress.heard = now;
-        progress.answered = progress.answered.max(round);
+        progress.answered = progress.answered.max(round.min(lead.round));
         progress.sent.take_if(|(sent, _)| *sent == round);
         news(progress, last);
     }
@@ -917,7 +922,8 @@ impl<S: State> Voter<S> {
                     let at = progress.piece.filter(|(index, _)| *index == snapshot.index);
                     let offset = at.map_or(0, |(_, wanted)| wanted as usize);
                     progress.piece = Some((snapshot.index, offset as u64));
-                    let end = snapshot.bytes.len().min(offset + self.config.piece_bytes_max);
+                    let end = offset.saturating_add(self.config.piece_bytes_max);
+                    let end = snapshot.bytes.len().min(end);
                     Kind::Piece {
                         term,
                         round,
@@ -1144,7 +1150,7 @@ impl<S: State> Voter<S> {
                 entries,
             } => {
                 if self.follow(now, from, term, out) {
-                    let matched = self.take((prev, prev_term), commit, entries, out);
+                    let matched = self.take(from, (prev, prev_term), commit, entries, out);
                     let answer = Kind::Appended {
                         term,
                         round,

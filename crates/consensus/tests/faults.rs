@@ -191,7 +191,8 @@ fn a_leader_that_was_replaced_answers_no_question_with_what_was() {
     for seed in 0..40 {
         let mut world = World::new(3, seed, false);
         world.grow(3);
-        (world.busy, world.pause) = (true, Nanos::from_millis(100));
+        (world.pause, world.give_up) = (Nanos::from_millis(100), Nanos::from_millis(60));
+        world.busy = true;
         world.run(Nanos::SECOND);
         let before = world.leader().expect("there is peace");
         world.set_clock(before, 0, -700_000);

@@ -73,7 +73,8 @@ pub struct Life {
     /// Who swaps and gets, and who changes voters and gives leases.
     customer: Envoy,
     clerk: Envoy,
-    deed: Option<(u8, usize)>,
+    /// On which register, its place in the history, and when it is given up.
+    deed: Option<(u8, usize, Instant)>,
     next_deed: Instant,
     errand: &'static str,
 }
@@ -116,6 +117,8 @@ pub struct World {
     pub busy: bool,
     /// How long they rest at most between two deeds.
     pub pause: Nanos,
+    /// How long they wait for an answer.
+    pub give_up: Nanos,
     pub judge: Judge,
     pub count: BTreeMap<&'static str, u64>,
     /// What was seen, for golden traces.
@@ -185,6 +188,7 @@ impl World {
             seed,
             busy: false,
             pause: Nanos::from_millis(400),
+            give_up: Nanos::from_secs(4),
             judge: Judge::default(),
             count: BTreeMap::new(),
             seen: Vec::new(),
@@ -295,7 +299,8 @@ impl World {
         let Some(life) = &self.hosts[host].life else {
             return;
         };
-        let deed = (busy && life.deed.is_none()).then_some(life.next_deed);
+        let deed = life.deed.map_or(life.next_deed, |(.., given_up)| given_up);
+        let deed = busy.then_some(deed);
         let deadlines = [
             life.voter.deadline(),
             life.tenant.deadline(),
@@ -398,7 +403,8 @@ impl World {
         }
         life.customer.wake(local, &mut |t| swaps.push(t));
         life.clerk.wake(local, &mut |t| errands.push(t));
-        let deed = busy && life.deed.is_none() && life.next_deed <= local;
+        let due = life.deed.map_or(life.next_deed, |(.., given_up)| given_up);
+        let deed = busy && due <= local;
         self.obey(host, orders);
         self.take(host, effects);
         self.carry(host, 1, swaps);
@@ -563,10 +569,11 @@ impl World {
 impl World {
     fn begin_deed(&mut self, host: usize) {
         let register = self.chance.below(3) as u8;
+        let local = self.clock(host);
         let history = self.judge.histories.entry(register).or_default();
         if history.len() >= linear::OPERATIONS_MAX {
             if let Some(life) = &mut self.hosts[host].life {
-                life.next_deed = Instant::END;
+                (life.deed, life.next_deed) = (None, Instant::END);
             }
             return;
         }
@@ -579,13 +586,14 @@ impl World {
             (Deed::Get, Ask::Read([register].into()))
         };
         let place = history.len();
+        let given_up = local + self.give_up;
         history.push(Operation {
             deed,
             called: self.now,
             returned: None,
         });
         if let Some(life) = &mut self.hosts[host].life {
-            life.deed = Some((register, place));
+            life.deed = Some((register, place, given_up));
         }
         self.errand(host, 1, ask);
     }
@@ -626,7 +634,7 @@ impl World {
                         continue;
                     };
                     life.next_deed = local + pause;
-                    let (Some((register, place)), Outcome::Done(bytes)) = (life.deed.take(), outcome)
+                    let (Some((register, place, _)), Outcome::Done(bytes)) = (life.deed.take(), outcome)
                     else {
                         self.fault(format!("{host} was refused a deed"));
                         continue;
