@@ -207,7 +207,11 @@ fn commands(payload: usize, at_once: u64) {
     let time = fastest(|| {
         let before = cluster.done;
         run(&mut cluster, batches);
-        assert_eq!(cluster.done - before, batches * at_once, "every command is answered");
+        assert_eq!(
+            cluster.done - before,
+            batches * at_once,
+            "every command is answered"
+        );
     });
     (cluster.disk_bytes, cluster.writes_made, cluster.weighs) = (0, 0, true);
     run(&mut cluster, batches);
@@ -258,9 +262,18 @@ fn renewals(holders: u64, leases: u64) {
 }
 
 fn main() {
-    println!("| command | under way | commands/s | µs each | bytes more on each disk | bytes more on the line | writes for each |");
+    println!(
+        "| command | under way | commands/s | µs each | bytes more on each disk | bytes more on the line | writes for each |"
+    );
     println!("|---|---:|---:|---:|---:|---:|---:|");
-    for (payload, at_once) in [(16, 1), (16, 64), (16, 1_000), (128, 64), (128, 1_000), (1_024, 64)] {
+    for (payload, at_once) in [
+        (16, 1),
+        (16, 64),
+        (16, 1_000),
+        (128, 64),
+        (128, 1_000),
+        (1_024, 64),
+    ] {
         commands(payload, at_once);
     }
     println!("\n| holders | leases each | µs for a renewal |");

@@ -100,8 +100,13 @@ impl Ink {
 
     /// What may be said now.
     pub(crate) fn released(&mut self) -> Vec<Message> {
-        let ready = self.held.partition_point(|(version, _)| *version <= self.dry);
-        self.held.drain(..ready).map(|(_, message)| message).collect()
+        let ready = self
+            .held
+            .partition_point(|(version, _)| *version <= self.dry);
+        self.held
+            .drain(..ready)
+            .map(|(_, message)| message)
+            .collect()
     }
 }
 

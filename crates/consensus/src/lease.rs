@@ -670,7 +670,11 @@ mod tests {
         assert_eq!(book.grant(2), Answer::Held { by: Tile(1) });
         let release = Command::Release { lease: WEB, fence };
         book.by(2, release);
-        assert_eq!(book.grant(2), Answer::Held { by: Tile(1) }, "not its to let go");
+        assert_eq!(
+            book.grant(2),
+            Answer::Held { by: Tile(1) },
+            "not its to let go"
+        );
         book.by(1, release);
         assert!(matches!(book.grant(2), Answer::Granted { .. }));
         book.by(1, release);
@@ -683,7 +687,11 @@ mod tests {
         let expire = |renewed| Command::Expire { holder, renewed };
         book.say(None, expire(stale));
         assert_eq!(book.grant(1), Answer::Held { by: Tile(2) });
-        assert_eq!(book.by(1, expire(renewed)), Answer::Unreadable, "not a leader");
+        assert_eq!(
+            book.by(1, expire(renewed)),
+            Answer::Unreadable,
+            "not a leader"
+        );
         book.say(None, expire(renewed));
         assert!(matches!(book.grant(1), Answer::Granted { .. }));
     }

@@ -160,7 +160,11 @@ impl Log {
     /// Drops this place and everything after it.
     pub(crate) fn cut(&mut self, from: Index) {
         let keep = (from.0 - self.base.0 - 1) as usize;
-        self.bytes -= self.entries.drain(keep..).map(|e| e.weight()).sum::<usize>();
+        self.bytes -= self
+            .entries
+            .drain(keep..)
+            .map(|e| e.weight())
+            .sum::<usize>();
     }
 
     /// Drops everything up to and including this place.
@@ -169,7 +173,11 @@ impl Log {
             return;
         };
         let gone = (through.0 - self.base.0) as usize;
-        self.bytes -= self.entries.drain(..gone).map(|e| e.weight()).sum::<usize>();
+        self.bytes -= self
+            .entries
+            .drain(..gone)
+            .map(|e| e.weight())
+            .sum::<usize>();
         (self.base, self.base_term) = (through, term);
     }
 

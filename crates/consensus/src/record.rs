@@ -40,7 +40,9 @@ pub enum Unreadable {
         why: DecodeError,
     },
     /// A record continues a log that ends before it.
-    #[error("record {record} of the agreement continues at entry {from}, but the log ends at {last}")]
+    #[error(
+        "record {record} of the agreement continues at entry {from}, but the log ends at {last}"
+    )]
     Gap {
         /// Its number, from 0.
         record: usize,
@@ -192,13 +194,18 @@ mod tests {
     #[test]
     fn a_gap_and_a_damaged_record_are_named() {
         assert_eq!(
-            read(&[step(1, &[1]), step(4, &[1])]).unwrap_err().to_string(),
+            read(&[step(1, &[1]), step(4, &[1])])
+                .unwrap_err()
+                .to_string(),
             "record 1 of the agreement continues at entry 4, but the log ends at 1"
         );
         let mut torn = step(1, &[1]);
         torn.pop();
         let error = read(&[step(1, &[1]), torn]).unwrap_err().to_string();
-        assert!(error.starts_with("record 1 of the agreement: byte "), "{error}");
+        assert!(
+            error.starts_with("record 1 of the agreement: byte "),
+            "{error}"
+        );
         assert!(read(&[vec![0xff]]).is_err());
     }
 }

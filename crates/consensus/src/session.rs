@@ -81,7 +81,10 @@ impl Decode for Sessions {
         for _ in 0..count {
             let at = from.position();
             let desk = (Tile::decode(from)?, u8::decode(from)?);
-            if sessions.last_key_value().is_some_and(|(last, _)| *last >= desk) {
+            if sessions
+                .last_key_value()
+                .is_some_and(|(last, _)| *last >= desk)
+            {
                 return Err(DecodeError::Invalid {
                     at,
                     what: "session out of order",
@@ -112,7 +115,11 @@ mod tests {
         let repeated = Standing::Repeated(Arc::from(*b"done"));
         assert_eq!(sessions.standing(old, 5), repeated);
         assert_eq!(sessions.standing(old, 4), Standing::Past);
-        assert_eq!(sessions.standing(old, 9), Standing::New, "gaps are given up");
+        assert_eq!(
+            sessions.standing(old, 9),
+            Standing::New,
+            "gaps are given up"
+        );
         assert_eq!(sessions.standing(new, 1), Standing::New);
         sessions.applied(new, 1, Arc::from(*b""));
         assert_eq!(sessions.standing(old, 6), Standing::Past);

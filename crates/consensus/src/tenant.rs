@@ -294,6 +294,9 @@ impl Machine for Tenant {
         }
         let lapse = (!self.held.is_empty()).then_some(self.until);
         let renewal = (self.errand != Errand::Release).then_some(self.next_renewal);
-        [lapse, renewal, self.envoy.deadline()].into_iter().flatten().min()
+        [lapse, renewal, self.envoy.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

@@ -885,7 +885,10 @@ impl<S: State> Voter<S> {
         }
         // One question to everybody at a time; those that come meanwhile share the next.
         let ask = lead.asked <= confirmed
-            && lead.reads.back().is_some_and(|read| read.round > lead.asked.max(confirmed));
+            && lead
+                .reads
+                .back()
+                .is_some_and(|read| read.round > lead.asked.max(confirmed));
         for (asker, answer) in answers {
             self.reply(asker, Outcome::Done(answer.into()), out);
         }
@@ -963,7 +966,10 @@ impl<S: State> Voter<S> {
         let before = self.applied;
         while let (true, Some(state)) = (self.applied < self.commit, &mut self.state) {
             let index = self.applied.next();
-            let entry = self.log.get(index).expect("what is committed is in the log");
+            let entry = self
+                .log
+                .get(index)
+                .expect("what is committed is in the log");
             self.applied_bytes += entry.weight();
             self.applied = index;
             let outcome = match &entry.payload {
@@ -1014,7 +1020,9 @@ impl<S: State> Voter<S> {
         if self.applied_bytes <= if busy { max * 4 } else { max } {
             return;
         }
-        let (index, at) = (self.applied, |(at, _): &&(Index, Voters)| *at <= self.applied);
+        let (index, at) = (self.applied, |(at, _): &&(Index, Voters)| {
+            *at <= self.applied
+        });
         let (Some(state), Some(term)) = (&self.state, self.log.term_at(index)) else {
             return;
         };
@@ -1025,7 +1033,8 @@ impl<S: State> Voter<S> {
         self.changes.drain(..known);
         let voters = &self.changes[0].1;
         self.snapshot = Some(Snapshot::new(index, term, voters, &self.sessions, state));
-        self.log.forget(Index(index.0.saturating_sub(self.config.trail)));
+        self.log
+            .forget(Index(index.0.saturating_sub(self.config.trail)));
         self.applied_bytes = 0;
         self.ink.replaced();
     }

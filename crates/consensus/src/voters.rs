@@ -26,7 +26,9 @@ impl Voters {
         let mut tiles: Vec<_> = tiles.into_iter().collect();
         tiles.sort_unstable();
         tiles.dedup();
-        (1..=VOTERS_MAX).contains(&tiles.len()).then_some(Self(tiles))
+        (1..=VOTERS_MAX)
+            .contains(&tiles.len())
+            .then_some(Self(tiles))
     }
 
     /// With one more; `None` if there is no room.

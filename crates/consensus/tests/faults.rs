@@ -47,7 +47,10 @@ fn trouble(world: &mut World, chance: &mut Stream) {
                     }
                 }
             }
-            4 => world.side.iter_mut().for_each(|side| *side = chance.below(2) as u8),
+            4 => world
+                .side
+                .iter_mut()
+                .for_each(|side| *side = chance.below(2) as u8),
             5 => world.side[host] = 2,
             6 | 7 => world.side.fill(0),
             8 => {
@@ -114,7 +117,12 @@ fn peace(world: &mut World) {
     }
     world.run(Nanos::from_secs(2));
     for program in 0..LEASES {
-        if world.judge.runs.get(&lease(program)).is_none_or(|runs| runs.len() != 1) {
+        if world
+            .judge
+            .runs
+            .get(&lease(program))
+            .is_none_or(|runs| runs.len() != 1)
+        {
             world.fault(format!("program {program} does not run in peace"));
         }
     }
@@ -204,7 +212,11 @@ fn a_leader_that_was_replaced_answers_no_question_with_what_was() {
         world.busy = false;
         world.run(Nanos::from_secs(2));
         world.judge_histories();
-        assert!(world.judge.faults.is_empty(), "{}", world.judge.faults.join("\n"));
+        assert!(
+            world.judge.faults.is_empty(),
+            "{}",
+            world.judge.faults.join("\n")
+        );
     }
 }
 

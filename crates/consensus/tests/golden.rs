@@ -37,7 +37,10 @@ fn grant(world: &mut World, program: u64, to: u64) {
 fn a_fleet_grows_loses_its_leader_and_moves_what_it_ran() {
     let mut world = World::new(4, 1, false);
     world.grow(3);
-    note(&mut world, "three of four have a vote; programs 7 and 8 are given to 0 and 3");
+    note(
+        &mut world,
+        "three of four have a vote; programs 7 and 8 are given to 0 and 3",
+    );
     grant(&mut world, 7, 0);
     grant(&mut world, 8, 3);
     world.run(Nanos::from_secs(2));

@@ -68,7 +68,9 @@ fn ask(number: u64, ask: Ask) -> Kind {
 
 fn tell(voter: &mut Voter<Leases>, message: Message) -> Vec<Effect> {
     let mut effects = Vec::new();
-    voter.handle(NOW, Input::Received(message), &mut |effect| effects.push(effect));
+    voter.handle(NOW, Input::Received(message), &mut |effect| {
+        effects.push(effect)
+    });
     effects
 }
 
@@ -140,13 +142,24 @@ fn what_is_too_long_or_too_much_is_refused_to_whoever_asked() {
         let effects = tell(&mut voter, message(ask(number, Ask::Apply([9].into()))));
         refused += u64::from(outcome(&effects) == Some(Outcome::Busy));
     }
-    assert_eq!(refused, 14, "four are under way, because the disk does not answer");
+    assert_eq!(
+        refused, 14,
+        "four are under way, because the disk does not answer"
+    );
     let only = tell(&mut voter, message(ask(30, Ask::Retire(ME))));
-    assert_eq!(outcome(&only), Some(Outcome::Impossible), "somebody must be left");
+    assert_eq!(
+        outcome(&only),
+        Some(Outcome::Impossible),
+        "somebody must be left"
+    );
 }
 
 fn number() -> impl Strategy<Value = u64> {
-    prop_oneof![0..300_u64, any::<u32>().prop_map(u64::from), any::<u64>().prop_map(|n| n / 2)]
+    prop_oneof![
+        0..300_u64,
+        any::<u32>().prop_map(u64::from),
+        any::<u64>().prop_map(|n| n / 2)
+    ]
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -188,12 +201,14 @@ fn kind() -> impl Strategy<Value = Kind> {
     let entries = proptest::collection::vec(entry(), 0..5);
     let outcome = prop_oneof![
         bytes().prop_map(|bytes| Outcome::Done(bytes.into())),
-        (proptest::option::of(number()), proptest::option::of(voters())).prop_map(
-            |(leader, voters)| Outcome::Elsewhere {
+        (
+            proptest::option::of(number()),
+            proptest::option::of(voters())
+        )
+            .prop_map(|(leader, voters)| Outcome::Elsewhere {
                 leader: leader.map(Tile),
                 voters,
-            }
-        ),
+            }),
         Just(Outcome::Busy),
         Just(Outcome::Past),
         Just(Outcome::Impossible),
@@ -230,7 +245,11 @@ fn kind() -> impl Strategy<Value = Kind> {
         }),
         (number(), number(), number(), any::<bool>()).prop_map(|(term, round, at, is)| {
             let at = Index(at);
-            let matched = if is { Matched::To(at) } else { Matched::Not(at) };
+            let matched = if is {
+                Matched::To(at)
+            } else {
+                Matched::Not(at)
+            };
             let term = Term(term);
             Kind::Appended {
                 term,

@@ -145,7 +145,10 @@ impl Universe {
         }
         let voter = self.nodes[at].voter.as_ref().expect("it leads");
         // The opening entry is already there; what was agreed must be below it.
-        let lacks = self.agreed.iter().find(|(i, e)| voter.entry(**i) != Some(e));
+        let lacks = self
+            .agreed
+            .iter()
+            .find(|(i, e)| voter.entry(**i) != Some(e));
         if let Some((index, _)) = lacks {
             self.wrong = Some(format!("{tile:?} leads without {index:?}"));
         }
@@ -307,22 +310,28 @@ impl Model for Trial {
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = vec![
-            Property::always("nothing is wrong", |_, state: &Universe| state.wrong.is_none()),
+            Property::always("nothing is wrong", |_, state: &Universe| {
+                state.wrong.is_none()
+            }),
             Property::always("logs are alike", |_, state: &Universe| state.alike()),
             Property::sometimes("somebody leads", |_, state: &Universe| {
                 !state.leaders.keys().all(|term| *term == Term(1))
             }),
         ];
         if self.commands > 0 {
-            properties.push(Property::sometimes("a command is agreed", |_, state: &Universe| {
-                let is_command = |e: &Entry| matches!(e.payload, Payload::Command { .. });
-                state.agreed.values().any(is_command)
-            }));
+            properties.push(Property::sometimes(
+                "a command is agreed",
+                |_, state: &Universe| {
+                    let is_command = |e: &Entry| matches!(e.payload, Payload::Command { .. });
+                    state.agreed.values().any(is_command)
+                },
+            ));
         }
         if self.wakes > 2 {
-            properties.push(Property::sometimes("two terms are led", |_, state: &Universe| {
-                state.leaders.len() > 2
-            }));
+            properties.push(Property::sometimes(
+                "two terms are led",
+                |_, state: &Universe| state.leaders.len() > 2,
+            ));
         }
         properties
     }
@@ -387,7 +396,12 @@ impl Universe {
 }
 
 fn check(name: &str, trial: Trial, states: usize) {
-    let checker = trial.checker().threads(2).target_state_count(states).spawn_bfs().join();
+    let checker = trial
+        .checker()
+        .threads(2)
+        .target_state_count(states)
+        .spawn_bfs()
+        .join();
     println!(
         "{name}: {} states, {} distinct, depth {}, all {}",
         checker.state_count(),

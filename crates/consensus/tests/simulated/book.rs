@@ -29,7 +29,10 @@ pub struct Book {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
     /// Puts a value in a register; the answer is the value before.
-    Swap { register: u8, value: u64 },
+    Swap {
+        register: u8,
+        value: u64,
+    },
     Lease(consensus::lease::Command),
 }
 

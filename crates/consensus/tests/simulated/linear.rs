@@ -40,7 +40,10 @@ pub fn is_linear(history: &[Operation]) -> bool {
     let mut seen = BTreeSet::new();
     let mut open = vec![(0_u128, 0_u64)];
     while let Some((done, value)) = open.pop() {
-        assert!(seen.len() < 2_000_000, "too much is open at once to be judged");
+        assert!(
+            seen.len() < 2_000_000,
+            "too much is open at once to be judged"
+        );
         if done & must == must {
             return true;
         }
@@ -96,7 +99,11 @@ mod tests {
         assert!(!is_linear(&stale), "a stale read");
         let lost = [swap(1, 0, Some((1, 0))), swap(2, 2, Some((3, 0)))];
         assert!(!is_linear(&lost), "a lost update");
-        let twice = [swap(1, 0, Some((1, 0))), swap(2, 2, Some((3, 1))), get(4, (5, 1))];
+        let twice = [
+            swap(1, 0, Some((1, 0))),
+            swap(2, 2, Some((3, 1))),
+            get(4, (5, 1)),
+        ];
         assert!(!is_linear(&twice), "an update applied again");
         let unheard = [swap(1, 0, None), get(2, (3, 0)), get(4, (5, 1))];
         assert!(is_linear(&unheard), "it may come late");

@@ -92,7 +92,11 @@ pub struct Host {
 #[derive(Debug)]
 enum Happening {
     Arrives(Message),
-    Written { tile: usize, life: u64, token: u64 },
+    Written {
+        tile: usize,
+        life: u64,
+        token: u64,
+    },
     Wakes(usize),
     /// What ran under a lapsed lease is over.
     Stopped(usize, u64, Lease),
@@ -217,7 +221,9 @@ impl World {
 
     pub fn fault(&mut self, what: String) {
         let (now, seed) = (self.now.since(BEGINNING), self.seed);
-        self.judge.faults.push(format!("seed {seed}, {now}: {what}"));
+        self.judge
+            .faults
+            .push(format!("seed {seed}, {now}: {what}"));
     }
 
     fn clock(&mut self, host: usize) -> Instant {
@@ -369,11 +375,16 @@ impl World {
             0 => {
                 let mut orders = Vec::new();
                 let mut out = |order| orders.push(order);
-                life.tenant.handle(local, Event::Received(message), &mut out);
+                life.tenant
+                    .handle(local, Event::Received(message), &mut out);
                 self.obey(host, orders);
             }
             desk => {
-                let envoy = if desk == 1 { &mut life.customer } else { &mut life.clerk };
+                let envoy = if desk == 1 {
+                    &mut life.customer
+                } else {
+                    &mut life.clerk
+                };
                 let mut tellings = Vec::new();
                 envoy.handle(local, Told::Received(message), &mut |t| tellings.push(t));
                 self.carry(host, desk, tellings);
@@ -421,7 +432,8 @@ impl World {
             return;
         };
         let mut effects = Vec::new();
-        life.voter.handle(local, input, &mut |effect| effects.push(effect));
+        life.voter
+            .handle(local, input, &mut |effect| effects.push(effect));
         self.take(host, effects);
         self.plan_to_wake(host);
     }
@@ -534,7 +546,8 @@ impl World {
             && life.tenant.holds(local, lease)
         {
             let mut orders = Vec::new();
-            life.tenant.handle(local, Event::Release(lease), &mut |o| orders.push(o));
+            life.tenant
+                .handle(local, Event::Release(lease), &mut |o| orders.push(o));
             self.stops(host, lease);
             self.counted("release");
             self.obey(host, orders);
@@ -544,7 +557,12 @@ impl World {
 
     fn begins(&mut self, host: usize, lease: Lease) {
         self.counted("begin");
-        if self.judge.last_run.insert(lease, host).is_some_and(|last| last != host) {
+        if self
+            .judge
+            .last_run
+            .insert(lease, host)
+            .is_some_and(|last| last != host)
+        {
             self.counted("lease that moved");
         }
         let runs = self.judge.runs.entry(lease).or_default();
@@ -615,7 +633,11 @@ impl World {
         let Some(life) = &mut self.hosts[host].life else {
             return;
         };
-        let envoy = if desk == 1 { &mut life.customer } else { &mut life.clerk };
+        let envoy = if desk == 1 {
+            &mut life.customer
+        } else {
+            &mut life.clerk
+        };
         let mut tellings = Vec::new();
         envoy.handle(local, Told::Ask(ask), &mut |t| tellings.push(t));
         self.carry(host, desk, tellings);
@@ -634,7 +656,8 @@ impl World {
                         continue;
                     };
                     life.next_deed = local + pause;
-                    let (Some((register, place, _)), Outcome::Done(bytes)) = (life.deed.take(), outcome)
+                    let (Some((register, place, _)), Outcome::Done(bytes)) =
+                        (life.deed.take(), outcome)
                     else {
                         self.fault(format!("{host} was refused a deed"));
                         continue;
@@ -644,12 +667,16 @@ impl World {
                     history[place].returned = Some((now, value));
                 }
                 Telling::Answered { outcome, .. } => {
-                    let what = self.hosts[host].life.as_ref().map_or("", |life| life.errand);
+                    let what = self.hosts[host]
+                        .life
+                        .as_ref()
+                        .map_or("", |life| life.errand);
                     if let Outcome::Done(_) = outcome {
                         self.counted(what);
                     }
                     if !what.is_empty() {
-                        self.seen.push((self.now, format!("{host} is answered: {what}")));
+                        self.seen
+                            .push((self.now, format!("{host} is answered: {what}")));
                     }
                 }
             }
@@ -717,7 +744,9 @@ impl World {
         let histories = core::mem::take(&mut self.judge.histories);
         for (register, history) in histories {
             if !linear::is_linear(&history) {
-                self.fault(format!("register {register} is not linearizable: {history:#?}"));
+                self.fault(format!(
+                    "register {register} is not linearizable: {history:#?}"
+                ));
             }
         }
     }
@@ -737,10 +766,16 @@ impl World {
             return;
         };
         let voter = &life.voter;
-        let lacks = self.judge.agreed.iter().rev().take(300).find(|(index, term)| {
-            let entry = voter.entry(**index);
-            **index > voter.commit() && entry.is_none_or(|entry| entry.term != **term)
-        });
+        let lacks = self
+            .judge
+            .agreed
+            .iter()
+            .rev()
+            .take(300)
+            .find(|(index, term)| {
+                let entry = voter.entry(**index);
+                **index > voter.commit() && entry.is_none_or(|entry| entry.term != **term)
+            });
         if let Some((index, _)) = lacks {
             let what = format!("{tile:?} leads {term:?} without {index:?}, which was agreed");
             self.fault(what);
@@ -755,7 +790,9 @@ impl World {
             }
             let at = value.map(|value| *self.judge.value_at.entry(value).or_insert(index));
             if at.is_some_and(|at| at != index) {
-                self.fault(format!("{host} applied {value:?} at {at:?} and at {index:?}"));
+                self.fault(format!(
+                    "{host} applied {value:?} at {at:?} and at {index:?}"
+                ));
             }
         }
     }
