@@ -255,7 +255,7 @@ impl World {
         self.hosts[host].life = Some(Life {
             voter,
             tenant,
-            customer: Envoy::new(CELL, author(1), contacts.clone(), patience),
+            customer: Envoy::new(CELL, author(1), contacts.clone(), Nanos::from_millis(50)),
             clerk: Envoy::new(CELL, author(2), contacts, patience),
             deed: None,
             next_deed: local,
