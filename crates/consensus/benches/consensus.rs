@@ -90,7 +90,7 @@ impl<S: State> Cluster<S> {
     }
 
     fn beat(&mut self) {
-        self.now = self.now + Config::new(CELL).beat;
+        self.now += Config::new(CELL).beat;
         let mut effects = Vec::new();
         self.voters[0].wake(self.now, &mut |e| effects.push(e));
         self.take(0, effects);

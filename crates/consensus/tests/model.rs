@@ -64,11 +64,11 @@ struct Node {
     voter: Option<Voter<Lines>>,
     now: Instant,
     disk: Vec<Vec<u8>>,
-    wet: Vec<(Persist2, bool)>,
+    wet: Vec<(Bytes, bool)>,
 }
 
-/// A write as something that can be hashed.
-type Persist2 = (u64, Vec<u8>);
+/// The token and bytes of a write.
+type Bytes = (u64, Vec<u8>);
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Universe {
@@ -221,7 +221,7 @@ impl Model for Trial {
         for tile in 1..VOTERS {
             universe.ask(0, 0, tile, Ask::Admit(Tile(tile)));
             for _ in 0..20 {
-                universe.nodes[0].now = universe.nodes[0].now + config().beat;
+                universe.nodes[0].now += config().beat;
                 universe.give(0, None);
                 universe.rest();
             }

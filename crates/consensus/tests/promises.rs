@@ -193,7 +193,7 @@ fn voted(granted: bool) -> Kind {
 #[test]
 fn a_vote_is_given_once_also_across_a_crash_and_not_before_it_is_durable() {
     let mut rig = Rig::new();
-    rig.now = rig.now + Nanos::SECOND;
+    rig.now += Nanos::SECOND;
     rig.stuck = Some(Vec::new());
     assert_eq!(vote(1, &mut rig), [], "the disk is stuck");
     let (token, bytes) = rig.stuck.take().unwrap().remove(0);
@@ -225,7 +225,7 @@ fn an_entry_of_an_older_term_is_agreed_only_with_one_of_this() {
             }],
         },
     );
-    rig.now = rig.now + Nanos::SECOND;
+    rig.now += Nanos::SECOND;
     let term = rig.leads();
     let round = rig.round();
     rig.acknowledge(term, round, 2);
@@ -238,7 +238,7 @@ fn an_entry_of_an_older_term_is_agreed_only_with_one_of_this() {
 #[test]
 fn a_question_is_answered_after_another_was_asked_who_leads() {
     let mut rig = Rig::new();
-    rig.now = rig.now + Nanos::SECOND;
+    rig.now += Nanos::SECOND;
     let term = rig.leads();
     let before = rig.round();
     assert_eq!(rig.ask(1, Ask::Read([0].into())), None);
@@ -259,7 +259,7 @@ fn a_question_is_answered_after_another_was_asked_who_leads() {
 #[test]
 fn voters_change_one_at_a_time_and_not_before_the_term_is_known() {
     let mut rig = Rig::new();
-    rig.now = rig.now + Nanos::SECOND;
+    rig.now += Nanos::SECOND;
     let term = rig.leads();
     let round = rig.round();
     assert_eq!(rig.ask(1, Ask::Retire(Tile(1))), Some(Outcome::Busy));

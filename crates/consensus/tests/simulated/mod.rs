@@ -439,7 +439,7 @@ impl World {
     }
 
     fn post(&mut self, message: Message) {
-        if self.sequence % 16 == 0 {
+        if self.sequence.is_multiple_of(16) {
             let again = decode_all::<Message>(&message.to_bytes());
             assert_eq!(again.as_ref(), Ok(&message), "one spelling");
         }
