@@ -27,10 +27,12 @@ pub enum Purpose {
     Work = 5,
     /// Differences between machines made alike.
     Manufacture = 6,
+    /// How long a voter without a leader is patient.
+    Agreement = 7,
 }
 
 /// A reproducible sequence of random numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stream {
     state: u64,
 }
