@@ -20,8 +20,8 @@
 //! added: among nearly equal fits the loop with the most headroom wins.
 //!
 //! **Waiting.** The head of the queue has a reservation; what comes later goes ahead
-//! only where it cannot delay it (`reserve`). What cannot start is not looked at again
-//! until something changed that could let it (`queue`).
+//! only where it cannot delay it (`reserve`). Of those who cannot start nearly all are
+//! passed over at a glance, however many they are (`queue`, `skyline`).
 //!
 //! **Preemption.** Of best-effort jobs only, by higher priority or by the owner of
 //! what was lent (`preempt`). A job in its turn may lose its place to heat or to a
@@ -52,6 +52,7 @@ mod queue;
 mod quota;
 mod refuse;
 mod reserve;
+mod skyline;
 mod topology;
 pub mod words;
 
@@ -343,18 +344,18 @@ impl SiteScheduler {
             cooling: cooling.collect(),
             topology: Topology::new(&config.nodes, loops),
             ranking: ranking(config.policy, &ledger),
-            ledger,
             accounts: Accounts::new(&config.nodes, &config.tenants),
             habits: Habits::new(config.tenants.len()),
             running: BTreeMap::new(),
             ends: BTreeSet::new(),
             youngest: BTreeSet::new(),
-            queue: Queue::new(config.tenants.len()),
+            queue: Queue::new(config.tenants.len(), &ledger),
             outlook: Outlook::Stale,
             vain: BTreeMap::new(),
             loads: vec![fresh; config.nodes.len()],
             parked: vec![BTreeSet::new(); loops],
             slowness: vec![Slowness::none(now); loops],
+            ledger,
             config,
         }
     }
@@ -452,9 +453,8 @@ impl SiteScheduler {
     fn on_node<R>(&mut self, node: u32, change: impl FnOnce(&mut Ledger) -> R) -> R {
         let before = *self.ledger.room(node);
         let result = change(&mut self.ledger);
-        let built = &self.ledger.nodes()[node as usize];
         self.queue
-            .node_changed(built, &before, self.ledger.room(node));
+            .node_changed(node, &before, self.ledger.room(node));
         result
     }
 
@@ -571,7 +571,7 @@ impl SiteScheduler {
     fn enqueue(&mut self, waiting: Waiting) {
         // It may be another job than it was, in a copy that asks "what if".
         self.vain.remove(&waiting.job.id);
-        self.queue.add(waiting, &self.topology, &self.ledger);
+        self.queue.add(waiting);
     }
 
     /// Why the site could never run a job, if so.

@@ -126,7 +126,10 @@ impl SiteScheduler {
             Err(_) if self.may_take_back(now, &job, head) && self.preempt(now, id, head, out) => {
                 Ok(true)
             }
-            Err(hold) => Err(self.held(now, &job, head, hold)),
+            Err(hold) => {
+                self.queue.tally(&job, &self.topology, &self.ledger);
+                Err(self.held(now, &job, head, hold))
+            }
         }
     }
 
@@ -149,51 +152,54 @@ impl SiteScheduler {
             }
         };
         self.take_back(now, head, out);
-        if !self.queue.anything_possible() || self.is_all_hot() {
+        if self.is_all_hot() {
             return Some(head);
         }
-        let tenants = 0..self.config.tenants.len();
-        // The first groups of each tenant, the next of them last, and how it ranks.
-        let mut lines: Vec<(Vec<Front>, Option<Front>)> = Vec::new();
-        for tenant in tenants {
-            let first = self.queue.possible(tenant).iter().take(DEPTH);
-            let mut first: Vec<Front> = first.copied().collect();
-            first.reverse();
-            let barrier = self.barrier(tenant, now).filter(|_| !first.is_empty());
-            lines.push((first, barrier));
+        self.queue.look_up(&self.ledger);
+        // The first of each tenant that would find room, and how it ranks.
+        let mut next: Vec<Option<(Rank, Front)>> = Vec::new();
+        for tenant in 0..self.config.tenants.len() {
+            next.push(self.possible_after(tenant, None));
         }
-        let rank = |site: &Self, line: &[Front]| {
-            let waiting = site.queue.get(line.last()?.1.1)?;
-            Some(site.rank(waiting))
-        };
-        let mut ranks: Vec<Option<Rank>> = lines.iter().map(|(line, _)| rank(self, line)).collect();
+        let any = next.iter().any(Option::is_some);
+        let barriers: Vec<Option<Front>> = (0..if any { next.len() } else { 0 })
+            .map(|tenant| self.barrier(tenant, now))
+            .collect();
         for _ in 0..DEPTH {
-            let next = ranks.iter().enumerate();
-            let next = next
-                .filter_map(|(t, rank)| rank.map(|rank| (rank, t)))
-                .min();
-            let Some((_, tenant)) = next else {
+            let first = next
+                .iter()
+                .zip(0..)
+                .filter_map(|(next, t)| Some(((*next)?, t)));
+            let Some(((_, front), tenant)) = first.min() else {
                 break;
             };
-            let (line, barrier) = &mut lines[tenant];
-            let front = line.pop().expect("it has a rank");
             let id = front.1.1;
-            let behind = barrier.is_some_and(|barrier| barrier < front);
+            let behind = barriers[tenant].is_some_and(|barrier| barrier < front);
             let job = self.queue.get(id).expect("it is possible, so it waits").job;
             if id != head
                 && !behind
-                && self.queue.is_possible(&job)
+                && self.is_possible(&job)
                 && self.accounts.admits(&job).is_ok()
                 && self.some_loop_takes(&job)
-                && self.try_start(now, id, head, out).is_ok()
-                && let Some(next) = self.queue.front_of(&job)
             {
-                let at = line.partition_point(|other| *other > next);
-                line.insert(at, next);
+                let _ = self.try_start(now, id, head, out);
             }
-            ranks[tenant] = rank(self, &lines[tenant].0);
+            next[tenant] = self.possible_after(tenant, Some(front));
         }
         Some(head)
+    }
+
+    /// The next of a tenant's fronts that would find room, and how it ranks.
+    fn possible_after(&mut self, tenant: usize, front: Option<Front>) -> Option<(Rank, Front)> {
+        let (topology, ledger) = (&self.topology, &self.ledger);
+        let next = self.queue.possible_after(tenant, front, topology, ledger)?;
+        let waiting = self.queue.get(next.1.1).expect("a front waits");
+        Some((self.rank(waiting), next))
+    }
+
+    /// Whether a job that waits would find room, its heat and everybody else's rights aside.
+    pub(super) fn is_possible(&mut self, job: &Job) -> bool {
+        self.queue.is_possible(job, &self.topology, &self.ledger)
     }
 
     /// Starts a job if it fits and does not go before its turn.
@@ -205,7 +211,7 @@ impl SiteScheduler {
         out: &mut impl FnMut(Effect),
     ) -> Result<(), Hold> {
         let job = self.queue.get(id).expect("it waits").job;
-        if !self.queue.is_possible(&job) {
+        if !self.is_possible(&job) {
             return Err(Hold::Room);
         }
         if id != head {
@@ -225,7 +231,7 @@ impl SiteScheduler {
         }
         self.weigh(&job.demand);
         let view = View {
-            tally: Some(self.queue.tally(&job)),
+            tally: Some(self.queue.counted(&job)),
             ..self.view(self.reservation_for(now, &job, head))
         };
         let (places, evidence) = view.choose(&job).map_err(Hold::Nowhere)?;
@@ -273,11 +279,11 @@ impl SiteScheduler {
             }
             (Hold::Reserved, Some(kept)) => {
                 let view = self.view(Some(kept));
-                let fell = view.funnel_of(job, self.queue.tally(job));
+                let fell = view.funnel_of(job, self.queue.counted(job));
                 (self.reserved(now, job, kept), Some(funnel(fell)))
             }
             (Hold::Room | Hold::Reserved, _) => {
-                let fell = self.view(None).funnel_of(job, self.queue.tally(job));
+                let fell = self.view(None).funnel_of(job, self.queue.counted(job));
                 let reason = shortage(&self.ledger, job, &fell);
                 (self.shortage(job, reason), Some(funnel(fell)))
             }
@@ -299,7 +305,7 @@ impl SiteScheduler {
             &self.config,
             &self.topology,
             &self.ledger,
-            self.queue.tally(&job),
+            self.queue.tally(&job, &self.topology, &self.ledger),
             &job,
             ends,
         );
@@ -329,7 +335,7 @@ impl SiteScheduler {
 
     /// A quick look whether a job may find room that is not reserved.
     fn leaves_room(&self, job: &Job, kept: &Reservation) -> bool {
-        let tally = self.queue.tally(job);
+        let tally = self.queue.counted(job);
         let demand = &job.demand;
         let reserved = kept.nodes().map(|node| {
             let here = match job.tasks {
@@ -390,7 +396,7 @@ impl SiteScheduler {
             return true;
         }
         let watts = self.topology.watts_min(&self.ledger, &job.demand);
-        let tally = self.queue.tally(job);
+        let tally = self.queue.counted(job);
         let mut loops = self.cooling.iter().enumerate();
         loops.any(|(i, cooling)| {
             let predicted = cooling.predicted(watts);
