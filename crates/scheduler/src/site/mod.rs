@@ -76,7 +76,7 @@ use heat::Slowness;
 use queue::{Queue, Waiting};
 use quota::Accounts;
 use reserve::Reservation;
-use topology::Topology;
+use topology::{Shape, Tally, Topology};
 
 pub use evidence::{CANDIDATES_MAX, Candidate, Evidence, Funnel, Test};
 pub use job::{Job, Quality, Resources, Spread, Tenant};
@@ -668,7 +668,9 @@ impl SiteScheduler {
                     self.start(now, lost, &places, evidence, out);
                 }
                 Err(nowhere) => {
-                    let cause = because(self.obstacle(&lost.job, &nowhere));
+                    let tally = Tally::new(&self.topology, &self.ledger, &Shape::of(&lost.job));
+                    let funnel = self.view(None).funnel_of(&lost.job, &tally);
+                    let cause = because(self.obstacle(&lost.job, nowhere, &funnel));
                     // It was let in before, so it waits however long the queue is.
                     let hope = self.never(&lost.job).is_none();
                     let action = if hope { Action::Queue } else { Action::Lose };
@@ -746,9 +748,9 @@ impl SiteScheduler {
     }
 
     /// In words what choosing found in the way.
-    fn obstacle(&self, job: &Job, nowhere: &Nowhere) -> Obstacle {
-        let shortage = || self.shortage(job, order::shortage(&self.ledger, job, &nowhere.funnel));
-        nowhere.too_hot.unwrap_or_else(shortage)
+    fn obstacle(&self, job: &Job, Nowhere(too_hot): Nowhere, funnel: &Funnel) -> Obstacle {
+        let shortage = || self.shortage(job, order::shortage(&self.ledger, job, funnel));
+        too_hot.unwrap_or_else(shortage)
     }
 }
 

@@ -261,33 +261,30 @@ impl SiteScheduler {
     /// In words and numbers what keeps a job from starting.
     fn held(&self, now: Instant, job: &Job, head: u64, hold: Hold) -> Held {
         let reservation = self.reservation_for(now, job, head);
-        let because_of = reservation.iter().map(|kept| kept.job).collect();
-        let funnel = |funnel| Evidence {
+        let fell = |kept| self.view(kept).funnel_of(job, self.queue.counted(job));
+        let (obstacle, funnel) = match (hold, reservation) {
+            (Hold::Turn(obstacle), _) => return (obstacle, None),
+            (Hold::Nowhere(nowhere), None) => {
+                let funnel = fell(None);
+                (self.obstacle(job, nowhere, &funnel), funnel)
+            }
+            (Hold::Nowhere(Nowhere(too_hot)), Some(kept)) => {
+                let obstacle = too_hot.unwrap_or_else(|| self.reserved(now, job, kept));
+                (obstacle, fell(reservation))
+            }
+            (Hold::Reserved, Some(kept)) => (self.reserved(now, job, kept), fell(reservation)),
+            (Hold::Room | Hold::Reserved, _) => {
+                let funnel = fell(None);
+                let reason = shortage(&self.ledger, job, &funnel);
+                (self.shortage(job, reason), funnel)
+            }
+        };
+        let evidence = Evidence {
             funnel,
             candidates: Vec::new(),
-            because_of,
+            because_of: reservation.iter().map(|kept| kept.job).collect(),
         };
-        match (hold, reservation) {
-            (Hold::Turn(obstacle), _) => (obstacle, None),
-            (Hold::Nowhere(nowhere), None) => {
-                (self.obstacle(job, &nowhere), Some(funnel(nowhere.funnel)))
-            }
-            (Hold::Nowhere(nowhere), Some(kept)) => {
-                let obstacle = nowhere.too_hot;
-                let obstacle = obstacle.unwrap_or_else(|| self.reserved(now, job, kept));
-                (obstacle, Some(funnel(nowhere.funnel)))
-            }
-            (Hold::Reserved, Some(kept)) => {
-                let view = self.view(Some(kept));
-                let fell = view.funnel_of(job, self.queue.counted(job));
-                (self.reserved(now, job, kept), Some(funnel(fell)))
-            }
-            (Hold::Room | Hold::Reserved, _) => {
-                let fell = self.view(None).funnel_of(job, self.queue.counted(job));
-                let reason = shortage(&self.ledger, job, &fell);
-                (self.shortage(job, reason), Some(funnel(fell)))
-            }
-        }
+        (obstacle, Some(evidence))
     }
 
     /// Works out when and where the head starts, unless that is known.
