@@ -467,7 +467,7 @@ impl SiteScheduler {
     fn forget_outlook_of(&mut self, job: u64) {
         let of = match &self.outlook {
             Outlook::Known(kept) => kept.job,
-            Outlook::Unknown(head) => *head,
+            Outlook::Unknown { head, .. } => *head,
             Outlook::Stale => return,
         };
         if of == job {

@@ -276,8 +276,12 @@ impl Obstacle {
 enum Outlook {
     /// Nothing: not worked out since something ended.
     Stale,
-    /// That no promise leads to it.
-    Unknown(u64),
+    /// That no promise leads to it, or nothing but heat is in its way.
+    Unknown {
+        head: u64,
+        /// Whether it waits for heat: there is room for it, or nodes are switched off.
+        is_for_heat: bool,
+    },
     /// When and where.
     Known(Box<Reservation>),
 }
@@ -627,7 +631,7 @@ impl SiteScheduler {
             };
             decided(now, action, job.id, obstacle, evidence.as_ref(), out);
         }
-        if preempted || self.head(now) != head {
+        if preempted || self.head(now) != head || head.is_some_and(|h| self.is_let_by(now, h)) {
             // Victims leave more room than was needed, or something else is reserved now.
             self.sweep(now, out);
         }

@@ -217,7 +217,7 @@ impl SiteScheduler {
         if id != head {
             self.look_ahead(now, head);
             // Where the head's start is not known, going ahead is a matter of turns.
-            if let Outlook::Unknown(_) = self.outlook
+            if let Outlook::Unknown { .. } = self.outlook
                 && let Some(obstacle) = self.out_of_turn(now, &job, head)
             {
                 return Err(Hold::Turn(obstacle));
@@ -290,7 +290,7 @@ impl SiteScheduler {
     /// Works out when and where the head starts, unless that is known.
     pub(super) fn look_ahead(&mut self, now: Instant, head: u64) {
         match &self.outlook {
-            Outlook::Unknown(job) if *job == head => return,
+            Outlook::Unknown { head: of, .. } if *of == head => return,
             Outlook::Known(kept) if kept.job == head => return,
             _ => {}
         }
@@ -308,7 +308,10 @@ impl SiteScheduler {
         );
         self.outlook = match kept {
             Some(kept) => Outlook::Known(Box::new(kept)),
-            None => Outlook::Unknown(head),
+            None => Outlook::Unknown {
+                head,
+                is_for_heat: self.is_possible(&job) || self.parked.iter().any(|p| !p.is_empty()),
+            },
         };
     }
 
@@ -359,6 +362,9 @@ impl SiteScheduler {
 
     /// Why a job may not go ahead of a head whose start is unknown, if so.
     pub(super) fn out_of_turn(&self, now: Instant, job: &Job, head: u64) -> Option<Obstacle> {
+        if self.is_let_by(now, head) {
+            return None;
+        }
         let turn = |id: u64| self.queue.get(id).map(|w| (w.arrived, id));
         let own = turn(job.id)?;
         let (first, _) = turn(head)?;
@@ -378,6 +384,22 @@ impl SiteScheduler {
             let patience = self.config.patience.as_secs_f64();
             Obstacle::general(Reason::NotItsTurn, (waited.as_secs_f64(), patience))
         })
+    }
+
+    /// Whether a head for which there is no room, and no promise of any, lets others by again:
+    /// emptying the site has not helped it so far. Times to hold up and to let by take turns, each
+    /// twice as long as the one before. So in the end it holds up for longer than any job
+    /// runs that ends at all, and those that never do cannot stop the site for its sake.
+    pub(super) fn is_let_by(&self, now: Instant, head: u64) -> bool {
+        let is_stuck =
+            matches!(self.outlook, Outlook::Unknown { head: of, is_for_heat: false } if of == head);
+        let Some(waiting) = self.queue.get(head).filter(|_| is_stuck) else {
+            return false;
+        };
+        let times = now.since(waiting.arrived).0 / self.config.patience.0.max(1);
+        times
+            .checked_ilog2()
+            .is_some_and(|doubled| doubled % 2 == 1)
     }
 
     /// Whether no loop takes any heat.

@@ -106,7 +106,7 @@ impl SiteScheduler {
         }
         if id != head {
             self.look_ahead(now, head);
-            if let super::Outlook::Unknown(_) = self.outlook
+            if let super::Outlook::Unknown { .. } = self.outlook
                 && self.out_of_turn(now, &job, head).is_some()
             {
                 return false;
