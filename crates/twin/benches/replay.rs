@@ -2,18 +2,20 @@
 //! what looking at heat is worth. Prints rows for `docs/bench/replay.md`.
 //!
 //! ```text
-//! cargo bench -p twin --bench replay -- DIR [--set KEY=VALUE]...
+//! cargo bench -p twin --bench replay -- DIR [--record] [--set KEY=VALUE]...
 //! ```
 //!
+//! With `--record` everything is recorded as `cosmos twin replay` does it, and thrown away.
 //! DIR holds `philly/`, `openb/` and `frontier/`; without it nothing is measured. Every row
 //! is a process of its own, so that the most memory it held is its own.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
 use twin::observer::Nobody;
-use twin::rehearsal::{Request, Universe, simulate};
+use twin::rehearsal::{Replay, Request, Universe, peak_rss_bytes, run, simulate};
 use twin::universe::{Document, Override};
 
 /// What is changed in the universe for each row.
@@ -25,13 +27,14 @@ const CASES: [(&str, &[&str]); 4] = [
 ];
 
 fn main() -> ExitCode {
-    let (mut folder, mut settings, mut only) = (None, Vec::new(), None);
+    let (mut folder, mut settings, mut only, mut records) = (None, Vec::new(), None, false);
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             // `cargo bench` says so to every benchmark.
             "--bench" => {}
             "--set" => settings.extend(words.next()),
+            "--record" => records = true,
             "--only" => only = words.next().and_then(|n| n.parse::<usize>().ok()),
             _ => folder = Some(PathBuf::from(word)),
         }
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     if let Some(case) = only {
-        println!("{}", row(&folder, CASES[case], &settings));
+        println!("{}", row(&folder, CASES[case], &settings, records));
         return ExitCode::SUCCESS;
     }
     println!(
@@ -57,6 +60,9 @@ fn main() -> ExitCode {
         for setting in &settings {
             command.args(["--set", setting]);
         }
+        if records {
+            command.arg("--record");
+        }
         let status = command.stdin(Stdio::null()).status();
         if !status.expect("this program can be started again").success() {
             return ExitCode::FAILURE;
@@ -66,7 +72,12 @@ fn main() -> ExitCode {
 }
 
 /// One replay in this process.
-fn row(folder: &Path, (name, changes): (&str, &[&str]), settings: &[String]) -> String {
+fn row(
+    folder: &Path,
+    (name, changes): (&str, &[&str]),
+    settings: &[String],
+    records: bool,
+) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../universes/gpu-1024.toml");
     let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let overrides: Vec<String> = changes.iter().map(|&c| c.to_owned()).collect();
@@ -80,16 +91,26 @@ fn row(folder: &Path, (name, changes): (&str, &[&str]), settings: &[String]) -> 
     universe
         .load_trace(Some(folder))
         .unwrap_or_else(|e| panic!("{e}"));
+    let place = tempfile::tempdir().expect("there is room for a run");
     let request = Request {
         seed: universe.seed(),
         threads: 1,
-        out: None,
+        out: Some(place.path().join("run")),
         overrides,
         command: String::new(),
-        replay: None,
+        replay: records.then(Replay::default),
         inputs: None,
     };
-    let summary = simulate(universe, &request, &mut Nobody).summary;
+    let summary = if records {
+        let goes_on = &mut |_| ControlFlow::Continue(());
+        let finished = run(universe, &request, goes_on).unwrap_or_else(|e| panic!("{e}"));
+        // The summary is written before the page is, which may hold more.
+        let mut summary = finished.summary;
+        summary.peak_rss_bytes = peak_rss_bytes();
+        summary
+    } else {
+        simulate(universe, &request, &mut Nobody).summary
+    };
     let tile_seconds = summary.tiles as f64 * summary.simulated_seconds;
     let cpu = summary.os_overhead_fraction.unwrap_or(f64::NAN) * tile_seconds;
     let broken = summary.invariants.iter().filter(|i| !i.held);

@@ -389,7 +389,8 @@ impl SiteScheduler {
     /// Whether a head for which there is no room, and no promise of any, lets others by again:
     /// emptying the site has not helped it so far. Times to hold up and to let by take turns, each
     /// twice as long as the one before. So in the end it holds up for longer than any job
-    /// runs that ends at all, and those that never do cannot stop the site for its sake.
+    /// runs that ends at all, and those that never do cannot stop the site for its sake
+    /// (docs/decisions/2026-11-21-a-stuck-head-lets-others-by-in-turns.md).
     pub(super) fn is_let_by(&self, now: Instant, head: u64) -> bool {
         let is_stuck =
             matches!(self.outlook, Outlook::Unknown { head: of, is_for_heat: false } if of == head);

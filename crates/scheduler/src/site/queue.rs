@@ -76,7 +76,15 @@ struct Group {
     shape: u32,
     tasks: u16,
     spread: Spread,
+}
+
+/// What the first of a group asks for. It stands beside its place in the line, so that whoever walks
+/// along thousands of them follows no pointer.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    group: u32,
     demand: Demand,
+    tasks: u16,
 }
 
 /// A shape that somebody asks for.
@@ -195,8 +203,8 @@ impl<T> Numbered<T> {
 struct Line {
     /// All of them, by priority.
     classes: BTreeMap<Reverse<u8>, BTreeSet<Turn>>,
-    /// The first of each group, and which group.
-    fronts: BTreeMap<Front, u32>,
+    /// The first of each group.
+    fronts: BTreeMap<Front, Wish>,
 }
 
 /// Everybody who waits.
@@ -267,9 +275,9 @@ impl Queue {
         } = self;
         let from = front.map_or(Bound::Unbounded, Bound::Excluded);
         let mut behind = lines[tenant].fronts.range((from, Bound::Unbounded));
-        let possible = behind.find(|&(_, &number)| {
-            let group = groups.get(number);
-            skyline.may_hold(&group.demand, group.tasks) && {
+        let possible = behind.find(|(_, wish)| {
+            skyline.may_hold(&wish.demand, wish.tasks) && {
+                let group = groups.get(wish.group);
                 let tally = shapes.get_mut(group.shape).tally(log, topology, ledger);
                 tally.fits(group.tasks, group.spread)
             }
@@ -325,9 +333,13 @@ impl Queue {
                 shape: place,
                 tasks: job.tasks,
                 spread: job.spread,
-                demand: job.demand,
             })
         });
+        let wish = Wish {
+            group: number,
+            demand: job.demand,
+            tasks: job.tasks,
+        };
         let group = self.groups.get_mut(number);
         let first = group.turns.first().copied();
         group.turns.insert(turn);
@@ -335,7 +347,7 @@ impl Queue {
             if let Some(first) = first {
                 line.fronts.remove(&(Reverse(job.priority), first));
             }
-            line.fronts.insert((Reverse(job.priority), turn), number);
+            line.fronts.insert((Reverse(job.priority), turn), wish);
         }
     }
 
@@ -354,10 +366,10 @@ impl Queue {
         let group = self.groups.get_mut(number);
         group.turns.remove(&turn);
         let next = group.turns.first().copied();
-        if line.fronts.remove(&(Reverse(job.priority), turn)).is_some()
+        if let Some(wish) = line.fronts.remove(&(Reverse(job.priority), turn))
             && let Some(next) = next
         {
-            line.fronts.insert((Reverse(job.priority), next), number);
+            line.fronts.insert((Reverse(job.priority), next), wish);
         }
         if next.is_none() {
             let place = group.shape;
