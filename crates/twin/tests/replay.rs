@@ -252,15 +252,31 @@ fn idle_gpus_in_the_hands_of_jobs_draw_less_and_change_nothing_else() {
     let config = config(&["time.end=2h", "scheduler.heat_aware=false"]);
     let mut scene = scene(&config);
     let busy = run(&config, &mut |_| {});
-    scene.load.jobs.jobs.iter_mut().for_each(|job| job.busy /= 4);
-    let idle = site::run(&config, &scene, 1, &mut |_| ControlFlow::Continue(()), &mut |_| {});
+    scene
+        .load
+        .jobs
+        .jobs
+        .iter_mut()
+        .for_each(|job| job.busy /= 4);
+    let idle = site::run(
+        &config,
+        &scene,
+        1,
+        &mut |_| ControlFlow::Continue(()),
+        &mut |_| {},
+    );
     let same = |of: fn(&Outcome) -> f64| assert_eq!(of(&busy), of(&idle));
     same(|o| o.gpu_allocated);
     same(|o| o.gpu_seconds);
     same(|o| o.jobs.finished as f64);
-    // Of a GPU's power most is idling or work; a quarter of the work leaves less than half.
-    let median = |o: &Outcome| o.gpu_watts.quantile(0.5);
-    assert!(median(&idle) < median(&busy) / 2.0, "{} {}", median(&idle), median(&busy));
+    // A quarter of the work leaves less than half of what a claimed GPU draws.
+    let claimed = |o: &Outcome| o.gpu_watts.quantile(0.95);
+    assert!(
+        claimed(&idle) < claimed(&busy) / 2.0,
+        "{} {}",
+        claimed(&idle),
+        claimed(&busy)
+    );
     assert!(idle.max_kelvin < busy.max_kelvin);
 }
 
