@@ -434,7 +434,7 @@ impl Serialize for FilmPart<'_> {
         let film = self.0;
         let nodes = || film.nodes().iter();
         let pixels = |of: fn(&film::Frame) -> &[u8]| {
-            let bytes = film.frames().iter().flat_map(|frame| of(frame));
+            let bytes = film.frames().iter().flat_map(of);
             column(bytes.copied(), u8::to_le_bytes)
         };
         let mut models = Words::default();
