@@ -797,6 +797,7 @@ function sitePanel(s) {
     known(t.gpu_allocated_fraction) && measure("Allocated", t.gpu_allocated_fraction, of("site/gpu_allocated_fraction", percent(t.gpu_allocated_fraction))),
     el("div", { style: "height:8px" }),
     list([["Jobs arrived", jobs("arrived")], ["placed", jobs("placed")], ["finished", jobs("finished")], ["refused", jobs("refused")], ["lost", jobs("lost")],
+      ["Still waiting at the end", known(t.waiting) ? jobs("waiting") : null],
       ["Waited, half of them at most", maybe(w.p50, "waiting_seconds/p50", duration(w.p50))], ["19 in 20", maybe(w.p95, "waiting_seconds/p95", duration(w.p95))],
       ["longest", maybe(w.max, "waiting_seconds/max", duration(w.max))],
       ["Throttled", known(t.throttled_device_seconds) ? [of("site/throttled_device_seconds", said(count(t.throttled_device_seconds))), " device-seconds"] : null],
@@ -818,7 +819,8 @@ function replayPanel(s) {
     ["Done and kept", work(r.gpu_seconds, "replay/gpu_seconds")], ["Done and lost", work(r.gpu_seconds_lost, "replay/gpu_seconds_lost")],
     ["Least left by the file system", maybe(r.storage_share_min, "storage_share_min", percent(r.storage_share_min))],
     ["Hottest, to where a device slows itself down", over(r.max_kelvin_over_throttle)],
-    ["Lines of lists that were no work", r.left_out ? number("left_out") : null]]),
+    ["Lines of lists that were no work", r.left_out ? number("left_out") : null],
+    ["Jobs of lists that were over before the run", r.before_begin ? number("before_begin") : null], ["that would have come after it", r.after_end ? number("after_end") : null]]),
   w && [el("p", { class: "under", style: "margin-bottom:4px" }, `While something was broken, from ${duration(w.from_seconds)} to ${duration(w.to_seconds)}:`), list([
     ["Done, less what was lost", work(w.gpu_seconds, "replay/fault_window/gpu_seconds")], ["Lost, whenever it was done", work(w.gpu_seconds_lost, "replay/fault_window/gpu_seconds_lost")],
     ["Slowed by own heat", known(w.throttled_hot_device_seconds) ? [of("replay/fault_window/throttled_hot_device_seconds", said(count(w.throttled_hot_device_seconds))), " device-seconds"] : null],

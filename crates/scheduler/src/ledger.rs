@@ -198,8 +198,13 @@ impl Room {
         }
     }
 
-    pub(crate) const fn holds(&self, demand: &Demand) -> bool {
+    /// Whether it takes work.
+    pub(crate) const fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
+    }
+
+    pub(crate) const fn holds(&self, demand: &Demand) -> bool {
+        self.is_open()
             && demand.cpu_milli <= self.cpu_milli
             && demand.memory_mib <= self.memory_mib
             && match demand.gpus {

@@ -132,6 +132,10 @@ impl Universe {
                 files.push(lists.join(&named.pods));
             }
         }
+        if given.jobs.is_empty() && config.trace.is_none() {
+            let busy = config.sources.iter().filter_map(|s| s.busy.as_ref());
+            files.extend(busy.map(|file| folder.join(file)));
+        }
         let sources = config.sources.iter().map(|s| folder.join(&s.path));
         let sources: Vec<PathBuf> = match given.jobs {
             [] if config.trace.is_none() => sources.collect(),
@@ -174,7 +178,8 @@ fn set(
         wanted.extend([files.nodes.clone(), files.pods.clone()]);
     }
     if given.jobs.is_empty() {
-        wanted.extend(config.sources.iter().map(|s| s.path.display().to_string()));
+        let paths = (config.sources.iter()).flat_map(|s| [Some(&s.path), s.busy.as_ref()]);
+        wanted.extend(paths.flatten().map(|path| path.display().to_string()));
     }
     let records = config.neighbours.iter();
     wanted.extend(records.map(|n| n.record.display().to_string()));
@@ -243,6 +248,7 @@ fn given_source(config: &site::Config, file: &Path, format: Option<Format>) -> S
         speed: 1.0,
         faster: 1.0,
         copies: 1,
+        busy: None,
         ..alike.cloned().unwrap_or_default()
     }
 }

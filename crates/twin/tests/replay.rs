@@ -248,6 +248,39 @@ fn who_looks_at_heat_throttles_nobody_and_finishes_more_while_plants_fail() {
 }
 
 #[test]
+fn idle_gpus_in_the_hands_of_jobs_draw_less_and_change_nothing_else() {
+    let config = config(&["time.end=2h", "scheduler.heat_aware=false"]);
+    let mut scene = scene(&config);
+    let busy = run(&config, &mut |_| {});
+    scene
+        .load
+        .jobs
+        .jobs
+        .iter_mut()
+        .for_each(|job| job.busy /= 4);
+    let idle = site::run(
+        &config,
+        &scene,
+        1,
+        &mut |_| ControlFlow::Continue(()),
+        &mut |_| {},
+    );
+    let same = |of: fn(&Outcome) -> f64| assert_eq!(of(&busy), of(&idle));
+    same(|o| o.gpu_allocated);
+    same(|o| o.gpu_seconds);
+    same(|o| o.jobs.finished as f64);
+    // A quarter of the work leaves less than half of what a claimed GPU draws.
+    let claimed = |o: &Outcome| o.gpu_watts.quantile(0.95);
+    assert!(
+        claimed(&idle) < claimed(&busy) / 2.0,
+        "{} {}",
+        claimed(&idle),
+        claimed(&busy)
+    );
+    assert!(idle.max_kelvin < busy.max_kelvin);
+}
+
+#[test]
 fn a_day_leaves_no_more_in_memory_than_its_bounded_pictures() {
     let mut config = config(&["time.sample=1 min"]);
     config.faults.clear();

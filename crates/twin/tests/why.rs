@@ -549,6 +549,7 @@ fn job(id: usize, asks: &Asks) -> Job {
             models: if asks.h200 { Models(0b10) } else { Models::ANY },
         },
         habit: 0,
+        busy: twin::site::jobs::BUSY,
         labels: None,
     }
 }
@@ -560,6 +561,7 @@ fn scene(config: &Config, jobs: Vec<Job>) -> Scene {
         tenants: vec!["a".to_owned(), "b".to_owned()],
         habits: vec![Habit::default()],
         left_out: 0,
+        before_begin: 0,
         other_models: Vec::new(),
     };
     load.into()

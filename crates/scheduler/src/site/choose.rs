@@ -48,13 +48,10 @@ pub(super) struct View<'a> {
     pub(super) reservation: Option<&'a Reservation>,
 }
 
-/// Why it goes nowhere.
-#[derive(Clone, Debug)]
-pub(super) struct Nowhere {
-    pub(super) funnel: Funnel,
-    /// The least of the heat obstacles, if one stood in the way.
-    pub(super) too_hot: Option<Obstacle>,
-}
+/// It goes nowhere: the least of the heat obstacles, if one stood in the way. What the nodes
+/// fell to is for [`View::funnel_of`] to say, as most who try and fail are never told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nowhere(pub(super) Option<Obstacle>);
 
 /// The best candidates, best first.
 #[derive(Default)]
@@ -131,7 +128,7 @@ impl View<'_> {
         }
         let candidates = best.into_vec();
         let Some(winner) = candidates.first() else {
-            return Err(Nowhere { funnel, too_hot });
+            return Err(Nowhere(too_hot));
         };
         let places = vec![(winner.node, 1)];
         let evidence = Evidence {
@@ -153,6 +150,9 @@ impl View<'_> {
         let mut too_hot = None;
         for size in Spread::ALL.into_iter().filter(|&size| size <= job.spread) {
             if size == Spread::Node {
+                if !tally.fits(job.tasks, Spread::Node) {
+                    continue;
+                }
                 let all = &self.topology.domains(Spread::Site)[0];
                 let roomy = |&&i: &&u32| self.ledger.copies(i, &job.demand) >= job.tasks.into();
                 let nodes: Vec<u32> = all.iter().filter(roomy).copied().collect();
@@ -175,10 +175,7 @@ impl View<'_> {
                 }
             }
         }
-        Err(Nowhere {
-            funnel: self.funnel_of(job, tally),
-            too_hot,
-        })
+        Err(Nowhere(too_hot))
     }
 
     /// Fills nodes from the best on until all tasks have a place; a node that takes

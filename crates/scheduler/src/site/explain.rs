@@ -24,6 +24,7 @@ use super::evidence::{Evidence, Funnel, Test};
 use super::future::{Ends, Future, Loops};
 use super::job::{Job, Resources, Spread, Tenant};
 use super::queue::Waiting;
+use super::topology::{Shape, Tally};
 use super::{Obstacle, Outlook, SiteScheduler, Task, order};
 
 pub use super::future::ENDS_MAX;
@@ -311,8 +312,8 @@ impl SiteScheduler {
             ahead.look_ahead(now, head);
             ahead.reservation_for(now, &job, head)
         });
-        let tally = self.queue.tally(&job);
-        let funnel = self.view(reservation).funnel_of(&job, tally);
+        let tally = Tally::new(&self.topology, &self.ledger, &Shape::of(&job));
+        let funnel = self.view(reservation).funnel_of(&job, &tally);
         let copies = (0..funnel.nodes).map(|n| u64::from(self.ledger.copies(n, &job.demand)));
         Pending {
             job,
@@ -466,7 +467,7 @@ impl SiteScheduler {
     fn forget_outlook_of(&mut self, job: u64) {
         let of = match &self.outlook {
             Outlook::Known(kept) => kept.job,
-            Outlook::Unknown(head) => *head,
+            Outlook::Unknown { head, .. } => *head,
             Outlook::Stale => return,
         };
         if of == job {

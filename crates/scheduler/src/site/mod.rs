@@ -20,8 +20,8 @@
 //! added: among nearly equal fits the loop with the most headroom wins.
 //!
 //! **Waiting.** The head of the queue has a reservation; what comes later goes ahead
-//! only where it cannot delay it (`reserve`). What cannot start is not looked at again
-//! until something changed that could let it (`queue`).
+//! only where it cannot delay it (`reserve`). Of those who cannot start nearly all are
+//! passed over at a glance, however many they are (`queue`, `skyline`).
 //!
 //! **Preemption.** Of best-effort jobs only, by higher priority or by the owner of
 //! what was lent (`preempt`). A job in its turn may lose its place to heat or to a
@@ -52,6 +52,7 @@ mod queue;
 mod quota;
 mod refuse;
 mod reserve;
+mod skyline;
 mod topology;
 pub mod words;
 
@@ -75,7 +76,7 @@ use heat::Slowness;
 use queue::{Queue, Waiting};
 use quota::Accounts;
 use reserve::Reservation;
-use topology::Topology;
+use topology::{Shape, Tally, Topology};
 
 pub use evidence::{CANDIDATES_MAX, Candidate, Evidence, Funnel, Test};
 pub use job::{Job, Quality, Resources, Spread, Tenant};
@@ -275,8 +276,12 @@ impl Obstacle {
 enum Outlook {
     /// Nothing: not worked out since something ended.
     Stale,
-    /// That no promise leads to it.
-    Unknown(u64),
+    /// That no promise leads to it, or nothing but heat is in its way.
+    Unknown {
+        head: u64,
+        /// Whether it waits for heat: there is room for it, or nodes are switched off.
+        is_for_heat: bool,
+    },
     /// When and where.
     Known(Box<Reservation>),
 }
@@ -343,18 +348,18 @@ impl SiteScheduler {
             cooling: cooling.collect(),
             topology: Topology::new(&config.nodes, loops),
             ranking: ranking(config.policy, &ledger),
-            ledger,
             accounts: Accounts::new(&config.nodes, &config.tenants),
             habits: Habits::new(config.tenants.len()),
             running: BTreeMap::new(),
             ends: BTreeSet::new(),
             youngest: BTreeSet::new(),
-            queue: Queue::new(config.tenants.len()),
+            queue: Queue::new(config.tenants.len(), &ledger),
             outlook: Outlook::Stale,
             vain: BTreeMap::new(),
             loads: vec![fresh; config.nodes.len()],
             parked: vec![BTreeSet::new(); loops],
             slowness: vec![Slowness::none(now); loops],
+            ledger,
             config,
         }
     }
@@ -452,9 +457,8 @@ impl SiteScheduler {
     fn on_node<R>(&mut self, node: u32, change: impl FnOnce(&mut Ledger) -> R) -> R {
         let before = *self.ledger.room(node);
         let result = change(&mut self.ledger);
-        let built = &self.ledger.nodes()[node as usize];
         self.queue
-            .node_changed(built, &before, self.ledger.room(node));
+            .node_changed(node, &before, self.ledger.room(node));
         result
     }
 
@@ -571,7 +575,7 @@ impl SiteScheduler {
     fn enqueue(&mut self, waiting: Waiting) {
         // It may be another job than it was, in a copy that asks "what if".
         self.vain.remove(&waiting.job.id);
-        self.queue.add(waiting, &self.topology, &self.ledger);
+        self.queue.add(waiting);
     }
 
     /// Why the site could never run a job, if so.
@@ -627,7 +631,7 @@ impl SiteScheduler {
             };
             decided(now, action, job.id, obstacle, evidence.as_ref(), out);
         }
-        if preempted || self.head(now) != head {
+        if preempted || self.head(now) != head || head.is_some_and(|h| self.is_let_by(now, h)) {
             // Victims leave more room than was needed, or something else is reserved now.
             self.sweep(now, out);
         }
@@ -668,7 +672,9 @@ impl SiteScheduler {
                     self.start(now, lost, &places, evidence, out);
                 }
                 Err(nowhere) => {
-                    let cause = because(self.obstacle(&lost.job, &nowhere));
+                    let tally = Tally::new(&self.topology, &self.ledger, &Shape::of(&lost.job));
+                    let funnel = self.view(None).funnel_of(&lost.job, &tally);
+                    let cause = because(self.obstacle(&lost.job, nowhere, &funnel));
                     // It was let in before, so it waits however long the queue is.
                     let hope = self.never(&lost.job).is_none();
                     let action = if hope { Action::Queue } else { Action::Lose };
@@ -746,9 +752,9 @@ impl SiteScheduler {
     }
 
     /// In words what choosing found in the way.
-    fn obstacle(&self, job: &Job, nowhere: &Nowhere) -> Obstacle {
-        let shortage = || self.shortage(job, order::shortage(&self.ledger, job, &nowhere.funnel));
-        nowhere.too_hot.unwrap_or_else(shortage)
+    fn obstacle(&self, job: &Job, Nowhere(too_hot): Nowhere, funnel: &Funnel) -> Obstacle {
+        let shortage = || self.shortage(job, order::shortage(&self.ledger, job, funnel));
+        too_hot.unwrap_or_else(shortage)
     }
 }
 

@@ -126,7 +126,10 @@ impl SiteScheduler {
             Err(_) if self.may_take_back(now, &job, head) && self.preempt(now, id, head, out) => {
                 Ok(true)
             }
-            Err(hold) => Err(self.held(now, &job, head, hold)),
+            Err(hold) => {
+                self.queue.tally(&job, &self.topology, &self.ledger);
+                Err(self.held(now, &job, head, hold))
+            }
         }
     }
 
@@ -149,51 +152,54 @@ impl SiteScheduler {
             }
         };
         self.take_back(now, head, out);
-        if !self.queue.anything_possible() || self.is_all_hot() {
+        if self.is_all_hot() {
             return Some(head);
         }
-        let tenants = 0..self.config.tenants.len();
-        // The first groups of each tenant, the next of them last, and how it ranks.
-        let mut lines: Vec<(Vec<Front>, Option<Front>)> = Vec::new();
-        for tenant in tenants {
-            let first = self.queue.possible(tenant).iter().take(DEPTH);
-            let mut first: Vec<Front> = first.copied().collect();
-            first.reverse();
-            let barrier = self.barrier(tenant, now).filter(|_| !first.is_empty());
-            lines.push((first, barrier));
+        self.queue.look_up(&self.ledger);
+        // The first of each tenant that would find room, and how it ranks.
+        let mut next: Vec<Option<(Rank, Front)>> = Vec::new();
+        for tenant in 0..self.config.tenants.len() {
+            next.push(self.possible_after(tenant, None));
         }
-        let rank = |site: &Self, line: &[Front]| {
-            let waiting = site.queue.get(line.last()?.1.1)?;
-            Some(site.rank(waiting))
-        };
-        let mut ranks: Vec<Option<Rank>> = lines.iter().map(|(line, _)| rank(self, line)).collect();
+        let any = next.iter().any(Option::is_some);
+        let barriers: Vec<Option<Front>> = (0..if any { next.len() } else { 0 })
+            .map(|tenant| self.barrier(tenant, now))
+            .collect();
         for _ in 0..DEPTH {
-            let next = ranks.iter().enumerate();
-            let next = next
-                .filter_map(|(t, rank)| rank.map(|rank| (rank, t)))
-                .min();
-            let Some((_, tenant)) = next else {
+            let first = next
+                .iter()
+                .zip(0..)
+                .filter_map(|(next, t)| Some(((*next)?, t)));
+            let Some(((_, front), tenant)) = first.min() else {
                 break;
             };
-            let (line, barrier) = &mut lines[tenant];
-            let front = line.pop().expect("it has a rank");
             let id = front.1.1;
-            let behind = barrier.is_some_and(|barrier| barrier < front);
+            let behind = barriers[tenant].is_some_and(|barrier| barrier < front);
             let job = self.queue.get(id).expect("it is possible, so it waits").job;
             if id != head
                 && !behind
-                && self.queue.is_possible(&job)
+                && self.is_possible(&job)
                 && self.accounts.admits(&job).is_ok()
                 && self.some_loop_takes(&job)
-                && self.try_start(now, id, head, out).is_ok()
-                && let Some(next) = self.queue.front_of(&job)
             {
-                let at = line.partition_point(|other| *other > next);
-                line.insert(at, next);
+                let _ = self.try_start(now, id, head, out);
             }
-            ranks[tenant] = rank(self, &lines[tenant].0);
+            next[tenant] = self.possible_after(tenant, Some(front));
         }
         Some(head)
+    }
+
+    /// The next of a tenant's fronts that would find room, and how it ranks.
+    fn possible_after(&mut self, tenant: usize, front: Option<Front>) -> Option<(Rank, Front)> {
+        let (topology, ledger) = (&self.topology, &self.ledger);
+        let next = self.queue.possible_after(tenant, front, topology, ledger)?;
+        let waiting = self.queue.get(next.1.1).expect("a front waits");
+        Some((self.rank(waiting), next))
+    }
+
+    /// Whether a job that waits would find room, its heat and everybody else's rights aside.
+    pub(super) fn is_possible(&mut self, job: &Job) -> bool {
+        self.queue.is_possible(job, &self.topology, &self.ledger)
     }
 
     /// Starts a job if it fits and does not go before its turn.
@@ -205,13 +211,13 @@ impl SiteScheduler {
         out: &mut impl FnMut(Effect),
     ) -> Result<(), Hold> {
         let job = self.queue.get(id).expect("it waits").job;
-        if !self.queue.is_possible(&job) {
+        if !self.is_possible(&job) {
             return Err(Hold::Room);
         }
         if id != head {
             self.look_ahead(now, head);
             // Where the head's start is not known, going ahead is a matter of turns.
-            if let Outlook::Unknown(_) = self.outlook
+            if let Outlook::Unknown { .. } = self.outlook
                 && let Some(obstacle) = self.out_of_turn(now, &job, head)
             {
                 return Err(Hold::Turn(obstacle));
@@ -225,7 +231,7 @@ impl SiteScheduler {
         }
         self.weigh(&job.demand);
         let view = View {
-            tally: Some(self.queue.tally(&job)),
+            tally: Some(self.queue.counted(&job)),
             ..self.view(self.reservation_for(now, &job, head))
         };
         let (places, evidence) = view.choose(&job).map_err(Hold::Nowhere)?;
@@ -255,39 +261,36 @@ impl SiteScheduler {
     /// In words and numbers what keeps a job from starting.
     fn held(&self, now: Instant, job: &Job, head: u64, hold: Hold) -> Held {
         let reservation = self.reservation_for(now, job, head);
-        let because_of = reservation.iter().map(|kept| kept.job).collect();
-        let funnel = |funnel| Evidence {
+        let fell = |kept| self.view(kept).funnel_of(job, self.queue.counted(job));
+        let (obstacle, funnel) = match (hold, reservation) {
+            (Hold::Turn(obstacle), _) => return (obstacle, None),
+            (Hold::Nowhere(nowhere), None) => {
+                let funnel = fell(None);
+                (self.obstacle(job, nowhere, &funnel), funnel)
+            }
+            (Hold::Nowhere(Nowhere(too_hot)), Some(kept)) => {
+                let obstacle = too_hot.unwrap_or_else(|| self.reserved(now, job, kept));
+                (obstacle, fell(reservation))
+            }
+            (Hold::Reserved, Some(kept)) => (self.reserved(now, job, kept), fell(reservation)),
+            (Hold::Room | Hold::Reserved, _) => {
+                let funnel = fell(None);
+                let reason = shortage(&self.ledger, job, &funnel);
+                (self.shortage(job, reason), funnel)
+            }
+        };
+        let evidence = Evidence {
             funnel,
             candidates: Vec::new(),
-            because_of,
+            because_of: reservation.iter().map(|kept| kept.job).collect(),
         };
-        match (hold, reservation) {
-            (Hold::Turn(obstacle), _) => (obstacle, None),
-            (Hold::Nowhere(nowhere), None) => {
-                (self.obstacle(job, &nowhere), Some(funnel(nowhere.funnel)))
-            }
-            (Hold::Nowhere(nowhere), Some(kept)) => {
-                let obstacle = nowhere.too_hot;
-                let obstacle = obstacle.unwrap_or_else(|| self.reserved(now, job, kept));
-                (obstacle, Some(funnel(nowhere.funnel)))
-            }
-            (Hold::Reserved, Some(kept)) => {
-                let view = self.view(Some(kept));
-                let fell = view.funnel_of(job, self.queue.tally(job));
-                (self.reserved(now, job, kept), Some(funnel(fell)))
-            }
-            (Hold::Room | Hold::Reserved, _) => {
-                let fell = self.view(None).funnel_of(job, self.queue.tally(job));
-                let reason = shortage(&self.ledger, job, &fell);
-                (self.shortage(job, reason), Some(funnel(fell)))
-            }
-        }
+        (obstacle, Some(evidence))
     }
 
     /// Works out when and where the head starts, unless that is known.
     pub(super) fn look_ahead(&mut self, now: Instant, head: u64) {
         match &self.outlook {
-            Outlook::Unknown(job) if *job == head => return,
+            Outlook::Unknown { head: of, .. } if *of == head => return,
             Outlook::Known(kept) if kept.job == head => return,
             _ => {}
         }
@@ -299,13 +302,16 @@ impl SiteScheduler {
             &self.config,
             &self.topology,
             &self.ledger,
-            self.queue.tally(&job),
+            self.queue.tally(&job, &self.topology, &self.ledger),
             &job,
             ends,
         );
         self.outlook = match kept {
             Some(kept) => Outlook::Known(Box::new(kept)),
-            None => Outlook::Unknown(head),
+            None => Outlook::Unknown {
+                head,
+                is_for_heat: self.is_possible(&job) || self.parked.iter().any(|p| !p.is_empty()),
+            },
         };
     }
 
@@ -329,7 +335,7 @@ impl SiteScheduler {
 
     /// A quick look whether a job may find room that is not reserved.
     fn leaves_room(&self, job: &Job, kept: &Reservation) -> bool {
-        let tally = self.queue.tally(job);
+        let tally = self.queue.counted(job);
         let demand = &job.demand;
         let reserved = kept.nodes().map(|node| {
             let here = match job.tasks {
@@ -356,6 +362,9 @@ impl SiteScheduler {
 
     /// Why a job may not go ahead of a head whose start is unknown, if so.
     pub(super) fn out_of_turn(&self, now: Instant, job: &Job, head: u64) -> Option<Obstacle> {
+        if self.is_let_by(now, head) {
+            return None;
+        }
         let turn = |id: u64| self.queue.get(id).map(|w| (w.arrived, id));
         let own = turn(job.id)?;
         let (first, _) = turn(head)?;
@@ -377,6 +386,23 @@ impl SiteScheduler {
         })
     }
 
+    /// Whether a head for which there is no room, and no promise of any, lets others by again:
+    /// emptying the site has not helped it so far. Times to hold up and to let by take turns, each
+    /// twice as long as the one before. So in the end it holds up for longer than any job
+    /// runs that ends at all, and those that never do cannot stop the site for its sake
+    /// (docs/decisions/2026-11-21-a-stuck-head-lets-others-by-in-turns.md).
+    pub(super) fn is_let_by(&self, now: Instant, head: u64) -> bool {
+        let is_stuck =
+            matches!(self.outlook, Outlook::Unknown { head: of, is_for_heat: false } if of == head);
+        let Some(waiting) = self.queue.get(head).filter(|_| is_stuck) else {
+            return false;
+        };
+        let times = now.since(waiting.arrived).0 / self.config.patience.0.max(1);
+        times
+            .checked_ilog2()
+            .is_some_and(|doubled| doubled % 2 == 1)
+    }
+
     /// Whether no loop takes any heat.
     fn is_all_hot(&self) -> bool {
         let setpoint = self.config.setpoint;
@@ -390,7 +416,7 @@ impl SiteScheduler {
             return true;
         }
         let watts = self.topology.watts_min(&self.ledger, &job.demand);
-        let tally = self.queue.tally(job);
+        let tally = self.queue.counted(job);
         let mut loops = self.cooling.iter().enumerate();
         loops.any(|(i, cooling)| {
             let predicted = cooling.predicted(watts);

@@ -97,7 +97,7 @@ impl SiteScheduler {
     ) -> bool {
         let job = self.queue.get(id).expect("it waits").job;
         let is_due = self.accounts.is_due(&job);
-        if self.queue.is_possible(&job) || (!is_due && job.priority == 0) {
+        if self.is_possible(&job) || (!is_due && job.priority == 0) {
             // Heat stands in its way, or nobody could stand below it.
             return false;
         }
@@ -106,14 +106,14 @@ impl SiteScheduler {
         }
         if id != head {
             self.look_ahead(now, head);
-            if let super::Outlook::Unknown(_) = self.outlook
+            if let super::Outlook::Unknown { .. } = self.outlook
                 && self.out_of_turn(now, &job, head).is_some()
             {
                 return false;
             }
         }
         // The youngest go until it fits.
-        let tally = self.queue.tally(&job);
+        let tally = self.queue.tally(&job, &self.topology, &self.ledger);
         let mut outlook = Outlook::new(&self.topology, &self.ledger, tally, &job);
         let mut accounts = self.accounts.clone();
         let mut victims: Vec<(u64, Reason)> = Vec::new();

@@ -2,19 +2,26 @@
 //!
 //! Jobs that ask for the same thing in the same name are one *group*: if the first of
 //! them cannot start, none of them can. Thousands of waiting jobs are some tens of
-//! groups. Groups that ask for the same on each node share a [`Tally`], which every
-//! change of a node's books keeps true. So what has become possible is known without
-//! looking at the queue, and what has not is not looked at.
+//! groups, unless each asks for something of its own. So nothing here is done for every
+//! group when a node changes: the change is noted, and that is all.
+//!
+//! Who could start is asked in the order of the queue, in two steps. A [`Skyline`] of the
+//! site, the most that any node has of each thing, says of nearly all who cannot that
+//! they cannot, in some nanoseconds each. Of the others a [`Tally`] says it exactly: groups
+//! that ask for the same on each node share one, and it takes in the changes since it was
+//! last asked, or is counted anew if they are too many ([`LOG_MAX`]).
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use core::ops::Bound;
 
 use wire::{Instant, Nanos};
 
-use crate::ledger::{Demand, Ledger, Node, Room};
+use crate::ledger::{Demand, Ledger, Room};
 
 use super::job::{Job, Quality, Spread};
+use super::skyline::Skyline;
 use super::topology::{Shape, Tally, Topology};
 
 /// Place among equals: when it came, and its number.
@@ -57,25 +64,137 @@ impl Alike {
     }
 }
 
+/// Changes of nodes that are noted; a tally that missed more is counted anew. Taking in a
+/// change costs about what counting ten nodes does.
+/// Tests take fewer, so that both happen.
+const LOG_MAX: usize = if cfg!(test) { 6 } else { 128 };
+
 #[derive(Clone, Debug)]
 struct Group {
     turns: BTreeSet<Turn>,
-    is_possible: bool,
+    /// Which of the shapes it asks for.
+    shape: u32,
+    tasks: u16,
+    spread: Spread,
 }
 
+/// What the first of a group asks for. It stands beside its place in the line, so that whoever walks
+/// along thousands of them follows no pointer.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    group: u32,
+    demand: Demand,
+    tasks: u16,
+}
+
+/// A shape that somebody asks for.
 #[derive(Clone, Debug)]
 struct Kept {
-    tally: Tally,
-    /// Whose groups it is, and whether they would find room; those that need the
-    /// same number of tasks in the same domain stand together.
-    groups: Vec<(Alike, bool)>,
+    shape: Shape,
+    /// How many groups ask for it.
+    groups: u32,
+    /// What was counted, and how many changes there had been; none if nobody asked yet.
+    counted: Option<(Tally, u64)>,
+}
+
+/// A node's books changed.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    node: u32,
+    before: Room,
+    after: Room,
+}
+
+/// The last changes of nodes.
+#[derive(Clone, Debug, Default)]
+struct Log {
+    last: VecDeque<Change>,
+    /// How many there were in all.
+    count: u64,
+}
+
+impl Log {
+    fn note(&mut self, change: Change) {
+        if self.last.len() == LOG_MAX {
+            self.last.pop_front();
+        }
+        self.last.push_back(change);
+        self.count += 1;
+    }
+
+    /// Those since there had been so many, if they are all known.
+    fn since(&self, count: u64) -> Option<impl Iterator<Item = &Change>> {
+        let missed = (self.count - count) as usize;
+        let known = self.last.len().checked_sub(missed)?;
+        Some(self.last.range(known..))
+    }
 }
 
 impl Kept {
-    fn place(&self, alike: &Alike) -> Result<usize, usize> {
-        let key = |a: &Alike| (a.tasks, a.spread, *a);
-        self.groups
-            .binary_search_by_key(&key(alike), |(a, _)| key(a))
+    /// Where it could go now.
+    fn tally(&mut self, log: &Log, topology: &Topology, ledger: &Ledger) -> &Tally {
+        let shape = self.shape;
+        let missed = match &self.counted {
+            Some((_, upto)) => log.since(*upto),
+            None => None,
+        };
+        match (&mut self.counted, missed) {
+            (Some((tally, upto)), Some(changes)) => {
+                for change in changes {
+                    let node = &ledger.nodes()[change.node as usize];
+                    let (was, is) = (
+                        shape.on(node, &change.before),
+                        shape.on(node, &change.after),
+                    );
+                    tally.change(node, &shape, was, is);
+                }
+                *upto = log.count;
+            }
+            (counted, _) => *counted = Some((Tally::new(topology, ledger, &shape), log.count)),
+        }
+        let (tally, _) = self.counted.as_ref().expect("counted above");
+        tally
+    }
+}
+
+/// Things by number; a number is used again once its thing is gone.
+#[derive(Clone, Debug)]
+struct Numbered<T> {
+    all: Vec<T>,
+    free: Vec<u32>,
+}
+
+impl<T> Numbered<T> {
+    const fn new() -> Self {
+        Self {
+            all: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, thing: T) -> u32 {
+        match self.free.pop() {
+            Some(number) => {
+                self.all[number as usize] = thing;
+                number
+            }
+            None => {
+                self.all.push(thing);
+                self.all.len() as u32 - 1
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u32) {
+        self.free.push(number);
+    }
+
+    fn get(&self, number: u32) -> &T {
+        &self.all[number as usize]
+    }
+
+    fn get_mut(&mut self, number: u32) -> &mut T {
+        &mut self.all[number as usize]
     }
 }
 
@@ -84,9 +203,8 @@ impl Kept {
 struct Line {
     /// All of them, by priority.
     classes: BTreeMap<Reverse<u8>, BTreeSet<Turn>>,
-    /// The first of each group, and those of them that would find room.
-    fronts: BTreeSet<Front>,
-    possible: BTreeSet<Front>,
+    /// The first of each group.
+    fronts: BTreeMap<Front, Wish>,
 }
 
 /// Everybody who waits.
@@ -94,25 +212,25 @@ struct Line {
 pub(super) struct Queue {
     jobs: BTreeMap<u64, Waiting>,
     lines: Vec<Line>,
-    groups: BTreeMap<Alike, Group>,
-    /// Where each shape stands in the two lists, which stand side by side so that a
-    /// change of a node looks at thousands of shapes without following a pointer.
+    numbers: BTreeMap<Alike, u32>,
+    groups: Numbered<Group>,
     places: BTreeMap<Shape, u32>,
-    shapes: Vec<Shape>,
-    kept: Vec<Kept>,
-    possible: usize,
+    shapes: Numbered<Kept>,
+    skyline: Skyline,
+    log: Log,
 }
 
 impl Queue {
-    pub(super) fn new(tenants: usize) -> Self {
+    pub(super) fn new(tenants: usize, ledger: &Ledger) -> Self {
         Self {
             jobs: BTreeMap::new(),
             lines: alloc::vec![Line::default(); tenants],
-            groups: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            groups: Numbered::new(),
             places: BTreeMap::new(),
-            shapes: Vec::new(),
-            kept: Vec::new(),
-            possible: 0,
+            shapes: Numbered::new(),
+            skyline: Skyline::of(ledger),
+            log: Log::default(),
         }
     }
 
@@ -130,34 +248,62 @@ impl Queue {
 
     /// One job of each group: the first of it.
     pub(super) fn fronts(&self, tenant: usize) -> impl Iterator<Item = &Waiting> {
-        let fronts = self.lines[tenant].fronts.iter();
+        let fronts = self.lines[tenant].fronts.keys();
         fronts.map(|&(_, (_, id))| &self.jobs[&id])
     }
 
-    /// Whether any group would find room.
-    pub(super) const fn anything_possible(&self) -> bool {
-        self.possible > 0
+    /// Makes the skyline as low as it is: starting a job leaves it too high.
+    pub(super) fn look_up(&mut self, ledger: &Ledger) {
+        self.skyline.refresh(ledger);
     }
 
-    /// The first of each of a tenant's groups that would find room.
-    pub(super) fn possible(&self, tenant: usize) -> &BTreeSet<Front> {
-        &self.lines[tenant].possible
+    /// The next of a tenant's fronts behind one, or from the first on, that would find room.
+    pub(super) fn possible_after(
+        &mut self,
+        tenant: usize,
+        front: Option<Front>,
+        topology: &Topology,
+        ledger: &Ledger,
+    ) -> Option<Front> {
+        let Self {
+            lines,
+            groups,
+            shapes,
+            skyline,
+            log,
+            ..
+        } = self;
+        let from = front.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = lines[tenant].fronts.range((from, Bound::Unbounded));
+        let possible = behind.find(|(_, wish)| {
+            skyline.may_hold(&wish.demand, wish.tasks) && {
+                let group = groups.get(wish.group);
+                let tally = shapes.get_mut(group.shape).tally(log, topology, ledger);
+                tally.fits(group.tasks, group.spread)
+            }
+        });
+        possible.map(|(&front, _)| front)
     }
 
-    /// Whether a job would find room, its heat and everybody else's rights aside.
-    pub(super) fn is_possible(&self, job: &Job) -> bool {
-        self.groups[&Alike::of(job)].is_possible
+    /// Whether a job that waits would find room, its heat and everybody else's rights aside.
+    pub(super) fn is_possible(&mut self, job: &Job, topology: &Topology, ledger: &Ledger) -> bool {
+        self.skyline.may_hold(&job.demand, job.tasks)
+            && (self.tally(job, topology, ledger)).fits(job.tasks, job.spread)
     }
 
-    /// The first of a job's group.
-    pub(super) fn front_of(&self, job: &Job) -> Option<Front> {
-        let group = self.groups.get(&Alike::of(job))?;
-        group.turns.first().map(|&t| (Reverse(job.priority), t))
+    /// Where the demand of a job that waits could go.
+    pub(super) fn tally(&mut self, job: &Job, topology: &Topology, ledger: &Ledger) -> &Tally {
+        let shape = self.places[&Shape::of(job)];
+        let kept = self.shapes.get_mut(shape);
+        kept.tally(&self.log, topology, ledger)
     }
 
-    /// Where a job's demand could go.
-    pub(super) fn tally(&self, job: &Job) -> &Tally {
-        &self.kept[self.places[&Shape::of(job)] as usize].tally
+    /// What [`Self::tally`] or [`Self::is_possible`] last counted of it, if no node changed since.
+    pub(super) fn counted(&self, job: &Job) -> &Tally {
+        let kept = self.shapes.get(self.places[&Shape::of(job)]);
+        let (tally, upto) = kept.counted.as_ref().expect("asked for before");
+        debug_assert_eq!(*upto, self.log.count, "a node changed since");
+        tally
     }
 
     /// Jobs of its tenant and priority, in order of arrival.
@@ -165,41 +311,43 @@ impl Queue {
         &self.lines[usize::from(job.tenant)].classes[&Reverse(job.priority)]
     }
 
-    pub(super) fn add(&mut self, waiting: Waiting, topology: &Topology, ledger: &Ledger) {
+    pub(super) fn add(&mut self, waiting: Waiting) {
         let Waiting { job, arrived, .. } = waiting;
         let turn = (arrived, job.id);
         self.jobs.insert(job.id, waiting);
-        let alike = Alike::of(&job);
         let line = &mut self.lines[usize::from(job.tenant)];
         let class = line.classes.entry(Reverse(job.priority)).or_default();
         class.insert(turn);
-        let shape = Shape::of(&job);
-        let place = *self.places.entry(shape).or_insert_with(|| {
-            self.shapes.push(shape);
-            self.kept.push(Kept {
-                tally: Tally::new(topology, ledger, &shape),
-                groups: Vec::new(),
+        let number = *self.numbers.entry(Alike::of(&job)).or_insert_with(|| {
+            let shape = Shape::of(&job);
+            let place = *self.places.entry(shape).or_insert_with(|| {
+                self.shapes.add(Kept {
+                    shape,
+                    groups: 0,
+                    counted: None,
+                })
             });
-            self.kept.len() as u32 - 1
-        });
-        let kept = &mut self.kept[place as usize];
-        let group = self.groups.entry(alike).or_insert_with(|| {
-            let is_possible = kept.tally.fits(job.tasks, job.spread);
-            let at = kept.place(&alike).expect_err("it is new");
-            kept.groups.insert(at, (alike, is_possible));
-            Group {
+            self.shapes.get_mut(place).groups += 1;
+            self.groups.add(Group {
                 turns: BTreeSet::new(),
-                is_possible,
-            }
+                shape: place,
+                tasks: job.tasks,
+                spread: job.spread,
+            })
         });
+        let wish = Wish {
+            group: number,
+            demand: job.demand,
+            tasks: job.tasks,
+        };
+        let group = self.groups.get_mut(number);
         let first = group.turns.first().copied();
         group.turns.insert(turn);
         if first.is_none_or(|first| turn < first) {
-            let is_possible = group.is_possible;
             if let Some(first) = first {
-                self.withdraw((Reverse(job.priority), first), job.tenant);
+                line.fronts.remove(&(Reverse(job.priority), first));
             }
-            self.put_forward((Reverse(job.priority), turn), job.tenant, is_possible);
+            line.fronts.insert((Reverse(job.priority), turn), wish);
         }
     }
 
@@ -214,84 +362,37 @@ impl Queue {
         if class.is_empty() {
             line.classes.remove(&Reverse(job.priority));
         }
-        let group = self.groups.get_mut(&alike).expect("its group holds it");
-        let was_first = group.turns.first() == Some(&turn);
+        let number = self.numbers[&alike];
+        let group = self.groups.get_mut(number);
         group.turns.remove(&turn);
-        let (next, is_possible) = (group.turns.first().copied(), group.is_possible);
-        if was_first {
-            self.withdraw((Reverse(job.priority), turn), job.tenant);
-            if let Some(next) = next {
-                self.put_forward((Reverse(job.priority), next), job.tenant, is_possible);
-            }
+        let next = group.turns.first().copied();
+        if let Some(wish) = line.fronts.remove(&(Reverse(job.priority), turn))
+            && let Some(next) = next
+        {
+            line.fronts.insert((Reverse(job.priority), next), wish);
         }
         if next.is_none() {
-            self.groups.remove(&alike);
-            let shape = Shape::of(job);
-            let place = self.places[&shape] as usize;
-            let kept = &mut self.kept[place];
-            let at = kept.place(&alike).expect("it was put there");
-            kept.groups.remove(at);
-            if kept.groups.is_empty() {
-                self.places.remove(&shape);
-                self.shapes.swap_remove(place);
-                self.kept.swap_remove(place);
-                if let Some(moved) = self.shapes.get(place) {
-                    self.places.insert(*moved, place as u32);
-                }
+            let place = group.shape;
+            self.numbers.remove(&alike);
+            self.groups.remove(number);
+            let kept = self.shapes.get_mut(place);
+            kept.groups -= 1;
+            if kept.groups == 0 {
+                self.places.remove(&kept.shape);
+                kept.counted = None;
+                self.shapes.remove(place);
             }
         }
         Some(waiting)
     }
 
-    fn put_forward(&mut self, front: Front, tenant: u16, is_possible: bool) {
-        let line = &mut self.lines[usize::from(tenant)];
-        line.fronts.insert(front);
-        if is_possible {
-            line.possible.insert(front);
-            self.possible += 1;
-        }
-    }
-
-    fn withdraw(&mut self, front: Front, tenant: u16) {
-        let line = &mut self.lines[usize::from(tenant)];
-        line.fronts.remove(&front);
-        self.possible -= usize::from(line.possible.remove(&front));
-    }
-
     /// A node's books changed.
-    pub(super) fn node_changed(&mut self, node: &Node, before: &Room, after: &Room) {
-        for (shape, place) in self.shapes.iter().zip(0..) {
-            let (was, is) = (shape.on(node, before), shape.on(node, after));
-            if was == is {
-                continue;
-            }
-            let kept: &mut Kept = &mut self.kept[place];
-            kept.tally.change(node, shape, was, is);
-            let mut last = None;
-            for (alike, was_possible) in &mut kept.groups {
-                let wish = (alike.tasks, alike.spread);
-                let is_possible = match last {
-                    Some((same, answer)) if same == wish => answer,
-                    _ => kept.tally.fits(alike.tasks, alike.spread),
-                };
-                last = Some((wish, is_possible));
-                if *was_possible == is_possible {
-                    continue;
-                }
-                *was_possible = is_possible;
-                let group = self.groups.get_mut(alike).expect("a shape's group");
-                group.is_possible = is_possible;
-                let first = *group.turns.first().expect("groups are not empty");
-                let front = (Reverse(alike.priority), first);
-                let line = &mut self.lines[usize::from(alike.tenant)];
-                if is_possible {
-                    line.possible.insert(front);
-                    self.possible += 1;
-                } else {
-                    line.possible.remove(&front);
-                    self.possible -= 1;
-                }
-            }
-        }
+    pub(super) fn node_changed(&mut self, node: u32, before: &Room, after: &Room) {
+        self.skyline.node_changed(before, after);
+        self.log.note(Change {
+            node,
+            before: *before,
+            after: *after,
+        });
     }
 }

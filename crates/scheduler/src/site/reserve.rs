@@ -11,7 +11,9 @@
 //! could go ahead. It knows nothing of heat: what loops will carry then nobody
 //! knows. Where no promise leads to a start, or heat alone stands in the way, there is
 //! no moment to protect, and the older rule holds: overtake few
-//! ([`super::Config::overtake_max`]) and not for long ([`super::Config::patience`]).
+//! ([`super::Config::overtake_max`]) and not for long ([`super::Config::patience`]). One for whom
+//! there is no room however long the others are held up lets them by again and again
+//! (`order`): else a single job could stop a site where work promises nothing.
 
 use wire::Instant;
 

@@ -1058,3 +1058,30 @@ fn another_policy_from_here_on_knows_what_is_here() {
     assert_eq!(evidence.candidates[0].node, 1);
     assert!(evidence.candidates[0].terms.is_some());
 }
+
+#[test]
+fn a_head_that_nobody_makes_room_for_does_not_stop_the_site_for_ever() {
+    // Two services that promise no end leave no node whole, and somebody asks for one.
+    let mut site = Site::new(Config {
+        heat_aware: false,
+        ..config(vec![node(0), node(0)], vec![1e6])
+    });
+    assert_eq!(site.arrive(1, 3, LatencySensitive).0, Place);
+    assert_eq!(site.arrive(2, 3, LatencySensitive).0, Place);
+    assert_eq!(site.arrive(3, 4, BestEffort).0, Queue);
+    let patience = Nanos::HOUR;
+    // Let by, held up, let by for twice as long, held up for four times as long, and so on.
+    let mut passes = vec![];
+    for hours in [0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32] {
+        site.now = Instant::EPOCH + patience * hours + Nanos::MINUTE;
+        let id = 100 + hours;
+        let starts = site.arrive(id, 1, BestEffort).0 == Place;
+        passes.push((hours, starts));
+        // Whoever waits for a turn is gone with whoever has it.
+        site.scheduler.queue.remove(id);
+        site.after(Input::Finished { job: id });
+    }
+    let let_by = passes.iter().filter(|(_, starts)| *starts);
+    let let_by: Vec<u64> = let_by.map(|(hours, _)| *hours).collect();
+    assert_eq!(let_by, [0, 2, 3, 8, 15, 32]);
+}

@@ -200,7 +200,7 @@ pub struct Why {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Left {
     /// What a node lacks that falls to it: `too little GPU free`.
-    pub test: String,
+    pub test: &'static str,
     /// Nodes left after it.
     pub left: u32,
 }

@@ -164,7 +164,14 @@ impl RunDirectory {
         history.series(series)?;
         history.finish(summary)?;
         self.write("summary.json", &summary.to_json())?;
-        self.write("report.html", &report::run_page(summary, series))?;
+        let page = self.path("report.html");
+        fs::File::create(&page)
+            .map(io::BufWriter::new)
+            .and_then(|mut to| {
+                report::write_run_page(&mut to, summary, series)?;
+                io::Write::flush(&mut to)
+            })
+            .map_err(file("write", &page))?;
         self.keep()
     }
 

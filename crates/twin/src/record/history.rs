@@ -7,7 +7,8 @@
 //! WHERE work = 17 ORDER BY seconds;
 //! ```
 //!
-//! The file describes itself: `SELECT * FROM schema`.
+//! The file describes itself: `SELECT * FROM schema`. What brought a record about is one number in
+//! it, `cause`: docs/decisions/2026-11-21-a-record-names-its-cause.md.
 //!
 //! It is written fast and made safe late. Until [`History::finish`] it has no journal
 //! and is never synced: a run that dies takes its hidden directory with it

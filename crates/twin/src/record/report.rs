@@ -16,10 +16,12 @@
 //! four bytes for each node and frame, its jobs about sixty each and thirty for each decision.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use telemetry::{Action, Reason};
 
@@ -131,21 +133,45 @@ impl Comparison<'_> {
     pub const RUNS_MAX: usize = 4;
 }
 
-/// The page of one run.
+/// Writes the page of one run. What is large in it is made column by column and forgotten once it is
+/// written: the page of some days is megabytes, and as one text it would be the most that a
+/// run holds.
+///
+/// # Errors
+/// If `to` takes no more.
+pub fn write_run_page(
+    to: &mut impl Write,
+    summary: &Summary,
+    series: &Series,
+) -> std::io::Result<()> {
+    write_page(to, &summary.universe, &RunPage { summary, series })
+}
+
+/// [`write_run_page`] as one text.
 #[must_use]
 pub fn run_page(summary: &Summary, series: &Series) -> String {
-    page(
-        &summary.universe,
-        &json!({
-            "page": "run",
-            "seed": summary.seed.to_string(),
-            "summary": summary,
-            "series": charts(series),
-            // Every node of a cluster says more than its racks.
-            "map": series.map().filter(|_| series.cluster().is_none()).map(map),
-            "cluster": series.cluster().map(cluster),
-        }),
-    )
+    page(&summary.universe, &RunPage { summary, series })
+}
+
+struct RunPage<'a> {
+    summary: &'a Summary,
+    series: &'a Series,
+}
+
+impl Serialize for RunPage<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { summary, series } = self;
+        let mut page = serializer.serialize_map(None)?;
+        page.serialize_entry("page", "run")?;
+        page.serialize_entry("seed", &summary.seed.to_string())?;
+        page.serialize_entry("summary", summary)?;
+        page.serialize_entry("series", &charts(series))?;
+        // Every node of a cluster says more than its racks.
+        let map = series.map().filter(|_| series.cluster().is_none());
+        page.serialize_entry("map", &map.map(self::map))?;
+        page.serialize_entry("cluster", &series.cluster().map(ClusterPart))?;
+        page.end()
+    }
 }
 
 /// The page of several runs.
@@ -210,8 +236,15 @@ pub fn sweep_page(sweep: &Sweep) -> String {
     )
 }
 
+/// [`write_page`] as one text.
+fn page(title: &str, data: &impl Serialize) -> String {
+    let mut page = Vec::new();
+    write_page(&mut page, title, data).expect("a buffer takes everything");
+    String::from_utf8(page).expect("JSON is text, as the rest is")
+}
+
 /// Puts style, script and data into the page.
-fn page(title: &str, data: &Value) -> String {
+fn write_page(to: &mut impl Write, title: &str, data: &impl Serialize) -> std::io::Result<()> {
     let title: String = title
         .chars()
         .map(|c| match c {
@@ -229,9 +262,6 @@ fn page(title: &str, data: &Value) -> String {
     let (between, after) = rest
         .split_once("{{script}}")
         .expect("the page has a script");
-    // Into one buffer: a page of a day is megabytes, and each copy of it would be the most that
-    // a run holds.
-    let mut page = String::new();
     for part in [
         before,
         &title,
@@ -239,11 +269,9 @@ fn page(title: &str, data: &Value) -> String {
         include_str!("../../../../web/report.css"),
         body,
     ] {
-        page.push_str(part);
+        to.write_all(part.as_bytes())?;
     }
-    let mut bytes = Harmless(page.into_bytes());
-    serde_json::to_writer(&mut bytes, data).expect("a buffer takes everything");
-    page = String::from_utf8(bytes.0).expect("JSON is text");
+    serde_json::to_writer(&mut Harmless(to), data)?;
     for part in [
         between,
         include_str!("../../../../web/report.js"),
@@ -251,31 +279,31 @@ fn page(title: &str, data: &Value) -> String {
         include_str!("../../../../web/curves.js"),
         after,
     ] {
-        page.push_str(part);
+        to.write_all(part.as_bytes())?;
     }
-    page
+    Ok(())
 }
 
 /// Inside a script element only `</` and `<!--` mean anything to the browser, and inside
 /// JSON a `<` occurs in strings only, where it can be written otherwise.
-struct Harmless(Vec<u8>);
+struct Harmless<'a, W>(&'a mut W);
 
-impl std::io::Write for Harmless {
+impl<W: Write> Write for Harmless<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         for part in bytes.split_inclusive(|&b| b == b'<') {
             match part.split_last() {
                 Some((b'<', text)) => {
-                    self.0.extend_from_slice(text);
-                    self.0.extend_from_slice(b"\\u003c");
+                    self.0.write_all(text)?;
+                    self.0.write_all(b"\\u003c")?;
                 }
-                _ => self.0.extend_from_slice(part),
+                _ => self.0.write_all(part)?,
             }
         }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+        self.0.flush()
     }
 }
 
@@ -360,141 +388,199 @@ fn map(map: &Map) -> Value {
 }
 
 /// What only a cluster has.
-fn cluster(cluster: &Cluster) -> Value {
-    let queue = cluster.queue();
-    let tenants = cluster.tenants().iter().map(|tenant| {
-        json!({
-            "name": tenant.name,
-            "weight": tenant.weight,
-            "dominant_share": short(&tenant.dominant_share, 5),
-        })
-    });
-    let loops = cluster.loops().iter().map(|l| {
-        json!({
-            "name": l.name,
-            "watts": short(&l.watts, 0),
-            "capacity_watts": short(&l.capacity_watts, 0),
-            "faults": l.faults,
-        })
-    });
-    json!({
-        "film": film(&cluster.film),
-        "seconds": cluster.seconds().iter().map(|&t| rounded(t, 6)).collect::<Value>(),
-        "queue": {
+struct ClusterPart<'a>(&'a Cluster);
+
+impl Serialize for ClusterPart<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let cluster = self.0;
+        let queue = cluster.queue();
+        let tenants = cluster.tenants().iter().map(|tenant| {
+            json!({
+                "name": tenant.name,
+                "weight": tenant.weight,
+                "dominant_share": short(&tenant.dominant_share, 5),
+            })
+        });
+        let loops = cluster.loops().iter().map(|l| {
+            json!({
+                "name": l.name,
+                "watts": short(&l.watts, 0),
+                "capacity_watts": short(&l.capacity_watts, 0),
+                "faults": l.faults,
+            })
+        });
+        let mut part = serializer.serialize_map(None)?;
+        part.serialize_entry("film", &FilmPart(&cluster.film))?;
+        let seconds = cluster.seconds().iter().map(|&t| rounded(t, 6));
+        part.serialize_entry("seconds", &seconds.collect::<Value>())?;
+        let queue = json!({
             "jobs": short(&queue.jobs, 0),
             "gpus": short(&queue.gpus, 2),
             "oldest_seconds": short(&queue.oldest_seconds, 1),
-        },
-        "tenants": tenants.collect::<Value>(),
-        "loops": loops.collect::<Value>(),
-        "jobs": jobs(&cluster.jobs),
-    })
+        });
+        part.serialize_entry("queue", &queue)?;
+        part.serialize_entry("tenants", &tenants.collect::<Value>())?;
+        part.serialize_entry("loops", &loops.collect::<Value>())?;
+        part.serialize_entry("jobs", &JobsPart(&cluster.jobs))?;
+        part.end()
+    }
 }
 
 /// Every node once, then each column of all frames, one frame after the other.
-fn film(film: &Film) -> Value {
-    let nodes = || film.nodes().iter();
-    let column = |of: fn(&film::Frame) -> &[u8]| {
-        let bytes = film
-            .frames()
-            .iter()
-            .flat_map(|frame| of(frame).iter().copied());
-        BASE64.encode(bytes.collect::<Vec<_>>())
-    };
-    let mut models = Words::default();
-    json!({
-        "names": nodes().map(|n| n.name.as_str()).collect::<Value>(),
-        "model": nodes().map(|n| models.index(&n.model)).collect::<Value>(),
-        "models": models.words,
-        "gpus": nodes().map(|n| n.gpus).collect::<Value>(),
-        "row": nodes().map(|n| n.row).collect::<Value>(),
-        "rack": nodes().map(|n| n.rack).collect::<Value>(),
-        "coolant": nodes().map(|n| n.coolant).collect::<Value>(),
-        "limit_kelvin": nodes().map(|n| rounded(f64::from(n.limit_kelvin), 2)).collect::<Value>(),
-        "seconds": film.seconds().iter().map(|&t| rounded(t, 6)).collect::<Value>(),
-        "whole": film::WHOLE,
-        "unknown": film::UNKNOWN,
-        "kelvin_low": rounded(f64::from(film::KELVIN_LOW), 2),
-        "kelvin_step": film::KELVIN_STEP,
-        "utilisation": column(film::Frame::utilisation),
-        "kelvin": column(film::Frame::kelvin),
-        "free": column(film::Frame::free),
-        "fragmented": column(film::Frame::fragmented),
-    })
+struct FilmPart<'a>(&'a Film);
+
+impl Serialize for FilmPart<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let film = self.0;
+        let nodes = || film.nodes().iter();
+        let pixels = |of: fn(&film::Frame) -> &[u8]| {
+            let bytes = film.frames().iter().flat_map(of);
+            column(bytes.copied(), u8::to_le_bytes)
+        };
+        let mut models = Words::default();
+        let model: Vec<u32> = nodes().map(|n| models.index(&n.model)).collect();
+        let few = json!({
+            "names": nodes().map(|n| n.name.as_str()).collect::<Value>(),
+            "model": model,
+            "models": models.words,
+            "gpus": nodes().map(|n| n.gpus).collect::<Value>(),
+            "row": nodes().map(|n| n.row).collect::<Value>(),
+            "rack": nodes().map(|n| n.rack).collect::<Value>(),
+            "coolant": nodes().map(|n| n.coolant).collect::<Value>(),
+            "limit_kelvin": nodes().map(|n| rounded(f64::from(n.limit_kelvin), 2)).collect::<Value>(),
+            "seconds": film.seconds().iter().map(|&t| rounded(t, 6)).collect::<Value>(),
+            "whole": film::WHOLE,
+            "unknown": film::UNKNOWN,
+            "kelvin_low": rounded(f64::from(film::KELVIN_LOW), 2),
+            "kelvin_step": film::KELVIN_STEP,
+        });
+        let mut part = serializer.serialize_map(None)?;
+        for (key, value) in few.as_object().expect("written as one above") {
+            part.serialize_entry(key, value)?;
+        }
+        part.serialize_entry("utilisation", &pixels(film::Frame::utilisation))?;
+        part.serialize_entry("kelvin", &pixels(film::Frame::kelvin))?;
+        part.serialize_entry("free", &pixels(film::Frame::free))?;
+        part.serialize_entry("fragmented", &pixels(film::Frame::fragmented))?;
+        part.end()
+    }
 }
 
 /// Jobs, their decisions in the order of the jobs, and their times on nodes. Texts that
 /// occur often, such as what is asked for, are numbered.
-fn jobs(jobs: &Jobs) -> Value {
-    let all = || jobs.all().iter();
-    let steps = || all().flat_map(|job| &job.steps);
-    let stays = || jobs.stays().iter();
-    let (mut wants, mut texts) = (Words::default(), Words::default());
-    let mut tests = Words::default();
-    let mut whys: Vec<Value> = Vec::new();
-    let why = steps().map(|step| match &step.why {
-        Some(why) => {
-            whys.push(grounds(why, &mut tests));
-            whys.len() as u32
-        }
-        None => 0,
-    });
-    let why = column(why, u32::to_le_bytes);
-    // The number of a word in its vocabulary.
-    let action = |it| {
-        Action::ALL
-            .iter()
-            .position(|&a| a == it)
-            .unwrap_or_default() as u8
-    };
-    let reason = |it| {
-        Reason::ALL
-            .iter()
-            .position(|&r| r == it)
-            .unwrap_or_default() as u8
-    };
-    json!({
-        "untold": jobs.untold(),
-        "whys_untold": jobs.whys_untold(),
-        "terms": jobs.terms,
-        "states": State::ALL.map(State::name),
-        "actions": Action::ALL.iter().map(|a| a.name()).collect::<Value>(),
-        "reasons": Reason::ALL.iter().map(|r| r.name()).collect::<Value>(),
-        "names": all().map(|j| j.name.as_str()).collect::<Value>(),
-        "id": column(all().map(|j| j.id as f64), f64::to_le_bytes),
-        "tenant": column(all().map(|j| j.tenant), u32::to_le_bytes),
-        "want": column(all().map(|j| wants.index(&j.wants)), u32::to_le_bytes),
-        "wants": wants.words,
-        "gpu_milli": column(all().map(|j| j.gpu_milli as u32), u32::to_le_bytes),
-        "tasks": column(all().map(|j| j.tasks), u32::to_le_bytes),
-        "arrived": column(all().map(|j| j.arrived), f64::to_le_bytes),
-        "started": column(all().map(|j| j.started), f64::to_le_bytes),
-        "ended": column(all().map(|j| j.ended), f64::to_le_bytes),
-        "state": column(all().map(|j| j.state as u8), u8::to_le_bytes),
-        "steps": {
-            "of": column(all().map(|j| j.steps.len() as u32), u32::to_le_bytes),
-            "seconds": column(steps().map(|s| s.seconds), f64::to_le_bytes),
-            "action": column(steps().map(|s| action(s.action)), u8::to_le_bytes),
-            "reason": column(steps().map(|s| reason(s.reason)), u8::to_le_bytes),
-            "node": column(steps().map(|s| s.node.unwrap_or(u32::MAX)), u32::to_le_bytes),
-            "text": column(steps().map(|s| texts.index(&s.text)), u32::to_le_bytes),
-            "texts": texts.words,
-            "why": why,
-            "whys": whys,
-            "tests": tests.words,
-        },
-        "stays": {
+struct JobsPart<'a>(&'a Jobs);
+
+impl Serialize for JobsPart<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let jobs = self.0;
+        let all = || jobs.all().iter();
+        let stays = || jobs.stays().iter();
+        let mut part = serializer.serialize_map(None)?;
+        part.serialize_entry("untold", &jobs.untold())?;
+        part.serialize_entry("whys_untold", &jobs.whys_untold())?;
+        part.serialize_entry("terms", &jobs.terms)?;
+        part.serialize_entry("states", &State::ALL.map(State::name))?;
+        part.serialize_entry("actions", &each(Action::ALL.iter().map(|a| a.name())))?;
+        part.serialize_entry("reasons", &each(Reason::ALL.iter().map(|r| r.name())))?;
+        part.serialize_entry("names", &each(all().map(|j| j.name.as_str())))?;
+        let id = all().map(|j| j.id as f64);
+        part.serialize_entry("id", &column(id, f64::to_le_bytes))?;
+        let tenant = all().map(|j| j.tenant);
+        part.serialize_entry("tenant", &column(tenant, u32::to_le_bytes))?;
+        let mut wants = Words::default();
+        let want = column(all().map(|j| wants.index(&j.wants)), u32::to_le_bytes);
+        part.serialize_entry("want", &want)?;
+        part.serialize_entry("wants", &wants.words)?;
+        let gpu_milli = all().map(|j| j.gpu_milli as u32);
+        part.serialize_entry("gpu_milli", &column(gpu_milli, u32::to_le_bytes))?;
+        let tasks = all().map(|j| j.tasks);
+        part.serialize_entry("tasks", &column(tasks, u32::to_le_bytes))?;
+        let arrived = all().map(|j| j.arrived);
+        part.serialize_entry("arrived", &column(arrived, f64::to_le_bytes))?;
+        let started = all().map(|j| j.started);
+        part.serialize_entry("started", &column(started, f64::to_le_bytes))?;
+        let ended = all().map(|j| j.ended);
+        part.serialize_entry("ended", &column(ended, f64::to_le_bytes))?;
+        let state = all().map(|j| j.state as u8);
+        part.serialize_entry("state", &column(state, u8::to_le_bytes))?;
+        part.serialize_entry("steps", &StepsPart(jobs))?;
+        let stays = json!({
             "job": column(stays().map(|s| s.job), u32::to_le_bytes),
             "node": column(stays().map(|s| s.node), u32::to_le_bytes),
             "gpu_milli": column(stays().map(|s| s.gpu_milli), u32::to_le_bytes),
             "from": column(stays().map(|s| s.from), f64::to_le_bytes),
             "to": column(stays().map(|s| s.to), f64::to_le_bytes),
-        },
-    })
+        });
+        part.serialize_entry("stays", &stays)?;
+        part.end()
+    }
+}
+
+struct StepsPart<'a>(&'a Jobs);
+
+impl Serialize for StepsPart<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all = || self.0.all().iter();
+        let steps = || all().flat_map(|job| &job.steps);
+        // The number of a word in its vocabulary.
+        let action = |it| {
+            Action::ALL
+                .iter()
+                .position(|&a| a == it)
+                .unwrap_or_default()
+        };
+        let reason = |it| {
+            Reason::ALL
+                .iter()
+                .position(|&r| r == it)
+                .unwrap_or_default()
+        };
+        let mut part = serializer.serialize_map(None)?;
+        let of = all().map(|j| j.steps.len() as u32);
+        part.serialize_entry("of", &column(of, u32::to_le_bytes))?;
+        let seconds = steps().map(|s| s.seconds);
+        part.serialize_entry("seconds", &column(seconds, f64::to_le_bytes))?;
+        let actions = steps().map(|s| action(s.action) as u8);
+        part.serialize_entry("action", &column(actions, u8::to_le_bytes))?;
+        let reasons = steps().map(|s| reason(s.reason) as u8);
+        part.serialize_entry("reason", &column(reasons, u8::to_le_bytes))?;
+        let node = steps().map(|s| s.node.unwrap_or(u32::MAX));
+        part.serialize_entry("node", &column(node, u32::to_le_bytes))?;
+        let mut texts = Words::default();
+        let text = column(steps().map(|s| texts.index(&s.text)), u32::to_le_bytes);
+        part.serialize_entry("text", &text)?;
+        part.serialize_entry("texts", &texts.words)?;
+        drop(texts);
+        let mut told = 0;
+        let why = steps().map(|step| {
+            told += u32::from(step.why.is_some());
+            if step.why.is_some() { told } else { 0 }
+        });
+        part.serialize_entry("why", &column(why, u32::to_le_bytes))?;
+        let whys = || steps().filter_map(|step| step.why.as_ref());
+        let mut tests = Words::default();
+        for left in whys().flat_map(|why| &why.funnel) {
+            tests.index(left.test);
+        }
+        part.serialize_entry("whys", &each(whys().map(|why| grounds(why, &tests))))?;
+        part.serialize_entry("tests", &tests.words)?;
+        part.end()
+    }
+}
+
+/// What an iterator gives, each made when it is written.
+fn each<I: Iterator<Item: Serialize> + Clone>(all: I) -> impl Serialize {
+    struct Each<I>(I);
+    impl<I: Iterator<Item: Serialize> + Clone> Serialize for Each<I> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(self.0.clone())
+        }
+    }
+    Each(all)
 }
 
 /// What a decision rests on, without what it has not; a few thousand of them lie in a page.
-fn grounds<'a>(why: &'a Why, tests: &mut Words<'a>) -> Value {
+fn grounds(why: &Why, tests: &Words<'_>) -> Value {
     let mut told = serde_json::Map::new();
     let mut tell = |key: &str, value: Value| {
         if value.as_array().is_none_or(|all| !all.is_empty()) {
@@ -503,7 +589,7 @@ fn grounds<'a>(why: &'a Why, tests: &mut Words<'a>) -> Value {
     };
     tell("nodes", json!(why.nodes));
     let funnel = why.funnel.iter();
-    let funnel = funnel.map(|l| json!([tests.index(&l.test), l.left]));
+    let funnel = funnel.map(|l| json!([tests.numbers[l.test], l.left]));
     tell("funnel", funnel.collect());
     tell("ahead", json!(why.ahead));
     if let Some(between) = why.start_seconds {

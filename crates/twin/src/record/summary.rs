@@ -277,6 +277,9 @@ pub struct Site {
 pub struct Replay {
     /// Lines of the lists that were no work.
     pub left_out: u64,
+    /// Jobs of the lists that were over before the run began.
+    #[serde(default)]
+    pub before_begin: u64,
     /// Jobs of the lists that would have come after the end.
     #[serde(default)]
     pub after_end: u64,

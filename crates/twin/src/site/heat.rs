@@ -11,6 +11,7 @@ use wire::{Instant, KelvinPerWatt, Seconds, Watts};
 
 use super::config::Outside;
 use super::floor::Floor;
+use super::jobs::BUSY;
 
 /// Every device of the site and the heat of it all.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub(super) struct Devices {
     /// Of each device: what is claimed of it, and what it has.
     claimed: Vec<u32>,
     whole: Vec<u32>,
+    /// What is claimed of it, each claim times how busy it is kept in thousandths.
+    busy: Vec<u64>,
     clock: Vec<f64>,
     on: Vec<bool>,
     /// Drawn now, and joules since the last step until `since`.
@@ -78,6 +81,7 @@ impl Devices {
         Self {
             exponent,
             claimed: vec![0; count],
+            busy: vec![0; count],
             whole: (0..count).map(whole).collect(),
             clock: vec![1.0; count],
             on: vec![true; count],
@@ -141,11 +145,20 @@ impl Devices {
         self.clock[device]
     }
 
-    /// Claims more of a device, or returns some of it; gives what is claimed now
-    /// and what it has.
-    pub(super) fn claim(&mut self, now: Instant, device: usize, change: i64) -> (u32, u32) {
+    /// Claims more of a device, or returns some of it, and keeps so many thousandths of that busy;
+    /// gives what is claimed now and what it has.
+    pub(super) fn claim(
+        &mut self,
+        now: Instant,
+        device: usize,
+        change: i64,
+        busy: u16,
+    ) -> (u32, u32) {
         let claimed = i64::from(self.claimed[device]) + change;
         self.claimed[device] = u32::try_from(claimed).expect("what is returned was claimed");
+        let busy = change * i64::from(busy);
+        let busy = self.busy[device].checked_add_signed(busy);
+        self.busy[device] = busy.expect("what is returned was claimed as busy");
         self.update(now, device);
         (self.claimed[device], self.whole[device])
     }
@@ -175,7 +188,7 @@ impl Devices {
             self.slowed_count = self.slowed_count + u64::from(slowed) - u64::from(!slowed);
         }
         self.watts[d] = if self.on[d] {
-            let used = f64::from(self.claimed[d]) / f64::from(self.whole[d]);
+            let used = self.busy[d] as f64 / (f64::from(self.whole[d]) * f64::from(BUSY));
             let clock = self.clock[d];
             let slowed = if clock < 1.0 {
                 libm::pow(clock, self.exponent)

@@ -19,10 +19,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
+use machine::{Purpose, Stream};
 use scheduler::ledger::{Demand, GPUS_MAX, Models, WHOLE};
 use scheduler::site::Quality;
-use wire::{Instant, Nanos};
+use wire::{Instant, Nanos, Tile};
 
+use super::measured::Distribution;
 use super::plan::Group;
 use super::trace::{Node, Pod, Trace, TraceError};
 use super::{philly, swf, trace};
@@ -50,9 +52,15 @@ pub struct Job {
     pub demand: Demand,
     /// What it does besides computing: an index into [`Jobs::habits`].
     pub habit: u8,
+    /// How busy it keeps its GPUs while it runs, in thousandths of what it claims of them: power
+    /// goes by it, and nothing else.
+    pub busy: u16,
     /// What its list calls it by numbers, if it does.
     pub labels: Option<Labels>,
 }
+
+/// As busy as it is claimed, in the thousandths of [`Job::busy`].
+pub const BUSY: u16 = 1_000;
 
 /// User, group, executable, queue and partition as a log in the Standard Workload Format
 /// numbers them, −1 for what is not known. Nothing is decided by them; a job that is written to a
@@ -102,6 +110,9 @@ pub struct Jobs {
     pub habits: Vec<Habit>,
     /// Lines of lists that are no work: without a processor, or without run time.
     pub left_out: u64,
+    /// Jobs of lists that were over before the run began, because lists are entered later
+    /// ([`Source::from`]); every copy counts.
+    pub before_begin: u64,
     /// GPU models that jobs name and no node has: demands know them by the numbers after
     /// those of [`Workload::models`].
     pub other_models: Vec<String>,
@@ -157,6 +168,7 @@ impl Workload {
             tasks: 1,
             demand: pod.demand,
             habit: 0,
+            busy: BUSY,
             labels: None,
         };
         let jobs = trace.pods.iter();
@@ -167,6 +179,7 @@ impl Workload {
                 tenants: vec!["everybody".to_owned()],
                 habits: vec![Habit::default()],
                 left_out: 0,
+                before_begin: 0,
                 other_models: Vec::new(),
             },
             nodes: trace.nodes,
@@ -233,6 +246,9 @@ pub struct Source {
     pub priority: u8,
     /// What its jobs do besides computing.
     pub habit: Habit,
+    /// Measured, how busy GPUs are: a list with the columns `util`, in per cent, and `cdf`. Each
+    /// job draws its own from it; without one all are as busy as they are claimed.
+    pub busy: Option<PathBuf>,
 }
 
 impl Default for Source {
@@ -253,6 +269,7 @@ impl Default for Source {
             any_model: false,
             priority: 0,
             habit: Habit::default(),
+            busy: None,
         }
     }
 }
@@ -282,9 +299,12 @@ impl Jobs {
         let mut jobs = Self::default();
         for source in sources {
             let path = root.join(&source.path);
+            let busy = source.busy.as_ref().map(|file| root.join(file));
+            let busy = busy.map(|file| Distribution::read(&file, "util", "cdf"));
+            let busy = busy.transpose()?;
             for file in files(&path)? {
                 let text = open(&file)?;
-                jobs.add(text, &file, source, models)?;
+                jobs.add(text, &file, source, busy.as_ref(), models)?;
             }
         }
         jobs.sort();
@@ -302,7 +322,7 @@ impl Jobs {
         models: &[String],
     ) -> Result<Self, TraceError> {
         let mut jobs = Self::default();
-        jobs.add(BufReader::new(from), file, source, models)?;
+        jobs.add(BufReader::new(from), file, source, None, models)?;
         jobs.sort();
         Ok(jobs)
     }
@@ -312,8 +332,16 @@ impl Jobs {
         mut from: impl BufRead,
         file: &Path,
         source: &Source,
+        busy: Option<&Distribution>,
         models: &[String],
     ) -> Result<(), TraceError> {
+        // A stream for each list: what one draws does not depend on how long another is.
+        let list = (self.jobs.len() as u64) << 8 | self.habits.len() as u64;
+        let mut stream = Stream::new(0, Tile(list), Purpose::Work);
+        let mut drawn = || match busy {
+            None => BUSY,
+            Some(busy) => (busy.quantile(stream.unit()) * 10.0).clamp(0.0, BUSY.into()) as u16,
+        };
         let format = match source.format {
             Some(format) => format,
             None => find_out(file, &mut from)?,
@@ -337,8 +365,9 @@ impl Jobs {
         };
         for copy in 0..source.copies {
             for job in &listed {
+                let busy = drawn();
                 match timed(job, source, copy) {
-                    None => {}
+                    None => self.before_begin += 1,
                     Some(_) if job.tasks == 0 => self.left_out += u64::from(copy == 0),
                     Some((arrives, runs, limit)) => {
                         let tenant = self.tenant(job.tenant.as_deref().unwrap_or(&own));
@@ -357,6 +386,7 @@ impl Jobs {
                             tasks: job.tasks,
                             demand: job.demand,
                             habit,
+                            busy,
                             labels: job.labels,
                         });
                     }

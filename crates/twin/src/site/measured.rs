@@ -163,6 +163,13 @@ impl Distribution {
         Ok(Self { points })
     }
 
+    /// The smallest value that at least this share of what was measured, 0 to 1, does not exceed.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> f64 {
+        let at = (self.points).partition_point(|(_, upto)| *upto < share * 100.0);
+        self.points[at.min(self.points.len() - 1)].0
+    }
+
     /// The share of what was measured that does not exceed this, 0 to 1.
     #[must_use]
     pub fn share_below(&self, value: f64) -> f64 {
@@ -200,6 +207,16 @@ mod tests {
         assert_eq!(moved.distance(&same, 1.0), 0.25);
         assert_eq!(moved.quantile(0.5), 20.0);
         assert!(Histogram::new(1.0, 2).distance(&same, 1.0).is_nan());
+    }
+
+    #[test]
+    fn a_quantile_is_a_value_that_was_measured() {
+        let values = measured("power_w,cdf\n10,25\n20,50\n30,75\n40,100\n").unwrap();
+        let quantiles = [0.0, 0.25, 0.26, 0.75, 1.0].map(|share| values.quantile(share));
+        assert_eq!(quantiles, [10.0, 10.0, 20.0, 30.0, 40.0]);
+        // As many draws lie below a value as were measured below it.
+        let below = (0..1_000).filter(|i| values.quantile(f64::from(*i) / 1_000.0) <= 20.0);
+        assert_eq!(below.count() as f64 / 1_000.0, 0.501);
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct Outcome {
     pub discarded_gpu_seconds: f64,
     /// Lines of lists that were no work.
     pub left_out: u64,
+    /// Jobs of lists that were over before the run began.
+    pub before_begin: u64,
     /// Jobs of lists that would have come after the end.
     pub after_end: u64,
     /// What GPUs drew, in watts, at samples.
@@ -341,6 +343,7 @@ impl Outcome {
         });
         summary::Replay {
             left_out: self.left_out,
+            before_begin: self.before_begin,
             after_end: self.after_end,
             gangs: self.gangs,
             backfilled: self.backfilled,

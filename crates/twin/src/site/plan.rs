@@ -205,6 +205,10 @@ fn source(name: String, table: &Table<'_>) -> Source {
             .range(0..=255)
             .or(0) as u8,
         habit: Habit::default(),
+        busy: table
+            .text("busy", "How busy GPUs were measured to be, a list in the folder with the columns util, in per cent, and cdf: each job draws from it, and power goes by it. As busy as claimed if not said.")
+            .optional()
+            .map(Into::into),
         name,
     };
     source.habit = Habit {

@@ -315,7 +315,7 @@ impl Witness {
 
 fn funnel(of: &scheduler::site::Funnel) -> Vec<Left> {
     let left = |test: &Test| Left {
-        test: test.name().to_owned(),
+        test: test.name(),
         left: of.left_after(*test),
     };
     Test::ALL.iter().map(left).collect()

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use telemetry::{Action, Sketch};
 use wire::{Instant, Kelvin, Nanos};
 
-use super::jobs::{Job, Workload};
+use super::jobs::{BUSY, Job, Workload};
 use super::why::Watch;
 use super::{Called, Change, Config, Fate, Record, Since, Visit, why};
 use crate::again::{Again, AgainError, Differs};
@@ -350,6 +350,7 @@ impl Submission {
                 models,
             },
             habit: 0,
+            busy: BUSY,
             labels: None,
         })
     }

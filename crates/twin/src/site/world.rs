@@ -25,7 +25,7 @@ use super::config::{Config, Pace, Protection};
 use super::floor::Floor;
 use super::heat::Devices;
 use super::invariant::{GRACE, Invariant, Violations};
-use super::jobs::Workload;
+use super::jobs::{BUSY, Workload};
 use super::measured::{Histogram, Measured};
 use super::neighbour::PowerRecord;
 use super::outcome::{Fate, JobRecord, Jobs, Outcome, TenantBook, Window};
@@ -374,6 +374,7 @@ impl<'a> World<'a> {
                 gpu_seconds: f64::NAN,
                 discarded_gpu_seconds: 0.0,
                 left_out: load.jobs.left_out,
+                before_begin: load.jobs.before_begin,
                 after_end: 0,
                 gpu_watts: Histogram::new(1.0, 2_000),
                 gpu_share: Histogram::new(0.001, 1_200),
@@ -1117,9 +1118,10 @@ impl<'a> World<'a> {
         self.witness.started(cluster, self.load, job, now, &tasks);
         self.places[job as usize].network = self.network(job, &tasks);
         self.shares_storage(job, 1);
+        let busy = listed.busy;
         for &Task { node, claim } in &tasks {
             self.fold(node, now, 4, job);
-            self.take(now, node, claim, 1);
+            self.take(now, node, claim, 1, busy);
         }
         self.places[job as usize].on = tasks;
         self.set_rate(now, job);
@@ -1237,26 +1239,27 @@ impl<'a> World<'a> {
         let listed = &self.load.jobs.jobs[job as usize];
         let book = &mut self.outcome.tenants[usize::from(listed.tenant)];
         book.runs(now, -(listed.gpu_milli() as i64));
+        let busy = listed.busy;
         self.shares_storage(job, -1);
         for &Task { node, claim } in &tasks {
             self.hosts[node as usize].jobs.retain(|&j| j != job);
-            self.take(now, node, claim, -1);
+            self.take(now, node, claim, -1, busy);
         }
         tasks
     }
 
-    /// Claims devices, or returns them.
-    fn take(&mut self, now: Instant, node: u32, claim: Claim, sign: i64) {
+    /// Claims devices, or returns them; the GPUs among them are as busy as their job keeps them.
+    fn take(&mut self, now: Instant, node: u32, claim: Claim, sign: i64, busy: u16) {
         self.integrate(now);
         self.restless_until = now + QUIET_AFTER;
         let place = self.floor.nodes[node as usize];
         let gpu = sign * i64::from(claim.gpus.count_ones()) * i64::from(claim.share);
         self.claimed_milli = self.claimed_milli.saturating_add_signed(gpu);
         let gpus = (0..GPUS_MAX).filter(|g| claim.gpus >> g & 1 == 1);
-        let gpus = gpus.map(|g| (place.first as usize + g, i64::from(claim.share)));
-        let cpu = (place.processors(), i64::from(claim.cpu_milli));
-        for (device, amount) in gpus.chain([cpu]) {
-            let (claimed, whole) = self.devices.claim(now, device, sign * amount);
+        let gpus = gpus.map(|g| (place.first as usize + g, i64::from(claim.share), busy));
+        let cpu = (place.processors(), i64::from(claim.cpu_milli), BUSY);
+        for (device, amount, busy) in gpus.chain([cpu]) {
+            let (claimed, whole) = self.devices.claim(now, device, sign * amount, busy);
             if claimed > whole {
                 let name = &self.load.nodes[node as usize].name;
                 let (at, found) = (now.as_secs_f64(), claimed.into());

@@ -137,8 +137,8 @@ impl Room {
         let mut fitting: Vec<u32> = of_model.iter().filter(fits).copied().collect();
         fitting.sort_by(|&a, &b| self.score(job, a).total_cmp(&self.score(job, b)));
         let enough = fitting.len() >= job.tasks as usize;
-        let left = |test: &str, left: usize| Left {
-            test: test.to_owned(),
+        let left = |test: &'static str, left: usize| Left {
+            test,
             left: left as u32,
         };
         Why {
