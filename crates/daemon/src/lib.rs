@@ -8,12 +8,13 @@
 //! [`program`] what is to run · [`capsule`] running WebAssembly · [`cache`] its compiled code · [`foreground`] a
 //! program of the host with this terminal · [`warden`] the process that stands over it · [`confinement`] what it can
 //! see and do · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
-//! [`journal`] what programs said · [`store`] what is remembered · [`control`] how commands talk to the node ·
+//! [`journal`] what programs said · [`store`] what is remembered, in its [`annals`] · [`control`] how commands talk to the node ·
 //! [`node`] which joins them.
 //!
 //! Deliberately absent: other machines, heat, and the node machine that the twin drives. Only supervision is a
 //! machine so far.
 
+pub mod annals;
 pub mod cache;
 pub mod capsule;
 pub mod cgroup;

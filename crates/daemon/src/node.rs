@@ -32,7 +32,7 @@ use crate::cgroup::{Group, Hierarchy};
 use crate::control::{self, Answer, Limited, Listed, Request, Status};
 use crate::journal::Journal;
 use crate::program::{self, Kind};
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Fate, Record, Store, StoreError};
 use crate::supervision::{Effect, Id, Input, Phase, Supervision};
 use crate::warden;
 
@@ -133,9 +133,7 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
     let lock = lock(data)?;
     let logs = data.join("logs");
     make_private(&logs).map_err(at("making", &logs))?;
-    let state = data.join("state.redb");
-    // Whoever holds it holds the lock no longer.
-    let store = patiently(|| Store::open(&state), StoreError::is_held)?;
+    let (store, damaged) = Store::open(data)?;
     let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
     let (events, queue) = sync_channel(EVENTS_MAX);
     let host = Hierarchy::of_this_host();
@@ -370,11 +368,10 @@ impl Node {
     /// What was remembered; of these the programs that should run.
     fn remember(&mut self) -> Result<Vec<Id>, NodeError> {
         let mut wanted = Vec::new();
-        for (name, record) in self.store.all()? {
+        for (name, record) in self.store.programs().clone() {
+            let resumed = record.fate.wanted;
             let id = self.know(&name, record)?;
-            if self.known[&name].record.wanted {
-                wanted.push(id);
-            }
+            wanted.extend(resumed.then_some(id));
         }
         Ok(wanted)
     }
@@ -386,7 +383,7 @@ impl Node {
             path: name.to_owned(),
             source,
         })?;
-        journal.set_open(record.wanted);
+        journal.set_open(record.fate.wanted);
         let mut journals = self
             .journals
             .write()
@@ -429,6 +426,7 @@ impl Node {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.store.pay();
             let now = self.now();
             if self.supervision.deadline().is_some_and(|due| due <= now) {
                 let mut effects = Vec::new();
@@ -490,7 +488,7 @@ impl Node {
     fn spawn(&mut self, id: Id, name: &str) -> io::Result<()> {
         let journal = self.journal(name).ok_or(io::ErrorKind::NotFound)?;
         let known = self.known.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
-        known.record.starts += 1;
+        known.record.fate.starts += 1;
         let program = &known.record.program;
         let mut limits = program.limits;
         if !matches!(program::kind(&program.path), Ok(Kind::Native)) {
@@ -537,13 +535,13 @@ impl Node {
         let Phase::Ended { code } = phase else {
             return;
         };
-        known.record.code = code;
+        known.record.fate.code = code;
         // Who ends in a drain is wanted all the same, if anybody wanted it: a node that starts resumes it.
         if !self.supervision.is_draining() {
-            known.record.wanted = false;
+            known.record.fate.wanted = false;
         }
-        if let Err(error) = self.store.put(&name, Some(&known.record)) {
-            eprintln!("error: what became of {name} is not remembered: {error}");
+        if let Err(error) = self.store.became(&name, known.record.fate) {
+            eprintln!("error: what became of {name} cannot be written yet: {error}");
         }
         if let Some(journal) = journal {
             journal.set_open(false);
@@ -564,9 +562,7 @@ impl Node {
                 Record {
                     program,
                     restart,
-                    wanted: true,
-                    code: None,
-                    starts: 0,
+                    fate: Fate::BEGINNING,
                 },
             ),
             Request::List => Answer::List {
@@ -583,11 +579,10 @@ impl Node {
                     );
                     if lives {
                         // From here on a node that starts would not resume it, whatever happens.
-                        known.record.wanted = false;
-                        if let Err(error) = self.store.put(&name, Some(&known.record)) {
-                            let because = error.to_string();
-                            let _ = answer.send(Answer::Refused { because });
-                            return;
+                        known.record.fate.wanted = false;
+                        // Who wants an end gets it, also where it cannot be written down.
+                        if let Err(error) = self.store.became(&name, known.record.fate) {
+                            eprintln!("error: that {name} is to stop cannot be written yet: {error}");
                         }
                         known.waiting.push(answer);
                         self.tell(Input::Stop(id));
@@ -623,7 +618,7 @@ impl Node {
         if let Err(error) = program::kind(&record.program.path) {
             return refused(error.to_string());
         }
-        if let Err(error) = self.store.put(&name, Some(&record)) {
+        if let Err(error) = self.store.give(&name, &record) {
             return refused(error.to_string());
         }
         let restart = record.restart;
@@ -659,13 +654,13 @@ impl Node {
             arguments: known.record.program.arguments.clone(),
             restart: known.record.restart,
             phase: self.supervision.phase(known.id).unwrap_or(Phase::Ended {
-                code: known.record.code,
+                code: known.record.fate.code,
             }),
             process: known
                 .process
                 .as_ref()
                 .and_then(|process| process.pid.as_raw_pid().try_into().ok()),
-            starts: known.record.starts,
+            starts: known.record.fate.starts,
         });
         listed.collect()
     }
@@ -694,7 +689,7 @@ impl Node {
             let because = format!("{name} has not ended; `cosmos stop {name}` ends it");
             return Answer::Refused { because };
         }
-        if let Err(error) = self.store.put(name, None) {
+        if let Err(error) = self.store.forget(name) {
             return Answer::Refused {
                 because: error.to_string(),
             };

@@ -7,7 +7,13 @@
 //! protocols above noticing.
 //!
 //! Deliberately absent: key distribution and expiry. A key is handed in.
+//!
+//! Said once, is it still so? [`chain`] seals what was written in the order in which it was.
 #![no_std]
+
+extern crate alloc;
+
+pub mod chain;
 
 use core::fmt;
 
