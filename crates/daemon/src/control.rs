@@ -25,8 +25,9 @@ use crate::supervision::{Phase, Restart};
 /// The version of what is said here.
 pub const VERSION: u8 = 1;
 
-/// No frame is longer, in bytes.
-pub const FRAME_MAX: u32 = 1 << 20;
+/// No frame is longer, in bytes. A command line may be 2 MiB long (a quarter of the 8 MiB that a stack is), and in JSON
+/// a byte may become up to six; more than four times as much is nonsense.
+pub const FRAME_MAX: u32 = 8 << 20;
 
 /// A side that is silent this long in the midst of a request or an answer is given up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -112,6 +113,9 @@ pub struct Listed {
     pub process: Option<u32>,
     /// How often it was started.
     pub starts: u64,
+    /// Whether the kernel ended some of it, the last time it ended, because its memory was used up.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 /// How a node is.
@@ -130,6 +134,12 @@ pub struct Status {
     /// Who keeps memory, processor and the number of processes within limits: `cgroup v1`,
     /// `cgroup v2`, or what stands in where the host has none.
     pub limits: Limited,
+    /// The seal over every change of its state so far, shortened: another history has another one.
+    pub changes: String,
+    /// How many programs' ends could not be written down yet, because the disk is full.
+    pub unwritten: usize,
+    /// What of its state was found to be damaged when it started, each in a sentence.
+    pub damaged: Vec<String>,
 }
 
 /// Who keeps each limit.
@@ -247,6 +257,34 @@ pub fn listen(data: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(address(&folder))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Which process connected, as this one numbers processes: 0 if it has no number here.
+///
+/// # Errors
+/// As the kernel.
+pub fn process_of_peer(stream: &UnixStream) -> io::Result<i32> {
+    let mut found = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).expect("it is short");
+    // SAFETY: the kernel writes no more than `length` bytes, which is what there is. Not rustix, whose process
+    // numbers cannot be 0.
+    let done = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    match done {
+        0 => Ok(found.pid),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn address(folder: &File) -> String {

@@ -74,7 +74,7 @@ fn accompany(child: &Child, signals: &mut Signals) -> io::Result<u8> {
                     if let Some(signal) =
                         Signal::from_named_raw(signal).filter(|s| *s != Signal::CHILD)
                     {
-                        let _ = rustix::process::kill_process_group(child, signal);
+                        warden::signal(child, signal);
                     }
                 }
             }

@@ -3,8 +3,8 @@
 //! The deciding thread owns everything: supervision, what is remembered, processes. It takes one event
 //! after another from a bounded queue and does what comes of it, so no two things ever happen at once.
 //! Around it wait one thread for signals, one for connections, one for each connection (at most
-//! [`CONNECTIONS_MAX`]), and one for each program that runs, which reads what it says and then waits for
-//! its end. Programs are started by the deciding thread because they end with the thread that started
+//! [`SILENT_MAX`] and [`ANSWERED_MAX`]), and one for each program that runs, which reads what it says and then waits
+//! for its end. Programs are started by the deciding thread because they end with the thread that started
 //! them.
 //!
 //! It is started in the foreground; making it a background process is the business of an init system.
@@ -13,12 +13,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -36,8 +38,12 @@ use crate::store::{Fate, Record, Store, StoreError};
 use crate::supervision::{Effect, Id, Input, Phase, Supervision};
 use crate::warden;
 
-/// More connections at a time are closed without an answer.
-pub const CONNECTIONS_MAX: usize = 64;
+/// So many connections may be open whose request has not come yet; the next one closes the one that has been silent
+/// longest. Whoever is silent can therefore keep nobody out.
+pub const SILENT_MAX: usize = 64;
+
+/// So many may wait for an answer or follow a log; more are refused.
+pub const ANSWERED_MAX: usize = 256;
 
 /// Events that may wait; who has another one waits to hand it in.
 const EVENTS_MAX: usize = 256;
@@ -62,6 +68,19 @@ pub enum NodeError {
         path: String,
         /// What came of it.
         source: io::Error,
+    },
+    /// Others can look into the directory, and what is in it may not be ours to close.
+    #[error(
+        "{data} cannot be a node's directory: {because}; expected a folder that only its owner (user {user}) can \
+         enter (mode 0700), or one with nothing in it that is not a node's"
+    )]
+    NotPrivate {
+        /// The directory.
+        data: String,
+        /// What was found.
+        because: String,
+        /// Whose it should be.
+        user: u32,
     },
     /// What it remembers.
     #[error(transparent)]
@@ -92,12 +111,14 @@ struct Known {
 struct Process {
     pid: Pid,
     /// Removed with this.
-    _group: Option<Group>,
+    group: Option<Group>,
 }
 
 struct Node {
     data: PathBuf,
     store: Store,
+    /// What was found to be wrong with it at the start.
+    damaged: Vec<String>,
     supervision: Supervision,
     known: BTreeMap<String, Known>,
     names: BTreeMap<Id, String>,
@@ -129,11 +150,22 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
         let path = path.display().to_string();
         move |source| NodeError::Directory { what, path, source }
     };
-    make_private(data).map_err(at("making", data))?;
+    take_over(data)?;
     let lock = lock(data)?;
     let logs = data.join("logs");
     make_private(&logs).map_err(at("making", &logs))?;
     let (store, damaged) = Store::open(data)?;
+    let mut damaged: Vec<_> = damaged.iter().map(ToString::to_string).collect();
+    let logged = fs::read_dir(&logs).map_err(at("listing", &logs))?.count();
+    if store.programs().is_empty() && logged > 0 && damaged.is_empty() {
+        damaged.push(format!(
+            "found {logged} logs of programs in {} and no record of any program: what was known of them is gone",
+            logs.display()
+        ));
+    }
+    for damage in &damaged {
+        eprintln!("warning: {damage}");
+    }
     let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
     let (events, queue) = sync_channel(EVENTS_MAX);
     let host = Hierarchy::of_this_host();
@@ -141,6 +173,7 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
         data: data.to_owned(),
         limits: limits(host.as_ref()),
         store,
+        damaged,
         supervision: Supervision::default(),
         known: BTreeMap::new(),
         names: BTreeMap::new(),
@@ -168,21 +201,24 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
     thread::Builder::new()
         .name("control".into())
         .spawn(move || {
-            let open = Arc::new(AtomicUsize::new(0));
+            let (silent, open) = (Arc::new(Silent::default()), Arc::new(AtomicUsize::new(0)));
             for stream in listener.incoming().flatten() {
-                let place = Place::take(&open);
-                let (Some(place), journals, events) =
-                    (place, Arc::clone(&journals), events.clone())
-                else {
+                let Ok(number) = silent.add(&stream) else {
                     continue;
                 };
+                let (silent, open) = (Arc::clone(&silent), Arc::clone(&open));
+                let (journals, events) = (Arc::clone(&journals), events.clone());
                 // Who finds no thread finds the connection closed.
                 let _ = thread::Builder::new()
                     .name("connection".into())
                     .spawn(move || {
-                        let _place = place;
+                        let has_spoken = || {
+                            silent.remove(number);
+                            Place::take(&open)
+                        };
                         // Who hangs up needs no explanation.
-                        let _ = serve(stream, &events, &journals);
+                        let _ = serve(stream, has_spoken, &events, &journals);
+                        silent.remove(number);
                     });
             }
         })?;
@@ -192,6 +228,39 @@ pub fn up(data: &Path, ready: impl FnOnce(usize)) -> Result<(), NodeError> {
         node.tell(Input::Run(id, record.restart));
     }
     node.live(&queue)
+}
+
+/// What a node has in its directory.
+const OURS: [&str; 5] = ["annals", "code", "control.sock", "lock", "logs"];
+
+/// Makes the directory if need be, and private if that takes nothing from anybody.
+fn take_over(data: &Path) -> Result<(), NodeError> {
+    let at = |what: &'static str| {
+        let path = data.display().to_string();
+        move |source| NodeError::Directory { what, path, source }
+    };
+    make_private(data).map_err(at("making"))?;
+    let found = fs::metadata(data).map_err(at("looking at"))?;
+    let user = rustix::process::geteuid().as_raw();
+    let not_private = |because| NodeError::NotPrivate {
+        data: data.display().to_string(),
+        because,
+        user,
+    };
+    if found.uid() != user {
+        return Err(not_private(format!("it belongs to user {}", found.uid())));
+    }
+    let mode = found.mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    for entry in fs::read_dir(data).map_err(at("listing"))? {
+        let name = entry.map_err(at("listing"))?.file_name();
+        if !OURS.iter().any(|ours| name == *ours) {
+            return Err(not_private(format!("it has mode {mode:04o} and holds {name:?}")));
+        }
+    }
+    fs::set_permissions(data, fs::Permissions::from_mode(0o700)).map_err(at("protecting"))
 }
 
 fn lock(data: &Path) -> Result<File, NodeError> {
@@ -205,6 +274,7 @@ fn lock(data: &Path) -> Result<File, NodeError> {
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(0o600)
         .open(&path);
     let mut file = file.map_err(at("opening"))?;
     let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
@@ -274,13 +344,38 @@ fn limits(host: Option<&Hierarchy>) -> Limited {
     }
 }
 
-/// One of the connections that may be open at a time.
+/// Connections whose request has not come yet, by age.
+#[derive(Debug, Default)]
+struct Silent(Mutex<(u64, BTreeMap<u64, UnixStream>)>);
+
+impl Silent {
+    fn add(&self, stream: &UnixStream) -> io::Result<u64> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, streams) = &mut *held;
+        if streams.len() >= SILENT_MAX
+            && let Some((_, oldest)) = streams.pop_first()
+        {
+            // Its thread comes to the end of what it reads.
+            let _ = oldest.shutdown(Shutdown::Both);
+        }
+        streams.insert(*next, stream.try_clone()?);
+        *next += 1;
+        Ok(*next - 1)
+    }
+
+    fn remove(&self, number: u64) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.1.remove(&number);
+    }
+}
+
+/// One of the connections that may wait for an answer.
 struct Place(Arc<AtomicUsize>);
 
 impl Place {
     fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
         let place = Self(Arc::clone(open));
-        (open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX).then_some(place)
+        (open.fetch_add(1, Ordering::Relaxed) < ANSWERED_MAX).then_some(place)
     }
 }
 
@@ -290,20 +385,42 @@ impl Drop for Place {
     }
 }
 
+/// Whether whoever is on the other side lives among the same processes as the node. A program in its walls does not,
+/// and has no business here, by whatever way it came to the socket.
+fn is_neighbour(stream: &UnixStream) -> bool {
+    let among = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid"));
+    let peer = control::process_of_peer(stream);
+    match (peer.and_then(|peer| among(&peer.to_string())), among("self")) {
+        (Ok(theirs), Ok(ours)) => theirs == ours,
+        // Where nobody says who is where, the directory's mode must do.
+        (_, Err(_)) => true,
+        (Err(_), Ok(_)) => false,
+    }
+}
+
 /// One connection: one request, its answer, and what follows that.
 fn serve(
     mut stream: UnixStream,
+    has_spoken: impl FnOnce() -> Option<Place>,
     events: &SyncSender<Event>,
     journals: &Journals,
 ) -> Result<(), control::ControlError> {
     stream.set_read_timeout(Some(control::PATIENCE))?;
     stream.set_write_timeout(Some(control::PATIENCE))?;
+    let refuse = |mut stream: UnixStream, because: String| {
+        control::send(&mut stream, &Answer::Refused { because })
+    };
+    if !is_neighbour(&stream) {
+        let because = "whoever asks lives in another namespace of processes than the node";
+        return refuse(stream, because.to_owned());
+    }
     let request = match control::receive::<Request>(&mut stream) {
         Ok(request) => request,
-        Err(error) => {
-            let because = error.to_string();
-            return control::send(&mut stream, &Answer::Refused { because });
-        }
+        Err(error) => return refuse(stream, error.to_string()),
+    };
+    let Some(_place) = has_spoken() else {
+        let because = format!("{ANSWERED_MAX} others wait for an answer or follow a log already");
+        return refuse(stream, because);
     };
     if let Request::Logs { name, follow } = &request {
         let journal = journals
@@ -421,7 +538,10 @@ impl Node {
             };
             match event {
                 Ok(Event::Asked(request, answer)) => self.answer(*request, answer),
-                Ok(Event::Ended(id, code)) => self.tell(Input::Ended(id, code)),
+                Ok(Event::Ended(id, code)) => {
+                    self.look_why(id);
+                    self.tell(Input::Ended(id, code));
+                }
                 Ok(Event::Signalled) => self.tell(Input::Drain),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -463,8 +583,7 @@ impl Node {
             .get(&self.names[&id])
             .and_then(|known| known.process.as_ref())
         {
-            // Gone is as good as told.
-            let _ = rustix::process::kill_process_group(process.pid, signal);
+            warden::signal(process.pid, signal);
         }
     }
 
@@ -504,7 +623,7 @@ impl Node {
         })?;
         known.process = Some(Process {
             pid: Pid::from_child(&child),
-            _group: group,
+            group,
         });
         let events = self.events.clone();
         let reader = thread::Builder::new()
@@ -515,6 +634,24 @@ impl Node {
             let _ = events.send(Event::Ended(id, code));
         });
         spawned.map(drop)
+    }
+
+    /// Of a program that has ended: whether its memory was used up, which its code does not say.
+    fn look_why(&mut self, id: Id) {
+        let name = self.names[&id].clone();
+        let journal = self.journal(&name);
+        let Some(known) = self.known.get_mut(&name) else {
+            return;
+        };
+        let group = known.process.as_ref().and_then(|process| process.group.as_ref());
+        let killed = group.is_some_and(|group| group.killed_for_memory() > 0);
+        known.record.fate.out_of_memory = killed;
+        if let (true, Some(limit), Some(journal)) =
+            (killed, known.record.program.limits.memory, journal)
+        {
+            let said = program::used_up_memory(&name, limit);
+            let _ = journal.write(format!("error: {said}\n").as_bytes());
+        }
     }
 
     fn journal(&self, name: &str) -> Option<Arc<Journal>> {
@@ -661,6 +798,7 @@ impl Node {
                 .as_ref()
                 .and_then(|process| process.pid.as_raw_pid().try_into().ok()),
             starts: known.record.fate.starts,
+            out_of_memory: known.record.fate.out_of_memory,
         });
         listed.collect()
     }
@@ -677,6 +815,9 @@ impl Node {
                 .count(),
             known: self.known.len(),
             limits: self.limits.clone(),
+            changes: self.store.seal().to_string(),
+            unwritten: self.store.owed(),
+            damaged: self.damaged.clone(),
         }
     }
 

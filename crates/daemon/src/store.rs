@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use trust::chain::Seal;
 
 use crate::annals::{Annals, AnnalsError, Damaged};
 use crate::program::Program;
@@ -167,7 +168,9 @@ impl Store {
         let name = name.to_owned();
         let owing = name.clone();
         self.write(&Change::Became { name, fate }, 0)
-            .inspect_err(|_| drop(self.owed.insert(owing)))
+            .inspect_err(|_| {
+                self.owed.insert(owing);
+            })
     }
 
     /// Forgets a program.
@@ -190,6 +193,12 @@ impl Store {
                 return;
             }
         }
+    }
+
+    /// The seal over every change so far.
+    #[must_use]
+    pub fn seal(&self) -> Seal {
+        self.annals.seal()
     }
 
     /// How many programs' ends are not on the disk yet.
@@ -242,7 +251,7 @@ fn apply(programs: &mut BTreeMap<String, Record>, written: &[u8]) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::program::Limits;
+    use crate::program::{Limits, Network};
 
     fn record() -> Record {
         Record {
@@ -254,6 +263,8 @@ mod tests {
                 directory: "/".into(),
                 folders: Vec::new(),
                 limits: Limits::default(),
+                network: Network::default(),
+                ports: Vec::new(),
             },
             restart: Restart::OnFailure,
             fate: Fate::BEGINNING,

@@ -109,13 +109,29 @@ impl From<Restart> for daemon::supervision::Restart {
     }
 }
 
+/// [`daemon::program::Network`] as a word on the command line.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Network {
+    Own,
+    Host,
+}
+
+impl From<Network> for daemon::program::Network {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Own => Self::Own,
+            Network::Host => Self::Host,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Add to its environment
     #[arg(long = "env", value_name = "KEY=VALUE", value_parser = variable)]
     pub(crate) environment: Vec<(String, String)>,
 
-    /// Let it read and write a folder; a capsule finds it under the name GUEST
+    /// Let it read and write a folder, which it also finds under the name GUEST; a colon in a name is written \:
     #[arg(long = "dir", value_name = "PATH[:GUEST]")]
     pub(crate) folders: Vec<String>,
 
@@ -130,6 +146,14 @@ pub(crate) struct Run {
     /// How many instructions a capsule may execute, as wasmtime counts fuel
     #[arg(long, value_name = "N")]
     pub(crate) fuel: Option<u64>,
+
+    /// Whose network it is in: one of its own, which only --port leads into, or the host's
+    #[arg(long = "net", value_name = "WHOSE", default_value = "own")]
+    pub(crate) network: Network,
+
+    /// Let a port of the host lead to one of the program's own network
+    #[arg(long = "port", value_name = "[ADDRESS:]HOST:GUEST", conflicts_with = "network")]
+    pub(crate) ports: Vec<daemon::program::Port>,
 
     /// Hand it to the node, and return once that has taken it
     #[arg(long, short)]

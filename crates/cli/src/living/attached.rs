@@ -1,6 +1,6 @@
 //! `cosmos run`: a program in the foreground, with this process's streams, to its end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,12 +22,6 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
         }
     };
     match kind {
-        _ if kind != Kind::Native && program.limits.cores.is_some() => {
-            anyhow::bail!(
-                "--cpu: {} is a capsule, which has one core; its instructions are limited with --fuel",
-                program.name
-            )
-        }
         Kind::Module | Kind::Component => Ok(run_capsule(&program, kind, &data)),
         Kind::Native => run_native(program, &data),
     }
@@ -35,7 +29,10 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
 
 /// The program that was asked for. What is wrong with the request is the outer error.
 pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
-    let folders = asked.folders.iter().map(|text| folder(text));
+    let directory = std::env::current_dir().context("the current folder")?;
+    let folders = asked.folders.iter().map(|text| {
+        Folder::read(text, &directory).with_context(|| format!("--dir {text}"))
+    });
     let folders = folders.collect::<Result<Vec<_>>>()?;
     let (word, arguments) = asked.words.split_first().context("no program")?;
     let found = program::find(word, std::env::var("PATH").ok().as_deref())
@@ -49,31 +46,30 @@ pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
         name: word.clone(),
         arguments: arguments.to_vec(),
         environment: asked.environment.clone(),
-        directory: std::env::current_dir().context("the current folder")?,
+        directory,
         folders,
         limits: Limits {
             memory: asked.memory.map(|bytes| bytes.0),
             cores: asked.cores,
             fuel: asked.fuel,
         },
+        network: asked.network.into(),
+        ports: asked.ports.clone(),
     };
+    let (name, native) = (&program.name, kind == Kind::Native);
+    ensure!(
+        native || program.limits.cores.is_none(),
+        "--cpu: {name} is a capsule, which has one core; its instructions are limited with --fuel"
+    );
+    ensure!(
+        native || (program.ports.is_empty() && program.network == program::Network::Own),
+        "--net, --port: {name} is a capsule, which has no network"
+    );
+    ensure!(
+        !native || program.limits.fuel.is_none(),
+        "--fuel: {name} is no capsule, its instructions are not counted"
+    );
     Ok(Ok((program, kind)))
-}
-
-fn folder(text: &str) -> Result<Folder> {
-    let (host, guest) = text.split_once(':').unwrap_or((text, text));
-    ensure!(
-        Path::new(host).is_dir(),
-        "--dir {text}: found no folder {host}, expected one that is there"
-    );
-    ensure!(
-        !guest.is_empty(),
-        "--dir {text}: expected a name after the colon"
-    );
-    Ok(Folder {
-        host: PathBuf::from(host).canonicalize()?,
-        guest: guest.to_owned(),
-    })
 }
 
 /// What a program of the host finds in its environment besides what was asked for: where programs
@@ -92,11 +88,6 @@ pub(super) fn with_inherited(mut program: Program) -> Program {
 }
 
 fn run_native(program: Program, data: &Path) -> Result<ExitCode> {
-    ensure!(
-        program.limits.fuel.is_none(),
-        "--fuel: {} is no capsule, its instructions are not counted",
-        program.name
-    );
     let program = with_inherited(program);
     let ended = match foreground::run(&program, data) {
         Ok(ended) => ended,
@@ -107,17 +98,14 @@ fn run_native(program: Program, data: &Path) -> Result<ExitCode> {
         }
     };
     if let (true, Some(limit)) = (ended.out_of_memory, program.limits.memory) {
-        let said = anyhow::anyhow!(
-            "{} was stopped: it used more than its limit of {limit} bytes of memory (--mem)",
-            program.name
-        );
+        let said = anyhow::Error::msg(program::used_up_memory(&program.name, limit));
         complaint::print(&said, false);
     }
     Ok(ExitCode::from(ended.code))
 }
 
 fn run_capsule(program: &Program, kind: Kind, data: &Path) -> ExitCode {
-    match capsule::run(program, kind, &capsule::cache_in(data)) {
+    match capsule::run(program, kind, data) {
         Ok(ended) => {
             if ended.code_from == Origin::Recompiled {
                 anstream::eprintln!(

@@ -66,11 +66,20 @@ pub(super) fn ps(asked: &Ask) -> Result<ExitCode> {
     for program in &programs {
         let (name, starts) = (&program.name, program.starts);
         let words = std::iter::once(&program.program).chain(&program.arguments);
-        let words: Vec<_> = words.map(String::as_str).collect();
+        let words: Vec<_> = words.map(|word| on_one_line(word)).collect();
         let (state, words) = (state(program), words.join(" "));
         writeln!(table, "{name:<width$}  {state:<12}  {starts:>6}  {words}")?;
     }
     print(&table)
+}
+
+/// Line ends and what a terminal would obey are shown instead of done.
+fn on_one_line(word: &str) -> String {
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    word.chars().map(shown).collect()
 }
 
 fn state(program: &Listed) -> String {
@@ -78,6 +87,9 @@ fn state(program: &Listed) -> String {
         Phase::Running => "running".to_owned(),
         Phase::Pausing { code } => format!("pausing ({code})"),
         Phase::Stopping => "stopping".to_owned(),
+        Phase::Ended { code: Some(code) } if program.out_of_memory => {
+            format!("ended ({code}, out of memory)")
+        }
         Phase::Ended { code: Some(code) } => format!("ended ({code})"),
         Phase::Ended { code: None } => "stopped".to_owned(),
     }
@@ -137,10 +149,18 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         return print_json(&json!(status));
     }
     let limits = &status.limits;
+    let mut state = format!("sealed {}", status.changes);
+    if status.unwritten > 0 {
+        write!(state, "; the disk is full: {} ends are not written yet", status.unwritten)?;
+    }
+    for damaged in &status.damaged {
+        write!(state, "\n           {damaged}")?;
+    }
     print(&format!(
         "node       {} (cosmos {}, process {}, up {:.0} s)\n\
          programs   {} running of {}\n\
-         limits     memory: {}; cores: {}; processes: {}\n",
+         limits     memory: {}; cores: {}; processes: {}\n\
+         state      {state}\n",
         data.display(),
         status.version,
         status.process,
