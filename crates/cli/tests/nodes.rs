@@ -3,12 +3,12 @@
 #[expect(dead_code, reason = "shared with tests that ask for more")]
 mod place;
 
+use place::{Place, Up, processes, wait_until};
+use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use place::{Place, Up, processes, wait_until};
-use serde_json::Value;
 
 fn unheard_of(salt: u32) -> String {
     format!(

@@ -394,7 +394,8 @@ impl Annals {
                 .open(&new)
                 .map_err(disk("making", &new))?;
             let room = take_room(&file, 0, end).map_err(disk("taking room in", &new))?;
-            file.write_all_at(&bytes, 0).map_err(disk("writing", &new))?;
+            file.write_all_at(&bytes, 0)
+                .map_err(disk("writing", &new))?;
             file.sync_all().map_err(disk("syncing", &new))?;
             fs::rename(&new, &path).map_err(disk("naming", &path))?;
             Ok((file, room))
@@ -421,8 +422,9 @@ impl Annals {
 
 /// Room from `from` to at least `to`, and a piece more where there is one: up to where it reaches now.
 fn take_room(file: &File, from: u64, to: u64) -> Result<u64, Errno> {
-    let take =
-        |to: u64| rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, to - from).map(|()| to);
+    let take = |to: u64| {
+        rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, to - from).map(|()| to)
+    };
     match take(to + PIECE).or_else(|_| take(to)) {
         // Nobody promises anything there; a write will show.
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(u64::MAX),

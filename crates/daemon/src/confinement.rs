@@ -17,7 +17,7 @@
 //! Besides, no program keeps a capability, and none gains a privilege by executing a file. Its network is the
 //! business of [`network`](crate::network).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -112,8 +112,14 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 }
 
 fn put(tree: &OwnedFd, place: &Path) -> Result<(), Failed> {
-    rustix::mount::move_mount(tree, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(at("putting something at", place))
+    rustix::mount::move_mount(
+        tree,
+        "",
+        CWD,
+        place,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .map_err(at("putting something at", place))
 }
 
 /// Makes a tree of mounts, each of them, impossible to write through.
@@ -147,6 +153,14 @@ fn fresh(place: &Path, options: &std::ffi::CStr) -> Result<(), Failed> {
         .map_err(at("mounting a fresh", place))
 }
 
+/// Its `/tmp`. It lies in memory and counts as the program's, so a limit of memory bounds it too; without one half of
+/// the host's memory would be a program's to fill. A gibibyte is room for what programs put there while they work; who
+/// needs more has a folder (`--dir`).
+const TMP: &std::ffi::CStr = c"mode=1777,size=1g";
+
+/// Memory shared between its processes, of which PostgreSQL is the usual user: four times what Docker gives.
+const SHM: &std::ffi::CStr = c"mode=1777,size=256m";
+
 /// Gives this process, which must have its own namespaces of users, mounts and processes, a root of
 /// its own, and moves it there. Of the node's directory, `data`, nothing is seen in it.
 ///
@@ -179,7 +193,7 @@ pub fn enter_own_root(program: &Program, data: &Path) -> Result<(), Failed> {
         let place = root.join(folder);
         fs::create_dir(&place).map_err(at("making", &place))?;
     }
-    fresh(&root.join("tmp"), c"mode=1777")?;
+    fresh(&root.join("tmp"), TMP)?;
     for path in links {
         let (place, to) = (below(root, Path::new(path)), fs::read_link(path));
         let made = to.and_then(|to| std::os::unix::fs::symlink(to, &place));
@@ -226,7 +240,7 @@ pub fn enter_own_root(program: &Program, data: &Path) -> Result<(), Failed> {
     }
     let shm = root.join("dev/shm");
     fs::create_dir(&shm).map_err(at("making", &shm))?;
-    fresh(&shm, c"mode=1777")?;
+    fresh(&shm, SHM)?;
     nothing.leave()?;
     std::env::set_current_dir(root).map_err(at("entering", root))?;
     // The old root comes to lie over the new one, and is taken away.
@@ -340,7 +354,10 @@ fn identity(path: &Path) -> Option<Identity> {
 fn above(folder: &Path) -> Vec<(Identity, PathBuf)> {
     let folder = folder.canonicalize().unwrap_or_default();
     let above = folder.ancestors().filter_map(|above| {
-        Some((identity(above)?, folder.strip_prefix(above).ok()?.to_owned()))
+        Some((
+            identity(above)?,
+            folder.strip_prefix(above).ok()?.to_owned(),
+        ))
     });
     above.collect()
 }
@@ -354,8 +371,10 @@ fn cover_all_of(
 ) -> Result<(), Failed> {
     let mounts = fs::read_to_string("/proc/self/mountinfo");
     let mounts = mounts.map_err(step("reading /proc/self/mountinfo"))?;
-    for line in mounts.lines() {
-        let point = line.split(' ').nth(4).map(unescaped).unwrap_or_default();
+    // Each once: of mounts over each other only the last is seen.
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    let points: BTreeSet<_> = points.map(unescaped).collect();
+    for point in points {
         let Some(found) = point.starts_with(root).then(|| identity(&point)).flatten() else {
             continue;
         };

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::program::Program;
 use crate::supervision::{Phase, Restart};
+use crate::warden::Host;
 
 /// The version of what is said here.
 pub const VERSION: u8 = 1;
@@ -66,6 +67,11 @@ pub enum Request {
         /// Which.
         name: String,
     },
+    /// Say what there is to know to start something beside a program that runs.
+    Inside {
+        /// Which.
+        name: String,
+    },
     /// Say how the node is.
     Status,
 }
@@ -86,6 +92,8 @@ pub enum Answer {
     },
     /// To [`Request::Logs`]: what was said follows.
     Logs,
+    /// To [`Request::Inside`].
+    Inside(Host),
     /// To [`Request::Status`].
     Status(Status),
     /// It cannot be done, and nothing was.

@@ -49,7 +49,9 @@ pub fn bring_up_loopback() -> io::Result<()> {
 /// If the kernel gives no thread.
 pub fn carry(from: TcpListener, to: u16) -> io::Result<()> {
     let carried = Arc::new(AtomicUsize::new(0));
-    let thread = thread::Builder::new().name("port".into()).stack_size(64 << 10);
+    let thread = thread::Builder::new()
+        .name("port".into())
+        .stack_size(64 << 10);
     thread.spawn(move || {
         loop {
             let here = thread::current();
@@ -96,7 +98,9 @@ fn both_ways(outside: TcpStream, inside: TcpStream, place: Arc<Place>) -> io::Re
     let (outside_too, inside_too) = (outside.try_clone()?, inside.try_clone()?);
     for (from, to) in [(outside, inside), (inside_too, outside_too)] {
         let place = Arc::clone(&place);
-        let thread = thread::Builder::new().name("port".into()).stack_size(128 << 10);
+        let thread = thread::Builder::new()
+            .name("port".into())
+            .stack_size(128 << 10);
         thread.spawn(move || {
             let _ = one_way(from, to);
             drop(place);

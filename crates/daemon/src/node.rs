@@ -12,9 +12,9 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -257,7 +257,9 @@ fn take_over(data: &Path) -> Result<(), NodeError> {
     for entry in fs::read_dir(data).map_err(at("listing"))? {
         let name = entry.map_err(at("listing"))?.file_name();
         if !OURS.iter().any(|ours| name == *ours) {
-            return Err(not_private(format!("it has mode {mode:04o} and holds {name:?}")));
+            return Err(not_private(format!(
+                "it has mode {mode:04o} and holds {name:?}"
+            )));
         }
     }
     fs::set_permissions(data, fs::Permissions::from_mode(0o700)).map_err(at("protecting"))
@@ -390,7 +392,10 @@ impl Drop for Place {
 fn is_neighbour(stream: &UnixStream) -> bool {
     let among = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid"));
     let peer = control::process_of_peer(stream);
-    match (peer.and_then(|peer| among(&peer.to_string())), among("self")) {
+    match (
+        peer.and_then(|peer| among(&peer.to_string())),
+        among("self"),
+    ) {
         (Ok(theirs), Ok(ours)) => theirs == ours,
         // Where nobody says who is where, the directory's mode must do.
         (_, Err(_)) => true,
@@ -410,14 +415,14 @@ fn serve(
     let refuse = |mut stream: UnixStream, because: String| {
         control::send(&mut stream, &Answer::Refused { because })
     };
-    if !is_neighbour(&stream) {
-        let because = "whoever asks lives in another namespace of processes than the node";
-        return refuse(stream, because.to_owned());
-    }
     let request = match control::receive::<Request>(&mut stream) {
         Ok(request) => request,
         Err(error) => return refuse(stream, error.to_string()),
     };
+    if !is_neighbour(&stream) {
+        let because = "whoever asks lives in another namespace of processes than the node";
+        return refuse(stream, because.to_owned());
+    }
     let Some(_place) = has_spoken() else {
         let because = format!("{ANSWERED_MAX} others wait for an answer or follow a log already");
         return refuse(stream, because);
@@ -643,7 +648,10 @@ impl Node {
         let Some(known) = self.known.get_mut(&name) else {
             return;
         };
-        let group = known.process.as_ref().and_then(|process| process.group.as_ref());
+        let group = known
+            .process
+            .as_ref()
+            .and_then(|process| process.group.as_ref());
         let killed = group.is_some_and(|group| group.killed_for_memory() > 0);
         known.record.fate.out_of_memory = killed;
         if let (true, Some(limit), Some(journal)) =
@@ -719,7 +727,9 @@ impl Node {
                         known.record.fate.wanted = false;
                         // Who wants an end gets it, also where it cannot be written down.
                         if let Err(error) = self.store.became(&name, known.record.fate) {
-                            eprintln!("error: that {name} is to stop cannot be written yet: {error}");
+                            eprintln!(
+                                "error: that {name} is to stop cannot be written yet: {error}"
+                            );
                         }
                         known.waiting.push(answer);
                         self.tell(Input::Stop(id));
@@ -729,6 +739,7 @@ impl Node {
                 }
             },
             Request::Remove { name } => self.remove(&name),
+            Request::Inside { name } => self.inside(&name),
             // Answered where the connection is, because it takes as long as the reader likes.
             Request::Logs { .. } => Answer::Logs,
         };
@@ -818,6 +829,22 @@ impl Node {
             changes: self.store.seal().to_string(),
             unwritten: self.store.owed(),
             damaged: self.damaged.clone(),
+        }
+    }
+
+    fn inside(&self, name: &str) -> Answer {
+        let Some(known) = self.known.get(name) else {
+            return unknown(name);
+        };
+        match &known.process {
+            Some(process) => Answer::Inside(warden::Host {
+                program: known.record.program.clone(),
+                process: process.pid.as_raw_pid(),
+                doors: process.group.as_ref().map(Group::doors).unwrap_or_default(),
+            }),
+            None => Answer::Refused {
+                because: format!("{name} does not run; `cosmos ps` says how it is"),
+            },
         }
     }
 

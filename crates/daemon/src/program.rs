@@ -81,7 +81,11 @@ impl FromStr for Port {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("found \"{text}\", expected [ADDRESS:]HOST:GUEST, such as 8080:80");
         let (host, guest) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let guest = guest.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+        let guest = guest
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(wrong)?;
         let host = match host.parse() {
             Ok(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             Err(_) => host.parse().map_err(|_| wrong())?,
@@ -137,7 +141,10 @@ impl Folder {
             }
             // A backslash before anything else is itself.
             let escaped = rest.next_if(|next| c == '\\' && matches!(next, ':' | '\\'));
-            guest.as_mut().unwrap_or(&mut named).push(escaped.unwrap_or(c));
+            guest
+                .as_mut()
+                .unwrap_or(&mut named)
+                .push(escaped.unwrap_or(c));
         }
         let divided = guest.is_some();
         let guest = guest.unwrap_or_else(|| named.clone());
@@ -238,6 +245,7 @@ impl NoProgram {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Absent { .. } => 127,
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
             Self::NotExecutable { .. } | Self::Unreadable { .. } => 126,
         }
     }
@@ -397,11 +405,16 @@ mod tests {
 
     #[test]
     fn a_port_leads_from_the_hosts_loopback_unless_it_says_otherwise() {
-        let read = |text: &str| text.parse::<Port>().map(|port| (port.host.to_string(), port.guest));
+        let read = |text: &str| {
+            text.parse::<Port>()
+                .map(|port| (port.host.to_string(), port.guest))
+        };
         assert_eq!(read("8080:80"), Ok(("127.0.0.1:8080".into(), 80)));
         assert_eq!(read("0.0.0.0:8080:80"), Ok(("0.0.0.0:8080".into(), 80)));
         assert_eq!(read("[::1]:8080:80"), Ok(("[::1]:8080".into(), 80)));
-        for wrong in ["", "80", ":80", "80:", "0:80", "80:0", "65536:1", "host:1:2", "::1:1:2"] {
+        for wrong in [
+            "", "80", ":80", "80:", "0:80", "80:0", "65536:1", "host:1:2", "::1:1:2",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

@@ -241,7 +241,11 @@ fn apply(programs: &mut BTreeMap<String, Record>, written: &[u8]) -> Result<(), 
         Change::Given { name, record } => drop(programs.insert(name, record)),
         Change::Became { name, fate } => match programs.get_mut(&name) {
             Some(record) => record.fate = fate,
-            None => return Err(format!("it says what became of {name:?}, which is not known")),
+            None => {
+                return Err(format!(
+                    "it says what became of {name:?}, which is not known"
+                ));
+            }
         },
         Change::Forgotten { name } => drop(programs.remove(&name)),
     }

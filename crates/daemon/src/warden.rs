@@ -113,7 +113,6 @@ pub fn start(
 
 /// What there is to know to start something beside a program that runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Host {
     /// The program, as it was started.
     pub program: Program,
@@ -185,7 +184,10 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
         return ExitCode::from(2);
     };
     let name = ward.program.name.clone();
-    match inherit_nothing().map_err(doing("closing files")).and_then(|()| ward.keep()) {
+    match inherit_nothing()
+        .map_err(doing("closing files"))
+        .and_then(|()| ward.keep())
+    {
         Ok(code) => ExitCode::from(code),
         Err(Failed { code, what, error }) => {
             eprintln!("error: {name} was not started: {what}: {error}");
@@ -274,18 +276,26 @@ impl Ward {
     fn keep(self) -> Result<u8, Failed> {
         let refuse = |because: String| {
             let error = io::Error::other(because);
-            Err(Failed::from(("looking at its folders".to_owned(), error)))
+            Err(Failed::from(("looking at what it is".to_owned(), error)))
         };
         let data = self.data.canonicalize().ok();
         if let Some(data) = data
-            && let Some(folder) = self.program.folders.iter().find(|f| f.host.starts_with(&data))
+            && let Some(folder) = self
+                .program
+                .folders
+                .iter()
+                .find(|f| f.host.starts_with(&data))
         {
             let folder = folder.host.display();
             return refuse(format!("{folder} is inside the node's own directory"));
         }
-        let kind = self.kind()?;
-        if kind != Kind::Native {
-            return self.capsule(kind);
+        match (self.stage, self.kind()) {
+            // What it is shows inside.
+            (Stage::GoingInside(_), _) | (_, Ok(Kind::Native)) => {}
+            (Stage::Guest, Ok(_)) => {
+                return refuse("a capsule has no inside but its own".to_owned());
+            }
+            (_, kind) => return self.capsule(kind?),
         }
         // Handlers are undone when the program is executed; ignoring would be inherited.
         let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]))
@@ -507,6 +517,8 @@ impl Ward {
         };
         self.resource_limits()
             .map_err(doing("setting its limits"))?;
+        // Should all of the host's memory be used up, programs go before what stands over them.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "500");
         confinement::give_up_privileges().map_err(doing("giving up privileges"))?;
         if let Err(why) = confinement::close_files(&self.program, own_root) {
             note("Landlock", why);
@@ -523,7 +535,12 @@ impl Ward {
             .arg0(&self.program.name)
             .args(&self.program.arguments)
             .env_clear()
-            .envs(self.program.environment.iter().map(|(key, value)| (key, value)))
+            .envs(
+                self.program
+                    .environment
+                    .iter()
+                    .map(|(key, value)| (key, value)),
+            )
             // Where it was started, if that is there for it.
             .current_dir(match self.program.directory.is_dir() {
                 true => &self.program.directory,

@@ -83,9 +83,7 @@ pub fn commit<'a>(
     let records = begin + LENGTH;
     let length = out.len() - records;
     assert!((LENGTH..=COMMIT_MAX).contains(&length), "{length} bytes");
-    let length = u32::try_from(length)
-        .expect("checked above")
-        .to_le_bytes();
+    let length = u32::try_from(length).expect("checked above").to_le_bytes();
     out[begin..records].copy_from_slice(&length);
     let seal = from.over(length, &out[records..]);
     out.extend(seal.0);
@@ -264,7 +262,10 @@ mod tests {
         let (_, bytes) = chain();
         let expected: [&[u8]; 5] = [b"one", b"", b"two", b"three", b"four"];
         let (records, damage) = read(&bytes);
-        assert_eq!((records, damage), (expected.map(<[u8]>::to_vec).into(), None));
+        assert_eq!(
+            (records, damage),
+            (expected.map(<[u8]>::to_vec).into(), None)
+        );
     }
 
     #[test]
@@ -275,7 +276,10 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let (records, damage) = read(&flipped);
-            assert_eq!(damage.map(|damage| damage.place).as_ref(), commit_of(bit / 8));
+            assert_eq!(
+                damage.map(|damage| damage.place).as_ref(),
+                commit_of(bit / 8)
+            );
             assert!(records.len() < 5);
         }
         for length in 1..bytes.len() {

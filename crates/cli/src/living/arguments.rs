@@ -31,6 +31,8 @@ pub(crate) enum Asked {
     /// Start a node on this machine, in the foreground; Ctrl-C or SIGTERM ends its programs and it.
     #[command(after_help = UP)]
     Up(Up),
+    /// Run a program inside another one that runs: in its namespaces, folders, network and limits.
+    Exec(Exec),
     /// List the programs of the node.
     Ps(Ask),
     /// Print what a program said.
@@ -66,6 +68,28 @@ pub(crate) struct Ask {
     /// Print the answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Add to the environment, which is that of the other
+    #[arg(long = "env", value_name = "KEY=VALUE", value_parser = variable)]
+    pub(crate) environment: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// The program that runs
+    pub(crate) name: String,
+
+    /// The program to run, and its words
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM [ARGS]"
+    )]
+    pub(crate) words: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -152,7 +176,11 @@ pub(crate) struct Run {
     pub(crate) network: Network,
 
     /// Let a port of the host lead to one of the program's own network
-    #[arg(long = "port", value_name = "[ADDRESS:]HOST:GUEST", conflicts_with = "network")]
+    #[arg(
+        long = "port",
+        value_name = "[ADDRESS:]HOST:GUEST",
+        conflicts_with = "network"
+    )]
     pub(crate) ports: Vec<daemon::program::Port>,
 
     /// Hand it to the node, and return once that has taken it

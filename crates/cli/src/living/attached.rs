@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use daemon::capsule::{self, Origin};
+use daemon::control::{self, Answer, Request};
 use daemon::foreground;
 use daemon::program::{self, Folder, Kind, Limits, NoProgram, Program};
 
-use super::arguments::Run;
+use super::arguments::{Exec, Run};
 use crate::complaint;
 
 pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
@@ -30,9 +31,10 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
 /// The program that was asked for. What is wrong with the request is the outer error.
 pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
     let directory = std::env::current_dir().context("the current folder")?;
-    let folders = asked.folders.iter().map(|text| {
-        Folder::read(text, &directory).with_context(|| format!("--dir {text}"))
-    });
+    let folders = asked
+        .folders
+        .iter()
+        .map(|text| Folder::read(text, &directory).with_context(|| format!("--dir {text}")));
     let folders = folders.collect::<Result<Vec<_>>>()?;
     let (word, arguments) = asked.words.split_first().context("no program")?;
     let found = program::find(word, std::env::var("PATH").ok().as_deref())
@@ -102,6 +104,48 @@ fn run_native(program: Program, data: &Path) -> Result<ExitCode> {
         complaint::print(&said, false);
     }
     Ok(ExitCode::from(ended.code))
+}
+
+/// In another program, as the node knows it.
+pub(crate) fn exec(asked: &Exec) -> Result<ExitCode> {
+    let data = asked.data.directory()?;
+    let request = Request::Inside {
+        name: asked.name.clone(),
+    };
+    let host = match control::ask(&data, &request)?.0 {
+        Answer::Inside(host) => host,
+        Answer::Refused { because } => anyhow::bail!(because),
+        other => anyhow::bail!("the node answered something else than was asked: {other:?}"),
+    };
+    let (word, arguments) = asked.words.split_first().context("no program")?;
+    let mut program = host.program.clone();
+    let path = program.environment.iter().rfind(|(key, _)| key == "PATH");
+    // A name with a slash is one inside, which need not be there outside.
+    program.path = match word.contains('/') {
+        true => program.directory.join(word),
+        false => match program::find(word, path.map(|(_, path)| path.as_str())) {
+            Ok(path) => path,
+            Err(error) => {
+                let code = error.exit_code();
+                complaint::print(&error.into(), false);
+                return Ok(ExitCode::from(code));
+            }
+        },
+    };
+    program.name.clone_from(word);
+    program.arguments = arguments.to_vec();
+    program
+        .environment
+        .extend(asked.environment.iter().cloned());
+    program.ports = Vec::new();
+    match foreground::run_inside(&host, &program, &data) {
+        Ok(code) => Ok(ExitCode::from(code)),
+        Err(error) => {
+            let error = anyhow::Error::from(error).context(format!("running {word}"));
+            complaint::print(&error, false);
+            Ok(ExitCode::from(125))
+        }
+    }
 }
 
 fn run_capsule(program: &Program, kind: Kind, data: &Path) -> ExitCode {

@@ -19,6 +19,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Run(asked) if asked.detach => node::run(asked),
         Asked::Run(asked) => attached::run(asked),
         Asked::Up(asked) => node::up(asked),
+        Asked::Exec(asked) => attached::exec(asked),
         Asked::Ps(asked) => node::ps(asked),
         Asked::Logs(asked) => node::logs(asked),
         Asked::Stop(asked) => node::each(asked, |name| Request::Stop { name }),
@@ -34,7 +35,7 @@ impl Asked {
             Self::Run(asked) => asked.json,
             Self::Ps(asked) | Self::Status(asked) => asked.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.ask.json,
-            Self::Up(_) | Self::Logs(_) => false,
+            Self::Up(_) | Self::Logs(_) | Self::Exec(_) => false,
         }
     }
 }

@@ -151,7 +151,11 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
     let limits = &status.limits;
     let mut state = format!("sealed {}", status.changes);
     if status.unwritten > 0 {
-        write!(state, "; the disk is full: {} ends are not written yet", status.unwritten)?;
+        write!(
+            state,
+            "; the disk is full: {} ends are not written yet",
+            status.unwritten
+        )?;
     }
     for damaged in &status.damaged {
         write!(state, "\n           {damaged}")?;

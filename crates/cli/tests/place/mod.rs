@@ -28,6 +28,15 @@ impl Place {
         self.0.path().join(name)
     }
 
+    /// Where it lies, without symbolic links.
+    pub(crate) fn real(&self, name: &str) -> String {
+        self.path(name)
+            .canonicalize()
+            .unwrap()
+            .display()
+            .to_string()
+    }
+
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         fs::write(self.path(name), bytes).expect("a file in it");
     }
@@ -80,7 +89,10 @@ impl Up {
         let mut child = command.spawn().expect("a node starts");
         let mut lines = Vec::new();
         let mut said = BufReader::new(child.stderr.take().unwrap());
-        while !lines.last().is_some_and(|line: &String| line.starts_with("node: ready on ")) {
+        while !lines
+            .last()
+            .is_some_and(|line: &String| line.starts_with("node: ready on "))
+        {
             let mut line = String::new();
             let read = said.read_line(&mut line).expect("it says something");
             assert!(read > 0, "it is never ready: {lines:?}");
@@ -164,4 +176,16 @@ pub(crate) fn walled() -> bool {
         eprintln!("skipped: this host gives programs no namespaces");
     }
     walled
+}
+
+/// Whether something is here; a build server must have it.
+pub(crate) fn has(what: &str, there: bool) -> bool {
+    assert!(
+        there || std::env::var("CI").as_deref() != Ok("true"),
+        "{what} is missing"
+    );
+    if !there {
+        eprintln!("skipped: {what} is missing");
+    }
+    there
 }
