@@ -40,10 +40,11 @@ fn nginx_serves_pages_through_a_port_and_is_looked_into() {
     place.write("site/index.html", page.as_bytes());
     let site = place.real("site");
     let config = format!(
-        "daemon off; pid /tmp/nginx.pid; error_log stderr; worker_processes 2; events {{}} http {{ access_log off; \
+        "user root root; daemon off; pid /tmp/nginx.pid; error_log stderr; worker_processes 2; events {{}} http {{ access_log off; \
          client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; uwsgi_temp_path /tmp/u; \
          scgi_temp_path /tmp/s; server {{ listen 127.0.0.1:80; root {site}; }} }}"
     );
+    // Of users there is one inside, so whoever is root there stays root: `user` says so, and is unheard otherwise.
     // Port 80 of its own network takes a capability that no program has, so it listens above.
     place.write(
         "site/nginx.conf",
@@ -169,16 +170,9 @@ fn redis_keeps_what_it_was_told_through_a_restart_and_bears_its_own_benchmark() 
         }
     }
     // Killed from within, started again by its node, and nothing is lost.
-    place.cosmos(
-        &[
-            "exec",
-            "redis",
-            "sh",
-            "-c",
-            "kill -KILL $(pidof redis-server)",
-        ],
-        "",
-    );
+    let kill = "for p in /proc/[0-9]*; do [ \"$(cat $p/comm)\" = redis-server ] && kill -KILL ${p#/proc/}; done; true";
+    // Whoever goes inside ends with what it is in.
+    place.cosmos(&["exec", "redis", "sh", "-c", kill], "");
     wait_until("it was started again", || {
         place.program("redis")["starts"] == 2
     });
@@ -296,7 +290,7 @@ fn postgresql_bears_pgbench() {
     };
     let filled = inside(&["-i", "-s", "1", "-q", "postgres"]);
     assert_eq!(filled.0, Some(0), "{filled:?}");
-    let bench = inside(&["-c", "4", "-t", "50", "postgres"]);
+    let bench = inside(&["-n", "-c", "4", "-t", "50", "postgres"]);
     assert!(
         bench
             .1
@@ -312,6 +306,7 @@ fn postgresql_bears_pgbench() {
             &port_word,
             "-U",
             "postgres",
+            "-n",
             "-c",
             "2",
             "-t",

@@ -25,7 +25,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
 };
 use rustix::fs::CWD;
@@ -37,7 +37,7 @@ use seccompiler::{
     SeccompRule,
 };
 
-use crate::program::{NoFolder, Program};
+use crate::program::{Network, NoFolder, Program};
 
 /// Where programs and libraries of the host lie, and what configures them.
 const SYSTEM: [&str; 9] = [
@@ -422,7 +422,8 @@ pub fn shows<'a>(program: &'a Program, data: &Path, system: bool) -> Option<&'a 
 }
 
 /// Closes to this process and its children every file but those of the system, to be read, and those
-/// promised. With `own_root` they also have `/tmp` and `/proc`, which are theirs alone.
+/// promised. With `own_root` they also have `/tmp` and `/proc`, which are theirs alone, and may signal whom they see:
+/// whoever goes inside later is another domain to Landlock, and should not be kept from what it came for.
 ///
 /// # Errors
 /// If the kernel has no Landlock, or refuses. Nothing is closed then.
@@ -445,10 +446,20 @@ pub fn close_files(program: &Program, own_root: bool) -> Result<(), String> {
     let proc = (!own_root).then_some(Path::new("/proc/self"));
     // In a root of its own there is nothing to list but what was put there.
     let root = own_root.then_some(Path::new("/"));
+    let mut scopes = BitFlags::<Scope>::EMPTY;
+    if !own_root {
+        scopes |= Scope::Signal;
+    }
+    if !own_root || program.network == Network::Host {
+        scopes |= Scope::AbstractUnixSocket;
+    }
     let restricted = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(all)
-        .and_then(|rules| rules.scope(Scope::AbstractUnixSocket | Scope::Signal))
+        .and_then(|rules| match scopes.is_empty() {
+            true => Ok(rules),
+            false => rules.scope(scopes),
+        })
         .and_then(|rules| rules.create())
         .and_then(|rules| rules.add_rules(path_beneath_rules(readable.chain(proc), read)))
         .and_then(|rules| rules.add_rules(path_beneath_rules(writable, all)))
