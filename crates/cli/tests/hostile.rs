@@ -759,3 +759,124 @@ fn a_wrong_call_is_said_as_json_to_whoever_wants_json() {
     assert!(said.err.starts_with("error: invalid value"), "{}", said.err);
     assert_eq!(place.cosmos(&["--help", "--json"], "").code, Some(0));
 }
+
+#[test]
+fn a_manifest_says_what_a_command_line_can_and_each_mistake_has_its_line() {
+    let place = Place::new();
+    let (_up, _) = Up::at(&place);
+    fs::create_dir_all(place.path("app/data")).unwrap();
+    place.write("app/data/x", b"found");
+    let good = r#"
+program = "sh"
+arguments = ["-c", "cat data/x; echo \" $GREETING\"; exit 3"]
+name = "app"
+env = ["GREETING=hello"]
+dirs = ["data"]
+memory = "64 MiB"
+cores = 0.5
+"#;
+    place.write("app/app.toml", good.as_bytes());
+    let said = place.cosmos(&["run", "-f", "app/app.toml"], "");
+    assert_eq!(
+        (said.out.as_str(), said.code),
+        ("found hello\n", Some(3)),
+        "{said:?}"
+    );
+    assert_eq!(place.ok(&["run", "-d", "-f", "app/app.toml"]), "app\n");
+    wait_until("it has ended", || place.phase("app") == "ended");
+    assert_eq!(place.program("app")["code"], 3);
+    assert_eq!(place.ok(&["logs", "app"]), "found hello\n");
+    for (wrong, says) in [
+        ("program = 3", "app.toml:1: program:"),
+        (
+            "program = \"sh\"\nmemry = \"1 GiB\"",
+            "app.toml:2: memry: unknown key; did you mean `memory`?",
+        ),
+        ("program = \"sh\"\ncores = 5000.0", "app.toml:2: cores:"),
+        ("program = \"sh\"\n\nports = [\"80\"]", "app.toml:3: ports:"),
+        (
+            "program = \"sh\"\ndirs = [\"nowhere\"]",
+            "found no folder nowhere",
+        ),
+        (
+            "program = \"sh\"\nrestart = \"always\"",
+            "only a node starts programs again",
+        ),
+        ("arguments = []", "program"),
+        ("program = ", "app.toml:1:"),
+    ] {
+        place.write("app/app.toml", wrong.as_bytes());
+        let said = place.cosmos(&["run", "-f", "app/app.toml"], "");
+        assert_eq!(said.code, Some(2), "{wrong}: {said:?}");
+        assert!(said.err.contains(says), "{wrong}: {}", said.err);
+    }
+    assert_eq!(place.cosmos(&["run", "-f", "no.toml"], "").code, Some(2));
+    assert_eq!(
+        place
+            .cosmos(&["run", "-f", "app/app.toml", "true"], "")
+            .code,
+        Some(2)
+    );
+}
+
+#[test]
+fn who_is_not_well_is_ended_and_started_again_and_who_is_well_is_left_alone() {
+    let place = Place::new();
+    if !walled() || !has(PYTHON, Path::new(PYTHON).exists()) {
+        return;
+    }
+    let (_up, _) = Up::at(&place);
+    let app = |name: &str, program: &str, health: &str| {
+        let text = format!(
+            "{program}\nname = \"{name}\"\nrestart = \"on-failure\"\n[health]\n{health}\nevery = \"100 ms\"\n\
+             patience = \"20 s\"\nstart = \"10 ms\"\nfailures = 2\n"
+        );
+        place.write("app.toml", text.as_bytes());
+        place.ok(&["run", "-d", "-f", "app.toml"]);
+    };
+    let serves = format!(
+        "program = \"{PYTHON}\"\narguments = [\"-m\", \"http.server\", \"8000\", \"--directory\", \"/usr\"]"
+    );
+    let sleeps = "program = \"sleep\"\narguments = [\"1000\"]";
+    app("exec-ill", sleeps, "exec = [\"sh\", \"-c\", \"exit 7\"]");
+    app("port-ill", sleeps, "port = 8000");
+    app("page-ill", &serves, "port = 8000\npath = \"/no/such\"");
+    app("exec-well", sleeps, "exec = [\"true\"]");
+    place.write("app.toml", b"");
+    for (name, says) in [
+        (
+            "exec-ill",
+            "\"sh -c exit 7\" failed 2 times in a row: it ended with 7",
+        ),
+        ("port-ill", "port 8000 took no connection 2 times in a row"),
+        (
+            "page-ill",
+            "port 8000 did not serve /no/such 2 times in a row",
+        ),
+    ] {
+        wait_until("it was ended and started again", || {
+            place.program(name)["starts"].as_u64() >= Some(2)
+        });
+        let said = place.ok(&["logs", name]);
+        assert!(said.contains(says), "{name}: {said}");
+    }
+    assert_eq!(place.program("exec-well")["starts"], 1);
+    assert_eq!(place.phase("exec-well"), "running");
+    for (wrong, says) in [
+        ("exec = [\"true\"]\nport = 1", "app.toml:3: health.exec:"),
+        (
+            "every = \"1 s\"",
+            "expected either exec, or port, or port and path",
+        ),
+        ("port = 1\npath = \"x\"", "app.toml:4: health.path:"),
+        ("port = 70000", "app.toml:3: health.port:"),
+    ] {
+        place.write(
+            "app.toml",
+            format!("program = \"true\"\n[health]\n{wrong}").as_bytes(),
+        );
+        let said = place.cosmos(&["run", "-f", "app.toml"], "");
+        assert_eq!(said.code, Some(2), "{wrong}");
+        assert!(said.err.contains(says), "{wrong}: {}", said.err);
+    }
+}

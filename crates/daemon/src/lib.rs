@@ -7,7 +7,7 @@
 //! # Tour
 //! [`program`] what is to run · [`capsule`] running WebAssembly · [`cache`] its compiled code · [`foreground`] a
 //! program of the host with this terminal · [`warden`] the process that stands over it · [`confinement`] what it can
-//! see and do · [`network`] whom it can reach · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
+//! see and do · [`network`] whom it can reach · [`health`] whether it is well · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
 //! [`journal`] what programs said · [`store`] what is remembered, in its [`annals`] · [`control`] how commands talk to the node ·
 //! [`node`] which joins them.
 //!
@@ -21,6 +21,7 @@ pub mod cgroup;
 pub mod confinement;
 pub mod control;
 pub mod foreground;
+pub mod health;
 pub mod journal;
 pub mod network;
 pub mod node;

@@ -16,6 +16,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::Health;
+
 /// A program, its surroundings and its limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +42,9 @@ pub struct Program {
     /// Ports of its own network that the host's lead to.
     #[serde(default)]
     pub ports: Vec<Port>,
+    /// How to find out whether it is well; capsules are not asked.
+    #[serde(default)]
+    pub health: Option<Health>,
 }
 
 /// A folder of the host that a program may read and write.

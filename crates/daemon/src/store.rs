@@ -269,6 +269,7 @@ mod tests {
                 limits: Limits::default(),
                 network: Network::default(),
                 ports: Vec::new(),
+                health: None,
             },
             restart: Restart::OnFailure,
             fate: Fate::BEGINNING,

@@ -36,6 +36,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
@@ -47,8 +49,10 @@ use signal_hook::iterator::Signals;
 use crate::capsule;
 use crate::cgroup::Group;
 use crate::confinement;
+use crate::health::{self, Others};
 use crate::network;
 use crate::program::{self, Kind, Network, Port, Program};
+use crate::supervision::GRACE;
 
 /// The first argument that makes this executable a warden; see [`main`].
 pub const WORD: &str = "__warden";
@@ -390,7 +394,7 @@ impl Ward {
         let inner = begin(&self, Path::new("/proc/self/exe"), |command| command);
         let inner = inner.map_err(doing("starting process 1 of its namespace"))?;
         drop(listening);
-        await_end(pid(&inner), Below::Warden, signals)
+        await_end(pid(&inner), Below::Warden, &Others::default(), signals)
     }
 
     /// Asks the kernel to be killed with its parent; `false` if that is gone already.
@@ -467,7 +471,7 @@ impl Ward {
         let executable_inside = format!("/proc/self/fd/{}", executable.as_raw_fd());
         let guest = begin(&self, Path::new(&executable_inside), |command| command);
         let guest = guest.map_err(doing("starting inside"))?;
-        await_end(pid(&guest), Below::Warden, signals)
+        await_end(pid(&guest), Below::Warden, &Others::default(), signals)
     }
 
     fn guest(self, signals: &mut Signals) -> Result<u8, Failed> {
@@ -530,24 +534,49 @@ impl Ward {
         for (listener, port) in listening {
             network::carry(listener, port).map_err(doing("carrying a port"))?;
         }
-        let mut command = Command::new(&self.program.path);
-        command
-            .arg0(&self.program.name)
-            .args(&self.program.arguments)
-            .env_clear()
-            .envs(
-                self.program
-                    .environment
-                    .iter()
-                    .map(|(key, value)| (key, value)),
-            )
-            // Where it was started, if that is there for it.
-            .current_dir(match self.program.directory.is_dir() {
-                true => &self.program.directory,
-                false => std::path::Path::new("/"),
+        let program = Arc::new(self.program);
+        let beside = {
+            let program = Arc::clone(&program);
+            move |file: &Path, name: &str, arguments: &[String]| {
+                let mut command = Command::new(file);
+                command
+                    .arg0(name)
+                    .args(arguments)
+                    .env_clear()
+                    .envs(program.environment.iter().map(|(key, value)| (key, value)))
+                    // Where it was started, if that is there for it.
+                    .current_dir(match program.directory.is_dir() {
+                        true => &program.directory,
+                        false => Path::new("/"),
+                    });
+                command
+            }
+        };
+        let mut command = beside(&program.path, &program.name, &program.arguments);
+        let child = command.spawn().map_err(unexecutable(&program.path))?;
+        let (child, others, unwell) = (pid(&child), Others::default(), Arc::new(OnceLock::new()));
+        if let Some(health) = &program.health {
+            let because = Arc::clone(&unwell);
+            let beside = move |words: &[String]| match words {
+                [file, arguments @ ..] => beside(Path::new(file), file, arguments),
+                [] => beside(Path::new("true"), "true", &[]),
+            };
+            let watched = health::watch(health.clone(), others.clone(), beside, move |said| {
+                let _ = because.set(said);
+                pass_on(child, Below::Program, Signal::TERM);
+                std::thread::park_timeout(Duration::from_nanos(GRACE.0));
+                pass_on(child, Below::Program, Signal::KILL);
             });
-        let child = command.spawn().map_err(unexecutable(&self.program.path))?;
-        await_end(pid(&child), Below::Program, signals)
+            watched.map_err(doing("watching its health"))?;
+        }
+        let ended = await_end(child, Below::Program, &others, signals)?;
+        Ok(match unwell.get() {
+            Some(because) => {
+                eprintln!("error: {} was ended: {because}", program.name);
+                health::UNWELL
+            }
+            None => ended,
+        })
     }
 
     /// What of the limits no control group keeps, and what only a resource limit can.
@@ -600,7 +629,12 @@ fn pid(child: &Child) -> Pid {
 }
 
 /// Reaps whatever ends until this child does: its exit code, or 128 + the signal that ended it.
-fn await_end(child: Pid, below: Below, signals: &mut Signals) -> Result<u8, Failed> {
+fn await_end(
+    child: Pid,
+    below: Below,
+    others: &Others,
+    signals: &mut Signals,
+) -> Result<u8, Failed> {
     let born_to = rustix::process::getppid();
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
@@ -610,7 +644,8 @@ fn await_end(child: Pid, below: Below, signals: &mut Signals) -> Result<u8, Fail
                     .or(status.terminating_signal().map(|n| 128 + n));
                 return Ok(code.unwrap_or(FAILED.into()).to_le_bytes()[0]);
             }
-            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(Some((other, status))) => others.ended(other, status),
+            Err(rustix::io::Errno::INTR) => {}
             Ok(None) => {
                 for signal in signals.wait() {
                     // Only where this is a reaper; elsewhere the kernel has killed us already.

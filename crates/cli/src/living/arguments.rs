@@ -11,8 +11,9 @@ Examples:
   cosmos run --dir docs count.wasm docs/a.md   with a folder
   cosmos run --mem 64MiB --fuel 1000000000 hello.wasm
                                                and with limits
-  cosmos run -d --name web --restart always --dir . ./server
+  cosmos run -d --name web --restart always --dir site --port 8080:80 ./server
                                                on the node that `cosmos up` started
+  cosmos run -d -f app.toml                    as a file says
 
 Exit codes:
   the program's own, or 128 + the number of the signal that ended it
@@ -116,7 +117,7 @@ pub(crate) struct Named {
 }
 
 /// [`daemon::supervision::Restart`] as a word on the command line.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Restart {
     Never,
     OnFailure,
@@ -134,7 +135,7 @@ impl From<Restart> for daemon::supervision::Restart {
 }
 
 /// [`daemon::program::Network`] as a word on the command line.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Network {
     Own,
     Host,
@@ -151,6 +152,23 @@ impl From<Network> for daemon::program::Network {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
+    /// Read what to run, and how, from a TOML file
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        conflicts_with_all = ["environment", "folders", "memory", "cores", "fuel", "network", "ports", "restart", "words"]
+    )]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Where the paths of a file begin.
+    #[arg(skip)]
+    pub(crate) directory: Option<PathBuf>,
+
+    /// Only a file says how to find out whether it is well.
+    #[arg(skip)]
+    pub(crate) health: Option<daemon::health::Health>,
+
     /// Add to its environment
     #[arg(long = "env", value_name = "KEY=VALUE", value_parser = variable)]
     pub(crate) environment: Vec<(String, String)>,
@@ -209,7 +227,7 @@ pub(crate) struct Run {
 
     /// The program and its words: a WebAssembly file, an executable file, or a name on PATH
     #[arg(
-        required = true,
+        required_unless_present = "file",
         trailing_var_arg = true,
         allow_hyphen_values = true,
         value_name = "PROGRAM [ARGS]"
@@ -218,7 +236,7 @@ pub(crate) struct Run {
 }
 
 /// Which node.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Data {
     /// The node's directory [default: $XDG_DATA_HOME/cosmos, or ~/.local/share/cosmos]
     #[arg(long = "data", env = "COSMOS_DATA", value_name = "DIR")]
@@ -277,18 +295,23 @@ impl FromStr for Bytes {
     }
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("found \"{text}\", expected KEY=VALUE")),
     }
 }
 
+/// What `--cpu` takes: less the kernel does not deal out, and more no host has.
+pub(super) fn cores_allowed() -> std::ops::RangeInclusive<f64> {
+    0.01..=1024.0
+}
+
 fn cores(text: &str) -> Result<f64, String> {
     let cores = text
         .parse()
         .ok()
-        .filter(|cores| (0.01..=1024.0).contains(cores));
+        .filter(|cores| cores_allowed().contains(cores));
     cores.ok_or_else(|| format!("found \"{text}\", expected cores from 0.01 to 1024"))
 }
 

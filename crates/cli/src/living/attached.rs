@@ -30,14 +30,21 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
 
 /// The program that was asked for. What is wrong with the request is the outer error.
 pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
-    let directory = std::env::current_dir().context("the current folder")?;
+    let directory = match &asked.directory {
+        Some(directory) => directory.clone(),
+        None => std::env::current_dir().context("the current folder")?,
+    };
     let folders = asked
         .folders
         .iter()
         .map(|text| Folder::read(text, &directory).with_context(|| format!("--dir {text}")));
     let folders = folders.collect::<Result<Vec<_>>>()?;
     let (word, arguments) = asked.words.split_first().context("no program")?;
-    let found = program::find(word, std::env::var("PATH").ok().as_deref())
+    let place = match word.contains('/') {
+        true => directory.join(word).to_string_lossy().into_owned(),
+        false => word.clone(),
+    };
+    let found = program::find(&place, std::env::var("PATH").ok().as_deref())
         .and_then(|path| Ok((program::kind(&path)?, path)));
     let (kind, path) = match found {
         Ok(found) => found,
@@ -57,6 +64,7 @@ pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
         },
         network: asked.network.into(),
         ports: asked.ports.clone(),
+        health: asked.health.clone(),
     };
     let (name, native) = (&program.name, kind == Kind::Native);
     ensure!(
@@ -66,6 +74,10 @@ pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
     ensure!(
         native || (program.ports.is_empty() && program.network == program::Network::Own),
         "--net, --port: {name} is a capsule, which has no network"
+    );
+    ensure!(
+        native || program.health.is_none(),
+        "health: {name} is a capsule, which is not asked"
     );
     ensure!(
         !native || program.limits.fuel.is_none(),
@@ -137,7 +149,7 @@ pub(crate) fn exec(asked: &Exec) -> Result<ExitCode> {
     program
         .environment
         .extend(asked.environment.iter().cloned());
-    program.ports = Vec::new();
+    (program.ports, program.health) = (Vec::new(), None);
     match foreground::run_inside(&host, &program, &data) {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(error) => {

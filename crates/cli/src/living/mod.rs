@@ -1,10 +1,11 @@
 //! Programs, and the node they run on.
 //!
-//! Tour: [`arguments`] what can be asked · [`attached`] a program in the foreground · [`node`] a node, and
+//! Tour: [`arguments`] what can be asked · [`manifest`] as a file · [`attached`] a program in the foreground · [`node`] a node, and
 //! what it is asked.
 
 pub(crate) mod arguments;
 mod attached;
+mod manifest;
 mod node;
 
 use std::process::ExitCode;
@@ -12,12 +13,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use daemon::control::Request;
 
-use arguments::Asked;
+use arguments::{Asked, Run};
 
 pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
     match asked {
-        Asked::Run(asked) if asked.detach => node::run(asked),
-        Asked::Run(asked) => attached::run(asked),
+        Asked::Run(asked) => match &asked.file {
+            Some(file) => run(&manifest::read(file, asked)?),
+            None => run(asked),
+        },
         Asked::Up(asked) => node::up(asked),
         Asked::Exec(asked) => attached::exec(asked),
         Asked::Ps(asked) => node::ps(asked),
@@ -25,6 +28,13 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Stop(asked) => node::each(asked, |name| Request::Stop { name }),
         Asked::Rm(asked) => node::each(asked, |name| Request::Remove { name }),
         Asked::Status(asked) => node::status(asked),
+    }
+}
+
+fn run(asked: &Run) -> Result<ExitCode> {
+    match asked.detach {
+        true => node::run(asked),
+        false => attached::run(asked),
     }
 }
 
