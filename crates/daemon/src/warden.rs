@@ -563,9 +563,10 @@ impl Ward {
             };
             let watched = health::watch(health.clone(), others.clone(), beside, move |said| {
                 let _ = because.set(said);
-                pass_on(child, Below::Program, Signal::TERM);
+                // The rest of its processes end with it.
+                let _ = rustix::process::kill_process(child, Signal::TERM);
                 std::thread::park_timeout(Duration::from_nanos(GRACE.0));
-                pass_on(child, Below::Program, Signal::KILL);
+                let _ = rustix::process::kill_process(child, Signal::KILL);
             });
             watched.map_err(doing("watching its health"))?;
         }
