@@ -1,6 +1,7 @@
 //! Which tools can verify use, and which are missing?
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use toml::Table;
@@ -39,6 +40,15 @@ pub(crate) fn setup(check: bool) -> Result<()> {
                 "cargo",
                 &["install", "cargo-deny", "--locked"],
             ))
+        },
+    )?;
+    tool(
+        "nginx, Redis, PostgreSQL, SQLite and Python, to run for real",
+        SERVERS.iter().all(|(_, sign)| Path::new(sign).exists()),
+        check,
+        || {
+            let packages: Vec<_> = SERVERS.iter().map(|(package, _)| *package).collect();
+            packages_of_debian(&packages)
         },
     )?;
     let tools = browser::Tools::find();
@@ -97,16 +107,34 @@ fn left_to_you(because: &str) -> Result<()> {
     Ok(())
 }
 
-/// Only where it needs no password and no guess about the package's name.
+/// Programs that tests run within walls: a package of Debian's, and what is there once it is.
+const SERVERS: [(&str, &str); 5] = [
+    ("nginx-light", "/usr/sbin/nginx"),
+    ("redis-server", "/usr/bin/redis-server"),
+    ("postgresql", "/usr/lib/postgresql"),
+    ("sqlite3", "/usr/bin/sqlite3"),
+    ("python3", "/usr/bin/python3"),
+];
+
 fn chromium() -> Result<()> {
+    packages_of_debian(&["chromium"])
+}
+
+/// Only where it needs no password and no guess about a package's name. Nothing that is installed is started.
+fn packages_of_debian(packages: &[&str]) -> Result<()> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let debian = release.lines().any(|line| line == "ID=debian");
     let user = command("id", &["-u"]).output();
     let root = user.is_ok_and(|user| user.stdout == b"0\n");
     if !debian || !root {
-        return left_to_you("it needs root, and its package's name differs by system");
+        return left_to_you("it needs root, and the names of packages differ by system");
     }
     stream(&mut command("apt-get", &["update"]))?;
-    let install = ["install", "--yes", "--no-install-recommends", "chromium"];
-    stream(command("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive"))
+    let install = ["install", "--yes", "--no-install-recommends"];
+    let mut install = command("apt-get", &install);
+    install
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    // Debian starts servers as it installs them; not in single-user mode.
+    stream(install.env("RUNLEVEL", "1"))
 }

@@ -39,7 +39,7 @@ fn as_json(error: &anyhow::Error) -> Value {
     match error.downcast_ref::<Problems>() {
         Some(problems) => {
             let each: Vec<_> = problems.0.iter().map(problem_as_json).collect();
-            json!({ "error": "the universe has problems, nothing was run", "problems": each })
+            json!({ "error": "the file has problems, nothing was run", "problems": each })
         }
         None => json!({ "error": in_one_line(error) }),
     }

@@ -21,7 +21,7 @@ mod why;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{ArgMatches, CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, Command, Rehearsal};
 
@@ -37,7 +37,16 @@ fn main() -> ExitCode {
     {
         return daemon::warden::main(words.filter_map(|word| word.into_string().ok()));
     }
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() && wants_json() => {
+            let said = error.to_string();
+            let said = said.trim_end().trim_start_matches("error: ");
+            complaint::print(&anyhow::Error::msg(said.to_owned()), true);
+            return ExitCode::from(WRONG_REQUEST);
+        }
+        Err(error) => error.exit(),
+    };
     let (json, done) = match &arguments.command {
         Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
         Command::Twin(Rehearsal::Replay(asked)) => (asked.run.settled.json, run::replay(asked)),
@@ -53,6 +62,17 @@ fn main() -> ExitCode {
         complaint::print(&error, json);
         ExitCode::from(WRONG_REQUEST)
     })
+}
+
+/// Of a call that is wrong: whether its own words, not those of a program to be run, ask for JSON.
+fn wants_json() -> bool {
+    let found = Arguments::command().ignore_errors(true).try_get_matches();
+    let mut deepest: Option<&ArgMatches> = found.as_ref().ok();
+    while let Some((_, below)) = deepest.and_then(ArgMatches::subcommand) {
+        deepest = Some(below);
+    }
+    let asked = deepest.and_then(|asked| asked.try_get_one::<bool>("json").ok().flatten());
+    asked.copied().unwrap_or(false)
 }
 
 /// Writes a result to standard output. That nobody reads to its end, as in

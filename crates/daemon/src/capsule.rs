@@ -125,7 +125,17 @@ impl Failed {
 ///
 /// # Errors
 /// If it could not be run, or ended otherwise than by its own will.
-pub fn run(program: &Program, kind: Kind, cache: &Cache) -> Result<Ended, Failed> {
+pub fn run(program: &Program, kind: Kind, data: &Path) -> Result<Ended, Failed> {
+    let cache = &cache_in(data);
+    if let Some(folder) = crate::confinement::shows(program, data, false) {
+        return Err(Failed::Folder {
+            host: folder.display().to_string(),
+            because: format!(
+                "the node's own directory, {}, is in it or around it, and cannot be hidden from a capsule",
+                data.display()
+            ),
+        });
+    }
     let bytes = std::fs::read(&program.path).map_err(|source| Failed::Unreadable {
         path: program.path.clone(),
         source,
@@ -410,6 +420,6 @@ fn in_one_line(error: &wasmtime::Error) -> String {
 
 /// Where compiled code is kept in a data directory.
 #[must_use]
-pub fn cache_in(data: &Path) -> Cache {
+fn cache_in(data: &Path) -> Cache {
     Cache::at(data.join("code"))
 }

@@ -5,6 +5,8 @@
 //! * **Its own root**: an empty file system into which the host's programs and libraries are bound to
 //!   be read, the folders it was promised to be written, the program's own file, a fresh `/tmp` and
 //!   `/proc`, and six devices. What was not put there has no name. Needs namespaces of users and mounts.
+//!   Two things are taken away again wherever they would show: the node's directory, which holds its socket and what
+//!   it knows of other programs, and what of `/etc` only root may read, such as passwords.
 //! * **Landlock** says the same once more about what stays reachable by other ways (an open descriptor,
 //!   a mount), and closes abstract sockets and signals to what is outside. It also stands where
 //!   namespaces are refused; but connecting to a socket that has a name in the file system is not its
@@ -12,27 +14,30 @@
 //! * **seccomp** refuses the calls that programs do not need and kernels were broken through, and those
 //!   that would make new namespaces, in which old walls can be climbed.
 //!
-//! Besides, no program keeps a capability, and none gains a privilege by executing a file.
-//!
-//! Deliberately absent: a network of its own. A program shares the host's; whoever opens a port opens
-//! the host's port.
+//! Besides, no program keeps a capability, and none gains a privilege by executing a file. Its network is the
+//! business of [`network`](crate::network).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
 };
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::fs::CWD;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
 };
 
-use crate::program::Program;
+use crate::program::{Network, NoFolder, Program};
 
 /// Where programs and libraries of the host lie, and what configures them.
 const SYSTEM: [&str; 9] = [
@@ -49,135 +54,376 @@ const DEVICES: [&str; 6] = [
     "/dev/tty",
 ];
 
+type Failed = (String, io::Error);
+
+fn step<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Failed {
+    |error| (what.into(), error.into())
+}
+
+fn at<E: Into<io::Error>>(what: &str, path: &Path) -> impl FnOnce(E) -> Failed {
+    step(format!("{what} {}", path.display()))
+}
+
+/// Something of the host's, taken out of its tree before anything is mounted over it.
+struct Source {
+    path: PathBuf,
+    is_folder: bool,
+    tree: OwnedFd,
+}
+
+impl Source {
+    /// With all that is mounted below it; `None` if nothing is there.
+    fn take(path: &Path, writable: bool) -> Result<Option<Self>, Failed> {
+        let Ok(found) = fs::metadata(path) else {
+            return Ok(None);
+        };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE;
+        let tree = rustix::mount::open_tree(CWD, path, flags).map_err(at("taking", path))?;
+        if !writable {
+            protect(&tree).map_err(at("protecting", path))?;
+        }
+        Ok(Some(Self {
+            path: path.to_owned(),
+            is_folder: found.is_dir(),
+            tree,
+        }))
+    }
+
+    /// Puts it below `root` where it lies on the host, making what is missing there.
+    fn put(&self, root: &Path) -> Result<(), Failed> {
+        let place = below(root, &self.path);
+        if !place.exists() {
+            let parent = place.parent().unwrap_or(root);
+            fs::create_dir_all(parent).map_err(at("making", parent))?;
+            let made = match self.is_folder {
+                true => fs::create_dir(&place),
+                false => File::create(&place).map(drop),
+            };
+            made.map_err(at("making", &place))?;
+        }
+        put(&self.tree, &place)
+    }
+}
+
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn put(tree: &OwnedFd, place: &Path) -> Result<(), Failed> {
+    rustix::mount::move_mount(
+        tree,
+        "",
+        CWD,
+        place,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .map_err(at("putting something at", place))
+}
+
+/// Makes a tree of mounts, each of them, impossible to write through.
+fn protect(tree: &OwnedFd) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is empty and ends with a zero, and the attributes are read only, and as long as is said.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn fresh(place: &Path, options: &std::ffi::CStr) -> Result<(), Failed> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("tmpfs", place, "tmpfs", flags, options)
+        .map_err(at("mounting a fresh", place))
+}
+
+/// Its `/tmp`. It lies in memory and counts as the program's, so a limit of memory bounds it too; without one half of
+/// the host's memory would be a program's to fill. A gibibyte is room for what programs put there while they work; who
+/// needs more has a folder (`--dir`).
+const TMP: &std::ffi::CStr = c"mode=1777,size=1g";
+
+/// Memory shared between its processes, of which PostgreSQL is the usual user: four times what Docker gives.
+const SHM: &std::ffi::CStr = c"mode=1777,size=256m";
+
 /// Gives this process, which must have its own namespaces of users, mounts and processes, a root of
-/// its own, and moves it there.
+/// its own, and moves it there. Of the node's directory, `data`, nothing is seen in it.
 ///
 /// # Errors
 /// If the kernel refuses a step; the process is then somewhere between, and must end.
-pub fn enter_own_root(program: &Program) -> Result<(), (String, io::Error)> {
-    let step = |what: String| move |error: rustix::io::Errno| (what, io::Error::from(error));
-    let made = |what: &Path| {
-        let what = format!("making {}", what.display());
-        move |error: io::Error| (what, error)
-    };
+pub fn enter_own_root(program: &Program, data: &Path) -> Result<(), Failed> {
     // Nothing that is mounted from here on may show outside.
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", private).map_err(step("making mounts private".into()))?;
-    // Any folder will do as the place of the new root; it is gone from view after the pivot.
-    let root = Path::new("/tmp");
-    let fresh = |at: &Path, options: &std::ffi::CStr| {
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        rustix::mount::mount("tmpfs", at, "tmpfs", flags, options)
-            .map_err(step(format!("mounting a fresh {}", at.display())))
+    rustix::mount::mount_change("/", private).map_err(step("making mounts private"))?;
+    let is_link = |path: &&str| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    let (links, folders): (Vec<_>, Vec<_>) = SYSTEM.into_iter().partition(is_link);
+    let take = |paths: &[&str], writable| -> Result<Vec<Source>, Failed> {
+        let taken = paths
+            .iter()
+            .filter_map(|path| Source::take(Path::new(path), writable).transpose());
+        taken.collect()
     };
-    // The sources lie where they lay, but those below /tmp are about to be covered.
-    let mut sources = Vec::new();
-    let system = SYSTEM.iter().map(|path| (PathBuf::from(path), false));
-    let devices = DEVICES.iter().map(|path| (PathBuf::from(path), true));
-    let folders = program
+    let (system, devices) = (take(&folders, false)?, take(&DEVICES, true)?);
+    let promised = program
         .folders
         .iter()
-        .map(|folder| (folder.host.clone(), true));
-    let own = std::iter::once((program.path.clone(), false));
-    for (path, writable) in system.chain(devices).chain(folders).chain(own) {
-        let Ok(kind) = fs::symlink_metadata(&path) else {
-            continue;
-        };
-        let link = kind.is_symlink().then(|| fs::read_link(&path)).transpose();
-        let link = link.map_err(made(&path))?;
-        let opened = rustix::fs::open(
-            &path,
-            rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        );
-        let opened = opened.map_err(step(format!("opening {}", path.display())))?;
-        let is_folder = path.is_dir();
-        sources.push((path, writable, link, is_folder, opened));
-    }
+        .filter_map(|folder| Source::take(&folder.host, true).transpose());
+    let promised = promised.collect::<Result<Vec<_>, _>>()?;
+    let own = Source::take(&program.path, false)?;
+    let above = above(data);
+    // Any folder will do as the place of the new root; it is gone from view after the pivot.
+    let root = Path::new("/tmp");
     fresh(root, c"mode=755")?;
     for folder in ["proc", "dev", "tmp"] {
-        let at = root.join(folder);
-        fs::create_dir(&at).map_err(made(&at))?;
+        let place = root.join(folder);
+        fs::create_dir(&place).map_err(at("making", &place))?;
     }
-    fresh(&root.join("tmp"), c"mode=1777")?;
-    for (path, writable, link, is_folder, opened) in &sources {
-        let at = root.join(path.strip_prefix("/").unwrap_or(path));
-        if at.exists() {
-            // The program's own file, in a folder that is there already.
-            if !writable {
-                continue;
-            }
-        } else {
-            let parent = at.parent().unwrap_or(root);
-            fs::create_dir_all(parent).map_err(made(parent))?;
-            // Only the system's links, such as /bin; those of others were followed.
-            if let (Some(link), true) = (link, SYSTEM.iter().any(|known| Path::new(known) == path))
-            {
-                std::os::unix::fs::symlink(link, &at).map_err(made(&at))?;
-                continue;
-            }
-            let placed = match is_folder {
-                true => fs::create_dir(&at),
-                false => File::create(&at).map(drop),
-            };
-            placed.map_err(made(&at))?;
-        }
-        let from = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(opened));
-        rustix::mount::mount_bind_recursive(&from, &at)
-            .map_err(step(format!("binding {}", path.display())))?;
-        if !writable {
-            // A remount must repeat what the mount had, or the kernel refuses it as an escape.
-            let had =
-                rustix::fs::statvfs(&at).map_err(step(format!("looking at {}", at.display())))?;
-            let flags = kept(had.f_flag) | MountFlags::BIND | MountFlags::RDONLY;
-            rustix::mount::mount_remount(&at, flags, c"")
-                .map_err(step(format!("protecting {}", path.display())))?;
+    fresh(&root.join("tmp"), TMP)?;
+    for path in links {
+        let (place, to) = (below(root, Path::new(path)), fs::read_link(path));
+        let made = to.and_then(|to| std::os::unix::fs::symlink(to, &place));
+        made.map_err(at("making", &place))?;
+    }
+    for source in system.iter().chain(&devices) {
+        source.put(root)?;
+    }
+    let nothing = Nothing::in_folder(root)?;
+    for secret in secrets() {
+        nothing.cover(&below(root, &secret))?;
+    }
+    // Shortest first, so that one in another is not covered by it.
+    let mut promised: Vec<_> = promised.iter().collect();
+    promised.sort_by_key(|source| source.path.as_os_str().len());
+    for source in promised {
+        source.put(root)?;
+    }
+    if let Some(own) = own.filter(|own| !below(root, &own.path).exists()) {
+        own.put(root)?;
+    }
+    for (path, to) in links_to_folders(program)? {
+        let place = below(root, &path);
+        // What is there already shows what the host has under this name.
+        if fs::symlink_metadata(&place).is_err() {
+            let parent = place.parent().unwrap_or(root);
+            fs::create_dir_all(parent).map_err(at("making", parent))?;
+            std::os::unix::fs::symlink(to, &place).map_err(at("making", &place))?;
         }
     }
+    cover_all_of(&above, root, &nothing)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", root.join("proc"), "proc", flags, None)
-        .map_err(step("mounting /proc".into()))?;
+        .map_err(step("mounting /proc"))?;
     for (name, to) in [
         ("fd", "fd"),
         ("stdin", "fd/0"),
         ("stdout", "fd/1"),
         ("stderr", "fd/2"),
     ] {
-        let at = root.join("dev").join(name);
-        std::os::unix::fs::symlink(Path::new("/proc/self").join(to), &at).map_err(made(&at))?;
+        let place = root.join("dev").join(name);
+        let made = std::os::unix::fs::symlink(Path::new("/proc/self").join(to), &place);
+        made.map_err(at("making", &place))?;
     }
     let shm = root.join("dev/shm");
-    fs::create_dir(&shm).map_err(made(&shm))?;
-    fresh(&shm, c"mode=1777")?;
-    drop(sources);
-    std::env::set_current_dir(root).map_err(made(root))?;
+    fs::create_dir(&shm).map_err(at("making", &shm))?;
+    fresh(&shm, SHM)?;
+    nothing.leave()?;
+    std::env::set_current_dir(root).map_err(at("entering", root))?;
     // The old root comes to lie over the new one, and is taken away.
-    rustix::process::pivot_root(".", ".").map_err(step("changing the root".into()))?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH)
-        .map_err(step("leaving the old root".into()))?;
-    std::env::set_current_dir("/").map_err(made(Path::new("/")))?;
+    rustix::process::pivot_root(".", ".").map_err(step("changing the root"))?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(step("leaving the old root"))?;
+    std::env::set_current_dir("/").map_err(step("entering the new root"))?;
     let root_flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-    rustix::mount::mount_remount("/", root_flags, c"").map_err(step("protecting /".into()))
+    rustix::mount::mount_remount("/", root_flags, c"").map_err(step("protecting /"))
 }
 
-fn kept(had: rustix::fs::StatVfsMountFlags) -> MountFlags {
-    use rustix::fs::StatVfsMountFlags as Had;
-    let pairs = [
-        (Had::NOSUID, MountFlags::NOSUID),
-        (Had::NODEV, MountFlags::NODEV),
-        (Had::NOEXEC, MountFlags::NOEXEC),
-        (Had::NOATIME, MountFlags::NOATIME),
-        (Had::NODIRATIME, MountFlags::NODIRATIME),
-        (Had::RELATIME, MountFlags::RELATIME),
-    ];
-    let kept = pairs
-        .into_iter()
-        .filter(|(had_one, _)| had.contains(*had_one));
-    kept.fold(MountFlags::empty(), |all, (_, flag)| all | flag)
+/// The names that programs' folders have besides those of the host, and what they stand for.
+fn links_to_folders(program: &Program) -> Result<Vec<(PathBuf, &Path)>, Failed> {
+    let mut links = Vec::new();
+    for folder in &program.folders {
+        let named = folder.named(&program.directory);
+        if named == folder.host {
+            continue;
+        }
+        let taken = SYSTEM.iter().any(|system| named.starts_with(system));
+        // A link of the host's that leads to the folder is bound with the rest of the system.
+        if taken && !named.canonicalize().is_ok_and(|same| same == folder.host) {
+            let named = named.display().to_string();
+            return Err((
+                "naming its folders".to_owned(),
+                io::Error::other(NoFolder::Taken(named)),
+            ));
+        }
+        if !taken {
+            links.push((named, folder.host.as_path()));
+        }
+    }
+    Ok(links)
+}
+
+/// An empty file and an empty folder that nobody may open, to be put over what must not be seen.
+struct Nothing {
+    file: PathBuf,
+    folder: PathBuf,
+}
+
+impl Nothing {
+    fn in_folder(root: &Path) -> Result<Self, Failed> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let (file, folder) = (root.join("nothing"), root.join("nowhere"));
+        let made = File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o000)
+            .open(&file);
+        made.map_err(at("making", &file))?;
+        let made = fs::DirBuilder::new().mode(0o000).create(&folder);
+        made.map_err(at("making", &folder))?;
+        Ok(Self { file, folder })
+    }
+
+    fn cover(&self, place: &Path) -> Result<(), Failed> {
+        let Ok(found) = fs::metadata(place) else {
+            return Ok(());
+        };
+        let from = match found.is_dir() {
+            true => &self.folder,
+            false => &self.file,
+        };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = rustix::mount::open_tree(CWD, from, flags).map_err(at("covering", place))?;
+        // Or its owner, who the program may be, could give itself permission.
+        protect(&tree).map_err(at("covering", place))?;
+        put(&tree, place)
+    }
+
+    /// Takes away the names; what was covered stays so.
+    fn leave(self) -> Result<(), Failed> {
+        fs::remove_file(&self.file).map_err(at("removing", &self.file))?;
+        fs::remove_dir(&self.folder).map_err(at("removing", &self.folder))
+    }
+}
+
+/// What of `/etc` is root's alone: programs that root runs are root, and it is not for them.
+fn secrets() -> Vec<PathBuf> {
+    let mut secrets = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        return secrets;
+    }
+    let mut folders = vec![PathBuf::from("/etc")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            // Of the entry, not of what a link leads to: that lies elsewhere, or is met there.
+            let Ok(found) = entry.metadata() else {
+                continue;
+            };
+            let open = |bits| found.mode() & bits == bits;
+            if found.is_dir() && open(0o005) {
+                folders.push(entry.path());
+            } else if found.is_dir() || (found.is_file() && !open(0o004)) {
+                secrets.push(entry.path());
+            }
+        }
+    }
+    secrets
+}
+
+/// Device and inode: what a folder is, by whatever name.
+type Identity = (u64, u64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// A folder, the one it is in, and so on: what each is, and the way from there to the first.
+fn above(folder: &Path) -> Vec<(Identity, PathBuf)> {
+    let folder = folder.canonicalize().unwrap_or_default();
+    let above = folder.ancestors().filter_map(|above| {
+        Some((
+            identity(above)?,
+            folder.strip_prefix(above).ok()?.to_owned(),
+        ))
+    });
+    above.collect()
+}
+
+/// Covers a folder of the host wherever it shows below `root`: a mount there that has it in it, by whatever name,
+/// begins at one of the folders above it.
+fn cover_all_of(
+    above: &[(Identity, PathBuf)],
+    root: &Path,
+    nothing: &Nothing,
+) -> Result<(), Failed> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo");
+    let mounts = mounts.map_err(step("reading /proc/self/mountinfo"))?;
+    // Each once: of mounts over each other only the last is seen.
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    let points: BTreeSet<_> = points.map(unescaped).collect();
+    for point in points {
+        let Some(found) = point.starts_with(root).then(|| identity(&point)).flatten() else {
+            continue;
+        };
+        for (_, rest) in above.iter().filter(|(identity, _)| *identity == found) {
+            nothing.cover(&point.join(rest))?;
+        }
+    }
+    Ok(())
+}
+
+/// A name as `/proc/self/mountinfo` writes it: blanks, tabs, line ends and backslashes as three octal digits.
+fn unescaped(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt as _;
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.first_chunk::<3>().filter(|_| *first == b'\\');
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+/// Which of a program's folders, or of the system's, holds a folder of the host or lies in it: what walls of files
+/// alone cannot keep apart.
+#[must_use]
+pub fn shows<'a>(program: &'a Program, data: &Path, system: bool) -> Option<&'a Path> {
+    // What is not there yet would be made below what is.
+    let there = data.ancestors().find_map(|above| above.canonicalize().ok());
+    let there = there?;
+    let system = SYSTEM.iter().map(Path::new).filter(|_| system);
+    let folders = program.folders.iter().map(|folder| folder.host.as_path());
+    let full = data.canonicalize().is_ok();
+    folders
+        .chain(system)
+        .find(|folder| there.starts_with(folder) || (full && folder.starts_with(&there)))
 }
 
 /// Closes to this process and its children every file but those of the system, to be read, and those
-/// promised. With `own_root` they also have `/tmp` and `/proc`, which are theirs alone.
+/// promised. With `own_root` they also have `/tmp` and `/proc`, which are theirs alone, and may signal whom they see:
+/// whoever goes inside later is another domain to Landlock, and should not be kept from what it came for.
 ///
 /// # Errors
 /// If the kernel has no Landlock, or refuses. Nothing is closed then.
@@ -200,10 +446,20 @@ pub fn close_files(program: &Program, own_root: bool) -> Result<(), String> {
     let proc = (!own_root).then_some(Path::new("/proc/self"));
     // In a root of its own there is nothing to list but what was put there.
     let root = own_root.then_some(Path::new("/"));
+    let mut scopes = BitFlags::<Scope>::EMPTY;
+    if !own_root {
+        scopes |= Scope::Signal;
+    }
+    if !own_root || program.network == Network::Host {
+        scopes |= Scope::AbstractUnixSocket;
+    }
     let restricted = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(all)
-        .and_then(|rules| rules.scope(Scope::AbstractUnixSocket | Scope::Signal))
+        .and_then(|rules| match scopes.is_empty() {
+            true => Ok(rules),
+            false => rules.scope(scopes),
+        })
         .and_then(|rules| rules.create())
         .and_then(|rules| rules.add_rules(path_beneath_rules(readable.chain(proc), read)))
         .and_then(|rules| rules.add_rules(path_beneath_rules(writable, all)))

@@ -25,12 +25,14 @@ use crate::fleet::{self, FleetStatus};
 use crate::heat::Reading;
 use crate::program::Program;
 use crate::supervision::{Phase, Restart};
+use crate::warden::Host;
 
 /// The version of what is said here.
 pub const VERSION: u8 = 1;
 
-/// No frame is longer, in bytes.
-pub const FRAME_MAX: u32 = 1 << 20;
+/// No frame is longer, in bytes. A command line may be 2 MiB long (a quarter of the 8 MiB that a stack is), and in JSON
+/// a byte may become up to six; more than four times as much is nonsense.
+pub const FRAME_MAX: u32 = 8 << 20;
 
 /// A side that is silent this long in the midst of a request or an answer is given up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -66,6 +68,11 @@ pub enum Request {
     },
     /// Forget a program that has ended, with what it said.
     Remove {
+        /// Which.
+        name: String,
+    },
+    /// Say what there is to know to start something beside a program that runs.
+    Inside {
         /// Which.
         name: String,
     },
@@ -111,6 +118,8 @@ pub enum Answer {
     },
     /// To [`Request::Logs`]: what was said follows.
     Logs,
+    /// To [`Request::Inside`].
+    Inside(Host),
     /// To [`Request::Status`].
     Status(Box<Status>),
     /// To [`Request::Members`], by tile.
@@ -148,6 +157,9 @@ pub struct Listed {
     pub process: Option<u32>,
     /// How often it was started.
     pub starts: u64,
+    /// Whether the kernel ended some of it, the last time it ended, because its memory was used up.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 /// How a node is.
@@ -176,6 +188,12 @@ pub struct Status {
     pub heat: Option<Reading>,
     /// How it is as a member of its fleet.
     pub fleet: FleetStatus,
+    /// The seal over every change of its state so far, shortened: another history has another one.
+    pub changes: String,
+    /// How many programs' ends could not be written down yet, because the disk is full.
+    pub unwritten: usize,
+    /// What of its state was found to be damaged when it started, each in a sentence.
+    pub damaged: Vec<String>,
 }
 
 /// Who keeps each limit.
@@ -293,6 +311,34 @@ pub fn listen(data: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(address(&folder))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Which process connected, as this one numbers processes: 0 if it has no number here.
+///
+/// # Errors
+/// As the kernel.
+pub fn process_of_peer(stream: &UnixStream) -> io::Result<i32> {
+    let mut found = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).expect("it is short");
+    // SAFETY: the kernel writes no more than `length` bytes, which is what there is. Not rustix, whose process
+    // numbers cannot be 0.
+    let done = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    match done {
+        0 => Ok(found.pid),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn address(folder: &File) -> String {

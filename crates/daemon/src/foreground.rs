@@ -9,7 +9,7 @@ use signal_hook::iterator::Signals;
 
 use crate::cgroup::Hierarchy;
 use crate::program::Program;
-use crate::warden;
+use crate::warden::{self, Host};
 
 /// How a program of the host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,16 @@ pub fn run(program: &Program, data: &Path) -> io::Result<Ended> {
     })
 }
 
+/// Runs a program inside another to its end; its limits and walls are the other's. To be called from the main thread.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_inside(host: &Host, program: &Program, data: &Path) -> io::Result<u8> {
+    let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]))?;
+    let child = warden::go_inside(host, program, data.to_owned(), |command| command)?;
+    accompany(&child, &mut signals)
+}
+
 fn accompany(child: &Child, signals: &mut Signals) -> io::Result<u8> {
     let child = Pid::from_child(child);
     let terminal = Terminal::lend(child);
@@ -74,7 +84,7 @@ fn accompany(child: &Child, signals: &mut Signals) -> io::Result<u8> {
                     if let Some(signal) =
                         Signal::from_named_raw(signal).filter(|s| *s != Signal::CHILD)
                     {
-                        let _ = rustix::process::kill_process_group(child, signal);
+                        warden::signal(child, signal);
                     }
                 }
             }

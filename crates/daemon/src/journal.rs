@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,6 +34,19 @@ struct State {
     end: u64,
     /// Whether a writer may come back.
     open: bool,
+    /// How many bytes could not be written since the last that could.
+    unwritten: u64,
+}
+
+/// Opened to be appended to, by its owner alone.
+fn begin(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// A piece of a journal.
@@ -60,7 +74,7 @@ impl Journal {
             folder.join(format!("{name}.log")),
             folder.join(format!("{name}.log.1")),
         );
-        let file = File::options().create(true).append(true).open(&newer)?;
+        let file = begin(&newer)?;
         let newer_from = fs::metadata(&older).map_or(0, |found| found.len());
         let end = newer_from + file.metadata()?.len();
         let state = State {
@@ -69,6 +83,7 @@ impl Journal {
             newer_from,
             end,
             open: true,
+            unwritten: 0,
         };
         Ok(Self {
             newer,
@@ -84,29 +99,43 @@ impl Journal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what was said.
+    /// Adds what was said. What cannot be written is not kept, and how much that was is said in its place once there
+    /// is room again.
     ///
     /// # Errors
     /// If it cannot be written; what fitted is kept.
-    pub fn write(&self, mut said: &[u8]) -> io::Result<()> {
+    pub fn write(&self, said: &[u8]) -> io::Result<()> {
         let mut state = self.state();
+        if state.unwritten > 0 {
+            let note = format!("\n[{} bytes could not be kept]\n", state.unwritten);
+            if self.add(&mut state, note.as_bytes()).is_ok() {
+                state.unwritten = 0;
+            }
+        }
+        let before = state.end;
+        let added = match state.unwritten {
+            0 => self.add(&mut state, said),
+            _ => Err(io::ErrorKind::StorageFull.into()),
+        };
+        state.unwritten += said.len() as u64 - (state.end - before);
+        self.more.notify_all();
+        added
+    }
+
+    fn add(&self, state: &mut State, mut said: &[u8]) -> io::Result<()> {
         while !said.is_empty() {
             let room = self.file_max - (state.end - state.newer_from).min(self.file_max);
             if room == 0 {
                 fs::rename(&self.newer, &self.older)?;
-                state.file = File::options()
-                    .create(true)
-                    .append(true)
-                    .open(&self.newer)?;
+                state.file = begin(&self.newer)?;
                 (state.older_from, state.newer_from) = (state.newer_from, state.end);
                 continue;
             }
             let fits = usize::try_from(room).unwrap_or(usize::MAX).min(said.len());
-            state.file.write_all(&said[..fits])?;
-            state.end += fits as u64;
-            said = &said[fits..];
+            let written = state.file.write(&said[..fits])?;
+            state.end += written as u64;
+            said = &said[written..];
         }
-        self.more.notify_all();
         Ok(())
     }
 

@@ -7,14 +7,15 @@
 //! # Tour
 //! [`program`] what is to run · [`capsule`] running WebAssembly · [`cache`] its compiled code · [`foreground`] a
 //! program of the host with this terminal · [`warden`] the process that stands over it · [`confinement`] what it can
-//! see and do · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
-//! [`journal`] what programs said · [`news`] what happened to them · [`store`] what is remembered · [`control`] how
+//! see and do · [`network`] whom it can reach · [`health`] whether it is well · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
+//! [`journal`] what programs said · [`news`] what happened to them · [`store`] what is remembered, in its [`annals`] · [`control`] how
 //! commands talk to the node · [`front`] the dashboard and the API · [`sensors`] how hot and busy the machine is ·
 //! [`heat`] keeping it below its limit · [`fleet`] the other machines · [`node`] which joins them.
 //!
 //! Deliberately absent: work that moves between machines. The node machine that the twin drives runs in
 //! [`fleet`]: its membership, and the guard against heat.
 
+pub mod annals;
 pub mod cache;
 pub mod capsule;
 pub mod cgroup;
@@ -23,8 +24,10 @@ pub mod control;
 pub mod fleet;
 pub mod foreground;
 pub mod front;
+pub mod health;
 pub mod heat;
 pub mod journal;
+pub mod network;
 pub mod news;
 pub mod node;
 pub mod program;

@@ -3,8 +3,8 @@
 //! The deciding thread owns everything: supervision, what is remembered, processes. It takes one event
 //! after another from a bounded queue and does what comes of it, so no two things ever happen at once.
 //! Around it wait one thread for signals, one for connections, one for each connection (at most
-//! [`CONNECTIONS_MAX`]), and one for each program that runs, which reads what it says and then waits for
-//! its end. Programs are started by the deciding thread because they end with the thread that started
+//! [`SILENT_MAX`] and [`ANSWERED_MAX`]), and one for each program that runs, which reads what it says and then waits
+//! for its end. Programs are started by the deciding thread because they end with the thread that started
 //! them.
 //!
 //! It is started in the foreground; making it a background process is the business of an init system.
@@ -12,14 +12,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -39,12 +40,16 @@ use crate::journal::Journal;
 use crate::news::News;
 use crate::program::{self, Kind};
 use crate::sensors::Source;
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Fate, Record, Store, StoreError};
 use crate::supervision::{Effect, Id, Input, Phase, Supervision};
 use crate::warden;
 
-/// More connections at a time are closed without an answer.
-pub const CONNECTIONS_MAX: usize = 64;
+/// So many connections may be open whose request has not come yet; the next one closes the one that has been silent
+/// longest. Whoever is silent can therefore keep nobody out.
+pub const SILENT_MAX: usize = 64;
+
+/// So many may wait for an answer or follow a log; more are refused.
+pub const ANSWERED_MAX: usize = 256;
 
 /// Events that may wait; who has another one waits to hand it in.
 const EVENTS_MAX: usize = 256;
@@ -69,6 +74,19 @@ pub enum NodeError {
         path: String,
         /// What came of it.
         source: io::Error,
+    },
+    /// Others can look into the directory, and what is in it may not be ours to close.
+    #[error(
+        "{data} cannot be a node's directory: {because}; expected a folder that only its owner (user {user}) can \
+         enter (mode 0700), or one with nothing in it that is not a node's"
+    )]
+    NotPrivate {
+        /// The directory.
+        data: String,
+        /// What was found.
+        because: String,
+        /// Whose it should be.
+        user: u32,
     },
     /// What it remembers.
     #[error(transparent)]
@@ -164,6 +182,8 @@ struct Process {
 struct Node {
     data: PathBuf,
     store: Store,
+    /// What was found to be wrong with it at the start.
+    damaged: Vec<String>,
     supervision: Supervision,
     known: BTreeMap<String, Known>,
     names: BTreeMap<Id, String>,
@@ -205,13 +225,22 @@ pub fn up(
         let path = path.display().to_string();
         move |source| NodeError::Directory { what, path, source }
     };
-    make_private(data).map_err(at("making", data))?;
+    take_over(data)?;
     let lock = lock(data)?;
     let logs = data.join("logs");
     make_private(&logs).map_err(at("making", &logs))?;
-    let state = data.join("state.redb");
-    // Whoever holds it holds the lock no longer.
-    let store = patiently(|| Store::open(&state), StoreError::is_held)?;
+    let (store, damaged) = Store::open(data)?;
+    let mut damaged: Vec<_> = damaged.iter().map(ToString::to_string).collect();
+    let logged = fs::read_dir(&logs).map_err(at("listing", &logs))?.count();
+    if store.programs().is_empty() && logged > 0 && damaged.is_empty() {
+        damaged.push(format!(
+            "found {logged} logs of programs in {} and no record of any program: what was known of them is gone",
+            logs.display()
+        ));
+    }
+    for damage in &damaged {
+        eprintln!("warning: {damage}");
+    }
     let kept = data.join("fleet.redb");
     let archive = patiently(
         || fleet::archive::Archive::open(&kept),
@@ -225,6 +254,7 @@ pub fn up(
         data: data.to_owned(),
         limits: limits(host.as_ref()),
         store,
+        damaged,
         supervision: Supervision::default(),
         known: BTreeMap::new(),
         names: BTreeMap::new(),
@@ -271,19 +301,24 @@ pub fn up(
     thread::Builder::new()
         .name("control".into())
         .spawn(move || {
-            let open = Arc::new(AtomicUsize::new(0));
+            let (silent, open) = (Arc::new(Silent::default()), Arc::new(AtomicUsize::new(0)));
             for stream in listener.incoming().flatten() {
-                let place = Place::take(&open);
-                let (Some(place), handle) = (place, handle.clone()) else {
+                let Ok(number) = silent.add(&stream) else {
                     continue;
                 };
+                let (silent, open) = (Arc::clone(&silent), Arc::clone(&open));
+                let handle = handle.clone();
                 // Who finds no thread finds the connection closed.
                 let _ = thread::Builder::new()
                     .name("connection".into())
                     .spawn(move || {
-                        let _place = place;
+                        let has_spoken = || {
+                            silent.remove(number);
+                            Place::take(&open)
+                        };
                         // Who hangs up needs no explanation.
-                        let _ = serve(stream, &handle);
+                        let _ = serve(stream, has_spoken, &handle);
+                        silent.remove(number);
                     });
             }
         })?;
@@ -293,6 +328,41 @@ pub fn up(
         node.tell(Input::Run(id, record.restart));
     }
     node.live(&queue)
+}
+
+/// What a node has in its directory.
+const OURS: [&str; 5] = ["annals", "code", "control.sock", "lock", "logs"];
+
+/// Makes the directory if need be, and private if that takes nothing from anybody.
+fn take_over(data: &Path) -> Result<(), NodeError> {
+    let at = |what: &'static str| {
+        let path = data.display().to_string();
+        move |source| NodeError::Directory { what, path, source }
+    };
+    make_private(data).map_err(at("making"))?;
+    let found = fs::metadata(data).map_err(at("looking at"))?;
+    let user = rustix::process::geteuid().as_raw();
+    let not_private = |because| NodeError::NotPrivate {
+        data: data.display().to_string(),
+        because,
+        user,
+    };
+    if found.uid() != user {
+        return Err(not_private(format!("it belongs to user {}", found.uid())));
+    }
+    let mode = found.mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    for entry in fs::read_dir(data).map_err(at("listing"))? {
+        let name = entry.map_err(at("listing"))?.file_name();
+        if !OURS.iter().any(|ours| name == *ours) {
+            return Err(not_private(format!(
+                "it has mode {mode:04o} and holds {name:?}"
+            )));
+        }
+    }
+    fs::set_permissions(data, fs::Permissions::from_mode(0o700)).map_err(at("protecting"))
 }
 
 fn lock(data: &Path) -> Result<File, NodeError> {
@@ -306,6 +376,7 @@ fn lock(data: &Path) -> Result<File, NodeError> {
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(0o600)
         .open(&path);
     let mut file = file.map_err(at("opening"))?;
     let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
@@ -375,13 +446,38 @@ fn limits(host: Option<&Hierarchy>) -> Limited {
     }
 }
 
-/// One of the connections that may be open at a time.
+/// Connections whose request has not come yet, by age.
+#[derive(Debug, Default)]
+struct Silent(Mutex<(u64, BTreeMap<u64, UnixStream>)>);
+
+impl Silent {
+    fn add(&self, stream: &UnixStream) -> io::Result<u64> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, streams) = &mut *held;
+        if streams.len() >= SILENT_MAX
+            && let Some((_, oldest)) = streams.pop_first()
+        {
+            // Its thread comes to the end of what it reads.
+            let _ = oldest.shutdown(Shutdown::Both);
+        }
+        streams.insert(*next, stream.try_clone()?);
+        *next += 1;
+        Ok(*next - 1)
+    }
+
+    fn remove(&self, number: u64) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.1.remove(&number);
+    }
+}
+
+/// One of the connections that may wait for an answer.
 struct Place(Arc<AtomicUsize>);
 
 impl Place {
     fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
         let place = Self(Arc::clone(open));
-        (open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX).then_some(place)
+        (open.fetch_add(1, Ordering::Relaxed) < ANSWERED_MAX).then_some(place)
     }
 }
 
@@ -391,16 +487,44 @@ impl Drop for Place {
     }
 }
 
+/// Whether whoever is on the other side lives among the same processes as the node. A program in its walls does not,
+/// and has no business here, by whatever way it came to the socket.
+fn is_neighbour(stream: &UnixStream) -> bool {
+    let among = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid"));
+    let peer = control::process_of_peer(stream);
+    match (
+        peer.and_then(|peer| among(&peer.to_string())),
+        among("self"),
+    ) {
+        (Ok(theirs), Ok(ours)) => theirs == ours,
+        // Where nobody says who is where, the directory's mode must do.
+        (_, Err(_)) => true,
+        (Err(_), Ok(_)) => false,
+    }
+}
+
 /// One connection: one request, its answer, and what follows that.
-fn serve(mut stream: UnixStream, node: &Handle) -> Result<(), control::ControlError> {
+fn serve(
+    mut stream: UnixStream,
+    has_spoken: impl FnOnce() -> Option<Place>,
+    node: &Handle,
+) -> Result<(), control::ControlError> {
     stream.set_read_timeout(Some(control::PATIENCE))?;
     stream.set_write_timeout(Some(control::PATIENCE))?;
+    let refuse = |mut stream: UnixStream, because: String| {
+        control::send(&mut stream, &Answer::Refused { because })
+    };
     let request = match control::receive::<Request>(&mut stream) {
         Ok(request) => request,
-        Err(error) => {
-            let because = error.to_string();
-            return control::send(&mut stream, &Answer::Refused { because });
-        }
+        Err(error) => return refuse(stream, error.to_string()),
+    };
+    if !is_neighbour(&stream) {
+        let because = "whoever asks lives in another namespace of processes than the node";
+        return refuse(stream, because.to_owned());
+    }
+    let Some(_place) = has_spoken() else {
+        let because = format!("{ANSWERED_MAX} others wait for an answer or follow a log already");
+        return refuse(stream, because);
     };
     if let Request::Logs { name, follow } = &request {
         return match node.journal(name) {
@@ -523,11 +647,10 @@ impl Node {
     /// What was remembered; of these the programs that should run.
     fn remember(&mut self) -> Result<Vec<Id>, NodeError> {
         let mut wanted = Vec::new();
-        for (name, record) in self.store.all()? {
+        for (name, record) in self.store.programs().clone() {
+            let resumed = record.fate.wanted;
             let id = self.know(&name, record)?;
-            if self.known[&name].record.wanted {
-                wanted.push(id);
-            }
+            wanted.extend(resumed.then_some(id));
         }
         Ok(wanted)
     }
@@ -539,7 +662,7 @@ impl Node {
             path: name.to_owned(),
             source,
         })?;
-        journal.set_open(record.wanted);
+        journal.set_open(record.fate.wanted);
         let mut journals = self
             .journals
             .write()
@@ -577,7 +700,10 @@ impl Node {
             };
             match event {
                 Ok(Event::Asked(request, answer)) => self.answer(*request, answer),
-                Ok(Event::Ended(id, code)) => self.tell(Input::Ended(id, code)),
+                Ok(Event::Ended(id, code)) => {
+                    self.look_why(id);
+                    self.tell(Input::Ended(id, code));
+                }
                 Ok(Event::Signalled) => self.tell(Input::Drain),
                 Ok(Event::Clocked(share)) => self.clocked(share),
                 Ok(Event::TooHot(celsius)) => {
@@ -588,6 +714,7 @@ impl Node {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.store.pay();
             let now = self.now();
             if self.supervision.deadline().is_some_and(|due| due <= now) {
                 let mut effects = Vec::new();
@@ -626,8 +753,7 @@ impl Node {
             .get(&self.names[&id])
             .and_then(|known| known.process.as_ref())
         {
-            // Gone is as good as told.
-            let _ = rustix::process::kill_process_group(process.pid, signal);
+            warden::signal(process.pid, signal);
         }
     }
 
@@ -662,7 +788,7 @@ impl Node {
     fn spawn(&mut self, id: Id, name: &str) -> io::Result<()> {
         let journal = self.journal(name).ok_or(io::ErrorKind::NotFound)?;
         let known = self.known.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
-        known.record.starts += 1;
+        known.record.fate.starts += 1;
         let program = &known.record.program;
         let mut limits = program.limits;
         if !matches!(program::kind(&program.path), Ok(Kind::Native)) {
@@ -694,6 +820,27 @@ impl Node {
         spawned.map(drop)
     }
 
+    /// Of a program that has ended: whether its memory was used up, which its code does not say.
+    fn look_why(&mut self, id: Id) {
+        let name = self.names[&id].clone();
+        let journal = self.journal(&name);
+        let Some(known) = self.known.get_mut(&name) else {
+            return;
+        };
+        let group = known
+            .process
+            .as_ref()
+            .and_then(|process| process.group.as_ref());
+        let killed = group.is_some_and(|group| group.killed_for_memory() > 0);
+        known.record.fate.out_of_memory = killed;
+        if let (true, Some(limit), Some(journal)) =
+            (killed, known.record.program.limits.memory, journal)
+        {
+            let said = program::used_up_memory(&name, limit);
+            let _ = journal.write(format!("error: {said}\n").as_bytes());
+        }
+    }
+
     fn journal(&self, name: &str) -> Option<Arc<Journal>> {
         let journals = self.journals.read().unwrap_or_else(PoisonError::into_inner);
         journals.get(name).cloned()
@@ -713,13 +860,13 @@ impl Node {
         let Phase::Ended { code } = phase else {
             return;
         };
-        known.record.code = code;
+        known.record.fate.code = code;
         // Who ends in a drain is wanted all the same, if anybody wanted it: a node that starts resumes it.
         if !self.supervision.is_draining() {
-            known.record.wanted = false;
+            known.record.fate.wanted = false;
         }
-        if let Err(error) = self.store.put(&name, Some(&known.record)) {
-            eprintln!("error: what became of {name} is not remembered: {error}");
+        if let Err(error) = self.store.became(&name, known.record.fate) {
+            eprintln!("error: what became of {name} cannot be written yet: {error}");
         }
         if let Some(journal) = journal {
             journal.set_open(false);
@@ -740,9 +887,7 @@ impl Node {
                 Record {
                     program,
                     restart,
-                    wanted: true,
-                    code: None,
-                    starts: 0,
+                    fate: Fate::BEGINNING,
                 },
             ),
             Request::List => Answer::List {
@@ -762,11 +907,12 @@ impl Node {
                     );
                     if lives {
                         // From here on a node that starts would not resume it, whatever happens.
-                        known.record.wanted = false;
-                        if let Err(error) = self.store.put(&name, Some(&known.record)) {
-                            let because = error.to_string();
-                            let _ = answer.send(Answer::Refused { because });
-                            return;
+                        known.record.fate.wanted = false;
+                        // Who wants an end gets it, also where it cannot be written down.
+                        if let Err(error) = self.store.became(&name, known.record.fate) {
+                            eprintln!(
+                                "error: that {name} is to stop cannot be written yet: {error}"
+                            );
                         }
                         known.waiting.push(answer);
                         self.tell(Input::Stop(id));
@@ -777,6 +923,7 @@ impl Node {
             },
             Request::Remove { name } => self.remove(&name),
             Request::Outside { celsius } => self.outside(celsius),
+            Request::Inside { name } => self.inside(&name),
             // Answered where the connection is: the one takes as long as the reader likes, the others
             // are the member's affair.
             Request::Logs { .. } => Answer::Logs,
@@ -807,7 +954,7 @@ impl Node {
         if let Err(error) = program::kind(&record.program.path) {
             return refused(error.to_string());
         }
-        if let Err(error) = self.store.put(&name, Some(&record)) {
+        if let Err(error) = self.store.give(&name, &record) {
             return refused(error.to_string());
         }
         let restart = record.restart;
@@ -862,13 +1009,14 @@ impl Node {
             arguments: known.record.program.arguments.clone(),
             restart: known.record.restart,
             phase: self.supervision.phase(known.id).unwrap_or(Phase::Ended {
-                code: known.record.code,
+                code: known.record.fate.code,
             }),
             process: known
                 .process
                 .as_ref()
                 .and_then(|process| process.pid.as_raw_pid().try_into().ok()),
-            starts: known.record.starts,
+            starts: known.record.fate.starts,
+            out_of_memory: known.record.fate.out_of_memory,
         });
         listed.collect()
     }
@@ -888,9 +1036,28 @@ impl Node {
             ending: self.supervision.is_draining(),
             dashboard: self.dashboard,
             limits: self.limits.clone(),
+            changes: self.store.seal().to_string(),
+            unwritten: self.store.owed(),
+            damaged: self.damaged.clone(),
             heat: self.heat.latest(),
             fleet: self.fleet.status()?,
         })
+    }
+
+    fn inside(&self, name: &str) -> Answer {
+        let Some(known) = self.known.get(name) else {
+            return unknown(name);
+        };
+        match &known.process {
+            Some(process) => Answer::Inside(warden::Host {
+                program: known.record.program.clone(),
+                process: process.pid.as_raw_pid(),
+                doors: process.group.as_ref().map(Group::doors).unwrap_or_default(),
+            }),
+            None => Answer::Refused {
+                because: format!("{name} does not run; `cosmos ps` says how it is"),
+            },
+        }
     }
 
     fn remove(&mut self, name: &str) -> Answer {
@@ -902,7 +1069,7 @@ impl Node {
             let because = format!("{name} has not ended; `cosmos stop {name}` ends it");
             return Answer::Refused { because };
         }
-        if let Err(error) = self.store.put(name, None) {
+        if let Err(error) = self.store.forget(name) {
             return Answer::Refused {
                 because: error.to_string(),
             };

@@ -9,11 +9,15 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::health::Health;
 
 /// A program, its surroundings and its limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,16 +37,155 @@ pub struct Program {
     pub folders: Vec<Folder>,
     /// What it may use.
     pub limits: Limits,
+    /// Whom it can reach, and who it. Capsules reach nobody.
+    #[serde(default)]
+    pub network: Network,
+    /// Ports of its own network that the host's lead to.
+    #[serde(default)]
+    pub ports: Vec<Port>,
+    /// How to find out whether it is well; capsules are not asked.
+    #[serde(default)]
+    pub health: Option<Health>,
 }
 
 /// A folder of the host that a program may read and write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Folder {
-    /// Where it lies, absolute.
+    /// Where it lies: absolute, and without symbolic links.
     pub host: PathBuf,
-    /// What a capsule calls it. A program of the host calls it what the host does.
+    /// What a capsule calls it. A program of the host finds it under both names; seen from where it starts, if this
+    /// one is relative.
     pub guest: String,
+}
+
+/// Whose network a program of the host is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// One of its own, in which there is nothing but itself.
+    #[default]
+    Own,
+    /// The host's.
+    Host,
+}
+
+/// A port of the host that leads to one of a program in a network of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Where the host listens.
+    pub host: SocketAddr,
+    /// Where the program does, on its loopback.
+    pub guest: u16,
+}
+
+impl FromStr for Port {
+    type Err = String;
+
+    /// `8080:80`, on the host's loopback, or `0.0.0.0:8080:80`, `[::]:8080:80`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("found \"{text}\", expected [ADDRESS:]HOST:GUEST, such as 8080:80");
+        let (host, guest) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let guest = guest
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(wrong)?;
+        let host = match host.parse() {
+            Ok(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            Err(_) => host.parse().map_err(|_| wrong())?,
+        };
+        match host.port() {
+            0 => Err(wrong()),
+            _ => Ok(Self { host, guest }),
+        }
+    }
+}
+
+/// Why a folder cannot be shared.
+#[derive(Debug, thiserror::Error)]
+pub enum NoFolder {
+    /// Neither found nor a folder.
+    #[error(
+        "found no folder {host}, expected one that is there{}",
+        if *.divided { "; a colon that is part of a name is written \\:" } else { "" }
+    )]
+    Absent {
+        /// What was looked for.
+        host: String,
+        /// Whether a colon was taken to end it.
+        divided: bool,
+    },
+    /// A colon and nothing after it.
+    #[error("expected a name after the colon")]
+    Nameless,
+    /// The root.
+    #[error("all of the host's files cannot be shared at once; name the folders that are meant")]
+    Root,
+    /// Something of which every program has its own.
+    #[error("every program has {0} of its own, the host's cannot be shared")]
+    MadeAnew(&'static str),
+    /// The name is in a folder of the system, where nothing can be added.
+    #[error("nothing can be given the name {0}: that is inside a folder of the system")]
+    Taken(String),
+}
+
+impl Folder {
+    /// From `PATH[:GUEST]`. A colon that is part of a name is written `\:`, a backslash `\\`. What is relative begins
+    /// in `directory`.
+    ///
+    /// # Errors
+    /// If there is no such folder, or it is none that can be shared.
+    pub fn read(text: &str, directory: &Path) -> Result<Self, NoFolder> {
+        let (mut named, mut guest) = (String::new(), None::<String>);
+        let mut rest = text.chars().peekable();
+        while let Some(c) = rest.next() {
+            if c == ':' && guest.is_none() {
+                guest = Some(String::new());
+                continue;
+            }
+            // A backslash before anything else is itself.
+            let escaped = rest.next_if(|next| c == '\\' && matches!(next, ':' | '\\'));
+            guest
+                .as_mut()
+                .unwrap_or(&mut named)
+                .push(escaped.unwrap_or(c));
+        }
+        let divided = guest.is_some();
+        let guest = guest.unwrap_or_else(|| named.clone());
+        if guest.is_empty() && divided {
+            return Err(NoFolder::Nameless);
+        }
+        let host = directory.join(&named).canonicalize();
+        let host = host.ok().filter(|host| host.is_dir());
+        let host = host.ok_or(NoFolder::Absent {
+            host: named,
+            divided,
+        })?;
+        if host == Path::new("/") {
+            return Err(NoFolder::Root);
+        }
+        let anew = ["/proc", "/dev", "/sys"];
+        if let Some(anew) = anew.into_iter().find(|anew| host.starts_with(anew)) {
+            return Err(NoFolder::MadeAnew(anew));
+        }
+        Ok(Self { host, guest })
+    }
+
+    /// Its other name for a program of the host that starts in `directory`: absolute, without `.` and `..`.
+    #[must_use]
+    pub fn named(&self, directory: &Path) -> PathBuf {
+        let mut named = PathBuf::new();
+        for part in directory.join(&self.guest).components() {
+            match part {
+                Component::ParentDir => drop(named.pop()),
+                Component::CurDir => {}
+                part => named.push(part),
+            }
+        }
+        named
+    }
 }
 
 /// What a program may use; `None` for as much as there is.
@@ -121,9 +264,16 @@ impl NoProgram {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Absent { .. } => 127,
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
             Self::NotExecutable { .. } | Self::Unreadable { .. } => 126,
         }
     }
+}
+
+/// What is said of a program that the kernel ended because of its limit of memory, in bytes.
+#[must_use]
+pub fn used_up_memory(name: &str, limit: u64) -> String {
+    format!("{name} was stopped: it used more than its limit of {limit} bytes of memory (--mem)")
 }
 
 /// Finds a program as a shell does: a word with a slash is a file; another is looked for in the
@@ -231,6 +381,61 @@ mod tests {
         let mode = rustix::fs::Mode::from_raw_mode(0o755);
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         assert_eq!(kind(&pipe).unwrap_err().exit_code(), 126);
+    }
+
+    #[test]
+    fn a_folder_has_two_names_and_a_colon_between_them() {
+        let here = tempfile::tempdir().unwrap();
+        let here = here.path().canonicalize().unwrap();
+        for name in ["a", "a:b", "a\\b"] {
+            fs::create_dir(here.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("a", here.join("link")).unwrap();
+        for (text, host, named) in [
+            ("a", "a", "a"),
+            ("./x/../a", "a", "a"),
+            ("link", "a", "link"),
+            ("a:/srv/x", "a", "/srv/x"),
+            ("a:x:y", "a", "x:y"),
+            (r"a\:b", "a:b", "a:b"),
+            (r"a\:b:c", "a:b", "c"),
+            (r"a\\b", r"a\b", r"a\b"),
+            (r"a\b", r"a\b", r"a\b"),
+        ] {
+            if text.contains("x/..") {
+                fs::create_dir_all(here.join("x")).unwrap();
+            }
+            let folder = Folder::read(text, &here).unwrap();
+            assert_eq!(folder.host, here.join(host), "{text}");
+            assert_eq!(folder.named(&here), here.join(named), "{text}");
+        }
+        for (text, says) in [
+            ("c:d", "a colon that is part of a name is written \\:"),
+            ("a:", "expected a name after the colon"),
+            ("/", "name the folders that are meant"),
+            ("/usr/..", "name the folders that are meant"),
+            ("/proc/self", "every program has /proc of its own"),
+            ("/dev/shm", "every program has /dev of its own"),
+        ] {
+            let said = Folder::read(text, &here).unwrap_err().to_string();
+            assert!(said.contains(says), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_port_leads_from_the_hosts_loopback_unless_it_says_otherwise() {
+        let read = |text: &str| {
+            text.parse::<Port>()
+                .map(|port| (port.host.to_string(), port.guest))
+        };
+        assert_eq!(read("8080:80"), Ok(("127.0.0.1:8080".into(), 80)));
+        assert_eq!(read("0.0.0.0:8080:80"), Ok(("0.0.0.0:8080".into(), 80)));
+        assert_eq!(read("[::1]:8080:80"), Ok(("[::1]:8080".into(), 80)));
+        for wrong in [
+            "", "80", ":80", "80:", "0:80", "80:0", "65536:1", "host:1:2", "::1:1:2",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -18,23 +18,41 @@
 //! descendants: what the program leaves behind becomes its child and is killed. That holds for every end
 //! but one: `kill -9` of the warden itself. Whoever runs the program is told which of both it is.
 //!
-//! Signals meant for the program are sent to its process group, to which the wardens belong; they
-//! take note of them and do nothing.
+//! Signals that ask for an end go to the program's process group, to which the wardens belong. The one who stands
+//! directly over it passes them on if it has left that group, as whoever calls `setsid` does. `SIGUSR1` and `SIGUSR2`
+//! mean what a program says they mean and end whoever does not know them: so they go from warden to warden to the
+//! program alone. See [`signal`].
+//!
+//! A warden is told what to do in a file without a name, whose descriptor it inherits: a command line is too short
+//! (128 KiB for a word), and can be read by everybody. Of descriptors a program inherits three.
+//!
+//! **Going inside** ([`go_inside`]) is a third way to stand over a program: the outer warden enters the namespaces of
+//! one that runs, and the inner one is a *guest* there. It ends with what it was started for, or with its host.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
-use rustix::thread::UnshareFlags;
+use rustix::fs::MemfdFlags;
+use rustix::io::FdFlags;
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 use serde::{Deserialize, Serialize};
 use signal_hook::iterator::Signals;
 
 use crate::capsule;
 use crate::cgroup::Group;
 use crate::confinement;
-use crate::program::{self, Kind, Program};
+use crate::health::{self, Others};
+use crate::network;
+use crate::program::{self, Kind, Network, Port, Program};
+use crate::supervision::GRACE;
 
 /// The first argument that makes this executable a warden; see [`main`].
 pub const WORD: &str = "__warden";
@@ -54,14 +72,19 @@ struct Ward {
     /// Whether resource limits must stand in for a control group, for memory and for cores.
     limit_memory: bool,
     limit_cores: bool,
-    /// Where compiled code is kept.
+    /// The node's directory: compiled code is kept there, and no program sees it.
     data: PathBuf,
+    /// Inherited sockets that listen on the host, and the ports inside they lead to.
+    listening: Vec<(i32, u16)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     Outer,
     Inner,
+    /// Of the program over which this warden stands, an outer one.
+    GoingInside(i32),
+    Guest,
 }
 
 /// Starts a program under a warden, in a process group of its own, whose number is the child's.
@@ -85,72 +108,207 @@ pub fn start(
         limit_memory: !holds("memory"),
         limit_cores: !holds("cpu"),
         data,
+        listening: Vec::new(),
     };
-    let mut command = command(&ward);
-    // The program's environment goes as the warden's own, so that nobody else can read it.
-    command
-        .env_clear()
-        .envs(program.environment.iter().map(|(key, value)| (key, value)));
-    streams(command.process_group(0)).spawn()
+    begin(&ward, Path::new("/proc/self/exe"), |command| {
+        streams(command.process_group(0))
+    })
 }
 
-/// This executable as a warden. By this name it is found even when it has been replaced on disk.
-fn command(ward: &Ward) -> Command {
-    let mut told = serde_json::to_value(ward).expect("a ward is plain data");
-    told["program"]["environment"] = serde_json::json!([]);
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("cosmos").arg(WORD).arg(told.to_string());
+/// What there is to know to start something beside a program that runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// The program, as it was started.
+    pub program: Program,
+    /// The outer warden's process.
+    pub process: i32,
+    /// The doors of its control groups.
+    pub doors: Vec<PathBuf>,
+}
+
+/// Starts `program` in the namespaces and control groups of another, as [`start`] would.
+///
+/// # Errors
+/// If no process can be started.
+pub fn go_inside(
+    host: &Host,
+    program: &Program,
+    data: PathBuf,
+    streams: impl FnOnce(&mut Command) -> &mut Command,
+) -> io::Result<Child> {
+    let ward = Ward {
+        program: program.clone(),
+        parent: rustix::process::getpid().as_raw_pid(),
+        stage: Stage::GoingInside(host.process),
+        doors: host.doors.clone(),
+        limit_memory: host.doors.is_empty(),
+        limit_cores: host.doors.is_empty(),
+        data,
+        listening: Vec::new(),
+    };
+    begin(&ward, Path::new("/proc/self/exe"), |command| {
+        streams(command.process_group(0))
+    })
+}
+
+/// Sends a signal to the program under the warden that [`start`] gave.
+pub fn signal(warden: Pid, signal: Signal) {
+    // Gone is as good as told.
+    let _ = match signal {
+        Signal::USR1 | Signal::USR2 => rustix::process::kill_process(warden, signal),
+        _ => rustix::process::kill_process_group(warden, signal),
+    };
+}
+
+/// Starts this executable as a warden. As `/proc/self/exe` it is found even when it has been replaced on disk.
+fn begin(
+    ward: &Ward,
+    executable: &Path,
+    set: impl FnOnce(&mut Command) -> &mut Command,
+) -> io::Result<Child> {
+    let mut told = File::from(rustix::fs::memfd_create("ward", MemfdFlags::empty())?);
+    told.write_all(&serde_json::to_vec(ward).expect("a ward is plain data"))?;
+    let mut command = Command::new(executable);
     command
+        .arg0("cosmos")
+        .args([WORD, &told.as_raw_fd().to_string()])
+        .env_clear();
+    set(&mut command).spawn()
 }
 
 /// What an executable that uses [`start`] must do first if its first argument is [`WORD`].
 #[must_use]
 pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
-    let ward = arguments
-        .next()
-        .and_then(|told| serde_json::from_str::<Ward>(&told).ok());
-    let Some(mut ward) = ward else {
+    let told = arguments.next().and_then(|descriptor| {
+        let descriptor: i32 = descriptor.parse().ok()?;
+        File::open(format!("/proc/self/fd/{descriptor}")).ok()
+    });
+    let Some(ward) = told.and_then(|told| serde_json::from_reader::<_, Ward>(told).ok()) else {
         eprintln!("error: {WORD} is not for people");
         return ExitCode::from(2);
     };
-    ward.program.environment = std::env::vars().collect();
     let name = ward.program.name.clone();
-    match ward.keep() {
+    match inherit_nothing()
+        .map_err(doing("closing files"))
+        .and_then(|()| ward.keep())
+    {
         Ok(code) => ExitCode::from(code),
-        Err((what, error)) => {
+        Err(Failed { code, what, error }) => {
             eprintln!("error: {name} was not started: {what}: {error}");
-            ExitCode::from(FAILED)
+            ExitCode::from(code)
         }
     }
 }
 
-/// What was being done, and what came of it.
-type Failed = (String, io::Error);
+/// Every descriptor but those of the standard streams ends with the next executable.
+fn inherit_nothing() -> io::Result<()> {
+    // SAFETY: this flag closes nothing; it has effect when a program is executed.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3_u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn hand_on(descriptor: impl std::os::fd::AsFd) -> io::Result<()> {
+    Ok(rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?)
+}
+
+/// What was being done, what came of it, and the exit code that says so.
+struct Failed {
+    code: u8,
+    what: String,
+    error: io::Error,
+}
+
+impl From<(String, io::Error)> for Failed {
+    fn from((what, error): (String, io::Error)) -> Self {
+        let code = FAILED;
+        Self { code, what, error }
+    }
+}
 
 fn doing<E: Into<io::Error>>(what: &str) -> impl FnOnce(E) -> Failed {
-    move |error| (what.to_owned(), error.into())
+    move |error| (what.to_owned(), error.into()).into()
 }
+
+/// What a shell says when a file is there and cannot be executed, or what it needs is not there.
+fn unexecutable(path: &Path) -> impl FnOnce(io::Error) -> Failed {
+    move |error| {
+        let (code, found) = match error.raw_os_error() {
+            Some(libc::ENOENT) => (
+                127,
+                ": the interpreter it names is not there, or not among what it sees (--dir)",
+            ),
+            Some(libc::ENOEXEC) => (
+                126,
+                ": found neither an executable of this machine nor a script that begins with #!",
+            ),
+            Some(libc::EAGAIN | libc::ENOMEM) => (FAILED, ""),
+            _ => (126, ""),
+        };
+        let what = format!("executing {}{found}", path.display());
+        Failed { code, what, error }
+    }
+}
+
+/// Whom the child of a warden is: another one, or the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Below {
+    Warden,
+    Program,
+}
+
+/// Signals that a program may be sent.
+const PASSED_ON: [i32; 6] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+];
 
 impl Ward {
     fn keep(self) -> Result<u8, Failed> {
-        let kind = self.kind()?;
-        if kind != Kind::Native {
-            return self.capsule(kind);
+        let refuse = |because: String| {
+            let error = io::Error::other(because);
+            Err(Failed::from(("looking at what it is".to_owned(), error)))
+        };
+        let data = self.data.canonicalize().ok();
+        if let Some(data) = data
+            && let Some(folder) = self
+                .program
+                .folders
+                .iter()
+                .find(|f| f.host.starts_with(&data))
+        {
+            let folder = folder.host.display();
+            return refuse(format!("{folder} is inside the node's own directory"));
+        }
+        match (self.stage, self.kind()) {
+            // What it is shows inside.
+            (Stage::GoingInside(_), _) | (_, Ok(Kind::Native)) => {}
+            (Stage::Guest, Ok(_)) => {
+                return refuse("a capsule has no inside but its own".to_owned());
+            }
+            (_, kind) => return self.capsule(kind?),
         }
         // Handlers are undone when the program is executed; ignoring would be inherited.
-        let passed = [
-            libc::SIGINT,
-            libc::SIGTERM,
-            libc::SIGHUP,
-            libc::SIGQUIT,
-            libc::SIGUSR1,
-            libc::SIGUSR2,
-        ];
-        let mut signals = Signals::new(passed.into_iter().chain([libc::SIGCHLD]))
+        let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]))
             .map_err(doing("catching signals"))?;
         match self.stage {
             Stage::Outer => self.outer(&mut signals),
             Stage::Inner => self.inner(&mut signals),
+            Stage::GoingInside(warden) => self.go_inside(warden, &mut signals),
+            Stage::Guest => self.guest(&mut signals),
         }
     }
 
@@ -162,7 +320,7 @@ impl Ward {
             return Ok(FAILED);
         }
         self.enter_groups()?;
-        let ended = capsule::run(&self.program, kind, &capsule::cache_in(&self.data));
+        let ended = capsule::run(&self.program, kind, &self.data);
         Ok(match ended {
             Ok(ended) => ended.code,
             Err(error) => {
@@ -181,27 +339,43 @@ impl Ward {
     }
 
     fn outer(mut self, signals: &mut Signals) -> Result<u8, Failed> {
-        die_with_parent(Signal::KILL)?;
-        let parent = rustix::process::getppid().map(Pid::as_raw_pid);
-        if parent != Some(self.parent) {
+        if !self.ties_its_life_to_its_parent()? {
             return Ok(FAILED);
         }
         self.enter_groups()?;
+        let ports = match self.program.network {
+            Network::Own => self.program.ports.as_slice(),
+            Network::Host => &[],
+        };
+        let listening = ports.iter().map(|port| {
+            let listener = TcpListener::bind(port.host);
+            let listener = listener.map_err(doing(&format!("listening on {}", port.host)))?;
+            Ok((listener, port))
+        });
+        let listening: Vec<(TcpListener, &Port)> = listening.collect::<Result<_, Failed>>()?;
+        // What is to be seen of the node's directory is nothing, also if it is made while the program runs.
+        if let Some(_folder) = confinement::shows(&self.program, &self.data, false) {
+            let _ = crate::cache::make_private(&self.data);
+        }
         let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-        let own = UnshareFlags::NEWUSER
+        let mut own = UnshareFlags::NEWUSER
             | UnshareFlags::NEWPID
             | UnshareFlags::NEWNS
             | UnshareFlags::NEWIPC
             | UnshareFlags::NEWUTS;
+        if self.program.network == Network::Own {
+            own |= UnshareFlags::NEWNET;
+        }
         // SAFETY: nothing of this process that is shared with threads is unshared: it has one thread.
         let unshared = unsafe { rustix::thread::unshare_unsafe(own) };
         if let Err(error) = unshared {
             eprintln!(
-                "note: {} has no namespaces of its own ({}): it sees other processes, can reach \
-                 the node's socket, and what it leaves behind is killed by a reaper, unless that is killed first",
+                "note: {} has no namespaces of its own ({}): it sees other processes, has the host's network, can \
+                 reach the node's socket, and what it leaves behind is killed by a reaper, unless that is killed first",
                 self.program.name,
                 io::Error::from(error)
             );
+            drop(listening);
             return self.reap(signals);
         }
         let map = |file: &str, text: String| {
@@ -211,14 +385,23 @@ impl Ward {
         map("/proc/self/uid_map", format!("{0} {0} 1", user.as_raw()))?;
         map("/proc/self/gid_map", format!("{0} {0} 1", group.as_raw()))?;
         keep_over_exec().map_err(doing("keeping capabilities"))?;
+        for (listener, port) in &listening {
+            hand_on(listener).map_err(doing("handing on a port"))?;
+            self.listening.push((listener.as_raw_fd(), port.guest));
+        }
         self.stage = Stage::Inner;
         self.parent = rustix::process::getpid().as_raw_pid();
-        let mut inner = command(&self);
-        let inner = inner
-            .spawn()
-            .map_err(doing("starting process 1 of its namespace"))?;
-        let inner = pid(&inner);
-        await_end(inner, signals)
+        let inner = begin(&self, Path::new("/proc/self/exe"), |command| command);
+        let inner = inner.map_err(doing("starting process 1 of its namespace"))?;
+        drop(listening);
+        await_end(pid(&inner), Below::Warden, &Others::default(), signals)
+    }
+
+    /// Asks the kernel to be killed with its parent; `false` if that is gone already.
+    fn ties_its_life_to_its_parent(&self) -> Result<bool, Failed> {
+        die_with_parent(Signal::KILL)?;
+        let parent = rustix::process::getppid().map(Pid::as_raw_pid);
+        Ok(parent == Some(self.parent))
     }
 
     fn inner(self, signals: &mut Signals) -> Result<u8, Failed> {
@@ -230,34 +413,116 @@ impl Ward {
         if parent.and_then(|parent| parent.trim().parse().ok()) != Some(self.parent) {
             return Ok(FAILED);
         }
-        confinement::enter_own_root(&self.program)?;
-        self.start_and_await(true, signals)
+        let mut listening = Vec::new();
+        for (descriptor, port) in &self.listening {
+            // SAFETY: this process inherited it for this, and nothing else here knows its number.
+            let listener = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(*descriptor) };
+            listening.push((TcpListener::from(listener), *port));
+        }
+        if self.program.network == Network::Own {
+            network::bring_up_loopback().map_err(doing("bringing up its loopback"))?;
+        }
+        confinement::enter_own_root(&self.program, &self.data)?;
+        self.start_and_await(true, listening, signals)
+    }
+
+    fn go_inside(mut self, warden: i32, signals: &mut Signals) -> Result<u8, Failed> {
+        if !self.ties_its_life_to_its_parent()? {
+            return Ok(FAILED);
+        }
+        let below = std::fs::read_to_string(format!("/proc/{warden}/task/{warden}/children"));
+        let below = below.map_err(doing("looking for the program"))?;
+        let below = below.split_whitespace().next();
+        let inside = below.and_then(|number| Pid::from_raw(number.parse().ok()?));
+        let inside = inside.ok_or_else(|| {
+            let error = io::Error::other("it has ended");
+            doing::<io::Error>("looking for the program")(error)
+        })?;
+        let held = rustix::process::pidfd_open(inside, PidfdFlags::empty())
+            .map_err(doing("holding the program"))?;
+        self.enter_groups()?;
+        let mut spaces = ThreadNameSpaceType::empty();
+        for (name, space) in [
+            ("user", ThreadNameSpaceType::USER),
+            ("pid", ThreadNameSpaceType::PROCESS_ID),
+            ("mnt", ThreadNameSpaceType::MOUNT),
+            ("net", ThreadNameSpaceType::NETWORK),
+            ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
+            ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
+        ] {
+            let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/{name}"));
+            let theirs = of(&inside.as_raw_pid().to_string()).map_err(doing("looking inside"))?;
+            // Entering what one is in already takes a right that is lost on the way.
+            if of("self").ok() != Some(theirs) {
+                spaces |= space;
+            }
+        }
+        if spaces.is_empty() {
+            // Where namespaces are refused there is no inside.
+            return self.reap(signals);
+        }
+        // Inside there is neither this file nor, for this process, /proc/self.
+        let executable = File::open("/proc/self/exe").map_err(doing("opening itself"))?;
+        hand_on(&executable).map_err(doing("handing itself on"))?;
+        rustix::thread::move_into_thread_name_spaces(held.as_fd(), spaces)
+            .map_err(doing("going inside"))?;
+        keep_over_exec().map_err(doing("keeping capabilities"))?;
+        self.stage = Stage::Guest;
+        let executable_inside = format!("/proc/self/fd/{}", executable.as_raw_fd());
+        let guest = begin(&self, Path::new(&executable_inside), |command| command);
+        let guest = guest.map_err(doing("starting inside"))?;
+        await_end(pid(&guest), Below::Warden, &Others::default(), signals)
+    }
+
+    fn guest(self, signals: &mut Signals) -> Result<u8, Failed> {
+        die_with_parent(Signal::KILL)?;
+        // A parent that is outside has no number here; who lost it is given to process 1.
+        if rustix::process::getppid().is_some() {
+            return Ok(FAILED);
+        }
+        self.start_and_await(true, Vec::new(), signals)
     }
 
     /// Without namespaces: the program as a child, and what it leaves behind as children.
     fn reap(self, signals: &mut Signals) -> Result<u8, Failed> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(doing("becoming a reaper"))?;
+        if let Some(folder) = confinement::shows(&self.program, &self.data, true) {
+            let because = format!(
+                "{} shows the node's own directory, {}, which cannot be hidden without namespaces",
+                folder.display(),
+                self.data.display()
+            );
+            return Err(doing("looking at its folders")(io::Error::other(because)));
+        }
         // A signal that can be caught: the descendants must be killed before this process ends.
         die_with_parent(Signal::HUP)?;
-        let ended = self.start_and_await(false, signals);
+        let ended = self.start_and_await(false, Vec::new(), signals);
         kill_descendants();
         ended
     }
 
     fn kind(&self) -> Result<Kind, Failed> {
-        program::kind(&self.program.path).map_err(|error| {
-            let what = format!("looking at {}", self.program.path.display());
-            (what, io::Error::other(error))
+        program::kind(&self.program.path).map_err(|error| Failed {
+            code: error.exit_code(),
+            what: format!("looking at {}", self.program.path.display()),
+            error: io::Error::other(error),
         })
     }
 
-    fn start_and_await(self, own_root: bool, signals: &mut Signals) -> Result<u8, Failed> {
+    fn start_and_await(
+        self,
+        own_root: bool,
+        listening: Vec<(TcpListener, u16)>,
+        signals: &mut Signals,
+    ) -> Result<u8, Failed> {
         let note = |missing: &str, why: String| {
             eprintln!("note: {} runs without {missing}: {why}", self.program.name);
         };
         self.resource_limits()
             .map_err(doing("setting its limits"))?;
+        // Should all of the host's memory be used up, programs go before what stands over them.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "500");
         confinement::give_up_privileges().map_err(doing("giving up privileges"))?;
         if let Err(why) = confinement::close_files(&self.program, own_root) {
             note("Landlock", why);
@@ -265,17 +530,54 @@ impl Ward {
         if let Err(why) = confinement::refuse_calls() {
             note("seccomp", why);
         }
-        let mut command = Command::new(&self.program.path);
-        command
-            .arg0(&self.program.name)
-            .args(&self.program.arguments)
-            // Where it was started, if that is there for it.
-            .current_dir(match self.program.directory.is_dir() {
-                true => &self.program.directory,
-                false => std::path::Path::new("/"),
+        // From here on: a thread keeps what was closed to the one that starts it.
+        for (listener, port) in listening {
+            network::carry(listener, port).map_err(doing("carrying a port"))?;
+        }
+        let program = Arc::new(self.program);
+        let beside = {
+            let program = Arc::clone(&program);
+            move |file: &Path, name: &str, arguments: &[String]| {
+                let mut command = Command::new(file);
+                command
+                    .arg0(name)
+                    .args(arguments)
+                    .env_clear()
+                    .envs(program.environment.iter().map(|(key, value)| (key, value)))
+                    // Where it was started, if that is there for it.
+                    .current_dir(match program.directory.is_dir() {
+                        true => &program.directory,
+                        false => Path::new("/"),
+                    });
+                command
+            }
+        };
+        let mut command = beside(&program.path, &program.name, &program.arguments);
+        let child = command.spawn().map_err(unexecutable(&program.path))?;
+        let (child, others, unwell) = (pid(&child), Others::default(), Arc::new(OnceLock::new()));
+        if let Some(health) = &program.health {
+            let because = Arc::clone(&unwell);
+            let beside = move |words: &[String]| match words {
+                [file, arguments @ ..] => beside(Path::new(file), file, arguments),
+                [] => beside(Path::new("true"), "true", &[]),
+            };
+            let watched = health::watch(health.clone(), others.clone(), beside, move |said| {
+                let _ = because.set(said);
+                // The rest of its processes end with it.
+                let _ = rustix::process::kill_process(child, Signal::TERM);
+                std::thread::park_timeout(Duration::from_nanos(GRACE.0));
+                let _ = rustix::process::kill_process(child, Signal::KILL);
             });
-        let child = command.spawn().map_err(doing("executing it"))?;
-        await_end(pid(&child), signals)
+            watched.map_err(doing("watching its health"))?;
+        }
+        let ended = await_end(child, Below::Program, &others, signals)?;
+        Ok(match unwell.get() {
+            Some(because) => {
+                eprintln!("error: {} was ended: {because}", program.name);
+                health::UNWELL
+            }
+            None => ended,
+        })
     }
 
     /// What of the limits no control group keeps, and what only a resource limit can.
@@ -328,7 +630,12 @@ fn pid(child: &Child) -> Pid {
 }
 
 /// Reaps whatever ends until this child does: its exit code, or 128 + the signal that ended it.
-fn await_end(child: Pid, signals: &mut Signals) -> Result<u8, Failed> {
+fn await_end(
+    child: Pid,
+    below: Below,
+    others: &Others,
+    signals: &mut Signals,
+) -> Result<u8, Failed> {
     let born_to = rustix::process::getppid();
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
@@ -338,18 +645,40 @@ fn await_end(child: Pid, signals: &mut Signals) -> Result<u8, Failed> {
                     .or(status.terminating_signal().map(|n| 128 + n));
                 return Ok(code.unwrap_or(FAILED.into()).to_le_bytes()[0]);
             }
-            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(Some((other, status))) => others.ended(other, status),
+            Err(rustix::io::Errno::INTR) => {}
             Ok(None) => {
                 for signal in signals.wait() {
                     // Only where this is a reaper; elsewhere the kernel has killed us already.
                     if signal == libc::SIGHUP && rustix::process::getppid() != born_to {
                         return Ok(128 + 9);
                     }
+                    if let Some(signal) = Signal::from_named_raw(signal) {
+                        pass_on(child, below, signal);
+                    }
                 }
             }
-            Err(error) => return Err(("waiting for it".to_owned(), error.into())),
+            Err(error) => return Err(doing("waiting for it")(error)),
         }
     }
+}
+
+/// What the kernel has not given the child by itself: see the beginning of this file.
+fn pass_on(child: Pid, below: Below, signal: Signal) {
+    // SAFETY: two numbers in, one out. A group outside this namespace has no number that rustix could hold: 0.
+    let group = |process: i32| unsafe { libc::getpgid(process) };
+    let _ = match (signal, below) {
+        (Signal::CHILD, _) => Ok(()),
+        (Signal::USR1 | Signal::USR2, _) => rustix::process::kill_process(child, signal),
+        (_, Below::Warden) => Ok(()),
+        (_, Below::Program) => match group(child.as_raw_pid()) {
+            left if left == group(0) => Ok(()),
+            left if left == child.as_raw_pid() => {
+                rustix::process::kill_process_group(child, signal)
+            }
+            _ => rustix::process::kill_process(child, signal),
+        },
+    };
 }
 
 /// Until there are none: what is killed hands its children to its reaper, which is us.

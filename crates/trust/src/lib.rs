@@ -10,11 +10,12 @@
 //! begins with an [`invitation`].
 //!
 //! Tour: [`Key`] and [`Tag`] below · [`envelope`] frames that prove themselves and count once · [`invitation`] how a
-//! newcomer finds the right fleet and is expected.
+//! newcomer finds the right fleet and is expected · [`chain`] whether what was said is still so: commits sealed in their order.
 #![no_std]
 
 extern crate alloc;
 
+pub mod chain;
 pub mod envelope;
 pub mod invitation;
 

@@ -15,8 +15,9 @@ Examples:
   cosmos run --dir docs count.wasm docs/a.md   with a folder
   cosmos run --mem 64MiB --fuel 1000000000 hello.wasm
                                                and with limits
-  cosmos run -d --name web --restart always --dir . ./server
+  cosmos run -d --name web --restart always --dir site --port 8080:80 ./server
                                                on the node that `cosmos up` started
+  cosmos run -d -f app.toml                    as a file says
 
 Exit codes:
   the program's own, or 128 + the number of the signal that ended it
@@ -35,6 +36,8 @@ pub(crate) enum Asked {
     /// Start a node on this machine, in the foreground; Ctrl-C or SIGTERM ends its programs and it.
     #[command(after_help = UP)]
     Up(Up),
+    /// Run a program inside another one that runs: in its namespaces, folders, network and limits.
+    Exec(Exec),
     /// List the programs of the node, or of the whole fleet.
     Ps(Ps),
     /// Print what a program said.
@@ -146,6 +149,28 @@ pub(crate) struct Outside {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Add to the environment, which is that of the other
+    #[arg(long = "env", value_name = "KEY=VALUE", value_parser = variable)]
+    pub(crate) environment: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// The program that runs
+    pub(crate) name: String,
+
+    /// The program to run, and its words
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM [ARGS]"
+    )]
+    pub(crate) words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// The program
     pub(crate) name: String,
@@ -173,7 +198,7 @@ pub(crate) struct Named {
 }
 
 /// [`daemon::supervision::Restart`] as a word on the command line.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Restart {
     Never,
     OnFailure,
@@ -190,13 +215,46 @@ impl From<Restart> for daemon::supervision::Restart {
     }
 }
 
+/// [`daemon::program::Network`] as a word on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Network {
+    Own,
+    Host,
+}
+
+impl From<Network> for daemon::program::Network {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Own => Self::Own,
+            Network::Host => Self::Host,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Run {
+    /// Read what to run, and how, from a TOML file
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        conflicts_with_all = ["environment", "folders", "memory", "cores", "fuel", "network", "ports", "restart", "words"]
+    )]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Where the paths of a file begin.
+    #[arg(skip)]
+    pub(crate) directory: Option<PathBuf>,
+
+    /// Only a file says how to find out whether it is well.
+    #[arg(skip)]
+    pub(crate) health: Option<daemon::health::Health>,
+
     /// Add to its environment
     #[arg(long = "env", value_name = "KEY=VALUE", value_parser = variable)]
     pub(crate) environment: Vec<(String, String)>,
 
-    /// Let it read and write a folder; a capsule finds it under the name GUEST
+    /// Let it read and write a folder, which it also finds under the name GUEST; a colon in a name is written \:
     #[arg(long = "dir", value_name = "PATH[:GUEST]")]
     pub(crate) folders: Vec<String>,
 
@@ -211,6 +269,18 @@ pub(crate) struct Run {
     /// How many instructions a capsule may execute, as wasmtime counts fuel
     #[arg(long, value_name = "N")]
     pub(crate) fuel: Option<u64>,
+
+    /// Whose network it is in: one of its own, which only --port leads into, or the host's
+    #[arg(long = "net", value_name = "WHOSE", default_value = "own")]
+    pub(crate) network: Network,
+
+    /// Let a port of the host lead to one of the program's own network
+    #[arg(
+        long = "port",
+        value_name = "[ADDRESS:]HOST:GUEST",
+        conflicts_with = "network"
+    )]
+    pub(crate) ports: Vec<daemon::program::Port>,
 
     /// Hand it to the node, and return once that has taken it
     #[arg(long, short)]
@@ -242,7 +312,7 @@ pub(crate) struct Run {
 
     /// The program and its words: a WebAssembly file, an executable file, or a name on PATH
     #[arg(
-        required = true,
+        required_unless_present = "file",
         trailing_var_arg = true,
         allow_hyphen_values = true,
         value_name = "PROGRAM [ARGS]"
@@ -251,7 +321,7 @@ pub(crate) struct Run {
 }
 
 /// Which node.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Data {
     /// The node's directory [default: $XDG_DATA_HOME/cosmos, or ~/.local/share/cosmos]
     #[arg(long = "data", env = "COSMOS_DATA", value_name = "DIR")]
@@ -348,18 +418,23 @@ fn span(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("found \"{text}\", expected KEY=VALUE")),
     }
 }
 
+/// What `--cpu` takes: less the kernel does not deal out, and more no host has.
+pub(super) fn cores_allowed() -> std::ops::RangeInclusive<f64> {
+    0.01..=1024.0
+}
+
 fn cores(text: &str) -> Result<f64, String> {
     let cores = text
         .parse()
         .ok()
-        .filter(|cores| (0.01..=1024.0).contains(cores));
+        .filter(|cores| cores_allowed().contains(cores));
     cores.ok_or_else(|| format!("found \"{text}\", expected cores from 0.01 to 1024"))
 }
 

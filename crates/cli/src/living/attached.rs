@@ -1,14 +1,15 @@
 //! `cosmos run`: a program in the foreground, with this process's streams, to its end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use daemon::capsule::{self, Origin};
+use daemon::control::{self, Answer, Request};
 use daemon::foreground;
 use daemon::program::{self, Folder, Kind, Limits, NoProgram, Program};
 
-use super::arguments::Run;
+use super::arguments::{Exec, Run};
 use crate::complaint;
 
 pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
@@ -22,12 +23,6 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
         }
     };
     match kind {
-        _ if kind != Kind::Native && program.limits.cores.is_some() => {
-            anyhow::bail!(
-                "--cpu: {} is a capsule, which has one core; its instructions are limited with --fuel",
-                program.name
-            )
-        }
         Kind::Module | Kind::Component => Ok(run_capsule(&program, kind, &data)),
         Kind::Native => run_native(program, &data),
     }
@@ -35,10 +30,21 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
 
 /// The program that was asked for. What is wrong with the request is the outer error.
 pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
-    let folders = asked.folders.iter().map(|text| folder(text));
+    let directory = match &asked.directory {
+        Some(directory) => directory.clone(),
+        None => std::env::current_dir().context("the current folder")?,
+    };
+    let folders = asked
+        .folders
+        .iter()
+        .map(|text| Folder::read(text, &directory).with_context(|| format!("--dir {text}")));
     let folders = folders.collect::<Result<Vec<_>>>()?;
     let (word, arguments) = asked.words.split_first().context("no program")?;
-    let found = program::find(word, std::env::var("PATH").ok().as_deref())
+    let place = match word.contains('/') {
+        true => directory.join(word).to_string_lossy().into_owned(),
+        false => word.clone(),
+    };
+    let found = program::find(&place, std::env::var("PATH").ok().as_deref())
         .and_then(|path| Ok((program::kind(&path)?, path)));
     let (kind, path) = match found {
         Ok(found) => found,
@@ -49,31 +55,35 @@ pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
         name: word.clone(),
         arguments: arguments.to_vec(),
         environment: asked.environment.clone(),
-        directory: std::env::current_dir().context("the current folder")?,
+        directory,
         folders,
         limits: Limits {
             memory: asked.memory.map(|bytes| bytes.0),
             cores: asked.cores,
             fuel: asked.fuel,
         },
+        network: asked.network.into(),
+        ports: asked.ports.clone(),
+        health: asked.health.clone(),
     };
+    let (name, native) = (&program.name, kind == Kind::Native);
+    ensure!(
+        native || program.limits.cores.is_none(),
+        "--cpu: {name} is a capsule, which has one core; its instructions are limited with --fuel"
+    );
+    ensure!(
+        native || (program.ports.is_empty() && program.network == program::Network::Own),
+        "--net, --port: {name} is a capsule, which has no network"
+    );
+    ensure!(
+        native || program.health.is_none(),
+        "health: {name} is a capsule, which is not asked"
+    );
+    ensure!(
+        !native || program.limits.fuel.is_none(),
+        "--fuel: {name} is no capsule, its instructions are not counted"
+    );
     Ok(Ok((program, kind)))
-}
-
-fn folder(text: &str) -> Result<Folder> {
-    let (host, guest) = text.split_once(':').unwrap_or((text, text));
-    ensure!(
-        Path::new(host).is_dir(),
-        "--dir {text}: found no folder {host}, expected one that is there"
-    );
-    ensure!(
-        !guest.is_empty(),
-        "--dir {text}: expected a name after the colon"
-    );
-    Ok(Folder {
-        host: PathBuf::from(host).canonicalize()?,
-        guest: guest.to_owned(),
-    })
 }
 
 /// With what of our environment goes without saying; what was asked for comes last and holds.
@@ -83,11 +93,6 @@ pub(super) fn with_inherited(mut program: Program) -> Program {
 }
 
 fn run_native(program: Program, data: &Path) -> Result<ExitCode> {
-    ensure!(
-        program.limits.fuel.is_none(),
-        "--fuel: {} is no capsule, its instructions are not counted",
-        program.name
-    );
     let program = with_inherited(program);
     let ended = match foreground::run(&program, data) {
         Ok(ended) => ended,
@@ -98,17 +103,56 @@ fn run_native(program: Program, data: &Path) -> Result<ExitCode> {
         }
     };
     if let (true, Some(limit)) = (ended.out_of_memory, program.limits.memory) {
-        let said = anyhow::anyhow!(
-            "{} was stopped: it used more than its limit of {limit} bytes of memory (--mem)",
-            program.name
-        );
+        let said = anyhow::Error::msg(program::used_up_memory(&program.name, limit));
         complaint::print(&said, false);
     }
     Ok(ExitCode::from(ended.code))
 }
 
+/// In another program, as the node knows it.
+pub(crate) fn exec(asked: &Exec) -> Result<ExitCode> {
+    let data = asked.data.directory()?;
+    let request = Request::Inside {
+        name: asked.name.clone(),
+    };
+    let host = match control::ask(&data, &request)?.0 {
+        Answer::Inside(host) => host,
+        Answer::Refused { because } => anyhow::bail!(because),
+        other => anyhow::bail!("the node answered something else than was asked: {other:?}"),
+    };
+    let (word, arguments) = asked.words.split_first().context("no program")?;
+    let mut program = host.program.clone();
+    let path = program.environment.iter().rfind(|(key, _)| key == "PATH");
+    // A name with a slash is one inside, which need not be there outside.
+    program.path = match word.contains('/') {
+        true => program.directory.join(word),
+        false => match program::find(word, path.map(|(_, path)| path.as_str())) {
+            Ok(path) => path,
+            Err(error) => {
+                let code = error.exit_code();
+                complaint::print(&error.into(), false);
+                return Ok(ExitCode::from(code));
+            }
+        },
+    };
+    program.name.clone_from(word);
+    program.arguments = arguments.to_vec();
+    program
+        .environment
+        .extend(asked.environment.iter().cloned());
+    (program.ports, program.health) = (Vec::new(), None);
+    match foreground::run_inside(&host, &program, &data) {
+        Ok(code) => Ok(ExitCode::from(code)),
+        Err(error) => {
+            let error = anyhow::Error::from(error).context(format!("running {word}"));
+            complaint::print(&error, false);
+            Ok(ExitCode::from(125))
+        }
+    }
+}
+
 fn run_capsule(program: &Program, kind: Kind, data: &Path) -> ExitCode {
-    match capsule::run(program, kind, &capsule::cache_in(data)) {
+    match capsule::run(program, kind, data) {
         Ok(ended) => {
             if ended.code_from == Origin::Recompiled {
                 anstream::eprintln!(

@@ -1,11 +1,12 @@
 //! Programs, and the node they run on.
 //!
-//! Tour: [`arguments`] what can be asked · [`attached`] a program in the foreground · [`node`] a node, and
+//! Tour: [`arguments`] what can be asked · [`manifest`] as a file · [`attached`] a program in the foreground · [`node`] a node, and
 //! what it is asked · [`fleet`] the other machines.
 
 pub(crate) mod arguments;
 mod attached;
 mod fleet;
+mod manifest;
 mod node;
 
 use std::process::ExitCode;
@@ -13,13 +14,16 @@ use std::process::ExitCode;
 use anyhow::Result;
 use daemon::control::Request;
 
-use arguments::Asked;
+use arguments::{Asked, Run};
 
 pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
     match asked {
-        Asked::Run(asked) if asked.detach => node::run(asked),
-        Asked::Run(asked) => attached::run(asked),
+        Asked::Run(asked) => match &asked.file {
+            Some(file) => run(&manifest::read(file, asked)?),
+            None => run(asked),
+        },
         Asked::Up(asked) => node::up(asked),
+        Asked::Exec(asked) => attached::exec(asked),
         Asked::Ps(asked) => node::ps(asked),
         Asked::Logs(asked) => node::logs(asked),
         Asked::Stop(asked) => node::each(asked, |name| Request::Stop { name }),
@@ -30,6 +34,13 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Invite(asked) => fleet::invite(asked),
         Asked::Members(asked) => fleet::members(asked),
         Asked::Leave(asked) => fleet::leave(asked),
+    }
+}
+
+fn run(asked: &Run) -> Result<ExitCode> {
+    match asked.detach {
+        true => node::run(asked),
+        false => attached::run(asked),
     }
 }
 
@@ -46,7 +57,7 @@ impl Asked {
             Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.ask.json,
-            Self::Up(_) | Self::Logs(_) => false,
+            Self::Up(_) | Self::Logs(_) | Self::Exec(_) => false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `cosmos up`, and what a node is asked.
 
+use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -100,7 +101,7 @@ pub(super) fn table(programs: &[Listed]) -> String {
     for program in programs {
         let (name, starts) = (&program.name, program.starts);
         let words = std::iter::once(&program.program).chain(&program.arguments);
-        let words: Vec<_> = words.map(String::as_str).collect();
+        let words: Vec<_> = words.map(|word| on_one_line(word)).collect();
         let (state, words) = (state(program), words.join(" "));
         let line = format!("{name:<width$}  {state:<12}  {starts:>6}  {words}\n");
         table.push_str(&line);
@@ -108,11 +109,23 @@ pub(super) fn table(programs: &[Listed]) -> String {
     table
 }
 
+/// Line ends and what a terminal would obey are shown instead of done.
+fn on_one_line(word: &str) -> String {
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    word.chars().map(shown).collect()
+}
+
 fn state(program: &Listed) -> String {
     match program.phase {
         Phase::Running => "running".to_owned(),
         Phase::Pausing { code } => format!("pausing ({code})"),
         Phase::Stopping => "stopping".to_owned(),
+        Phase::Ended { code: Some(code) } if program.out_of_memory => {
+            format!("ended ({code}, out of memory)")
+        }
         Phase::Ended { code: Some(code) } => format!("ended ({code})"),
         Phase::Ended { code: None } => "stopped".to_owned(),
     }
@@ -172,11 +185,23 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         return print_json(&json!(status));
     }
     let (limits, fleet) = (&status.limits, &status.fleet);
+    let mut state = format!("sealed {}", status.changes);
+    if status.unwritten > 0 {
+        write!(
+            state,
+            "; the disk is full: {} ends are not written yet",
+            status.unwritten
+        )?;
+    }
+    for damaged in &status.damaged {
+        write!(state, "\n           {damaged}")?;
+    }
     print(&format!(
         "node       {} (cosmos {}, process {}, up {:.0} s)\n\
          programs   {} running of {}\n\
          limits     memory: {}; cores: {}; processes: {}\n\
          {}\
+         state      {state}\n\
          fleet      {}: {} of {} machines alive; this is {}, tile {}, at {}\n{}",
         data.display(),
         status.version,

@@ -29,8 +29,9 @@ use super::live::Sample;
 use super::{Shared, refused};
 use crate::control::{Answer, Listed, Request, Status};
 use crate::fleet;
+use crate::health::Health;
 use crate::news::Item;
-use crate::program::{self, Folder, Limits, Program};
+use crate::program::{self, Folder, Limits, Network, Port, Program};
 use crate::supervision::Restart;
 
 type App = State<Arc<Shared>>;
@@ -212,12 +213,20 @@ struct Wish {
     /// Added to its environment.
     #[serde(default)]
     environment: BTreeMap<String, String>,
-    /// Folders of the host that it may read and write.
+    /// Folders of the host that it may read and write, each as `PATH` or `PATH:GUEST`, absolute.
     #[serde(default)]
-    folders: Vec<Folder>,
+    folders: Vec<String>,
     /// What it may use.
     #[serde(default)]
     limits: Option<Limits>,
+    /// Whether it is in a network of its own, in which there is nothing but itself, or in the host's.
+    #[serde(default)]
+    network: Network,
+    /// Ports of the host that lead to its own.
+    #[serde(default)]
+    ports: Vec<Port>,
+    /// How to find out whether it is well.
+    health: Option<Health>,
     /// When it is started again; never if absent.
     restart: Option<Restart>,
 }
@@ -317,13 +326,15 @@ fn wanted(wish: Wish) -> Result<Program, String> {
     }
     let path = program::find(word, std::env::var("PATH").ok().as_deref())
         .map_err(|error| error.to_string())?;
-    for folder in &wish.folders {
-        if !folder.host.is_absolute() || !folder.host.is_dir() {
+    let mut folders = Vec::new();
+    for text in &wish.folders {
+        if !text.starts_with('/') {
             return Err(format!(
-                "folders: found no folder {}, expected an absolute path of one",
-                folder.host.display()
+                "folders: found the relative path {text:?}, expected an absolute one"
             ));
         }
+        let folder = Folder::read(text, std::path::Path::new("/"));
+        folders.push(folder.map_err(|error| format!("folders: {text}: {error}"))?);
     }
     let native = program::kind(&path).map_err(|error| error.to_string())? == program::Kind::Native;
     let own = wish.environment.into_iter();
@@ -337,8 +348,11 @@ fn wanted(wish: Wish) -> Result<Program, String> {
         arguments: arguments.to_vec(),
         environment,
         directory: PathBuf::from("/"),
-        folders: wish.folders,
+        folders,
         limits: wish.limits.unwrap_or_default(),
+        network: wish.network,
+        ports: wish.ports,
+        health: wish.health,
     })
 }
 
@@ -682,8 +696,7 @@ mod tests {
         assert!(refused(r#"{"words": ["./x"]}"#).contains("relative path"));
         assert!(refused(r#"{"words": ["no-such-program"]}"#).contains("no program"));
         assert!(
-            refused(r#"{"words": ["sh"], "folders": [{"host": "/no/such", "guest": "x"}]}"#)
-                .contains("no folder /no/such")
+            refused(r#"{"words": ["sh"], "folders": ["/no/such"]}"#).contains("folders: /no/such")
         );
         assert!(refused(r#"{"words": ["sh"], "surprise": 1}"#).contains("unknown field"));
         assert!(refused("{}").contains("missing field `words`"));

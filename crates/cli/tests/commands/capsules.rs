@@ -1,13 +1,10 @@
 //! `cosmos run` of WebAssembly as a person meets it.
 
-#[expect(dead_code, reason = "shared with tests that ask for more")]
-mod place;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use place::Place;
+use crate::place::Place;
 
 impl Place {
     /// A module given as text.

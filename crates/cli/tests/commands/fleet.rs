@@ -1,13 +1,10 @@
 //! Several machines as one fleet, as whoever runs them meets it: five real nodes on loopback that join, die, pause, return,
 //! leave, and turn away who is not expected.
 
-#[expect(dead_code, reason = "shared with tests that ask for more")]
-mod place;
-
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command};
 
-use place::{Place, Said, wait_until};
+use crate::place::{Place, Said, wait_until};
 use serde_json::Value;
 
 /// A node that has said it is ready; it is killed with this.

@@ -1,70 +1,11 @@
 //! A node on this machine as whoever runs it meets it: it keeps what it was given, through every end.
 
-mod place;
-
+use crate::place::{Place, Up, processes, wait_until};
+use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command};
-
-use place::{Place, Said, processes, wait_until};
-use serde_json::Value;
-
-/// A node that has said it is ready; it is killed with this.
-struct Up(Child);
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Up {
-    /// And the line in which it says so.
-    fn at(place: &Place) -> (Self, String) {
-        let mut child = place.command(&["up"]).spawn().expect("a node starts");
-        let mut line = String::new();
-        let mut said = BufReader::new(child.stderr.take().unwrap());
-        said.read_line(&mut line).expect("it says something");
-        // Kept open: a node that cannot speak must not end of it.
-        std::thread::spawn(move || said.read_to_string(&mut String::new()));
-        assert!(line.starts_with("node: ready on "), "{line}");
-        (Self(child), line)
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill")
-            .args([signal, &self.0.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-    }
-}
-
-impl Place {
-    fn ok(&self, arguments: &[&str]) -> String {
-        let Said { code, out, err } = self.cosmos(arguments, "");
-        assert_eq!((code, err.as_str()), (Some(0), ""), "{arguments:?}");
-        out
-    }
-
-    fn program(&self, name: &str) -> Value {
-        let listed: Value = serde_json::from_str(&self.ok(&["ps", "--json"])).expect("JSON");
-        let programs = listed["programs"].as_array().expect("a list").clone();
-        programs
-            .into_iter()
-            .find(|program| program["name"] == name)
-            .unwrap_or(Value::Null)
-    }
-
-    fn phase(&self, name: &str) -> String {
-        self.program(name)["phase"]
-            .as_str()
-            .unwrap_or("unknown")
-            .to_owned()
-    }
-}
 
 fn unheard_of(salt: u32) -> String {
     format!(

@@ -1,13 +1,11 @@
 //! The node's HTTP: only with its key, one thing after another, and nothing that breaks it.
 
-mod place;
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Child;
 use std::time::Duration;
 
-use place::{Place, wait_until};
+use crate::place::{Place, wait_until};
 use serde_json::{Value, json};
 
 /// A node with a dashboard somewhere on loopback.

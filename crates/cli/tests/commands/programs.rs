@@ -1,30 +1,12 @@
 //! `cosmos run` of programs of this host: their ends, their limits, and what they can see.
 
-mod place;
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use place::{Place, processes, wait_until};
-
-/// Whether this host gives a program namespaces of its own. Where it does not, `cosmos run` says so,
-/// and what needs them cannot be tested; a build server must have them.
-fn walled() -> bool {
-    let said = Place::new().cosmos(&["run", "true"], "");
-    let walled = !said.err.contains("has no namespaces of its own");
-    assert!(
-        walled || std::env::var("CI").as_deref() != Ok("true"),
-        "{}",
-        said.err
-    );
-    if !walled {
-        eprintln!("skipped: this host gives programs no namespaces");
-    }
-    walled
-}
+use crate::place::{Place, processes, wait_until, walled};
 
 /// A number that nobody else sleeps for.
 fn unheard_of(salt: u32) -> String {

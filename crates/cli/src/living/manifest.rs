@@ -1,0 +1,186 @@
+//! A program as a file: what `cosmos run` can be told, with a line for whatever is wrong.
+//!
+//! It is read as universe files are, by the same reader: every key has a range, what nobody asked for is an error with
+//! the nearest key there is, and everything wrong is said at once. Paths in it begin where it lies.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use daemon::health::{Check, Health};
+use daemon::program::{Folder, Port};
+use twin::universe::{self, Document, Table};
+use wire::Nanos;
+
+use super::arguments::{Bytes, Network, Restart, Run, cores_allowed, variable};
+
+/// No manifest is longer, in bytes.
+const FILE_MAX: u64 = 1 << 20;
+
+/// What a list in it may hold, and what a command line can.
+const WORDS_MAX: usize = 4096;
+
+/// The request that a manifest makes, with what else was asked.
+pub(super) fn read(file: &Path, asked: &Run) -> Result<Run> {
+    let said = file.display().to_string();
+    let length = fs::metadata(file).with_context(|| said.clone())?.len();
+    anyhow::ensure!(
+        length <= FILE_MAX,
+        "{said}: found {length} bytes, expected at most {FILE_MAX}"
+    );
+    let text = fs::read_to_string(file).with_context(|| said.clone())?;
+    let folder = std::path::absolute(file)?;
+    let folder = folder.parent().context("a file is in a folder")?;
+    let run = Document::parse(&said, &text, &[])?.read(|root| schema(root, folder, asked))?;
+    Ok(run)
+}
+
+fn schema(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
+    let texts = |key, doc| root.text(key, doc).list(0..=WORDS_MAX);
+    let program = root
+        .text("program", "The program: a file, or a name on PATH.")
+        .required();
+    let mut words = vec![program];
+    words.extend(texts("arguments", "Its words."));
+    let name = root.text("name", "What the node calls it.").optional();
+    let environment = texts("env", "Added to its environment, each KEY=VALUE.");
+    let environment = read_each(root, "env", &environment, |text| variable(text));
+    let folders = texts("dirs", "Folders it may read and write, each PATH[:GUEST].");
+    read_each(root, "dirs", &folders, |text| {
+        Folder::read(text, folder).map_err(|error| error.to_string())
+    });
+    let ports = texts(
+        "ports",
+        "Ports of the host that lead into its own network, each [ADDRESS:]HOST:GUEST.",
+    );
+    let ports = read_each(root, "ports", &ports, |text| text.parse::<Port>());
+    let networks = [("own", Network::Own), ("host", Network::Host)];
+    let network = root
+        .choice("net", &networks, "Whose network it is in.")
+        .or(Network::Own);
+    if network == Network::Host && !ports.is_empty() {
+        root.refuse("ports", "nothing leads into the host's own network");
+    }
+    let restarts = [
+        ("never", Restart::Never),
+        ("on-failure", Restart::OnFailure),
+        ("always", Restart::Always),
+    ];
+    let restart = root
+        .choice("restart", &restarts, "When it is started again.")
+        .or(Restart::Never);
+    if restart != Restart::Never && !asked.detach {
+        root.refuse("restart", "only a node starts programs again (--detach)");
+    }
+    Run {
+        words,
+        environment,
+        folders,
+        ports,
+        network,
+        restart,
+        name: asked.name.clone().or(name),
+        on: asked.on.clone(),
+        memory: root
+            .data("memory", "How much memory it may have.")
+            .range(universe::Bytes(1 << 20)..=universe::Bytes(1 << 50))
+            .optional()
+            .map(|bytes| Bytes(bytes.0)),
+        cores: root
+            .number("cores", "How many cores a program of the host may use.")
+            .range(cores_allowed())
+            .optional(),
+        fuel: root
+            .count("fuel", "How many instructions a capsule may execute.")
+            .range(1..=u64::MAX)
+            .optional(),
+        health: health(root),
+        directory: Some(PathBuf::from(folder)),
+        file: None,
+        detach: asked.detach,
+        json: asked.json,
+        data: asked.data.clone(),
+    }
+}
+
+fn health(root: &Table<'_>) -> Option<Health> {
+    let table = root.table("health", "How to find out whether it is well.");
+    if !table.is_present() {
+        return None;
+    }
+    let exec = table.text("exec", "Words that, run beside it, end with 0.");
+    let exec = exec.list(0..=WORDS_MAX);
+    let port = table.count("port", "A port of its loopback that takes connections.");
+    let port = port.range(1..=u64::from(u16::MAX)).optional();
+    let path = table.text(
+        "path",
+        "What is got from that port, with a status from 200 to 399.",
+    );
+    let path = path.optional();
+    let check = match (
+        exec.is_empty(),
+        port.and_then(|port| u16::try_from(port).ok()),
+        path,
+    ) {
+        (false, None, None) => Check::Exec(exec),
+        (true, Some(port), None) => Check::Tcp(port),
+        (true, Some(port), Some(path)) => {
+            if !path.starts_with('/') || path.contains(char::is_control) || path.contains(' ') {
+                table.refuse(
+                    "path",
+                    "expected one that begins with / and has no blank in it",
+                );
+            }
+            Check::Http { port, path }
+        }
+        _ => {
+            let key = if table.has("exec") { "exec" } else { "port" };
+            table.refuse(key, "expected either exec, or port, or port and path");
+            Check::Tcp(1)
+        }
+    };
+    let span = |key, doc, default: u64| {
+        let span = table
+            .time(key, doc)
+            .range(Nanos::from_millis(10)..=Nanos::DAY);
+        span.or(Nanos::from_millis(default)).0 / 1_000_000
+    };
+    // The figures are Docker's (its reference on HEALTHCHECK), so that nobody has to learn others; its start period
+    // is 0, which ends a database that replays its log, so here it is as long as three questions.
+    Some(Health {
+        check,
+        every_ms: span("every", "Between an answer and the next question.", 30_000),
+        patience_ms: span("patience", "An answer that takes longer is none.", 30_000),
+        failures: table
+            .count(
+                "failures",
+                "So many times in a row without an answer, and it is ended.",
+            )
+            .range(1..=1000)
+            .or(3)
+            .try_into()
+            .unwrap_or(3),
+        start_ms: span(
+            "start",
+            "How long one that was never well is left alone.",
+            90_000,
+        ),
+    })
+}
+
+/// What each text of a list says; what does not is refused with its place.
+fn read_each<T>(
+    root: &Table<'_>,
+    key: &str,
+    texts: &[String],
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Vec<T> {
+    let said = texts.iter().filter_map(|text| match read(text) {
+        Ok(said) => Some(said),
+        Err(because) => {
+            root.refuse(key, format!("{text:?}: {because}"));
+            None
+        }
+    });
+    said.collect()
+}
