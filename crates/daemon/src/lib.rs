@@ -1,6 +1,6 @@
 //! A real node on Linux.
 //!
-//! The twin rehearses; this is what runs. A node of one machine takes programs, WebAssembly or of
+//! The twin rehearses; this is what runs. A node takes programs, WebAssembly or of
 //! the host, runs each in a process of its own, keeps what they say, starts again what should run,
 //! and knows after a crash what it had promised.
 //!

@@ -7,6 +7,9 @@
 //! new tells all it talks with, once; so everybody comes to the same directory in whatever order
 //! the words arrive.
 //!
+//! Members may say where others are, and are believed: whoever has a certificate may fail but does not lie, as the
+//! membership protocol assumes too. A wrong address leads nowhere, because TLS checks which tile answers there.
+//!
 //! Deliberately absent: whether somebody is there. That is the membership protocol's to say.
 
 use std::collections::BTreeMap;

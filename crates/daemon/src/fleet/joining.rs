@@ -115,9 +115,16 @@ impl Decode for Answer {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let at = from.position();
         match from.byte()? {
-            0 => Ok(Self::Refused {
-                because: String::from_utf8_lossy(&Vec::decode(from)?).into_owned(),
-            }),
+            0 => {
+                let at = from.position();
+                let because = String::from_utf8(Vec::decode(from)?);
+                let because = because.map_err(|error| DecodeError::Invalid {
+                    at,
+                    what: "text",
+                    found: error.as_bytes().len() as u64,
+                })?;
+                Ok(Self::Refused { because })
+            }
             1 => Ok(Self::Welcome(Box::new(Welcome {
                 tile: Tile::decode(from)?,
                 name: read_name(from)?,
@@ -218,5 +225,59 @@ impl From<Refusal> for Answer {
         Self::Refused {
             because: refusal.name().to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::directory::Entry;
+
+    /// Every beginning of it is refused, and nothing else spells it.
+    fn has_one_spelling<T: Decode + Encode + PartialEq + std::fmt::Debug>(value: &T) {
+        let bytes = value.to_bytes();
+        assert_eq!(decode_all::<T>(&bytes).as_ref(), Ok(value));
+        for cut in 0..bytes.len() {
+            assert!(decode_all::<T>(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(other) = decode_all::<T>(&flipped) {
+                assert_eq!(other.to_bytes(), flipped, "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_at_the_door_is_canonical_and_bounded() {
+        let request = Request {
+            secret: Secret([1; 16]),
+            key: [2; 32],
+            proof: [3; 64],
+            name: "n".repeat(63),
+        };
+        assert!(request.to_bytes().len() <= REQUEST_BYTES_MAX);
+        has_one_spelling(&request);
+        let entry = Entry {
+            tile: Tile(63),
+            name: "n".repeat(63),
+            address: "[2001:db8::1]:65535".parse().unwrap(),
+            incarnation: u32::MAX,
+        };
+        let welcome = |entries: usize| {
+            Answer::Welcome(Box::new(Welcome {
+                tile: Tile(1),
+                name: "one".into(),
+                certificate: vec![4; 600],
+                authority: vec![5; 600],
+                secret: [6; 32],
+                directory: Entries(vec![entry.clone(); entries]),
+            }))
+        };
+        has_one_spelling(&welcome(2));
+        // A whole fleet's directory.
+        assert!(welcome(64).to_bytes().len() <= ANSWER_BYTES_MAX);
+        has_one_spelling(&Answer::from(Refusal::InvitationUsed));
     }
 }

@@ -52,7 +52,7 @@ pub const INVITATION_LASTS_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// So many questions wait for the member.
 const ASKS_MAX: usize = 64;
 /// So much that others said waits for whoever listens.
-const HEARD_MAX: usize = 256;
+pub const HEARD_MAX: usize = 256;
 
 /// How a machine should be in its fleet.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,6 @@
 //! is not answered, and who is not answered hears so after [`PATIENCE`].
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +17,9 @@ use std::time::Duration;
 use wire::frame::PAYLOAD_BYTES_MAX;
 use wire::{Class, Decode as _, DecodeError, Encode as _, Reader, Tile};
 
+use super::member::random;
 use super::transport::NotSent;
-use super::{Fleet, Heard, PROTOCOL_FREE};
+use super::{Fleet, FleetError, Heard, PROTOCOL_FREE};
 
 /// The protocol of letters, in a frame.
 pub const PROTOCOL: u8 = PROTOCOL_FREE;
@@ -71,6 +71,8 @@ type Waiting = BTreeMap<(Tile, u64), SyncSender<Vec<u8>>>;
 
 #[derive(Debug, Default)]
 struct Desk {
+    /// Of the next letter. They begin anywhere, so that what was asked in an earlier life of this node is
+    /// not taken for the answer to something else.
     numbers: AtomicU64,
     waiting: Mutex<Waiting>,
     answering: AtomicUsize,
@@ -127,7 +129,7 @@ impl Arriving {
     fn take(&mut self, from: Tile, piece: &Piece<'_>) -> Option<Vec<u8>> {
         let key = (from, piece.number, piece.answers);
         if !self.0.contains_key(&key) && self.0.len() >= LETTERS_MAX {
-            // The rest of a letter whose sender has gone never comes; the lowest numbers are the oldest.
+            // The rest of a letter whose sender has gone never comes.
             self.0.pop_first();
         }
         let letter = self.0.entry(key).or_default();
@@ -148,13 +150,16 @@ impl Post {
     /// Opens for letters; what is asked is answered by `serve`, each time on a thread of its own.
     ///
     /// # Errors
-    /// If the kernel gives no thread.
+    /// If the kernel gives no thread or no randomness.
     pub fn open(
         fleet: Fleet,
         serve: impl Fn(Vec<u8>) -> Vec<u8> + Clone + Send + 'static,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, FleetError> {
         let heard = fleet.listen(PROTOCOL);
-        let desk = Arc::new(Desk::default());
+        let desk = Arc::new(Desk {
+            numbers: AtomicU64::new(u64::from_le_bytes(random()?)),
+            ..Desk::default()
+        });
         let post = Self { fleet, desk };
         let (sorting, thread) = (post.clone(), thread::Builder::new().name("post".into()));
         thread.spawn(move || sorting.sort(&heard, &serve))?;
