@@ -6,8 +6,9 @@ use machine::{Purpose, Stream};
 use wire::{Cell, Instant, Tile};
 
 // What voters, holders and those who ask say to each other, and what a disk says of a voter.
-libfuzzer_sys::fuzz_target!(|input: (u8, Vec<&[u8]>)| {
+libfuzzer_sys::fuzz_target!(|input: (u8, Vec<Vec<u8>>)| {
     let (kind, parts) = input;
+    let parts: Vec<_> = parts.iter().map(Vec::as_slice).collect();
     let bytes = parts.first().copied().unwrap_or_default();
     match kind % 6 {
         0 => fuzz::is_canonical::<Message>(bytes),

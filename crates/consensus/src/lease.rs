@@ -667,6 +667,8 @@ mod tests {
             panic!("it was free");
         };
         assert_eq!(book.grant(1), Answer::Granted { fence });
+        let who = |book: &Book| decode_all(&book.leases.read(&Query::Who(WEB).to_bytes()));
+        assert_eq!(who(&book), Ok(Answer::Held { by: Tile(1) }));
         assert_eq!(book.grant(2), Answer::Held { by: Tile(1) });
         let release = Command::Release { lease: WEB, fence };
         book.by(2, release);

@@ -57,6 +57,8 @@ struct Trial {
     doubles: u8,
     crashes: u8,
     commands: u8,
+    /// The first leads at the beginning, and all know it.
+    led: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -235,6 +237,13 @@ impl Model for Trial {
             node.voter = Some(voter);
         }
         universe.wire.clear();
+        if self.led {
+            let node = &mut universe.nodes[0];
+            node.now = node.voter.as_ref().unwrap().deadline().unwrap();
+            universe.give(0, None);
+            universe.rest();
+            assert!(universe.nodes[0].voter.as_ref().unwrap().leads());
+        }
         vec![universe]
     }
 
@@ -412,6 +421,9 @@ fn check(name: &str, trial: Trial, states: usize) {
     checker.assert_no_discovery("nothing is wrong");
     checker.assert_no_discovery("logs are alike");
     checker.assert_any_discovery("somebody leads");
+    if trial.led {
+        checker.assert_any_discovery("a command is agreed");
+    }
 }
 
 /// A hash that two runs share: what is explored does not depend on the run.
@@ -427,6 +439,7 @@ const QUIET: Trial = Trial {
     doubles: 0,
     crashes: 0,
     commands: 1,
+    led: false,
 };
 
 #[test]
@@ -459,4 +472,20 @@ fn loss_and_doubles_change_nothing_that_was_agreed() {
         ..QUIET
     };
     check("loss and doubles", lossy, 300_000);
+}
+
+#[test]
+fn what_a_leader_agreed_stays_when_it_is_replaced() {
+    let led = Trial { led: true, ..QUIET };
+    check("replaced", led, 600_000);
+    let crash = Trial { crashes: 1, ..led };
+    check("replaced, and a crash", crash, 400_000);
+    let retry = Trial {
+        commands: 3,
+        wakes: 0,
+        losses: 2,
+        doubles: 2,
+        ..led
+    };
+    check("retries", retry, 400_000);
 }

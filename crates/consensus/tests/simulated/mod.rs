@@ -656,10 +656,12 @@ impl World {
                         continue;
                     };
                     life.next_deed = local + pause;
-                    let (Some((register, place, _)), Outcome::Done(bytes)) =
-                        (life.deed.take(), outcome)
-                    else {
+                    let (deed, Outcome::Done(bytes)) = (life.deed.take(), outcome) else {
                         self.fault(format!("{host} was refused a deed"));
+                        continue;
+                    };
+                    // Given up, and answered after all.
+                    let Some((register, place, _)) = deed else {
                         continue;
                     };
                     let value = decode_all(&bytes).expect("a register's value");
