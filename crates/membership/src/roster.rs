@@ -10,7 +10,7 @@
 //! which everybody had to object, everybody is alive at incarnation 1, and that is then
 //! what goes without saying. While one in 32 or more are exceptions, they are no list but
 //! two bits for each peer, in which a look-up is one look: by how much its claim stands above the
-//! level. After a burst of 50 deaths in a thousand each survivor holds 304 bytes. While a crowd
+//! level. After a burst of 50 deaths in a thousand each survivor holds 264 bytes. While a crowd
 //! stands higher than two bits can say, they are four.
 //!
 //! The digest is a sum over all claims that does not depend on the order in
