@@ -231,14 +231,14 @@ impl Annals {
             let path = annals.path(*number);
             let bytes = fs::read(&path).map_err(disk("reading", &path))?;
             let mut segment = Segment::read(&bytes, *number);
-            if let (Some(expected), None) = (follows, &segment.damage) {
-                if segment.seal != expected {
-                    let because = format!(
-                        "found its end sealed {}, the next expects {expected}",
-                        segment.seal
-                    );
-                    segment.damage = Some((segment.end, because));
-                }
+            if let (Some(expected), None) = (follows, &segment.damage)
+                && segment.seal != expected
+            {
+                let because = format!(
+                    "found its end sealed {}, the next expects {expected}",
+                    segment.seal
+                );
+                segment.damage = Some((segment.end, because));
             }
             if let Some((place, because)) = &segment.damage {
                 wrong.push(Damaged {

@@ -58,6 +58,10 @@ impl Fate {
 /// One change, as the annals hold it, in JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "change", deny_unknown_fields)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, for as long as it is written"
+)]
 enum Change {
     Given { name: String, record: Record },
     Became { name: String, fate: Fate },

@@ -12,7 +12,8 @@
 //!
 //! Who is to stop is asked first and forced after [`GRACE`].
 //!
-//! Deliberately absent: groups that fall and rise together, and health checks.
+//! Deliberately absent: groups that fall and rise together. Whether a program is [well](crate::health) its warden finds
+//! out; one that is not is ended, and what follows is a matter of this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 

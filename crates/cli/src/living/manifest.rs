@@ -44,7 +44,7 @@ fn schema(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
     words.extend(texts("arguments", "Its words."));
     let name = root.text("name", "What the node calls it.").optional();
     let environment = texts("env", "Added to its environment, each KEY=VALUE.");
-    let environment = read_each(root, "env", &environment, |text| variable(text));
+    let environment = read_each(root, "env", &environment, variable);
     let folders = texts("dirs", "Folders it may read and write, each PATH[:GUEST].");
     read_each(root, "dirs", &folders, |text| {
         Folder::read(text, folder).map_err(|error| error.to_string())
