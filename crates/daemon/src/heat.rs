@@ -101,11 +101,14 @@ impl Heat {
             .name("sensors".into())
             .spawn(move || {
                 let mut sensors = Sensors::of_this_host();
+                let mut before = clock();
                 loop {
                     if let Some(outside) = heat.with(|state| state.outside.take()) {
                         sensors.set_outside(outside);
                     }
-                    if let Some((busy, temperature)) = sensors.read(Seconds(EVERY.as_secs_f64())) {
+                    let now = clock();
+                    let since = now - std::mem::replace(&mut before, now);
+                    if let Some((busy, temperature)) = sensors.read(Seconds(since.as_secs_f64())) {
                         heat.with(|state| state.latest = Some((busy, temperature)));
                         if !sense(Kelvin::from_celsius(temperature.celsius)) {
                             return;
@@ -122,6 +125,14 @@ impl State {
     fn clock(&self) -> f64 {
         self.clock.unwrap_or(1.0)
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "sensors are read by the host's clock"
+)]
+fn clock() -> std::time::Instant {
+    std::time::Instant::now()
 }
 
 #[expect(

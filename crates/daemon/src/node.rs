@@ -331,7 +331,15 @@ pub fn up(
 }
 
 /// What a node has in its directory.
-const OURS: [&str; 5] = ["annals", "code", "control.sock", "lock", "logs"];
+const OURS: [&str; 7] = [
+    "annals",
+    "code",
+    "control.sock",
+    "fleet.redb",
+    "key",
+    "lock",
+    "logs",
+];
 
 /// Makes the directory if need be, and private if that takes nothing from anybody.
 fn take_over(data: &Path) -> Result<(), NodeError> {

@@ -1,12 +1,12 @@
 //! How hot is this machine, and how busy?
 //!
 //! Temperatures come from the kernel's thermal sensors (hwmon, then thermal zones; in thousandths of a
-//! degree Celsius). A virtual machine has none: then a model stands in, driven by the measured use of
-//! the processors, and says so ([`Source::Modelled`]). It is the model of `physics` that the twin runs,
+//! degree Celsius). A virtual machine has none: then a model stands in, driven by the measured use that
+//! the node and its programs make of the processors (what else runs on a shared host is not its heat), and says so ([`Source::Modelled`]). It is the model of `physics` that the twin runs,
 //! one CPU node of [`CPU_NODE`] in the air of a room of 20 °C, so that a rehearsal and the stand-in agree.
 //!
-//! What programs use is counted over the process that stands over each and all its descendants, from
-//! `/proc`, in user and system time and in resident memory.
+//! What programs use is counted over the process that stands over each and all its descendants, those that
+//! ended included, from `/proc`, in user and system time and in resident memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use physics::devices::CPU_NODE;
 use physics::site::{Loop, Site};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wire::{JoulesPerKelvin, Kelvin, Seconds, Watts};
+use wire::{Kelvin, Seconds, Watts};
 
-/// Heat capacity of the air in a case of 0.2 m³: 1.2 kg/m³ of 1,005 J/(kg K).
-const AIR: JoulesPerKelvin = JoulesPerKelvin(0.2 * 1.2 * 1_005.0);
+/// The air that cools the model, unless somebody says otherwise.
+const ROOM: Kelvin = Kelvin::from_celsius(20.0);
 
 /// Where a temperature comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -47,7 +47,10 @@ pub struct Sensors {
     /// Files with a temperature each.
     files: Vec<PathBuf>,
     model: Site,
+    outside: Kelvin,
     busy: Option<Busy>,
+    /// Processor time of this process and its descendants when it was read last, in seconds.
+    own: f64,
 }
 
 /// Processor time of the host since it started, in ticks.
@@ -91,9 +94,8 @@ impl Sensors {
         }
         files.retain(|file| celsius(file).is_some());
         let cooling = Loop {
-            setpoint: Kelvin::from_celsius(20.0),
-            coolant: AIR,
-            outside: Kelvin::from_celsius(20.0),
+            setpoint: ROOM,
+            outside: ROOM,
             approach: Kelvin(0.0),
             ..Loop::of(Watts(CPU_NODE.max.0 * 2.0))
         };
@@ -101,7 +103,9 @@ impl Sensors {
         Self {
             files,
             model,
+            outside: ROOM,
             busy: None,
+            own: 0.0,
         }
     }
 
@@ -113,21 +117,19 @@ impl Sensors {
         let before = self.busy.replace(now)?;
         let all = now.all.saturating_sub(before.all).max(1);
         let used = now.used.saturating_sub(before.used) as f64 / all as f64;
-        Some((used, self.temperature(used, since)))
-    }
-
-    /// Whether there is none, so that a model stands in.
-    #[must_use]
-    pub fn are_modelled(&self) -> bool {
-        self.files.is_empty()
+        let own = use_of(std::process::id()).processor_seconds;
+        let spent = (own - std::mem::replace(&mut self.own, own)).max(0.0);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = (spent / since.0.max(1e-3) / cores as f64).min(1.0);
+        Some((used, self.temperature(share, since)))
     }
 
     /// Lets the model be cooled by air of this temperature; sensors are left as they are.
     pub fn set_outside(&mut self, outside: Kelvin) {
-        self.model.set_outside(0, outside);
+        self.outside = outside;
     }
 
-    /// The hottest sensor; where there is none, the model after so long at this use.
+    /// The hottest sensor; where there is none, the model after so long at this share of its power.
     fn temperature(&mut self, used: f64, since: Seconds) -> Temperature {
         let measured = self.files.iter().filter_map(|file| celsius(file));
         let limit_celsius = CPU_NODE.throttle.as_celsius();
@@ -140,6 +142,8 @@ impl Sensors {
         }
         let (idle, max) = (CPU_NODE.idle.0, CPU_NODE.max.0);
         self.model.set_watts(0, Watts(idle + (max - idle) * used));
+        self.model.set_outside(0, self.outside);
+        self.model.set_supply(0, self.outside);
         self.model.step(since);
         Temperature {
             celsius: Kelvin(self.model.kelvin()[0]).as_celsius(),
@@ -176,7 +180,7 @@ fn busy(stat: &str) -> Option<Busy> {
 /// What a process and its descendants use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Use {
-    /// Processor time so far of those that live, in seconds.
+    /// Processor time so far, in seconds.
     pub processor_seconds: f64,
     /// Resident memory, in bytes; what they share is counted for each.
     pub memory_bytes: u64,
@@ -193,13 +197,14 @@ pub fn use_of(process: u32) -> Use {
         let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else {
             continue;
         };
-        // Behind the name, which may hold anything: state is field 3, utime 14, stime 15, rss 24.
+        // Behind the name, which may hold anything: state is field 3, utime 14, stime 15, those of children 16 and 17, rss 24.
         let fields: Vec<_> = match stat.rsplit_once(')') {
             Some((_, rest)) => rest.split_whitespace().collect(),
             None => continue,
         };
         let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse().ok());
-        let ticks: u64 = field(14).unwrap_or(0) + field(15).unwrap_or(0);
+        // Its own, and that of children it has waited for.
+        let ticks: u64 = (14..=17).filter_map(field).sum();
         all.processor_seconds += ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
         all.memory_bytes += field(24).unwrap_or(0) * rustix::param::page_size() as u64;
         all.processes += 1;
@@ -234,6 +239,19 @@ mod tests {
         assert!(hot.celsius < hot.limit_celsius);
         let half = at(0.5, 10_000.0).celsius;
         assert!((half - (cold.celsius + hot.celsius) / 2.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn the_air_outside_is_felt_within_minutes_and_not_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sensors = Sensors::found(folder.path());
+        let at =
+            |sensors: &mut Sensors, seconds| sensors.temperature(0.0, Seconds(seconds)).celsius;
+        let before = at(&mut sensors, 10_000.0);
+        sensors.set_outside(Kelvin::from_celsius(70.0));
+        let first = at(&mut sensors, 1.0);
+        assert!(first > before && first < before + 5.0, "{before} {first}");
+        assert!((at(&mut sensors, 10_000.0) - before - 50.0).abs() < 0.01);
     }
 
     #[test]

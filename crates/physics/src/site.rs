@@ -321,6 +321,11 @@ impl Site {
         self.loops[of].outside = outside;
     }
 
+    /// Exchanges a loop's coolant for some of this temperature: what a machine has that draws in the air outside.
+    pub fn set_supply(&mut self, of: usize, supply: Kelvin) {
+        self.supply[of] = supply.0;
+    }
+
     /// Temperature of the coolant a loop supplies.
     #[must_use]
     pub fn supply(&self, of: usize) -> Kelvin {

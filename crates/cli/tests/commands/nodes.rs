@@ -348,3 +348,94 @@ fn nonsense_on_the_control_socket_is_refused_and_costs_nobody_else_anything() {
         .collect();
     assert!(place.ok(&["status"]).contains("0 running of 0"));
 }
+
+/// What a program has counted by now, as it says in its log.
+fn counted(place: &Place) -> u64 {
+    let said = place.ok(&["logs", "counter"]);
+    said.lines()
+        .last()
+        .and_then(|line| line.parse().ok())
+        .unwrap_or(0)
+}
+
+/// How far it counts in so many seconds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a rate is what this is about, and programs live by the host's clock"
+)]
+fn rate(place: &Place, seconds: u64) -> u64 {
+    let before = counted(place);
+    std::thread::sleep(std::time::Duration::from_secs(seconds));
+    counted(place) - before
+}
+
+//= requirements K1
+#[test]
+fn a_hot_machine_slows_its_programs_and_a_cool_one_gives_them_all_back() {
+    let place = Place::new();
+    let (_up, _) = Up::at(&place);
+    let status = || serde_json::from_str::<Value>(&place.ok(&["status", "--json"])).expect("JSON");
+    wait_until("a temperature is known", || status()["heat"].is_object());
+    let heat = status()["heat"].clone();
+    if heat["temperature"]["source"] != "modelled" {
+        println!(
+            "skipped: this machine shows its temperature, and nobody may make it hot for a test"
+        );
+        return;
+    }
+    if !status()["limits"]["cores"]
+        .as_str()
+        .is_some_and(|who| who.starts_with("cgroup"))
+    {
+        println!("skipped: this host deals out no processor time (no control group for cpu)");
+        return;
+    }
+    // As many as there are cores, so that none is idle.
+    let script = "i=1; while [ $i -lt $(nproc) ]; do (while :; do :; done) & i=$((i + 1)); done; n=0; while :; do n=$((n + 1)); [ $((n % 20000)) = 0 ] && echo $n; done";
+    place.ok(&["run", "-d", "--name", "counter", "sh", "-c", script]);
+    wait_until("it counts", || counted(&place) > 0);
+    let cool = rate(&place, 4);
+    place.ok(&["outside", "70"]);
+    let clock = || status()["heat"]["clock"].as_f64().unwrap();
+    wait_until("programs get less", || clock() < 0.6);
+    let hot = rate(&place, 4);
+    assert!(hot < cool * 3 / 4, "{hot} while hot, {cool} while cool");
+    assert!(place.ok(&["status"]).contains("modelled"));
+    place.ok(&["outside", "-20"]);
+    wait_until("programs get everything", || clock() == 1.0);
+    let again = rate(&place, 4);
+    assert!(
+        hot < again * 3 / 4,
+        "{again} when cool again, {hot} while hot"
+    );
+}
+
+//= requirements K2
+#[test]
+fn a_machine_past_its_limit_goes_dark_with_its_programs() {
+    let place = Place::new();
+    let (mut up, _) = Up::at(&place);
+    let status = || serde_json::from_str::<Value>(&place.ok(&["status", "--json"])).expect("JSON");
+    wait_until("a temperature is known", || status()["heat"].is_object());
+    if status()["heat"]["temperature"]["source"] != "modelled" {
+        println!(
+            "skipped: this machine shows its temperature, and nobody may make it hot for a test"
+        );
+        return;
+    }
+    let left = unheard_of(7);
+    place.ok(&["run", "-d", "--name", "sleeper", "sleep", &left]);
+    wait_until("it runs", || {
+        !processes(&format!("sleep {left}")).is_empty()
+    });
+    place.ok(&["outside", "200"]);
+    let mut ended = None;
+    wait_until("the node has ended", || {
+        ended = up.0.try_wait().expect("a child");
+        ended.is_some()
+    });
+    assert_eq!(ended.and_then(|status| status.code()), Some(2));
+    wait_until("its programs are gone", || {
+        processes(&format!("sleep {left}")).is_empty()
+    });
+}

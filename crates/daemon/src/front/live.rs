@@ -127,7 +127,7 @@ pub(super) async fn measure(shared: Arc<Shared>) {
         let mut next = BTreeMap::new();
         let mut used = |name: &str, process: u32| {
             let used = use_of(process);
-            // Who ended takes its time with it: then it is less than before.
+            // Who is started again begins anew: then it is less than before.
             let before = seconds.get(name).copied().unwrap_or(used.processor_seconds);
             next.insert(name.to_owned(), used.processor_seconds);
             Used {
