@@ -59,14 +59,14 @@ async function stream(path, signal, each) {
 
 const SAMPLES = 600;
 const samples = [];
-let programs = [], status = null, chosen = null;
+let programs = [], members = [], status = null, chosen = null;
 
 // ---- the page
 
 const page = document.getElementById("page");
 const figures = el("section", { class: "figures node", "aria-label": "The node" });
 const verdict = el("p", { class: "verdict" }, "…");
-const rows = el("tbody", {});
+const rows = el("tbody", {}), machines = el("tbody", {});
 const happened = el("ol", { class: "happened", "aria-label": "What happened", reversed: true });
 const said = el("p", { class: "said", role: "status" });
 const logs = el("section", { class: "card", hidden: true });
@@ -128,6 +128,8 @@ const PHASES = {
   ended: (p) => p.code === null || p.code === undefined ? ["stopped", ""] : [`ended with ${p.code}`, p.code ? "failed" : ""],
 };
 
+const MACHINES = { alive: "running", suspect: "waiting", removed: "failed" };
+
 function draw() {
   const last = samples[samples.length - 1];
   rows.replaceChildren(...programs.map((p) => {
@@ -145,19 +147,27 @@ function draw() {
           : el("button", { onclick: () => act("forgetting", "DELETE", path, p.name) }, "Forget")));
   }));
   if (!programs.length) rows.replaceChildren(el("tr", {}, el("td", { colspan: 6 }, "No program yet. Start one below, or with ", el("code", {}, "cosmos run -d PROGRAM"), ".")));
+  machines.replaceChildren(...members.map((m) => el("tr", { "data-machine": m.name },
+    el("td", {}, el("b", {}, m.name), m.here && " (here)"),
+    el("td", {}, el("span", { class: `state ${MACHINES[m.state] ?? ""}` }, m.state)),
+    el("td", {}, el("code", {}, m.address ?? "–")),
+    el("td", { class: "number" }, String(m.tile)),
+    el("td", { class: "number" }, String(m.incarnation)),
+    el("td", { class: "number" }, span(Math.max(0, Date.now() - m.since_ms) / 1000)))));
   if (!status) return;
   const figure = (value, unit, what) => el("div", { class: "figure" }, el("b", {}, value, unit && el("i", {}, unit)), el("span", {}, what));
   figures.replaceChildren(
     figure(`${status.running}`, `of ${status.known}`, "programs running"),
     figure(last ? `${Math.round(last.busy * 100)}` : "–", "%", "of all cores in use"),
     figure(last ? last.temperature.celsius.toFixed(1) : "–", "°C", last?.temperature.source === "modelled" ? "processor, modelled" : "processor"),
+    figure(last ? `${Math.round(last.clock * 100)}` : "–", "%", "of the processor given to programs"),
     figure(last ? bytes(last.memory_used_bytes) : "–", last && `of ${bytes(last.memory_total_bytes)}`, "memory in use"),
     figure(last ? bytes(last.node.memory_bytes) : "–", last && `${(last.node.cores * 100).toFixed(1)} %`, "the node itself, of a core"),
     figure(span(status.seconds), "", "since it started"));
 }
 
 async function refresh() {
-  [{ programs }, status] = await Promise.all([json("GET", "/api/v1/programs"), json("GET", "/api/v1/status")]);
+  [{ programs }, { members }, status] = await Promise.all([json("GET", "/api/v1/programs"), json("GET", "/api/v1/members"), json("GET", "/api/v1/status")]);
   draw();
 }
 
@@ -241,7 +251,8 @@ async function watch(redraw) {
       }
     }
     if (sampled) redraw.forEach((each) => each());
-    if (news) refresh().catch(() => {}); else if (sampled) draw();
+    // Machines come and go without news of programs.
+    if (news || sampled) refresh().catch(draw);
   });
 }
 
@@ -259,6 +270,8 @@ async function begin() {
         el("thead", {}, el("tr", {}, ["Program", "State", "Cores", "Memory", "Starts", ""].map((h, k) => el("th", { class: k >= 2 && k <= 4 ? "number" : "" }, h)))), rows)), said),
       logs,
       el("section", { class: "card" }, el("h2", {}, "Run a program"), form),
+      el("section", { class: "card" }, el("h2", {}, "Machines", el("small", {}, "of the fleet, as this node believes")), el("div", { class: "scroll" }, el("table", { class: "programs" },
+        el("thead", {}, el("tr", {}, ["Machine", "State", "Address", "Tile", "Incarnation", "Since"].map((h, k) => el("th", { class: k >= 3 ? "number" : "" }, h)))), machines))),
       el("section", { class: "card" }, el("h2", {}, "What happened", el("small", {}, "to programs, the latest first")), happened)));
   const redraw = plots();
   for (;;) {

@@ -94,6 +94,27 @@ test("what is started by command appears by itself, and what cannot be started i
   await close();
 });
 
+test("another machine is seen to come and to die, and heat to slow programs", async () => {
+  const { page, close } = await open(url);
+  const here = page.locator("tr[data-machine]", { hasText: "(here)" });
+  await here.getByText("alive").waitFor();
+  const invitation = cosmos("invite").trim(), second = join(folder, "second");
+  const other = spawn(COSMOS, ["up", "--http", "off", "--name", "other", "--join", invitation], { stdio: "ignore", env: { ...process.env, COSMOS_DATA: second } });
+  const row = page.locator("tr[data-machine=other]");
+  await row.getByText("alive").waitFor({ timeout: 60_000 });
+  other.kill("SIGKILL");
+  await row.getByText("removed").waitFor({ timeout: 60_000 });
+  if (JSON.parse(cosmos("status", "--json")).heat.temperature.source === "modelled") {
+    // Without any work of its own it comes into the band in which the guard slows, and not past the limit.
+    cosmos("outside", "75");
+    const given = () => [...document.querySelectorAll(".figure")].some((figure) => figure.textContent.includes("given to programs") && Number.parseInt(figure.textContent) < 95);
+    await page.waitForFunction(given, undefined, { timeout: 90_000 });
+    if (SCREENSHOTS) await page.screenshot({ path: join(SCREENSHOTS, "dashboard-hot.png"), fullPage: true });
+    cosmos("outside", "20");
+  }
+  await close();
+});
+
 test("without the key nothing is shown but where to find it", async () => {
   const { page, close } = await open(new URL(url).origin);
   await page.getByText("cosmos dashboard").waitFor();
