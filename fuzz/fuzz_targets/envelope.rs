@@ -23,7 +23,10 @@ libfuzzer_sys::fuzz_target!(|plan: (Vec<u8>, Vec<(u8, Option<u16>, Vec<u8>)>)| {
             flipped[at / 8] ^= 1 << (at % 8);
             assert!(opening.open(&flipped).is_err());
         }
-        assert_eq!(opening.open(&sealed).expect("as it was sealed").payload, payload);
+        assert_eq!(
+            opening.open(&sealed).expect("as it was sealed").payload,
+            payload
+        );
         let again = opening.open(&sealed);
         assert!(matches!(again, Err(Refused::Replayed { .. })), "{again:?}");
     }

@@ -123,7 +123,7 @@ pub enum Answer {
     /// To [`Request::Logs`]: what was said follows.
     Logs,
     /// To [`Request::Inside`].
-    Inside(Host),
+    Inside(Box<Host>),
     /// To [`Request::Status`].
     Status(Box<Status>),
     /// To [`Request::Members`], by tile.

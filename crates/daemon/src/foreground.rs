@@ -20,17 +20,6 @@ pub struct Ended {
     pub out_of_memory: bool,
 }
 
-/// What a person or a script sends to a program in the foreground.
-const PASSED_ON: [i32; 7] = [
-    libc::SIGINT,
-    libc::SIGTERM,
-    libc::SIGHUP,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGWINCH,
-];
-
 /// Runs a program to its end. To be called from the main thread: the program ends with the thread.
 ///
 /// # Errors
@@ -38,7 +27,12 @@ const PASSED_ON: [i32; 7] = [
 pub fn run(program: &Program, data: &Path) -> io::Result<Ended> {
     let group = Hierarchy::of_this_host().and_then(|host| host.group("run", program.limits));
     // Before there is a child, so that none of its signals is missed.
-    let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]))?;
+    let mut signals = Signals::new(
+        warden::PASSED_ON
+            .into_iter()
+            // A terminal tells of its size whoever has it, which is us.
+            .chain([libc::SIGWINCH, libc::SIGCHLD]),
+    )?;
     let child = warden::start(program, group.as_ref(), data.to_owned(), |command| command)?;
     let code = accompany(&child, &mut signals)?;
     let killed = group
@@ -55,7 +49,12 @@ pub fn run(program: &Program, data: &Path) -> io::Result<Ended> {
 /// # Errors
 /// As [`run`].
 pub fn run_inside(host: &Host, program: &Program, data: &Path) -> io::Result<u8> {
-    let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]))?;
+    let mut signals = Signals::new(
+        warden::PASSED_ON
+            .into_iter()
+            // A terminal tells of its size whoever has it, which is us.
+            .chain([libc::SIGWINCH, libc::SIGCHLD]),
+    )?;
     let child = warden::go_inside(host, program, data.to_owned(), |command| command)?;
     accompany(&child, &mut signals)
 }

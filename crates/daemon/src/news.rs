@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -87,11 +86,12 @@ impl News {
 /// Milliseconds since 1970 by the host's clock.
 #[expect(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "people read their own clocks beside it"
 )]
 #[must_use]
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })

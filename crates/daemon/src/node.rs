@@ -1057,11 +1057,11 @@ impl Node {
             return unknown(name);
         };
         match &known.process {
-            Some(process) => Answer::Inside(warden::Host {
+            Some(process) => Answer::Inside(Box::new(warden::Host {
                 program: known.record.program.clone(),
                 process: process.pid.as_raw_pid(),
                 doors: process.group.as_ref().map(Group::doors).unwrap_or_default(),
-            }),
+            })),
             None => Answer::Refused {
                 because: format!("{name} does not run; `cosmos ps` says how it is"),
             },

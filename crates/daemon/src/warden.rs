@@ -266,8 +266,8 @@ enum Below {
     Program,
 }
 
-/// Signals that a program may be sent.
-const PASSED_ON: [i32; 6] = [
+/// What a person, a script or a node sends to a program.
+pub(crate) const PASSED_ON: [i32; 6] = [
     libc::SIGINT,
     libc::SIGTERM,
     libc::SIGHUP,

@@ -53,6 +53,16 @@ impl Place {
         command
     }
 
+    /// A program that has said `ready`.
+    pub(crate) fn ready(&self, arguments: &[&str]) -> Child {
+        let mut child = self.command(arguments).spawn().expect("it starts");
+        let mut line = String::new();
+        let mut said = BufReader::new(child.stdout.as_mut().expect("a pipe"));
+        said.read_line(&mut line).expect("it says something");
+        assert_eq!(line, "ready\n");
+        child
+    }
+
     pub(crate) fn cosmos(&self, arguments: &[&str], input: &str) -> Said {
         let mut child = self.command(arguments).spawn().expect("the command starts");
         // A program that does not read may be gone by now.

@@ -1,7 +1,7 @@
 //! `cosmos run` of programs of this host: their ends, their limits, and what they can see.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -66,15 +66,7 @@ fn signals_reach_the_program() {
     for (signal, code) in [("TERM", 40), ("INT", 41), ("HUP", 42), ("USR1", 43)] {
         let script =
             format!("trap 'exit {code}' {signal}; echo ready; while :; do sleep 0.05; done");
-        let mut child = place
-            .command(&["run", "sh", "-c", &script])
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert_eq!(line, "ready\n");
+        let mut child = place.ready(&["run", "sh", "-c", &script]);
         let pid = child.id().to_string();
         let sent = Command::new("kill")
             .args([&format!("-{signal}"), &pid])
@@ -98,14 +90,7 @@ fn nothing_outlives_its_program_nor_whoever_ran_it() {
 
     let left = unheard_of(2);
     let script = format!("setsid sleep {left} </dev/null >/dev/null 2>&1 & echo ready; wait");
-    let mut child = place
-        .command(&["run", "sh", "-c", &script])
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    let mut child = place.ready(&["run", "sh", "-c", &script]);
     wait_until("it runs", || {
         !processes(&format!("sleep {left}")).is_empty()
     });
@@ -219,12 +204,7 @@ fn the_kernel_is_told_the_limits_where_it_keeps_them() {
         "-c",
         "echo ready; read wait",
     ];
-    let mut child = place.command(&asked).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    assert_eq!(line, "ready\n");
+    let mut child = place.ready(&asked);
     let group = format!("cosmos-{}-run", child.id());
     let mut found = Vec::new();
     let mut folders = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
