@@ -5,9 +5,12 @@ use trust::envelope::{Opening, Refused, Sealing};
 use wire::frame::PAYLOAD_BYTES_MAX;
 use wire::{Class, Tile};
 
+/// Bytes from a stranger, and of frames the kind, the bit to flip and the payload.
+type Plan = (Vec<u8>, Vec<(u8, Option<u16>, Vec<u8>)>);
+
 // Whatever comes is refused, but for what the other side sealed, and that once; nothing that is refused
 // changes what is heard afterwards.
-libfuzzer_sys::fuzz_target!(|plan: (Vec<u8>, Vec<(u8, Option<u16>, Vec<u8>)>)| {
+libfuzzer_sys::fuzz_target!(|plan: Plan| {
     let (noise, said) = plan;
     let key = || Key::new([7; 32]);
     let mut sealing = Sealing::new(key(), Tile(3), Tile(4));

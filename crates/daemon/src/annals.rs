@@ -1,7 +1,7 @@
 //! What was acknowledged, in order, on a disk that may fill up, lose power or rot.
 //!
 //! Annals are a folder of *segments*. Each begins with everything that still matters (its *base*) and goes on with
-//! what happened since, in commits of a [chain](trust::chain): no byte of it can change, vanish or move unseen, and
+//! what happened since, in commits of a [chain]: no byte of it can change, vanish or move unseen, and
 //! what is wrong has a place. A segment is built aside and renamed, so one that can be seen begins whole; the one
 //! before it stays, because its end is worth as much as the next one's base.
 //!

@@ -1,12 +1,13 @@
 //! Limits the kernel keeps: control groups, of version 2 or 1, whichever the host has.
 //!
-//! Each program gets a group of its own beside the node's, named after the process that made it. What
+//! Each program gets a group of its own, named after the process that made it; those of a node are together in one
+//! ([`Hierarchy::together`]), so that what that is dealt they share, however many they are. What
 //! a host does not have or does not let us use is *absent* from [`Group::holds`], and the caller falls
 //! back to resource limits for it; nothing here pretends.
 //!
 //! Version 2 has one tree, and a group that has members cannot pass controllers on; so groups are made
-//! under the root, which root may do, or under our own group where somebody has delegated it to us.
-//! Version 1 has a tree for each controller.
+//! under the root of what is mounted here, which root may do. Version 1 has a tree for each controller, and refuses
+//! a group more than the one around it has: whoever lowers both begins inside.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,16 +27,18 @@ const PERIOD_US: u64 = 100_000;
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// What the host offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Hierarchy {
     /// 2 where all controllers are in one tree.
     pub version: u8,
     /// For each controller the folder in which groups are to be made.
     folders: BTreeMap<&'static str, PathBuf>,
+    /// The group around those of a node's programs.
+    around: Option<Group>,
 }
 
 /// The group of one program. It is removed when this is dropped, if the program is gone by then.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Group {
     version: u8,
     /// For each controller that works, this group's folder.
@@ -90,7 +93,46 @@ impl Hierarchy {
                 folders.insert(controller, folder);
             }
         }
-        (!folders.is_empty()).then_some(Self { version, folders })
+        (!folders.is_empty()).then_some(Self {
+            version,
+            folders,
+            around: None,
+        })
+    }
+
+    /// From now on groups are made in one around them, as far as the host lets us.
+    #[must_use]
+    pub fn together(mut self) -> Self {
+        let mut around = Group {
+            version: self.version,
+            folders: BTreeMap::new(),
+        };
+        let own = format!("cosmos-{}", std::process::id());
+        for (&controller, parent) in &mut self.folders {
+            sweep(parent);
+            let folder = parent.join(&own);
+            let made = match fs::create_dir(&folder) {
+                Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
+                Ok(()) => true,
+            };
+            let passes = self.version == 1 || {
+                let control = folder.join("cgroup.subtree_control");
+                fs::write(control, format!("+{controller}")).is_ok()
+            };
+            if made && passes {
+                around.folders.insert(controller, folder.clone());
+                *parent = folder;
+            }
+        }
+        self.around = Some(around);
+        self
+    }
+
+    /// Deals out so many cores to all programs together, or as many as there are; `false` if the kernel does not.
+    pub fn deal(&self, cores: Option<f64>) -> bool {
+        self.around
+            .as_ref()
+            .is_some_and(|around| around.deal(cores))
     }
 
     /// Makes a group, sets its limits, and removes those whose makers are gone.
@@ -144,6 +186,9 @@ fn sweep(parent: &Path) {
             .to_str()
             .and_then(|name| name.strip_prefix("cosmos-")?.split('-').next());
         if maker.is_some_and(|maker| !Path::new("/proc").join(maker).exists()) {
+            for inside in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(inside.path());
+            }
             let _ = fs::remove_dir(entry.path());
         }
     }

@@ -1,6 +1,7 @@
 //! How a command talks to its node: one request, one answer, over a socket in the node's directory.
 //!
-//! The directory is its owner's alone and so is the socket (mode 0600): who may connect may command.
+//! The directory is its owner's alone and so is the socket (mode 0600): who may connect may command, unless it
+//! lives in another namespace of processes, as programs do.
 //! A frame is a byte for the [`VERSION`], four for the length, most significant first, and JSON of
 //! that length, at most [`FRAME_MAX`]. An answer to [`Request::Logs`] is followed by what the program
 //! said, as it is, until the connection ends.
@@ -97,7 +98,8 @@ pub enum Request {
     },
     /// Take leave of the fleet; programs run on.
     Leave,
-    /// Ask another node of the fleet, which answers whatever concerns programs but [`Request::Logs`].
+    /// Ask another node of the fleet, which answers [`Request::Run`], [`Request::List`], [`Request::Stop`] and
+    /// [`Request::Remove`].
     On {
         /// Its name.
         member: String,

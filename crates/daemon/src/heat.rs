@@ -1,11 +1,15 @@
 //! Keeping the machine below its limit.
 //!
 //! A thread reads the sensors ([`crate::sensors`]) each [`EVERY`] and tells the fleet's node machine, the same that the
-//! twin drives, how hot it is; its guard answers with a share of full clock, and [`crate::node`] gives programs that share of
-//! the processor. The kernel deals out time, not voltage, so power falls as the share does: the guard's exponent
+//! twin drives, how hot it is; its guard answers with a share of full clock, and [`crate::node`] gives programs together that
+//! share of the processor. The kernel deals out time, not voltage, so power falls as the share does: the guard's exponent
 //! is 1 here, not the 3 of a clock that voltage follows.
 //!
-//! Limits are those of [`CPU_NODE`], the device whose model stands in where there is no sensor.
+//! Limits are those of [`CPU_NODE`], the device whose model stands in where there is no sensor, and on every other
+//! machine too: what its own processor bears is not read.
+//!
+//! Deliberately absent: slowing where the kernel deals out no processor time (no control group for cpu), and
+//! `cosmos run` in the foreground, which no node answers for. There only the limit protects.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,8 +113,12 @@ impl Heat {
                     let now = clock();
                     let since = now - std::mem::replace(&mut before, now);
                     if let Some((busy, temperature)) = sensors.read(Seconds(since.as_secs_f64())) {
-                        heat.with(|state| state.latest = Some((busy, temperature)));
-                        if !sense(Kelvin::from_celsius(temperature.celsius)) {
+                        if let Some(temperature) = temperature {
+                            heat.with(|state| state.latest = Some((busy, temperature)));
+                        }
+                        // No number where sensors are silent: the guard holds on for a while, then slows.
+                        let found = temperature.map_or(f64::NAN, |found| found.celsius);
+                        if !sense(Kelvin::from_celsius(found)) {
                             return;
                         }
                     }

@@ -1,7 +1,8 @@
 //! What happened to programs lately, for whoever watches.
 //!
 //! The deciding thread tells; any number of watchers read at their own pace, each from the number it
-//! has seen last. Only the last [`KEPT`] are kept: who was away longer is told how many it missed.
+//! has seen last. Only the last [`KEPT`] are kept: who was away longer sees by the numbers how
+//! many it missed.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -2,7 +2,8 @@
 //!
 //! The deciding thread owns everything: supervision, what is remembered, processes. It takes one event
 //! after another from a bounded queue and does what comes of it, so no two things ever happen at once.
-//! Around it wait one thread for signals, one for connections, one for each connection (at most
+//! Around it wait one thread for signals, one for the sensors, one for the fleet and one for its letters, one for
+//! the dashboard, one for connections, one for each connection (at most
 //! [`SILENT_MAX`] and [`ANSWERED_MAX`]), and one for each program that runs, which reads what it says and then waits
 //! for its end. Programs are started by the deciding thread because they end with the thread that started
 //! them.
@@ -249,7 +250,7 @@ pub fn up(
     let fleet = fleet::start(archive.map_err(FleetError::from)?, wishes)?;
     let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
     let (events, queue) = sync_channel(EVENTS_MAX);
-    let host = Hierarchy::of_this_host();
+    let host = Hierarchy::of_this_host().map(Hierarchy::together);
     let mut node = Node {
         data: data.to_owned(),
         limits: limits(host.as_ref()),
@@ -765,14 +766,26 @@ impl Node {
         }
     }
 
-    /// Gives every program its share of the processor.
+    /// Gives all programs together their share of the processor. What one of them may have at most is never more.
     fn clocked(&mut self, share: f64) {
+        let lower = share < self.heat.clock();
         self.heat.set_clock(share);
+        let Some(host) = &self.host else {
+            return;
+        };
+        let all = (share < 1.0).then(|| share * cores());
+        if !lower {
+            host.deal(all);
+        }
         for known in self.known.values() {
+            let limit = known.record.program.limits.cores;
             let process = known.process.as_ref();
-            if let Some(group) = process.and_then(|process| process.group.as_ref()) {
-                group.deal(dealt(known.record.program.limits.cores, share));
+            if let (Some(_), Some(group)) = (limit, process.and_then(|p| p.group.as_ref())) {
+                group.deal(dealt(limit, share));
             }
+        }
+        if lower {
+            host.deal(all);
         }
     }
 
@@ -803,10 +816,8 @@ impl Node {
             // The engine counts a capsule's memory itself; its own is not the capsule's.
             limits.memory = None;
         }
+        limits.cores = dealt(limits.cores, self.heat.clock());
         let group = self.host.as_ref().and_then(|host| host.group(name, limits));
-        if let (Some(group), share @ ..1.0) = (&group, self.heat.clock()) {
-            group.deal(dealt(limits.cores, share));
-        }
         let (said, saying) = io::pipe()?;
         let also: OwnedFd = saying.try_clone()?.into();
         let saying: OwnedFd = saying.into();
@@ -959,8 +970,9 @@ impl Node {
                 "there is a program named {name:?} already; `cosmos rm {name}` forgets it"
             ));
         }
-        if let Err(error) = program::kind(&record.program.path) {
-            return refused(error.to_string());
+        let kind = program::kind(&record.program.path).map_err(|error| error.to_string());
+        if let Err(because) = kind.and_then(|kind| record.program.check(kind)) {
+            return refused(because);
         }
         if let Err(error) = self.store.give(&name, &record) {
             return refused(error.to_string());
@@ -1115,14 +1127,14 @@ fn watch_heat(heat: &Heat, fleet: Fleet, events: SyncSender<Event>) -> io::Resul
     })
 }
 
-/// How many cores a program may use while it is given this share of the processor; none for as many as
-/// there are.
+/// How many cores a program that is limited may use while all together are given this share of the processor.
 fn dealt(limit: Option<f64>, share: f64) -> Option<f64> {
-    if share >= 1.0 {
-        return limit;
-    }
-    let all = thread::available_parallelism().map_or(1, usize::from);
-    Some(limit.unwrap_or(all as f64) * share)
+    limit.map(|limit| limit.min(share * cores()))
+}
+
+/// How many cores this machine has for programs.
+fn cores() -> f64 {
+    thread::available_parallelism().map_or(1, usize::from) as f64
 }
 
 /// Reads what a program says until nobody can say more, then waits for its end.

@@ -200,6 +200,51 @@ pub struct Limits {
     pub fuel: Option<u64>,
 }
 
+impl Program {
+    /// Whether what is asked for can be had by a program of this kind.
+    ///
+    /// # Errors
+    /// What cannot, in a sentence.
+    pub fn check(&self, kind: Kind) -> Result<(), String> {
+        let (name, native) = (&self.name, kind == Kind::Native);
+        let refused = |because: &str| Err(format!("{name} {because}"));
+        if !native && self.limits.cores.is_some() {
+            return refused(
+                "is a capsule, which has one core (--cpu); its instructions are limited with --fuel",
+            );
+        }
+        if !native && (!self.ports.is_empty() || self.network != Network::Own) {
+            return refused("is a capsule, which has no network (--net, --port)");
+        }
+        if !native && self.health.is_some() {
+            return refused("is a capsule, which is not asked for its health");
+        }
+        if native && self.limits.fuel.is_some() {
+            return refused("is no capsule, its instructions are not counted (--fuel)");
+        }
+        if self.network == Network::Host && !self.ports.is_empty() {
+            return refused("is in the host's own network, into which nothing leads (--port)");
+        }
+        if self
+            .limits
+            .cores
+            .is_some_and(|cores| !(0.01..=1024.0).contains(&cores))
+        {
+            return refused("may use no such number of cores: expected 0.01 to 1024");
+        }
+        match &self.health {
+            Some(health)
+                if health.failures == 0 || health.every_ms == 0 || health.patience_ms == 0 =>
+            {
+                refused(
+                    "is asked for its health at once and without end: expected at least 1 failure, and times above 0",
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What a program of the host finds in its environment besides what was asked for: where programs
 /// are, whose they are, and how to talk to a person.
 const INHERITED: [&str; 8] = [

@@ -2,8 +2,10 @@
 //!
 //! Temperatures come from the kernel's thermal sensors (hwmon, then thermal zones; in thousandths of a
 //! degree Celsius). A virtual machine has none: then a model stands in, driven by the measured use that
-//! the node and its programs make of the processors (what else runs on a shared host is not its heat), and says so ([`Source::Modelled`]). It is the model of `physics` that the twin runs,
-//! one CPU node of [`CPU_NODE`] in the air of a room of 20 °C, so that a rehearsal and the stand-in agree.
+//! the node and its programs make of the processors (what else runs on a shared host is not its heat), and
+//! says so ([`Source::Modelled`]). It is the model of `physics` that the twin runs, one CPU node of
+//! [`CPU_NODE`] in the air of a room of 20 °C, so that a rehearsal and the stand-in agree. Sensors that fall silent
+//! are no reason to believe the model: then there is no temperature, and the guard knows what to do without.
 //!
 //! What programs use is counted over the process that stands over each and all its descendants, those that
 //! ended included, from `/proc`, in user and system time and in resident memory.
@@ -26,7 +28,7 @@ const ROOM: Kelvin = Kelvin::from_celsius(20.0);
 pub enum Source {
     /// A sensor of this machine.
     Measured,
-    /// A model driven by the measured use of the processors: the machine shows no sensor.
+    /// A model driven by what the node and its programs use of the processors: the machine shows no sensor.
     Modelled,
 }
 
@@ -111,7 +113,7 @@ impl Sensors {
 
     /// Reads everything; `since` is how long ago it was read last. None the first time: use is a
     /// difference.
-    pub fn read(&mut self, since: Seconds) -> Option<(f64, Temperature)> {
+    pub fn read(&mut self, since: Seconds) -> Option<(f64, Option<Temperature>)> {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
         let now = busy(&stat)?;
         let before = self.busy.replace(now)?;
@@ -129,27 +131,28 @@ impl Sensors {
         self.outside = outside;
     }
 
-    /// The hottest sensor; where there is none, the model after so long at this share of its power.
-    fn temperature(&mut self, used: f64, since: Seconds) -> Temperature {
-        let measured = self.files.iter().filter_map(|file| celsius(file));
+    /// The hottest sensor, none if all are silent; where there are none, the model after so long at this share of
+    /// its power.
+    fn temperature(&mut self, used: f64, since: Seconds) -> Option<Temperature> {
         let limit_celsius = CPU_NODE.throttle.as_celsius();
-        if let Some(celsius) = measured.reduce(f64::max) {
-            return Temperature {
+        if !self.files.is_empty() {
+            let measured = self.files.iter().filter_map(|file| celsius(file));
+            return measured.reduce(f64::max).map(|celsius| Temperature {
                 celsius,
                 limit_celsius,
                 source: Source::Measured,
-            };
+            });
         }
         let (idle, max) = (CPU_NODE.idle.0, CPU_NODE.max.0);
         self.model.set_watts(0, Watts(idle + (max - idle) * used));
         self.model.set_outside(0, self.outside);
         self.model.set_supply(0, self.outside);
         self.model.step(since);
-        Temperature {
+        Some(Temperature {
             celsius: Kelvin(self.model.kelvin()[0]).as_celsius(),
             limit_celsius,
             source: Source::Modelled,
-        }
+        })
     }
 }
 
@@ -230,7 +233,7 @@ mod tests {
     fn without_a_sensor_use_heats_a_model_and_it_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let mut sensors = Sensors::found(folder.path());
-        let mut at = |used, seconds| sensors.temperature(used, Seconds(seconds));
+        let mut at = |used, seconds| sensors.temperature(used, Seconds(seconds)).unwrap();
         // Far longer than any time constant: the steady states of `physics`.
         let cold = at(0.0, 10_000.0);
         let hot = at(1.0, 10_000.0);
@@ -245,8 +248,9 @@ mod tests {
     fn the_air_outside_is_felt_within_minutes_and_not_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let mut sensors = Sensors::found(folder.path());
-        let at =
-            |sensors: &mut Sensors, seconds| sensors.temperature(0.0, Seconds(seconds)).celsius;
+        let at = |sensors: &mut Sensors, seconds| {
+            sensors.temperature(0.0, Seconds(seconds)).unwrap().celsius
+        };
         let before = at(&mut sensors, 10_000.0);
         sensors.set_outside(Kelvin::from_celsius(70.0));
         let first = at(&mut sensors, 1.0);
@@ -263,7 +267,7 @@ mod tests {
             fs::write(path, text).unwrap();
         };
         write("thermal/thermal_zone0/temp", "27800\n");
-        let read = |sensors: &mut Sensors| sensors.temperature(0.3, Seconds(1.0));
+        let read = |sensors: &mut Sensors| sensors.temperature(0.3, Seconds(1.0)).unwrap();
         let zone = read(&mut Sensors::found(folder.path()));
         assert_eq!((zone.celsius, zone.source), (27.8, Source::Measured));
         write("hwmon/hwmon0/name", "nvme\n");
@@ -274,6 +278,12 @@ mod tests {
         write("hwmon/hwmon1/temp3_input", "-128000\n");
         write("hwmon/hwmon1/temp4_input", "no number\n");
         assert_eq!(read(&mut Sensors::found(folder.path())).celsius, 43.5);
+        // Sensors that fall silent are not taken for a cool machine.
+        let mut sensors = Sensors::found(folder.path());
+        for sensor in ["temp1_input", "temp2_input"] {
+            write(&format!("hwmon/hwmon1/{sensor}"), "no number\n");
+        }
+        assert_eq!(sensors.temperature(0.3, Seconds(1.0)), None);
     }
 
     #[test]

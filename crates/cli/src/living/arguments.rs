@@ -47,7 +47,7 @@ pub(crate) enum Asked {
     Stop(Named),
     /// Forget programs that have ended, with what they said.
     Rm(Named),
-    /// Say how the node is, and who keeps its programs within their limits.
+    /// Say how the node is, how hot, and who keeps its programs within their limits.
     Status(Ask),
     /// Print the address of the node's dashboard, with the key to it.
     #[command(after_help = DASHBOARD)]
@@ -71,7 +71,8 @@ The same key serves as bearer token of the API, which describes itself:
 
 const UP: &str = "\
 The node keeps everything in its directory, which only its owner can read. A second start resumes what was
-running. Programs end with it, however it ends: asked first, forced after 10 s.
+running. Programs end with it, however it ends: asked first, forced after 10 s; at once if the node is killed or the
+machine too hot.
 
 A node that starts alone is a fleet of one. `cosmos invite` prints a line there with which one other machine becomes
 a member; from then on it needs no invitation.
@@ -83,7 +84,7 @@ Examples:
 
 Exit codes:
   0  it was told to end, and every program has ended
-  2  it could not start; nothing runs";
+  2  it could not start, or the machine was too hot to go on; nothing runs";
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {

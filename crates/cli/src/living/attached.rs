@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use daemon::capsule::{self, Origin};
 use daemon::control::{self, Answer, Request};
 use daemon::foreground;
@@ -66,23 +66,7 @@ pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
         ports: asked.ports.clone(),
         health: asked.health.clone(),
     };
-    let (name, native) = (&program.name, kind == Kind::Native);
-    ensure!(
-        native || program.limits.cores.is_none(),
-        "--cpu: {name} is a capsule, which has one core; its instructions are limited with --fuel"
-    );
-    ensure!(
-        native || (program.ports.is_empty() && program.network == program::Network::Own),
-        "--net, --port: {name} is a capsule, which has no network"
-    );
-    ensure!(
-        native || program.health.is_none(),
-        "health: {name} is a capsule, which is not asked"
-    );
-    ensure!(
-        !native || program.limits.fuel.is_none(),
-        "--fuel: {name} is no capsule, its instructions are not counted"
-    );
+    program.check(kind).map_err(anyhow::Error::msg)?;
     Ok(Ok((program, kind)))
 }
 

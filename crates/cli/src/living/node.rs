@@ -241,10 +241,13 @@ fn heat(status: &Status) -> String {
         Source::Modelled => "modelled: this machine shows no sensor",
     };
     format!(
-        "heat       {:.1} °C of {:.0} °C ({source}); programs get {:.0} % of the processor\n",
+        "heat       {:.1} °C of {:.0} °C ({source}); programs get {}\n",
         reading.temperature.celsius,
         reading.temperature.limit_celsius,
-        reading.clock * 100.0
+        match status.limits.cores.starts_with("cgroup") {
+            true => format!("{:.0} % of the processor", reading.clock * 100.0),
+            false => "all of the processor: no control group could slow them".to_owned(),
+        }
     )
 }
 

@@ -1,8 +1,8 @@
 //! The node in a browser, and for whoever speaks HTTP.
 //!
 //! One thread with an event loop of its own serves the dashboard (`web/dashboard.*`, compiled in), the API
-//! that it and others use ([`api`]), and measurements ([`live`]). It asks the deciding thread through the same
-//! [`Handle`] as the control socket does, so nothing can be done here that could not be done there.
+//! that it and others use (`api`), and measurements (`live`). It asks the deciding thread through the same
+//! `Handle` as the control socket does, so nothing can be done here that could not be done there.
 //!
 //! # Who may
 //! It listens on loopback unless told otherwise, where anybody on the machine can connect; so everything but
