@@ -29,7 +29,6 @@ Exit codes:
   137  a limit was reached";
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Asked {
     /// Run a program: WebAssembly (WASI modules and components), or one of this host.
     #[command(after_help = EXAMPLES)]
