@@ -27,6 +27,8 @@ pub const CARRIED_MAX: usize = 1024;
 /// # Errors
 /// As the kernel.
 pub fn bring_up_loopback() -> io::Result<()> {
+    // There is nobody else here who could want one of the low ports; a program's own image may expect one.
+    let _ = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     use std::os::fd::AsRawFd as _;
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     // SAFETY: zeros are a request that names no interface.

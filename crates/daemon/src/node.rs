@@ -155,6 +155,15 @@ pub(crate) struct Handle {
 impl Handle {
     /// Asks, and waits for the answer.
     pub(crate) fn ask(&self, request: Request) -> Answer {
+        // What is for this machine need not leave it.
+        let request = match request {
+            Request::On { member, request }
+                if (self.fleet.status()).is_some_and(|own| own.name == member) =>
+            {
+                *request
+            }
+            other => other,
+        };
         let answer = answer_of_fleet(&request, &self.fleet, &self.post);
         answer.unwrap_or_else(|| decide(request, &self.events))
     }

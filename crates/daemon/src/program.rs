@@ -232,6 +232,28 @@ impl Program {
         {
             return refused("may use no such number of cores: expected 0.01 to 1024");
         }
+        if self.limits.memory == Some(0) {
+            return refused("may use no memory at all: expected at least a byte");
+        }
+        let variables = self
+            .environment
+            .iter()
+            .flat_map(|(key, value)| [key, value]);
+        let mut words = std::iter::once(name)
+            .chain(&self.arguments)
+            .chain(variables);
+        if words.any(|word| word.contains('\0')) {
+            return refused(
+                "has a word or a variable with a zero byte in it, which no program can be given",
+            );
+        }
+        if self
+            .environment
+            .iter()
+            .any(|(key, _)| key.is_empty() || key.contains('='))
+        {
+            return refused("has a variable without a name, or with '=' in its name");
+        }
         match &self.health {
             Some(health)
                 if health.failures == 0 || health.every_ms == 0 || health.patience_ms == 0 =>

@@ -173,7 +173,15 @@ fn begin(
         .arg0("cosmos")
         .args([WORD, &told.as_raw_fd().to_string()])
         .env_clear();
-    set(&mut command).spawn()
+    set(&mut command);
+    // SAFETY: it takes no lock and no memory.
+    unsafe {
+        command.pre_exec(|| {
+            hold_back(true);
+            Ok(())
+        });
+    }
+    command.spawn()
 }
 
 /// What an executable that uses [`start`] must do first if its first argument is [`WORD`].
@@ -299,11 +307,16 @@ impl Ward {
             (Stage::Guest, Ok(_)) => {
                 return refuse("a capsule has no inside but its own".to_owned());
             }
-            (_, kind) => return self.capsule(kind?),
+            (_, kind) => {
+                let kind = kind?;
+                hold_back(false);
+                return self.capsule(kind);
+            }
         }
         // Handlers are undone when the program is executed; ignoring would be inherited.
         let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]))
             .map_err(doing("catching signals"))?;
+        hold_back(false);
         match self.stage {
             Stage::Outer => self.outer(&mut signals),
             Stage::Inner => self.inner(&mut signals),
@@ -394,6 +407,7 @@ impl Ward {
         let inner = begin(&self, Path::new("/proc/self/exe"), |command| command);
         let inner = inner.map_err(doing("starting process 1 of its namespace"))?;
         drop(listening);
+        pass_on_early(pid(&inner), signals);
         await_end(pid(&inner), Below::Warden, &Others::default(), signals)
     }
 
@@ -555,6 +569,7 @@ impl Ward {
         let mut command = beside(&program.path, &program.name, &program.arguments);
         let child = command.spawn().map_err(unexecutable(&program.path))?;
         let (child, others, unwell) = (pid(&child), Others::default(), Arc::new(OnceLock::new()));
+        pass_on_early(child, signals);
         if let Some(health) = &program.health {
             let because = Arc::clone(&unwell);
             let beside = move |words: &[String]| match words {
@@ -660,6 +675,35 @@ fn await_end(
             }
             Err(error) => return Err(doing("waiting for it")(error)),
         }
+    }
+}
+
+/// What came before there was a child to give it to.
+fn pass_on_early(child: Pid, signals: &mut Signals) {
+    for signal in signals.pending().filter_map(Signal::from_named_raw) {
+        if signal != Signal::CHILD {
+            let _ = rustix::process::kill_process(child, signal);
+        }
+    }
+}
+
+/// Lets [`PASSED_ON`] wait, or no more. A warden is executed with them waiting, so that none is lost before it
+/// has its handlers.
+fn hold_back(hold: bool) {
+    let how = if hold {
+        libc::SIG_BLOCK
+    } else {
+        libc::SIG_UNBLOCK
+    };
+    // SAFETY: a set of signals on the stack is filled before it is read; all these may be called between
+    // fork and exec.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in PASSED_ON {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
     }
 }
 

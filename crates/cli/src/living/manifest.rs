@@ -4,6 +4,7 @@
 //! the nearest key there is, and everything wrong is said at once. Paths in it begin where it lies.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -23,12 +24,15 @@ const WORDS_MAX: usize = 4096;
 /// The request that a manifest makes, with what else was asked.
 pub(super) fn read(file: &Path, asked: &Run) -> Result<Run> {
     let said = file.display().to_string();
-    let length = fs::metadata(file).with_context(|| said.clone())?.len();
+    let opened = fs::File::open(file).with_context(|| said.clone())?;
+    let mut text = String::new();
+    // A device or a pipe has no length to look at first.
+    let read = opened.take(FILE_MAX + 1).read_to_string(&mut text);
+    let length = read.with_context(|| said.clone())? as u64;
     anyhow::ensure!(
         length <= FILE_MAX,
-        "{said}: found {length} bytes, expected at most {FILE_MAX}"
+        "{said}: found more than {FILE_MAX} bytes, expected at most that"
     );
-    let text = fs::read_to_string(file).with_context(|| said.clone())?;
     let folder = std::path::absolute(file)?;
     let folder = folder.parent().context("a file is in a folder")?;
     let run = Document::parse(&said, &text, &[])?.read(|root| schema(root, folder, asked))?;

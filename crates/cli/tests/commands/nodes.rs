@@ -406,7 +406,8 @@ fn a_hot_machine_slows_its_programs_and_a_cool_one_gives_them_all_back() {
     place.ok(&["run", "-d", "--name", "counter", "sh", "-c", script]);
     wait_until("it counts", || counted(&place) > 0);
     let cool = rate(&place, 4);
-    place.ok(&["outside", "70"]);
+    // Without any work it would be 95 °C: in the band in which the guard slows, and below the limit.
+    place.ok(&["outside", "78"]);
     let clock = || status()["heat"]["clock"].as_f64().unwrap();
     wait_until("programs get less", || clock() < 0.6);
     let hot = rate(&place, 4);
@@ -449,4 +450,16 @@ fn a_machine_past_its_limit_goes_dark_with_its_programs() {
     wait_until("its programs are gone", || {
         processes(&format!("sleep {left}")).is_empty()
     });
+}
+
+#[test]
+fn a_program_that_has_only_just_been_started_can_be_asked_to_end() {
+    let place = Place::new();
+    let (_up, _) = Up::at(&place);
+    for name in ["one", "two", "three"] {
+        place.ok(&["run", "-d", "--name", name, "sleep", "1000"]);
+        place.ok(&["stop", name]);
+        // By the request, not by force after ten seconds.
+        assert_eq!(place.program(name)["code"], 143, "{name}");
+    }
 }

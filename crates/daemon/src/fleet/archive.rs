@@ -38,6 +38,16 @@ pub enum ArchiveError {
         /// What came of it.
         source: io::Error,
     },
+    /// What is there is no such database any more.
+    #[error(
+        "{path}: what this machine knows of its fleet is damaged ({because}); without the file it founds a fleet of its own and needs an invitation to come back"
+    )]
+    Unreadable {
+        /// Which.
+        path: String,
+        /// What was found.
+        because: redb::Error,
+    },
     /// The database says so; nothing of the operation took effect.
     #[error("the fleet's state: {0}")]
     Database(#[from] redb::Error),
@@ -122,7 +132,15 @@ impl Archive {
             .open(path);
         file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)))
             .map_err(at)?;
-        let database = Database::create(path).map_err(redb::Error::from)?;
+        let database = Database::create(path).map_err(|error| match redb::Error::from(error) {
+            redb::Error::DatabaseAlreadyOpen => {
+                ArchiveError::from(redb::Error::DatabaseAlreadyOpen)
+            }
+            because => ArchiveError::Unreadable {
+                path: path.display().to_string(),
+                because,
+            },
+        })?;
         let write = database.begin_write().map_err(redb::Error::from)?;
         write.open_table(FACTS).map_err(redb::Error::from)?;
         write.open_table(DIRECTORY).map_err(redb::Error::from)?;
