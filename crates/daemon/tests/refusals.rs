@@ -130,6 +130,16 @@ impl Door {
         );
     }
 
+    /// Another member, in this folder.
+    fn second(&self, folder: &TempDir) -> Fleet {
+        let wishes = Wishes {
+            join: Some(self.invite(600)),
+            name: Some("second".into()),
+            ..Wishes::default()
+        };
+        fleet::start(open(folder.path()), wishes).unwrap()
+    }
+
     fn invite(&self, seconds: u64) -> Invitation {
         self.fleet.invite(Duration::from_secs(seconds)).unwrap()
     }
@@ -260,12 +270,7 @@ fn who_does_not_hold_the_key_it_names_does_not_join_and_spends_no_invitation() {
 fn only_the_authority_takes_newcomers_in() {
     let door = Door::new();
     let folder = TempDir::new().unwrap();
-    let wishes = Wishes {
-        join: Some(door.invite(600)),
-        name: Some("second".into()),
-        ..Wishes::default()
-    };
-    let second = fleet::start(open(folder.path()), wishes).unwrap();
+    let second = door.second(&folder);
     let refused = second.invite(Duration::from_secs(60)).unwrap_err();
     assert!(refused.contains("only first can invite"), "{refused}");
     let status = second.status().unwrap();
@@ -491,12 +496,7 @@ fn bytes_of_every_class_arrive_whole_in_the_order_of_their_class() {
     const MANY: u16 = 500;
     let door = Door::new();
     let folder = TempDir::new().unwrap();
-    let wishes = Wishes {
-        join: Some(door.invite(600)),
-        name: Some("second".into()),
-        ..Wishes::default()
-    };
-    let second = fleet::start(open(folder.path()), wishes).unwrap();
+    let second = door.second(&folder);
     let (here, there) = (
         door.fleet.listen(PROTOCOL_FREE),
         second.listen(PROTOCOL_FREE),

@@ -315,16 +315,13 @@ fn packing_refuses_what_it_cannot_pack() {
         assert_eq!((code, out.as_str()), (2, ""), "{more:?}");
         assert!(err.replace("\\\"", "\"").contains(says), "{more:?}: {err}");
     }
-    let free = [
-        "twin",
-        "pack",
-        "--trace",
-        ".",
-        "--nodes",
-        "nodes.csv",
-        "--pods",
-        "free.csv",
-    ];
+    let free = PACK.map(|word| {
+        if word == "pods_x.csv" {
+            "free.csv"
+        } else {
+            word
+        }
+    });
     let (code, _, err) = cosmos(&folder, &[&free[..], &["--policy", "fgd"]].concat());
     assert_eq!(code, 2);
     assert!(

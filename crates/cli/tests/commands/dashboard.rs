@@ -2,25 +2,17 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Child;
 use std::time::Duration;
 
-use crate::place::{Place, wait_until};
+use crate::place::{Place, Up, wait_until};
 use serde_json::{Value, json};
 
 /// A node with a dashboard somewhere on loopback.
-struct Up {
-    child: Child,
+struct Front {
+    _node: Up,
     place: Place,
     address: String,
     key: String,
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 struct Answered {
@@ -35,26 +27,18 @@ impl Answered {
     }
 }
 
-impl Up {
+impl Front {
     fn new() -> Self {
         let place = Place::new();
-        let mut child = place
-            .command(&["up", "--http", "127.0.0.1:0"])
-            .spawn()
-            .expect("a node starts");
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-        for begins in ["node: ready on ", "node: dashboard on 127.0.0.1:"] {
-            let line = said.next().unwrap().unwrap();
-            assert!(line.starts_with(begins), "{line}");
-        }
-        std::thread::spawn(move || said.count());
+        let mut up = place.command(&["up", "--http", "127.0.0.1:0"]);
+        let (node, _) = Up::with_warnings(&mut up);
         let told = place.cosmos(&["dashboard", "--json"], "");
         let told: Value = serde_json::from_str(&told.out).unwrap();
         let text = |key: &str| told[key].as_str().unwrap().to_owned();
         let (address, key) = (text("address"), text("key"));
         assert_eq!(text("url"), format!("http://{address}/#{key}"));
         Self {
-            child,
+            _node: node,
             place,
             address,
             key,
@@ -94,7 +78,7 @@ impl Up {
 
 #[test]
 fn a_program_is_started_heard_measured_stopped_and_forgotten() {
-    let up = Up::new();
+    let up = Front::new();
     let script = "echo begun; while :; do :; done";
     let wish = json!({"words": ["sh", "-c", script], "name": "busy", "environment": {"A": "b"}});
     let made = up.ask("POST", "/api/v1/programs", Some(&wish));
@@ -135,7 +119,7 @@ fn a_program_is_started_heard_measured_stopped_and_forgotten() {
 
 #[test]
 fn whoever_watches_is_told_what_happens_and_what_is_used() {
-    let up = Up::new();
+    let up = Front::new();
     let mut stream = up.connect();
     write!(
         stream,
@@ -173,7 +157,7 @@ fn whoever_watches_is_told_what_happens_and_what_is_used() {
 
 #[test]
 fn nobody_is_served_without_the_key_nor_a_page_of_another_site() {
-    let up = Up::new();
+    let up = Front::new();
     let with = |more: &str| {
         up.raw(&format!(
             "GET /api/v1/status HTTP/1.1\r\nHost: {}\r\n{more}Connection: close\r\n\r\n",
@@ -218,7 +202,7 @@ fn nobody_is_served_without_the_key_nor_a_page_of_another_site() {
 
 #[test]
 fn what_is_wrong_is_refused_with_what_was_expected() {
-    let up = Up::new();
+    let up = Front::new();
     let post = |body: &Value| up.ask("POST", "/api/v1/programs", Some(body));
     for (body, status, says) in [
         (json!({}), 422, "missing field `words`"),
@@ -238,6 +222,32 @@ fn what_is_wrong_is_refused_with_what_was_expected() {
             json!({"words": ["sh"], "name": "a b"}),
             409,
             "expected at most 64 letters",
+        ),
+        (
+            json!({"words": ["sh"], "limits": {"memory": null, "cores": -1.0, "fuel": null}}),
+            409,
+            "no such number of cores",
+        ),
+        (
+            json!({"words": ["sh"], "limits": {"memory": 0, "cores": null, "fuel": null}}),
+            409,
+            "no memory at all",
+        ),
+        (
+            json!({"words": ["sh"], "limits": {"memory": null, "cores": null, "fuel": 5}}),
+            409,
+            "is no capsule",
+        ),
+        (json!({"words": ["sh", "a\0b"]}), 409, "a zero byte"),
+        (
+            json!({"words": ["sh"], "environment": {"A=B": "c"}}),
+            409,
+            "without a name",
+        ),
+        (
+            json!({"words": ["sh"], "network": "host", "ports": [{"host": "127.0.0.1:0", "guest": 80}]}),
+            409,
+            "into which nothing leads",
         ),
         (json!({"words": ["x".repeat(70_000)]}), 413, ""),
     ] {
@@ -269,7 +279,7 @@ fn what_is_wrong_is_refused_with_what_was_expected() {
 
 #[test]
 fn idle_connections_lock_nobody_out_for_long() {
-    let up = Up::new();
+    let up = Front::new();
     let idle: Vec<_> = (0..200).map(|_| up.connect()).collect();
     wait_until("one is served again", || {
         let mut stream = up.connect();
@@ -284,7 +294,7 @@ fn idle_connections_lock_nobody_out_for_long() {
 
 #[test]
 fn every_path_of_the_document_is_served() {
-    let up = Up::new();
+    let up = Front::new();
     let document = up.ask("GET", "/api/openapi.json", None).json();
     assert_eq!(document["openapi"], "3.1.0");
     let paths = document["paths"].as_object().unwrap();

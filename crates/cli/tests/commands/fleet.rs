@@ -1,42 +1,25 @@
 //! Several machines as one fleet, as whoever runs them meets it: five real nodes on loopback that join, die, pause, return,
 //! leave, and turn away who is not expected.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command};
+use std::process::Command;
 
-use crate::place::{Place, Said, wait_until};
+use crate::place::{Place, Said, Up, wait_until};
 use serde_json::Value;
 
-/// A node that has said it is ready; it is killed with this.
+/// A node of its own in a folder that others are in as well.
 struct Machine<'a> {
     place: &'a Place,
     name: &'static str,
-    process: Child,
-}
-
-impl Drop for Machine<'_> {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    node: Up,
 }
 
 impl<'a> Machine<'a> {
     fn up(place: &'a Place, name: &'static str, more: &[&str]) -> Self {
         let words = ["up", "--data", name, "--name", name];
         let words: Vec<_> = words.iter().chain(more).copied().collect();
-        let mut process = place.command(&words).spawn().expect("a node starts");
-        let mut line = String::new();
-        let mut said = BufReader::new(process.stderr.take().unwrap());
-        said.read_line(&mut line).expect("it says something");
-        assert!(line.starts_with("node: ready on "), "{name}: {line}");
-        // Kept open: a node that cannot speak must not end of it.
-        std::thread::spawn(move || said.read_to_string(&mut String::new()));
-        Self {
-            place,
-            name,
-            process,
-        }
+        let (node, lines) = Up::with_warnings(&mut place.command(&words));
+        assert_eq!(lines.len(), 1, "{name}: {lines:?}");
+        Self { place, name, node }
     }
 
     fn joined(&self, name: &'static str) -> Self {
@@ -82,12 +65,6 @@ impl<'a> Machine<'a> {
     fn refused(&self, word: &str) -> u64 {
         let status: Value = serde_json::from_str(&self.ok(&["status", "--json"])).expect("JSON");
         status["fleet"]["refused"][word].as_u64().unwrap_or(0)
-    }
-
-    fn signal(&self, signal: &str) {
-        let process = self.process.id().to_string();
-        let sent = Command::new("kill").args([signal, &process]).status();
-        assert!(sent.unwrap().success());
     }
 }
 
@@ -142,8 +119,8 @@ fn five_machines_see_each_other_join_die_and_return() {
 
     // By its own word.
     let mut leaver = machines.remove(1);
-    leaver.signal("-INT");
-    assert!(leaver.process.wait().unwrap().success());
+    leaver.node.signal("-INT");
+    assert!(leaver.node.0.wait().unwrap().success());
     all_hold(&machines, &["ben"], "left");
     machines.push(Machine::up(&place, "ben", &[]));
     all_hold(&machines, &NAMES, "alive");
@@ -161,9 +138,9 @@ fn five_machines_see_each_other_join_die_and_return() {
 fn a_machine_that_pauses_is_there_again_afterwards() {
     let place = Place::new();
     let machines = five(&place);
-    machines[2].signal("-STOP");
+    machines[2].node.signal("-STOP");
     let _stopped = Command::new("sleep").arg("3").status();
-    machines[2].signal("-CONT");
+    machines[2].node.signal("-CONT");
     // Whether it was suspected, or removed on a slow machine: it objects or rises.
     let before = machines[0].incarnation("cleo");
     all_hold(&machines, &NAMES, "alive");
@@ -307,6 +284,12 @@ fn a_program_is_sent_to_a_machine_by_its_name_and_seen_from_another() {
         programs.collect::<Vec<_>>(),
         [("ada", 0), ("ben", 1), ("cleo", 0)]
     );
+    // A machine is asked by its own name as well, which takes no journey.
+    let words = [
+        "run", "-d", "--on", "ben", "--name", "near", "--data", "ben", "true",
+    ];
+    let said = place.cosmos(&words, "");
+    assert_eq!(said.out, "near\n", "{}", said.err);
     let refused = |words: &[&str], because: &str| {
         let said = place.cosmos(words, "");
         assert_eq!(said.code, Some(2), "{}", said.err);
@@ -326,4 +309,19 @@ fn a_program_is_sent_to_a_machine_by_its_name_and_seen_from_another() {
     assert!(ben.ok(&["ps"]).contains("far   ended (143)"));
     assert_eq!(ada.ok(&["rm", "--on", "ben", "far"]), "far\n");
     assert!(!ben.ok(&["ps"]).contains("far"));
+}
+
+#[test]
+fn a_damaged_record_of_the_fleet_is_named_with_what_follows_from_it() {
+    let place = Place::new();
+    drop(Machine::up(&place, "ada", &[]));
+    let file = place.path("ada/fleet.redb");
+    std::fs::write(&file, vec![7; 5000]).unwrap();
+    let said = place.cosmos(&["up", "--data", "ada"], "");
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains(&file.display().to_string()) && said.err.contains("needs an invitation"),
+        "{}",
+        said.err
+    );
 }

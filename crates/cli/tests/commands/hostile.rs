@@ -808,6 +808,12 @@ cores = 0.5
         assert!(said.err.contains(says), "{wrong}: {}", said.err);
     }
     assert_eq!(place.cosmos(&["run", "-f", "no.toml"], "").code, Some(2));
+    // A device has no length to be looked at, and no end.
+    let said = place.cosmos(&["run", "-f", "/dev/zero"], "");
+    assert!(
+        said.code == Some(2) && said.err.contains("expected at most"),
+        "{said:?}"
+    );
     assert_eq!(
         place
             .cosmos(&["run", "-f", "app/app.toml", "true"], "")

@@ -1,18 +1,11 @@
 //! A node on this machine as whoever runs it meets it: it keeps what it was given, through every end.
 
-use crate::place::{Place, Up, has, processes, wait_until};
+use crate::place::{Place, Up, has, processes, unheard_of, wait_until};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-
-fn unheard_of(salt: u32) -> String {
-    format!(
-        "{}",
-        200_000_000 + u64::from(std::process::id()) * 10 + u64::from(salt)
-    )
-}
 
 #[test]
 fn a_program_lives_on_the_node_and_is_seen_heard_stopped_and_forgotten() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -17,6 +17,17 @@ pub(crate) struct Said {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
+}
+
+impl Said {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self {
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
 }
 
 impl Place {
@@ -67,12 +78,7 @@ impl Place {
         let mut child = self.command(arguments).spawn().expect("the command starts");
         // A program that does not read may be gone by now.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().expect("the command ends");
-        Said {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).expect("UTF-8"),
-            err: String::from_utf8(output.stderr).expect("UTF-8"),
-        }
+        Said::of(child.wait_with_output().expect("the command ends"))
     }
 }
 
@@ -198,4 +204,10 @@ pub(crate) fn has(what: &str, there: bool) -> bool {
         eprintln!("skipped: {what} is missing");
     }
     there
+}
+
+/// A number of seconds that nobody else sleeps, by which a process can be found.
+pub(crate) fn unheard_of(salt: u32) -> String {
+    let seconds = 100_000_000 + u64::from(std::process::id()) * 10 + u64::from(salt);
+    seconds.to_string()
 }

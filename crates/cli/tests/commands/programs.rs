@@ -6,16 +6,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use crate::place::{Place, processes, wait_until, walled};
+use crate::place::{Place, processes, unheard_of, wait_until, walled};
 
 /// A number that nobody else sleeps for.
-fn unheard_of(salt: u32) -> String {
-    format!(
-        "{}",
-        100_000_000 + u64::from(std::process::id()) * 10 + u64::from(salt)
-    )
-}
-
 #[test]
 fn a_program_has_our_streams_and_we_end_as_it_does() {
     let place = Place::new();

@@ -349,6 +349,14 @@ fn a_python_script_finds_its_interpreter_its_words_and_its_folder() {
     }
     let place = Place::new();
     fs::create_dir(place.path("app")).unwrap();
+    let low = "import socket; socket.socket().bind(('127.0.0.1', 80))";
+    let said = place.cosmos(&["run", "/usr/bin/python3", "-c", low], "");
+    assert_eq!(
+        said.code,
+        Some(0),
+        "a low port of its own network: {}",
+        said.err
+    );
     let script = "#!/usr/bin/python3\nimport sys, json, pathlib, hashlib, threading\n\
                   pathlib.Path('app/out.json').write_text(json.dumps(sys.argv[1:]))\n\
                   threading.Thread(target=lambda: print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())).start()\n";

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::place::{Said, wait_until};
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -94,13 +95,6 @@ const PROMISED: [&str; 32] = [
 /// A folder to call the command in, with `tiny.toml` in it.
 struct Place(TempDir);
 
-/// What a call came to.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 impl Place {
     fn new() -> Self {
         let place = Self(TempDir::new().expect("a temporary folder"));
@@ -146,13 +140,7 @@ impl Place {
 const COSMOS: &str = env!("CARGO_BIN_EXE_cosmos");
 
 fn said(command: &mut Command) -> Said {
-    let output = command.output().expect("the command starts");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Said {
-        code: output.status.code(),
-        out: text(output.stdout),
-        err: text(output.stderr),
-    }
+    Said::of(command.output().expect("the command starts"))
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -622,16 +610,6 @@ fn a_second_ctrl_c_ends_a_run_at_once_and_leaves_nothing() {
 )]
 fn pause(milliseconds: u64) {
     std::thread::sleep(std::time::Duration::from_millis(milliseconds));
-}
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..600 {
-        if holds() {
-            return;
-        }
-        pause(50);
-    }
-    panic!("after 30 s it is still not so that {what}");
 }
 
 /// A file that may not grow, as under a quota, in the middle of a run.

@@ -3,14 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::place::Said;
 use serde_json::Value;
 use tempfile::TempDir;
-
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
 
 /// In a folder that holds one run, `runs/why-seed1`.
 struct Place(TempDir);
@@ -28,12 +23,7 @@ impl Place {
     fn cosmos(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cosmos"));
         let output = command.args(arguments).current_dir(self.0.path()).output();
-        let output = output.expect("the command starts");
-        Said {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).expect("UTF-8"),
-            err: String::from_utf8(output.stderr).expect("UTF-8"),
-        }
+        Said::of(output.expect("the command starts"))
     }
 }
 

@@ -854,6 +854,34 @@ mod tests {
     }
 
     #[test]
+    fn searches_of_one_decision_share_what_it_may_compute() {
+        // No two nodes are alike, so every place of every demand is a new state.
+        let nodes: Vec<_> = (0..64).map(|n| node(64_000 + 1_000 * n, 8, 0)).collect();
+        let ledger = Ledger::new(nodes);
+        let known = |cosmos: &Cosmos| cosmos.worths.iter().flatten().count();
+        let usual = demand(8_000, 1, 1_000);
+        let odd = |n: u16| demand(1_000 + 100 * u32::from(n), 1, 110 + 10 * n);
+        let mut together = told(&[usual], &ledger);
+        together.refresh(&ledger);
+        let before = known(&together);
+        together.allow(16);
+        let found = (0..10).filter(|&n| together.cheapest(&ledger, &odd(n)).is_some());
+        assert_eq!(found.count(), 10, "each finds a place all the same");
+        let together = known(&together) - before;
+        let mut alone = told(&[usual], &ledger);
+        alone.refresh(&ledger);
+        let before = known(&alone);
+        for n in 0..10 {
+            alone.allow(16);
+            alone.cheapest(&ledger, &odd(n));
+        }
+        let alone = known(&alone) - before;
+        // The sixteen, and what the first place of each search costs.
+        assert!(together <= 16 + 10 * 2, "{together}");
+        assert!(alone >= 10 * 16, "{alone}");
+    }
+
+    #[test]
     fn the_fuller_of_two_nodes_that_cost_the_same() {
         let mut ledger = Ledger::new(vec![node(64_000, 4, 0), node(64_000, 4, 0)]);
         let mut cosmos = told(&[demand(1_000, 1, 1_000)], &ledger);

@@ -1,9 +1,7 @@
 //! Leases against the clock: the worst clocks that the bound allows, and those who are removed.
 
-mod simulated;
-
+use crate::simulated::{Weather, World, ask_for, lease};
 use consensus::lease::{Command, Duty};
-use simulated::{Weather, World, ask_for, lease};
 use wire::{Nanos, Tile};
 
 /// Three voters; the last runs program 7 and is cut off.

@@ -7,23 +7,23 @@ use std::collections::BTreeSet;
 use wire::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub(crate) enum Deed {
     Swap(u64),
     Get,
 }
 
 /// One operation; `returned` is `None` if nobody heard what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operation {
-    pub deed: Deed,
-    pub called: Instant,
-    pub returned: Option<(Instant, u64)>,
+pub(crate) struct Operation {
+    pub(crate) deed: Deed,
+    pub(crate) called: Instant,
+    pub(crate) returned: Option<(Instant, u64)>,
 }
 
 /// The most operations on one register.
-pub const OPERATIONS_MAX: usize = 128;
+pub(crate) const OPERATIONS_MAX: usize = 128;
 
-pub fn is_linear(history: &[Operation]) -> bool {
+pub(crate) fn is_linear(history: &[Operation]) -> bool {
     // What nobody heard the answer to and nobody saw the value of need not have happened. Values
     // are written once, so one that did is followed by whoever saw it.
     let heard: BTreeSet<_> = history.iter().filter_map(|o| Some(o.returned?.1)).collect();

@@ -1,14 +1,12 @@
 //! Golden traces: a fleet that grows, loses its leader, is cut, drains a machine, line by line.
-//! `UPDATE_EXPECT=1 cargo test -p consensus --test golden` writes them anew after a change that is meant.
-
-mod simulated;
+//! `UPDATE_EXPECT=1 cargo test -p consensus --test agreement golden` writes them anew after a change that is meant.
 
 use std::fmt::Write;
 
+use crate::simulated::{BEGINNING, World, ask_for, lease};
 use consensus::Ask;
 use consensus::lease::{Command, Duty};
 use expect_test::{ExpectFile, expect_file};
-use simulated::{BEGINNING, World, ask_for, lease};
 use wire::{Nanos, Tile};
 
 fn note(world: &mut World, what: &str) {
@@ -65,7 +63,7 @@ fn a_fleet_grows_loses_its_leader_and_moves_what_it_ran() {
     world.start(0);
     world.clerk(1, "retirement", Ask::Retire(Tile(2)));
     world.run(Nanos::from_secs(3));
-    is(&mut world, &expect_file!["golden/growth.txt"]);
+    is(&mut world, &expect_file!["traces/growth.txt"]);
 }
 
 //= requirements S2
@@ -90,5 +88,5 @@ fn a_minority_stops_before_the_majority_goes_on() {
     world.side.fill(0);
     world.run(Nanos::from_secs(3));
     assert_eq!(world.runs_of(1), [lease(7)]);
-    is(&mut world, &expect_file!["golden/partition.txt"]);
+    is(&mut world, &expect_file!["traces/partition.txt"]);
 }

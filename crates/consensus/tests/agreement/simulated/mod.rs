@@ -1,15 +1,10 @@
 //! A world for one cell's voters: links that lose, double, delay and reorder; disks that are slow and
 //! lose what they had not yet written; clocks that are wrong and are set; partitions; crashes; and
 //! judges who look at every step.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary compiles this module and uses its own part of it"
-)]
 
-pub mod book;
-pub mod clock;
-pub mod linear;
+pub(crate) mod book;
+pub(crate) mod clock;
+pub(crate) mod linear;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -29,25 +24,21 @@ use machine::{Machine, Persist, Persisted, Purpose, Stream};
 use wire::codec::decode_all;
 use wire::{Cell, Encode, Instant, Nanos, Tile};
 
-pub const CELL: Cell = Cell(3);
-pub const BEGINNING: Instant = Instant(10 * Nanos::SECOND.0);
-
-pub fn at_ms(ms: u64) -> Instant {
-    BEGINNING + Nanos::from_millis(ms)
-}
+pub(crate) const CELL: Cell = Cell(3);
+pub(crate) const BEGINNING: Instant = Instant(10 * Nanos::SECOND.0);
 
 /// What may go wrong; all nought for a world in peace.
 #[derive(Clone, Debug)]
-pub struct Weather {
+pub(crate) struct Weather {
     /// One in so many messages is lost, or doubled; 0 for none.
-    pub lost_one_in: u64,
-    pub doubled_one_in: u64,
-    pub delay: (Nanos, Nanos),
-    pub write: (Nanos, Nanos),
+    pub(crate) lost_one_in: u64,
+    pub(crate) doubled_one_in: u64,
+    pub(crate) delay: (Nanos, Nanos),
+    pub(crate) write: (Nanos, Nanos),
 }
 
 impl Weather {
-    pub fn fine() -> Self {
+    pub(crate) fn fine() -> Self {
         Self {
             lost_one_in: 0,
             doubled_one_in: 0,
@@ -56,7 +47,7 @@ impl Weather {
         }
     }
 
-    pub fn foul() -> Self {
+    pub(crate) fn foul() -> Self {
         Self {
             lost_one_in: 12,
             doubled_one_in: 12,
@@ -67,9 +58,9 @@ impl Weather {
 }
 
 /// What one machine holds in memory, and loses.
-pub struct Life {
-    pub voter: Voter<Book>,
-    pub tenant: Tenant,
+pub(crate) struct Life {
+    pub(crate) voter: Voter<Book>,
+    pub(crate) tenant: Tenant,
     /// Who swaps and gets, and who changes voters and gives leases.
     customer: Envoy,
     clerk: Envoy,
@@ -79,8 +70,8 @@ pub struct Life {
     errand: &'static str,
 }
 
-pub struct Host {
-    pub life: Option<Life>,
+pub(crate) struct Host {
+    pub(crate) life: Option<Life>,
     lives: u64,
     clock: Clock,
     disk: Vec<Vec<u8>>,
@@ -102,47 +93,47 @@ enum Happening {
     Stopped(usize, u64, Lease),
 }
 
-pub struct World {
-    pub now: Instant,
+pub(crate) struct World {
+    pub(crate) now: Instant,
     agenda: BinaryHeap<Reverse<(Instant, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     sequence: u64,
-    pub hosts: Vec<Host>,
-    pub config: Config,
-    pub terms: Terms,
-    pub halt: Nanos,
-    pub weather: Weather,
-    pub chance: Stream,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) config: Config,
+    pub(crate) terms: Terms,
+    pub(crate) halt: Nanos,
+    pub(crate) weather: Weather,
+    pub(crate) chance: Stream,
     faults: Stream,
     seed: u64,
     /// Which side of a partition each is on.
-    pub side: Vec<u8>,
+    pub(crate) side: Vec<u8>,
     /// Whether customers go on asking.
-    pub busy: bool,
+    pub(crate) busy: bool,
     /// How long they rest at most between two deeds.
-    pub pause: Nanos,
+    pub(crate) pause: Nanos,
     /// How long they wait for an answer.
-    pub give_up: Nanos,
-    pub judge: Judge,
-    pub count: BTreeMap<&'static str, u64>,
+    pub(crate) give_up: Nanos,
+    pub(crate) judge: Judge,
+    pub(crate) count: BTreeMap<&'static str, u64>,
     /// What was seen, for golden traces.
-    pub seen: Vec<(Instant, String)>,
+    pub(crate) seen: Vec<(Instant, String)>,
     value: u64,
 }
 
 /// Judges all hosts together, by what they do.
 #[derive(Default)]
-pub struct Judge {
+pub(crate) struct Judge {
     leaders: BTreeMap<Term, Tile>,
     /// What each entry ever seen says, and the term of the one before it.
     entries: BTreeMap<(Index, Term), (u64, Option<Term>)>,
     agreed: BTreeMap<Index, Term>,
     applied: BTreeMap<Index, u64>,
     value_at: BTreeMap<u64, Index>,
-    pub runs: BTreeMap<Lease, BTreeSet<usize>>,
-    pub last_run: BTreeMap<Lease, usize>,
-    pub histories: BTreeMap<u8, Vec<Operation>>,
-    pub faults: Vec<String>,
+    pub(crate) runs: BTreeMap<Lease, BTreeSet<usize>>,
+    pub(crate) last_run: BTreeMap<Lease, usize>,
+    pub(crate) histories: BTreeMap<u8, Vec<Operation>>,
+    pub(crate) faults: Vec<String>,
     hash: DefaultHasher,
 }
 
@@ -154,7 +145,7 @@ fn hash_of(value: &impl Hash) -> u64 {
 
 impl World {
     /// So many machines; the first has founded the fleet, the others know nothing yet.
-    pub fn new(hosts: usize, seed: u64, wrong_clocks: bool) -> Self {
+    pub(crate) fn new(hosts: usize, seed: u64, wrong_clocks: bool) -> Self {
         let mut config = Config::new(CELL);
         (config.log_bytes_max, config.trail) = (1_500, 8);
         (config.append_bytes_max, config.piece_bytes_max) = (400, 300);
@@ -219,7 +210,7 @@ impl World {
         *self.count.entry(what).or_default() += 1;
     }
 
-    pub fn fault(&mut self, what: String) {
+    pub(crate) fn fault(&mut self, what: String) {
         let (now, seed) = (self.now.since(BEGINNING), self.seed);
         self.judge
             .faults
@@ -232,7 +223,7 @@ impl World {
     }
 
     /// Starts a machine, for the first time or again.
-    pub fn start(&mut self, host: usize) {
+    pub(crate) fn start(&mut self, host: usize) {
         let local = self.clock(host);
         let (config, tile) = (self.config.clone(), Tile(host as u64));
         self.hosts[host].lives += 1;
@@ -267,7 +258,7 @@ impl World {
 
     /// Ends a machine. What its disk had not finished survives up to some point, the rest is torn and
     /// cut away, as a log with checksums does.
-    pub fn crash(&mut self, host: usize) {
+    pub(crate) fn crash(&mut self, host: usize) {
         if self.hosts[host].life.take().is_none() {
             return;
         }
@@ -293,7 +284,7 @@ impl World {
         disk.push(write.bytes);
     }
 
-    pub fn set_clock(&mut self, host: usize, offset: i64, rate_ppm: i64) {
+    pub(crate) fn set_clock(&mut self, host: usize, offset: i64, rate_ppm: i64) {
         let now = self.now;
         self.hosts[host].clock.set(now, offset, rate_ppm);
         self.hosts[host].wakes_at = Instant::END;
@@ -324,7 +315,7 @@ impl World {
         }
     }
 
-    pub fn run(&mut self, span: Nanos) {
+    pub(crate) fn run(&mut self, span: Nanos) {
         let until = self.now + span;
         while let Some(Reverse((at, id))) = self.agenda.peek().copied() {
             if at > until {
@@ -533,14 +524,14 @@ impl World {
         }
     }
 
-    pub fn runs_of(&self, host: usize) -> Vec<Lease> {
+    pub(crate) fn runs_of(&self, host: usize) -> Vec<Lease> {
         let runs = self.judge.runs.iter();
         let runs = runs.filter(|(_, hosts)| hosts.contains(&host));
         runs.map(|(lease, _)| *lease).collect()
     }
 
     /// What runs under a lease stops, then the lease is given back.
-    pub fn release(&mut self, host: usize, lease: Lease) {
+    pub(crate) fn release(&mut self, host: usize, lease: Lease) {
         let local = self.clock(host);
         if let Some(life) = &mut self.hosts[host].life
             && life.tenant.holds(local, lease)
@@ -617,14 +608,14 @@ impl World {
     }
 
     /// A clerk asks for something, once.
-    pub fn clerk(&mut self, host: usize, what: &'static str, ask: Ask) {
+    pub(crate) fn clerk(&mut self, host: usize, what: &'static str, ask: Ask) {
         if let Some(life) = &mut self.hosts[host].life {
             life.errand = what;
         }
         self.errand(host, 2, ask);
     }
 
-    pub fn order(&mut self, host: usize, what: &'static str, command: Command) {
+    pub(crate) fn order(&mut self, host: usize, what: &'static str, command: Command) {
         self.clerk(host, what, ask_for(command));
     }
 
@@ -686,7 +677,7 @@ impl World {
     }
 
     /// Has the first machine's clerk ask, and waits until it is done.
-    pub fn insist(&mut self, what: &'static str, ask: Ask) {
+    pub(crate) fn insist(&mut self, what: &'static str, ask: Ask) {
         let count = |world: &Self| world.count.get(what).copied().unwrap_or_default();
         let before = count(self);
         self.clerk(0, what, ask);
@@ -700,14 +691,14 @@ impl World {
     }
 
     /// Lets the fleet grow from its founder to so many voters.
-    pub fn grow(&mut self, voters: usize) {
+    pub(crate) fn grow(&mut self, voters: usize) {
         self.run(Nanos::from_millis(200));
         for tile in 1..voters {
             self.insist("admission", Ask::Admit(Tile(tile as u64)));
         }
     }
 
-    pub fn leader(&self) -> Option<usize> {
+    pub(crate) fn leader(&self) -> Option<usize> {
         let lives = self.hosts.iter().enumerate();
         let leaders = lives.filter_map(|(at, host)| {
             let voter = &host.life.as_ref()?.voter;
@@ -716,12 +707,12 @@ impl World {
         leaders.max().map(|(_, at)| at)
     }
 
-    pub fn voter(&self, host: usize) -> &Voter<Book> {
+    pub(crate) fn voter(&self, host: usize) -> &Voter<Book> {
         &self.hosts[host].life.as_ref().expect("it runs").voter
     }
 
     /// How every voter is, a line each.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let lives = self.hosts.iter().filter_map(|host| host.life.as_ref());
         let line = |life: &Life| {
             let v = &life.voter;
@@ -737,12 +728,12 @@ impl World {
         lives.map(line).collect::<Vec<_>>().join("\n")
     }
 
-    pub fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         self.judge.hash.clone().finish()
     }
 
     /// Whether every pair of registers' operations could have happened one after the other.
-    pub fn judge_histories(&mut self) {
+    pub(crate) fn judge_histories(&mut self) {
         let histories = core::mem::take(&mut self.judge.histories);
         for (register, history) in histories {
             if !linear::is_linear(&history) {
@@ -823,7 +814,7 @@ impl World {
 
     /// If two logs have an entry of one term at one place, they are alike up to there: by induction,
     /// if what each such entry says and the term before it are always the same.
-    pub fn judge_logs(&mut self) {
+    pub(crate) fn judge_logs(&mut self) {
         let mut wrong = Vec::new();
         for (at, host) in self.hosts.iter().enumerate() {
             let Some(voter) = host.life.as_ref().map(|life| &life.voter) else {
@@ -853,12 +844,12 @@ fn hash_message(hasher: &mut DefaultHasher, now: Instant, message: &Message) {
     (now, message).hash(hasher);
 }
 
-pub fn ask_for(command: Command) -> Ask {
+pub(crate) fn ask_for(command: Command) -> Ask {
     Ask::Apply(Line::Lease(command).to_bytes().into())
 }
 
 /// One replica of a program.
-pub fn lease(program: u64) -> Lease {
+pub(crate) fn lease(program: u64) -> Lease {
     Lease {
         program,
         replica: 0,

@@ -16,18 +16,18 @@ thread_local! {
 
 /// What has been applied on this thread since the last call: where, the hash of the command, and the
 /// value if it writes one. Values are never written twice by the tests, so each names one command.
-pub fn applied() -> Vec<(Index, u64, Option<u64>)> {
+pub(crate) fn applied() -> Vec<(Index, u64, Option<u64>)> {
     APPLIED.take()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Book {
-    pub registers: BTreeMap<u8, u64>,
-    pub leases: Leases,
+pub(crate) struct Book {
+    pub(crate) registers: BTreeMap<u8, u64>,
+    pub(crate) leases: Leases,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
+pub(crate) enum Line {
     /// Puts a value in a register; the answer is the value before.
     Swap {
         register: u8,
@@ -37,7 +37,7 @@ pub enum Line {
 }
 
 impl Book {
-    pub fn new(terms: Terms) -> Self {
+    pub(crate) fn new(terms: Terms) -> Self {
         Self {
             registers: BTreeMap::new(),
             leases: Leases::new(terms),

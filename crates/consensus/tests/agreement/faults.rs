@@ -3,16 +3,14 @@
 //!
 //! `COSMOS_SEEDS=from..to` chooses the seeds; a failure names its own.
 
-mod simulated;
-
 use std::collections::BTreeMap;
 use std::env;
 
+use crate::simulated::clock::Clock;
+use crate::simulated::{Weather, World, ask_for, lease};
 use consensus::Ask;
 use consensus::lease::{Command, Duty};
 use machine::{Purpose, Stream};
-use simulated::clock::Clock;
-use simulated::{Weather, World, ask_for, lease};
 use wire::{Nanos, Tile};
 
 const LEASES: u64 = 4;
