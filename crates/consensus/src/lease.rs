@@ -818,7 +818,10 @@ mod tests {
         else {
             panic!("a renewal");
         };
-        assert_eq!((leases, recalled), (Vec::from([(WEB, fence)]), [WEB].into()));
+        assert_eq!(
+            (leases, recalled),
+            (Vec::from([(WEB, fence)]), [WEB].into())
+        );
         assert_eq!(book.grant(2), Answer::Held { by: Tile(1) });
         book.by(1, Command::Release { lease: WEB, fence });
         assert!(matches!(book.grant(2), Answer::Granted { .. }));

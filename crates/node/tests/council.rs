@@ -11,8 +11,8 @@ use consensus::{Index, Lease, Message, Terms};
 use machine::{Machine as _, Persist, Persisted, Purpose, Stream};
 use node::council::register::{Standing, What, Why};
 use node::council::{
-    Affairs, Became, Command, Config, Council, Effect, Fate, Input, Query, Refusal, Reply, Room, Unanswered, Vote, apply,
-    read,
+    Affairs, Became, Command, Config, Council, Effect, Fate, Input, Query, Refusal, Reply, Room,
+    Unanswered, Vote, apply, read,
 };
 use wire::codec::decode_all;
 use wire::{Cell, Class, Encode as _, Instant, Nanos, Tile};
@@ -45,7 +45,9 @@ struct Clock {
 impl Clock {
     fn read(self, truth: Instant) -> Instant {
         let passed = i128::from(truth.0 - BEGINNING.0);
-        let shown = i128::from(BEGINNING.0) + self.offset + passed * (1_000_000 + self.rate_ppm) / 1_000_000;
+        let shown = i128::from(BEGINNING.0)
+            + self.offset
+            + passed * (1_000_000 + self.rate_ppm) / 1_000_000;
         Instant(u64::try_from(shown).unwrap())
     }
 
@@ -174,7 +176,15 @@ impl World {
             memory: 8 << 30,
         };
         let seed = self.seed ^ it.lives << 32;
-        let council = Council::new(config(), (Tile(host as u64), it.lives), vote, room, all, seed, local);
+        let council = Council::new(
+            config(),
+            (Tile(host as u64), it.lives),
+            vote,
+            room,
+            all,
+            seed,
+            local,
+        );
         it.council = Some(council.expect("what was durable can be read"));
         it.wakes_at = Instant::END;
         self.plan(host);
@@ -288,7 +298,12 @@ impl World {
                 Effect::Persist(write) => self.wet(host, write, false),
                 Effect::Replace(write) => self.wet(host, write, true),
                 Effect::Rejoined => self.hosts[host].disk.clear(),
-                Effect::Begin { lease, fence, name, spec } => {
+                Effect::Begin {
+                    lease,
+                    fence,
+                    name,
+                    spec,
+                } => {
                     assert_eq!(*spec, *name.as_bytes());
                     self.begin(host, lease, fence, &name);
                 }
@@ -318,7 +333,9 @@ impl World {
                     });
                     self.answers.insert(token, answer);
                 }
-                Effect::Refused { reason, .. } => self.faults.push(format!("{host} refused: {reason}")),
+                Effect::Refused { reason, .. } => {
+                    self.faults.push(format!("{host} refused: {reason}"))
+                }
             }
         }
         self.extend(host);
@@ -375,14 +392,19 @@ impl World {
         for other in (0..self.hosts.len()).filter(|other| *other != host) {
             if self.hosts[other].runs.contains_key(&lease) {
                 let (now, seed) = (self.now.since(BEGINNING), self.seed);
-                self.faults.push(format!("seed {seed}, {now}: {host} begins {lease:?}, which {other} still runs"));
+                self.faults.push(format!(
+                    "seed {seed}, {now}: {host} begins {lease:?}, which {other} still runs"
+                ));
             }
         }
         if self.hosts[host].lacks.contains(name) {
             let why = Became::Fated(Fate::Unable("no such file".into()));
             return self.tell(host, Input::Became(lease, fence, why));
         }
-        let handle = self.hosts[host].council.as_ref().map_or(Instant::EPOCH, Council::until);
+        let handle = self.hosts[host]
+            .council
+            .as_ref()
+            .map_or(Instant::EPOCH, Council::until);
         let run = Run {
             fence,
             handle,
@@ -411,7 +433,9 @@ impl World {
 
     fn happen(&mut self, what: Happening) {
         match what {
-            Happening::Arrives(message) => self.tell(message.to.0 as usize, Input::Received(message)),
+            Happening::Arrives(message) => {
+                self.tell(message.to.0 as usize, Input::Received(message))
+            }
             Happening::Written(host, life, token) => {
                 if self.hosts[host].lives == life && self.hosts[host].council.is_some() {
                     let (write, replaces) = self.hosts[host].wet.remove(0);
@@ -422,7 +446,12 @@ impl World {
             }
             Happening::Wakes(host) => self.wake(host),
             Happening::Handle(host, lease, fence) => {
-                let Some(run) = self.hosts[host].runs.get(&lease).copied().filter(|run| run.fence == fence) else {
+                let Some(run) = self.hosts[host]
+                    .runs
+                    .get(&lease)
+                    .copied()
+                    .filter(|run| run.fence == fence)
+                else {
                     return;
                 };
                 if self.local(host) < run.handle {
@@ -430,11 +459,19 @@ impl World {
                     return self.add(again.max(Nanos(1)), Happening::Handle(host, lease, fence));
                 }
                 *self.count.entry("dead man's handle").or_default() += 1;
-                let over = self.hosts[host].clock.when(run.handle + HALT).since(self.now);
+                let over = self.hosts[host]
+                    .clock
+                    .when(run.handle + HALT)
+                    .since(self.now);
                 self.add(over, Happening::Over(host, lease, fence));
             }
             Happening::Over(host, lease, fence) => {
-                let Some(run) = self.hosts[host].runs.get(&lease).copied().filter(|run| run.fence == fence) else {
+                let Some(run) = self.hosts[host]
+                    .runs
+                    .get(&lease)
+                    .copied()
+                    .filter(|run| run.fence == fence)
+                else {
                     return;
                 };
                 self.hosts[host].runs.remove(&lease);
@@ -443,7 +480,11 @@ impl World {
                 }
             }
             Happening::Well(host, lease, fence) => {
-                if self.hosts[host].runs.get(&lease).is_some_and(|run| run.fence == fence) {
+                if self.hosts[host]
+                    .runs
+                    .get(&lease)
+                    .is_some_and(|run| run.fence == fence)
+                {
                     self.tell(host, Input::Became(lease, fence, Became::Fated(Fate::Up)));
                 }
             }
@@ -462,11 +503,23 @@ impl World {
             }
             self.run(MS * 10);
         }
-        panic!("seed {}: it is answered in time, whatever happens", self.seed);
+        panic!(
+            "seed {}: it is answered in time, whatever happens",
+            self.seed
+        );
     }
 
-    fn give(&mut self, host: usize, name: &str, replicas: u32, cpu_milli: u64) -> Result<Reply, Unanswered> {
-        let demand = Room { cpu_milli, memory: 0 };
+    fn give(
+        &mut self,
+        host: usize,
+        name: &str,
+        replicas: u32,
+        cpu_milli: u64,
+    ) -> Result<Reply, Unanswered> {
+        let demand = Room {
+            cpu_milli,
+            memory: 0,
+        };
         let command = Command::Give {
             name: name.into(),
             spec: name.as_bytes().into(),
@@ -529,7 +582,10 @@ fn three_vote_of_three_and_five_of_five_and_one_of_two() {
 fn replicas_go_to_different_machines_and_a_dead_machines_elsewhere() {
     let mut world = five(1);
     assert!(matches!(world.give(3, "web", 3, 500), Ok(Reply::Given(_))));
-    assert_eq!(world.give(1, "web", 1, 0), Ok(Reply::Refused(Refusal::NameTaken)));
+    assert_eq!(
+        world.give(1, "web", 1, 0),
+        Ok(Reply::Refused(Refusal::NameTaken))
+    );
     world.run(Nanos::from_secs(3));
     let runs = world.runs(2, "web");
     let machines: BTreeSet<_> = runs.values().copied().collect();
@@ -539,14 +595,25 @@ fn replicas_go_to_different_machines_and_a_dead_machines_elsewhere() {
     world.crash(dead);
     world.run(Nanos::from_secs(8));
     let runs = world.runs(asks, "web");
-    assert!(runs.len() == 3 && !runs.values().any(|host| *host == dead), "{runs:?}");
+    assert!(
+        runs.len() == 3 && !runs.values().any(|host| *host == dead),
+        "{runs:?}"
+    );
     let decided = world.affairs(asks).decisions;
     let expired = |what: &What| *what == What::Expired(Tile(dead as u64));
-    assert!(decided.iter().any(|d| d.program == "web" && d.replica == Some(1) && expired(&d.what)), "{decided:?}");
+    assert!(
+        decided
+            .iter()
+            .any(|d| d.program == "web" && d.replica == Some(1) && expired(&d.what)),
+        "{decided:?}"
+    );
     // Who stops it, stops it everywhere.
     let stop = Command::Stop { name: "web".into() };
     let forget = Command::Forget { name: "web".into() };
-    assert_eq!(world.ask(asks, apply(&forget)), Ok(Reply::Refused(Refusal::Runs)));
+    assert_eq!(
+        world.ask(asks, apply(&forget)),
+        Ok(Reply::Refused(Refusal::Runs))
+    );
     assert_eq!(world.ask(asks, apply(&stop)), Ok(Reply::Done));
     world.run(Nanos::from_secs(3));
     assert!(world.runs(asks, "web").is_empty());
@@ -572,16 +639,25 @@ fn a_drain_moves_one_replica_at_a_time_and_as_many_serve_throughout() {
             let all = world.hosts.iter().flat_map(|host| host.runs.iter());
             let web = all.filter(|(lease, run)| {
                 let well = world.now.since(run.since) >= MS * 200;
-                lease.replica < 99 && well && !run.finishing && world.programs_of("web").contains(&lease.program)
+                lease.replica < 99
+                    && well
+                    && !run.finishing
+                    && world.programs_of("web").contains(&lease.program)
             });
             web.count()
         };
-        assert!(served(&world) >= 2, "one of two is gone before another serves");
+        assert!(
+            served(&world) >= 2,
+            "one of two is gone before another serves"
+        );
         moved = world.hosts[leaver].runs.is_empty();
     }
     assert!(moved, "the machine is empty");
     let runs = world.runs(0, "web");
-    assert!(runs.len() == 2 && !runs.values().any(|host| *host == leaver), "{runs:?}");
+    assert!(
+        runs.len() == 2 && !runs.values().any(|host| *host == leaver),
+        "{runs:?}"
+    );
     assert_eq!(world.runs(0, "alone").len(), 1);
     let decided = world.affairs(0).decisions;
     let recalled = What::Recalled(Tile(leaver as u64), Why::Drained);
@@ -602,12 +678,35 @@ fn what_fits_nowhere_waits_and_says_why() {
     let mut world = five(3);
     world.give(0, "big", 6, 3_000).unwrap();
     world.run(Nanos::from_secs(3));
-    assert_eq!(world.runs(0, "big").len(), 5, "four cores each, three for one");
+    assert_eq!(
+        world.runs(0, "big").len(),
+        5,
+        "four cores each, three for one"
+    );
     let affairs = world.affairs(0);
-    let waits = |(_, standing): &(u32, Standing)| matches!(standing, Standing::Waits(Some(node::council::register::Lack::Room)));
-    assert_eq!(affairs.programs[0].standing.iter().filter(|s| waits(s)).count(), 1);
-    let noted = affairs.decisions.iter().filter(|d| matches!(d.what, What::Waits(_)));
-    assert_eq!(noted.count(), 1, "noted once, however often it was looked at");
+    let waits = |(_, standing): &(u32, Standing)| {
+        matches!(
+            standing,
+            Standing::Waits(Some(node::council::register::Lack::Room))
+        )
+    };
+    assert_eq!(
+        affairs.programs[0]
+            .standing
+            .iter()
+            .filter(|s| waits(s))
+            .count(),
+        1
+    );
+    let noted = affairs
+        .decisions
+        .iter()
+        .filter(|d| matches!(d.what, What::Waits(_)));
+    assert_eq!(
+        noted.count(),
+        1,
+        "noted once, however often it was looked at"
+    );
     world.judged();
 }
 
@@ -619,7 +718,10 @@ fn who_cannot_run_it_rests_and_another_is_tried() {
     }
     world.give(0, "rare", 1, 0).unwrap();
     world.run(Nanos::from_secs(12));
-    assert_eq!(world.runs(0, "rare").values().copied().collect::<Vec<_>>(), [4]);
+    assert_eq!(
+        world.runs(0, "rare").values().copied().collect::<Vec<_>>(),
+        [4]
+    );
     world.hosts[4].lacks.insert("none".into());
     for host in 0..5 {
         world.hosts[host].lacks.insert("none".into());
@@ -627,7 +729,9 @@ fn who_cannot_run_it_rests_and_another_is_tried() {
     world.give(0, "none", 1, 0).unwrap();
     world.run(Nanos::from_secs(60));
     let decided = world.affairs(0).decisions;
-    let failed = decided.iter().filter(|d| d.program == "none" && matches!(d.what, What::Unable(..)));
+    let failed = decided
+        .iter()
+        .filter(|d| d.program == "none" && matches!(d.what, What::Unable(..)));
     // Five machines after 0, 1, 3, 7, 15, 31 s and so on: no loop.
     let failed = failed.count();
     assert!((10..=40).contains(&failed), "{failed}");
@@ -652,7 +756,10 @@ fn a_minority_stops_what_it_holds_and_answers_nobody_anything_else() {
     assert_eq!(world.runs(3, "web").len(), 5, "on three machines");
     world.side = vec![0; 5];
     world.run(Nanos::from_secs(10));
-    assert!(matches!(world.give(0, "more", 1, 0), Ok(Reply::Given(_)) | Ok(Reply::Refused(_))));
+    assert!(matches!(
+        world.give(0, "more", 1, 0),
+        Ok(Reply::Given(_)) | Ok(Reply::Refused(_))
+    ));
     world.judged();
 }
 
@@ -666,7 +773,15 @@ fn a_vote_that_was_lost_is_taken_back_before_it_is_given_again() {
     let all = (0..3).map(Tile);
     world.hosts[1].lives += 1;
     let lives = world.hosts[1].lives;
-    let council = Council::new(config(), (Tile(1), lives), Vote::Lost, Room::default(), all, 99, local);
+    let council = Council::new(
+        config(),
+        (Tile(1), lives),
+        Vote::Lost,
+        Room::default(),
+        all,
+        99,
+        local,
+    );
     world.hosts[1].council = Some(council.unwrap());
     for (host, other) in [(0, 1), (2, 1), (1, 0), (1, 2)] {
         world.believe(host, other, true);
@@ -687,14 +802,19 @@ impl World {
         let councils = self.hosts.iter().filter_map(|host| host.council.as_ref());
         let registers = councils.filter_map(Council::register);
         let all = registers.flat_map(|register| register.affairs().programs);
-        all.filter(|program| program.name == name).map(|program| program.number).collect()
+        all.filter(|program| program.name == name)
+            .map(|program| program.number)
+            .collect()
     }
 }
 
 //= requirements S2
 #[test]
 fn nobody_runs_what_another_runs_whatever_happens_and_peace_brings_all_of_it_back() {
-    let seeds = std::env::var("COUNCIL_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let seeds = std::env::var("COUNCIL_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(40);
     let mut total: BTreeMap<&'static str, u64> = BTreeMap::new();
     for seed in 0..seeds {
         let mut world = five(1_000 + seed);
@@ -710,7 +830,10 @@ fn nobody_runs_what_another_runs_whatever_happens_and_peace_brings_all_of_it_bac
                 2 | 3 => world.pause(host),
                 4 => world.side = (0..5).map(|_| faults.below(2) as u8).collect(),
                 5 => {
-                    let (tile, duty) = (Tile(host as u64), [Duty::Draining, Duty::Serving][faults.below(2) as usize]);
+                    let (tile, duty) = (
+                        Tile(host as u64),
+                        [Duty::Draining, Duty::Serving][faults.below(2) as usize],
+                    );
                     let command = Command::Lease(lease::Command::Assign { tile, duty });
                     let until = world.local(host) + Nanos::from_secs(2);
                     world.tell(
@@ -756,7 +879,17 @@ fn nobody_runs_what_another_runs_whatever_happens_and_peace_brings_all_of_it_bac
             // Two may have come to one machine when there were few: nothing moves for beauty.
             assert_eq!(runs.len(), replicas, "seed {seed}, {name}: {runs:?}");
         }
-        assert_eq!(world.hosts[0].council.as_ref().unwrap().voters().unwrap().len(), 5, "seed {seed}");
+        assert_eq!(
+            world.hosts[0]
+                .council
+                .as_ref()
+                .unwrap()
+                .voters()
+                .unwrap()
+                .len(),
+            5,
+            "seed {seed}"
+        );
         world.judged();
         for (what, count) in world.count {
             *total.entry(what).or_default() += count;
@@ -765,6 +898,9 @@ fn nobody_runs_what_another_runs_whatever_happens_and_peace_brings_all_of_it_bac
     println!("{total:?}");
     // Each kind of trouble was met.
     for what in ["crash", "pause", "end", "dead man's handle", "begin"] {
-        assert!(total.get(what).is_some_and(|count| *count > seeds / 4), "{what}: {total:?}");
+        assert!(
+            total.get(what).is_some_and(|count| *count > seeds / 4),
+            "{what}: {total:?}"
+        );
     }
 }

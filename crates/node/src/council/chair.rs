@@ -77,21 +77,32 @@ impl Chair {
             _ => MANY,
         };
         // Whoever renews has a council that works, and can be reached from where the votes are.
-        let renews = |tile: &Tile| leases.tile(*tile).is_some_and(|(_, renewed)| renewed.is_some());
-        let mut candidates = present.iter().copied().filter(|tile| !voters.contains(*tile) && renews(tile));
+        let renews = |tile: &Tile| {
+            leases
+                .tile(*tile)
+                .is_some_and(|(_, renewed)| renewed.is_some())
+        };
+        let mut candidates = present
+            .iter()
+            .copied()
+            .filter(|tile| !voters.contains(*tile) && renews(tile));
         let candidate = candidates.next();
         if voters.len() < wanted {
             return candidate.map(Ask::Admit);
         }
         // A new leader has not been told who was away before it led: it waits from when it first looks.
         let mut gone = None;
-        for tile in voters.iter().filter(|tile| *tile != me && !present.contains(tile)) {
+        for tile in voters
+            .iter()
+            .filter(|tile| *tile != me && !present.contains(tile))
+        {
             let since = *self.away.entry(tile).or_insert(now);
             if now.since(since) >= AWAY {
                 gone = gone.or(Some(tile));
             }
         }
-        let enough = candidate.is_some() || voters.len() > wanted.max(FEW) || voters.len().is_multiple_of(2);
+        let enough =
+            candidate.is_some() || voters.len() > wanted.max(FEW) || voters.len().is_multiple_of(2);
         gone.filter(|_| enough).map(Ask::Retire)
     }
 }

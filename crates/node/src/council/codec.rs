@@ -10,8 +10,9 @@ use consensus::{Index, Lease, Leases};
 use wire::{Class, Decode, DecodeError, Encode, Reader, Tile};
 
 use super::register::{
-    Affairs, Command, DECISIONS_MAX, Decision, Fate, Lack, Listed, Machine, NAME_BYTES_MAX, PROGRAMS_MAX, Program, Query,
-    REPLICAS_MAX, Refusal, Register, Reply, Room, SPEC_BYTES_MAX, Slot, Standing, TILES_MAX, WORDS_BYTES_MAX, What, Why,
+    Affairs, Command, DECISIONS_MAX, Decision, Fate, Lack, Listed, Machine, NAME_BYTES_MAX,
+    PROGRAMS_MAX, Program, Query, REPLICAS_MAX, Refusal, Register, Reply, Room, SPEC_BYTES_MAX,
+    Slot, Standing, TILES_MAX, WORDS_BYTES_MAX, What, Why,
 };
 
 /// Tags below are those of [`lease::Command`] and [`lease::Query`].
@@ -36,7 +37,9 @@ fn bounded(from: &mut Reader<'_>, what: &'static str, most: usize) -> Result<usi
     let at = from.position();
     let count = from.count(1)?;
     let found = count as u64;
-    (count <= most).then_some(count).ok_or(DecodeError::Invalid { at, what, found })
+    (count <= most)
+        .then_some(count)
+        .ok_or(DecodeError::Invalid { at, what, found })
 }
 
 fn text(from: &mut Reader<'_>, what: &'static str, most: usize) -> Result<String, DecodeError> {
@@ -48,7 +51,9 @@ fn text(from: &mut Reader<'_>, what: &'static str, most: usize) -> Result<String
         found: length as u64,
     };
     let bytes = from.bytes(length)?;
-    core::str::from_utf8(bytes).map(String::from).map_err(|_| wrong)
+    core::str::from_utf8(bytes)
+        .map(String::from)
+        .map_err(|_| wrong)
 }
 
 fn name(from: &mut Reader<'_>) -> Result<String, DecodeError> {
@@ -76,7 +81,11 @@ fn all<'a, T: Encode + 'a>(values: impl ExactSizeIterator<Item = &'a T>, out: &m
     values.for_each(|value| value.encode(out));
 }
 
-fn many<T: Decode>(from: &mut Reader<'_>, what: &'static str, most: usize) -> Result<Vec<T>, DecodeError> {
+fn many<T: Decode>(
+    from: &mut Reader<'_>,
+    what: &'static str,
+    most: usize,
+) -> Result<Vec<T>, DecodeError> {
     let count = bounded(from, what, most)?;
     (0..count).map(|_| T::decode(from)).collect()
 }
@@ -615,7 +624,9 @@ impl Encode for Register {
             room.encode(out);
         }
         (self.decisions.len() as u64).encode(out);
-        self.decisions.iter().for_each(|decision| decision.encode(out));
+        self.decisions
+            .iter()
+            .for_each(|decision| decision.encode(out));
     }
 }
 
@@ -625,7 +636,11 @@ impl Decode for Register {
             leases: Leases::decode(from)?,
             programs: map(from, "program", PROGRAMS_MAX, Program::decode)?,
             rooms: map(from, "room of a machine", TILES_MAX as usize, Room::decode)?,
-            decisions: VecDeque::from(many::<Decision>(from, "number of decisions", DECISIONS_MAX)?),
+            decisions: VecDeque::from(many::<Decision>(
+                from,
+                "number of decisions",
+                DECISIONS_MAX,
+            )?),
         })
     }
 }

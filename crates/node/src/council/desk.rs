@@ -84,7 +84,8 @@ impl Desk {
 
     /// Nothing need be said of this any more.
     pub(super) fn forget(&mut self, lease: Lease) {
-        self.waiting.retain(|errand| !matches!(errand, Errand::Report(of, ..) if *of == lease));
+        self.waiting
+            .retain(|errand| !matches!(errand, Errand::Report(of, ..) if *of == lease));
     }
 
     /// Gives up what has taken too long: the tokens of it.
@@ -108,7 +109,12 @@ impl Desk {
     }
 
     /// Sends the envoy on the next errand, if it is free.
-    pub(super) fn pursue(&mut self, now: Instant, inbox: &mut VecDeque<Message>, out: &mut impl FnMut(Effect)) {
+    pub(super) fn pursue(
+        &mut self,
+        now: Instant,
+        inbox: &mut VecDeque<Message>,
+        out: &mut impl FnMut(Effect),
+    ) {
         if self.under_way.is_some() {
             return;
         }
@@ -144,19 +150,26 @@ impl Desk {
     ) -> Option<(Errand, Outcome)> {
         let mut answer = None;
         let me = self.me;
-        self.envoy.handle(now, Told::Received(message), &mut |telling| {
-            answer = carry(me, telling, inbox, out);
-        });
+        self.envoy
+            .handle(now, Told::Received(message), &mut |telling| {
+                answer = carry(me, telling, inbox, out);
+            });
         let outcome = answer?;
         let errand = self.under_way.take()?;
         Some((errand, outcome))
     }
 
     pub(super) fn contacts(&mut self, now: Instant, contacts: Vec<Tile>) {
-        self.envoy.handle(now, Told::Contacts(contacts), &mut |_| {});
+        self.envoy
+            .handle(now, Told::Contacts(contacts), &mut |_| {});
     }
 
-    pub(super) fn wake(&mut self, now: Instant, inbox: &mut VecDeque<Message>, out: &mut impl FnMut(Effect)) {
+    pub(super) fn wake(
+        &mut self,
+        now: Instant,
+        inbox: &mut VecDeque<Message>,
+        out: &mut impl FnMut(Effect),
+    ) {
         let me = self.me;
         self.envoy.wake(now, &mut |telling| {
             carry(me, telling, inbox, out);
@@ -173,7 +186,12 @@ impl Desk {
     }
 }
 
-fn carry(me: Tile, telling: Telling, inbox: &mut VecDeque<Message>, out: &mut impl FnMut(Effect)) -> Option<Outcome> {
+fn carry(
+    me: Tile,
+    telling: Telling,
+    inbox: &mut VecDeque<Message>,
+    out: &mut impl FnMut(Effect),
+) -> Option<Outcome> {
     match telling {
         Telling::Send { to, message } if to == me => inbox.push_back(message),
         Telling::Send { to, message } => out(Effect::Send { to, message }),

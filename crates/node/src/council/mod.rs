@@ -36,15 +36,18 @@ use alloc::vec::Vec;
 
 use consensus::lease::Duty;
 use consensus::tenant::{Ending, Event, Order};
-use consensus::{Ask, Author, Index, Kind, Lease, Message, Outcome, Tenant, Terms, Unreadable, Voter, Voters, event};
+use consensus::{
+    Ask, Author, Index, Kind, Lease, Message, Outcome, Tenant, Terms, Unreadable, Voter, Voters,
+    event,
+};
 use machine::{Machine, Persist, Persisted, Purpose, Stream};
 use wire::codec::decode_all;
 use wire::{Encode as _, Instant, Nanos, Tile};
 
-use chair::Chair;
 pub use chair::AWAY;
-use desk::{Desk, Errand};
+use chair::Chair;
 pub use desk::Unanswered;
+use desk::{Desk, Errand};
 pub use register::{Affairs, Command, Fate, Query, Refusal, Register, Reply, Room};
 
 /// What a council takes for granted.
@@ -214,7 +217,13 @@ impl Council {
         let (voters, chance) = (config.voter.clone(), stream.clone());
         let lost = vote == Vote::Lost;
         let voter = match vote {
-            Vote::Found => Some(Voter::found(voters, me, Register::new(config.terms), chance, now)),
+            Vote::Found => Some(Voter::found(
+                voters,
+                me,
+                Register::new(config.terms),
+                chance,
+                now,
+            )),
             Vote::Never => Some(Voter::join(voters, me, chance, now)),
             Vote::Again(records) => {
                 let records = records.iter().map(Vec::as_slice);
@@ -225,9 +234,20 @@ impl Council {
         let mut present: BTreeSet<_> = others.into_iter().collect();
         present.insert(me);
         let contacts: Vec<_> = present.iter().copied().collect();
-        let author = |desk| Author { tile: me, desk, life };
+        let author = |desk| Author {
+            tile: me,
+            desk,
+            life,
+        };
         let (cell, term) = (config.voter.cell, config.terms.term);
-        let tenant = Tenant::new(cell, author(TENANT), contacts.clone(), term, config.halt, now);
+        let tenant = Tenant::new(
+            cell,
+            author(TENANT),
+            contacts.clone(),
+            term,
+            config.halt,
+            now,
+        );
         let mut desk = Desk::new(cell, author(DESK), contacts, config.voter.patience / 2);
         if lost {
             desk.queue(Errand::Retire);
@@ -256,7 +276,9 @@ impl Council {
 
     /// What is held here, and since which entry.
     pub fn held(&self) -> impl Iterator<Item = (Lease, Index)> + '_ {
-        self.holdings.iter().map(|(lease, holding)| (*lease, holding.fence))
+        self.holdings
+            .iter()
+            .map(|(lease, holding)| (*lease, holding.fence))
     }
 
     /// What this tile is to do, as far as it knows.
@@ -292,7 +314,8 @@ impl Council {
 
     fn tell_tenant(&mut self, now: Instant, event: Event, out: &mut impl FnMut(Effect)) {
         let mut orders = Vec::new();
-        self.tenant.handle(now, event, &mut |order| orders.push(order));
+        self.tenant
+            .handle(now, event, &mut |order| orders.push(order));
         self.obey(now, orders, out);
     }
 
@@ -306,7 +329,10 @@ impl Council {
                     self.begin(lease, out);
                 }
                 Order::Recall { lease } => match self.holdings.get(&lease) {
-                    Some(Holding { fence, begun: true }) => out(Effect::Finish { lease, fence: *fence }),
+                    Some(Holding { fence, begun: true }) => out(Effect::Finish {
+                        lease,
+                        fence: *fence,
+                    }),
                     Some(_) => self.let_go(now, lease, out),
                     None => {}
                 },
@@ -330,12 +356,19 @@ impl Council {
 
     /// Begins what is held, once it is known how.
     fn begin(&mut self, lease: Lease, out: &mut impl FnMut(Effect)) {
-        let known = self.voter.as_ref().and_then(|voter| voter.state()?.spec(lease.program));
+        let known = self
+            .voter
+            .as_ref()
+            .and_then(|voter| voter.state()?.spec(lease.program));
         let known = known.map(|(name, spec)| (name.into(), spec.clone()));
         let Some((name, spec)) = known.or_else(|| self.specs.get(&lease.program).cloned()) else {
             return self.desk.queue(Errand::Spec(lease.program));
         };
-        if let Some(holding) = self.holdings.get_mut(&lease).filter(|holding| !holding.begun) {
+        if let Some(holding) = self
+            .holdings
+            .get_mut(&lease)
+            .filter(|holding| !holding.begun)
+        {
             holding.begun = true;
             let fence = holding.fence;
             out(Effect::Begin {
@@ -349,7 +382,11 @@ impl Council {
 
     fn drop_holding(&mut self, lease: Lease) -> Option<Holding> {
         let holding = self.holdings.remove(&lease);
-        if !self.holdings.keys().any(|held| held.program == lease.program) {
+        if !self
+            .holdings
+            .keys()
+            .any(|held| held.program == lease.program)
+        {
             self.specs.remove(&lease.program);
         }
         self.desk.forget(lease);
@@ -361,8 +398,19 @@ impl Council {
         self.tell_tenant(now, Event::Release(lease), out);
     }
 
-    fn became(&mut self, now: Instant, lease: Lease, fence: Index, became: Became, out: &mut impl FnMut(Effect)) {
-        if self.holdings.get(&lease).is_none_or(|holding| holding.fence != fence) {
+    fn became(
+        &mut self,
+        now: Instant,
+        lease: Lease,
+        fence: Index,
+        became: Became,
+        out: &mut impl FnMut(Effect),
+    ) {
+        if self
+            .holdings
+            .get(&lease)
+            .is_none_or(|holding| holding.fence != fence)
+        {
             return;
         }
         match became {
@@ -390,7 +438,12 @@ impl Council {
         }
     }
 
-    fn answered(&mut self, now: Instant, answered: Option<(Errand, Outcome)>, out: &mut impl FnMut(Effect)) {
+    fn answered(
+        &mut self,
+        now: Instant,
+        answered: Option<(Errand, Outcome)>,
+        out: &mut impl FnMut(Effect),
+    ) {
         let Some((errand, outcome)) = answered else {
             return;
         };
@@ -410,12 +463,21 @@ impl Council {
             (Errand::Spec(program), Outcome::Done(bytes)) => {
                 if let Ok(Reply::Spec { name, spec }) = decode_all(&bytes) {
                     self.specs.insert(program, (name, spec));
-                    let held: Vec<_> = self.holdings.keys().copied().filter(|held| held.program == program).collect();
+                    let held: Vec<_> = self
+                        .holdings
+                        .keys()
+                        .copied()
+                        .filter(|held| held.program == program)
+                        .collect();
                     held.into_iter().for_each(|lease| self.begin(lease, out));
                 }
             }
             (Errand::Report(lease, fence, Fate::Ended(_) | Fate::Unable(_)), Outcome::Done(_)) => {
-                if self.holdings.get(&lease).is_some_and(|holding| holding.fence == fence) {
+                if self
+                    .holdings
+                    .get(&lease)
+                    .is_some_and(|holding| holding.fence == fence)
+                {
                     self.let_go(now, lease, out);
                 }
             }
@@ -444,7 +506,10 @@ impl Council {
         let (Some(voters), Some(register)) = (voter.voters(), voter.state()) else {
             return;
         };
-        let Some((number, ask)) = self.chair.look(now, self.me.tile, voters, &self.present, register.leases()) else {
+        let Some((number, ask)) =
+            self.chair
+                .look(now, self.me.tile, voters, &self.present, register.leases())
+        else {
             return;
         };
         let message = Message {
@@ -478,7 +543,12 @@ impl Council {
 }
 
 /// Where a voter's words go.
-fn route(me: Tile, inbox: &mut VecDeque<Message>, effect: event::Effect, out: &mut impl FnMut(Effect)) {
+fn route(
+    me: Tile,
+    inbox: &mut VecDeque<Message>,
+    effect: event::Effect,
+    out: &mut impl FnMut(Effect),
+) {
     match effect {
         event::Effect::Send { to, message } if to == me => inbox.push_back(message),
         event::Effect::Send { to, message } => out(Effect::Send { to, message }),
@@ -496,7 +566,9 @@ impl Machine for Council {
     fn handle(&mut self, now: Instant, input: Input, out: &mut impl FnMut(Effect)) {
         match input {
             Input::Received(message) => self.hear(now, message, out),
-            Input::Persisted(persisted) => self.tell_voter(now, event::Input::Persisted(persisted), out),
+            Input::Persisted(persisted) => {
+                self.tell_voter(now, event::Input::Persisted(persisted), out)
+            }
             Input::Believed(tile, present) => self.believe(now, tile, present, out),
             Input::Became(lease, fence, became) => self.became(now, lease, fence, became, out),
             Input::Ask { token, ask, until } => {
@@ -524,9 +596,15 @@ impl Machine for Council {
 
     fn deadline(&self) -> Option<Instant> {
         let voter = self.voter.as_ref();
-        let chair = voter.filter(|voter| voter.leads()).map(|_| self.chair.deadline());
+        let chair = voter
+            .filter(|voter| voter.leads())
+            .map(|_| self.chair.deadline());
         let others = [self.tenant.deadline(), self.desk.deadline(), chair];
-        others.into_iter().chain([voter.and_then(Voter::deadline)]).flatten().min()
+        others
+            .into_iter()
+            .chain([voter.and_then(Voter::deadline)])
+            .flatten()
+            .min()
     }
 }
 

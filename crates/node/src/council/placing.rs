@@ -43,7 +43,8 @@ pub(super) struct Barred(BTreeMap<(u64, Tile), (u32, Instant)>);
 
 impl Barred {
     fn note(&mut self, register: &Register, now: Instant) {
-        let failures = |(program, tile): &(u64, Tile)| register.programs.get(program)?.unable.get(tile);
+        let failures =
+            |(program, tile): &(u64, Tile)| register.programs.get(program)?.unable.get(tile);
         self.0.retain(|key, _| failures(key).is_some());
         for (number, program) in &register.programs {
             for (tile, often) in &program.unable {
@@ -57,7 +58,9 @@ impl Barred {
 
     fn holds(&self, program: u64, tile: Tile, now: Instant) -> bool {
         self.0.get(&(program, tile)).is_some_and(|(often, since)| {
-            let doubled = REST_MIN.0.saturating_mul(1 << often.saturating_sub(1).min(16));
+            let doubled = REST_MIN
+                .0
+                .saturating_mul(1 << often.saturating_sub(1).min(16));
             now.since(*since) < Nanos(doubled).min(REST_MAX)
         })
     }
@@ -71,19 +74,37 @@ struct Load {
 }
 
 /// Everything that is missing now.
-pub(super) fn look(register: &Register, memory: &mut Memory, now: Instant, decree: &mut impl FnMut(Command)) {
+pub(super) fn look(
+    register: &Register,
+    memory: &mut Memory,
+    now: Instant,
+    decree: &mut impl FnMut(Command),
+) {
     memory.barred.note(register, now);
     let mut loads: BTreeMap<Tile, Load> = BTreeMap::new();
     for (lease, tile, _) in register.leases.held() {
-        let demand = register.programs.get(&lease.program).map(|program| program.demand);
-        loads.entry(tile).or_default().take(demand.unwrap_or_default());
+        let demand = register
+            .programs
+            .get(&lease.program)
+            .map(|program| program.demand);
+        loads
+            .entry(tile)
+            .or_default()
+            .take(demand.unwrap_or_default());
     }
     let mut programs: Vec<_> = register.programs.iter().collect();
     programs.sort_by_key(|(number, program)| (program.class, **number));
     for (number, program) in programs {
         if program.replicas > 0 {
             move_on(register, *number, program, decree);
-            settle(register, memory, (*number, program), &mut loads, now, decree);
+            settle(
+                register,
+                memory,
+                (*number, program),
+                &mut loads,
+                now,
+                decree,
+            );
         }
     }
 }
@@ -97,20 +118,25 @@ impl Load {
 
     fn leaves(&self, room: Room, demand: Room) -> bool {
         let fits = |taken: u64, more: u64, all: u64| more == 0 || taken.saturating_add(more) <= all;
-        fits(self.taken.cpu_milli, demand.cpu_milli, room.cpu_milli) && fits(self.taken.memory, demand.memory, room.memory)
+        fits(self.taken.cpu_milli, demand.cpu_milli, room.cpu_milli)
+            && fits(self.taken.memory, demand.memory, room.memory)
     }
 
     /// The larger share that is taken, in thousandths.
     fn share(&self, room: Room) -> u64 {
         let share = |taken: u64, all: u64| u128::from(taken) * 1_000 / u128::from(all.max(1));
-        let larger = share(self.taken.cpu_milli, room.cpu_milli).max(share(self.taken.memory, room.memory));
+        let larger =
+            share(self.taken.cpu_milli, room.cpu_milli).max(share(self.taken.memory, room.memory));
         u64::try_from(larger).unwrap_or(u64::MAX)
     }
 }
 
 /// Opens and recalls, so that as many as were asked for serve and none stays where it must not.
 fn move_on(register: &Register, number: u64, program: &Program, decree: &mut impl FnMut(Command)) {
-    let lease = |replica: u32| Lease { program: number, replica };
+    let lease = |replica: u32| Lease {
+        program: number,
+        replica,
+    };
     let open = |decree: &mut dyn FnMut(Command)| {
         decree(Command::Open {
             program: number,
@@ -165,7 +191,12 @@ fn settle(
     now: Instant,
     decree: &mut impl FnMut(Command),
 ) {
-    let holder = |replica: u32| register.leases.holder(Lease { program: number, replica });
+    let holder = |replica: u32| {
+        register.leases.holder(Lease {
+            program: number,
+            replica,
+        })
+    };
     let mut beside: BTreeMap<Tile, u32> = BTreeMap::new();
     for (tile, _) in program.slots.keys().filter_map(|replica| holder(*replica)) {
         *beside.entry(tile).or_default() += 1;
@@ -181,7 +212,10 @@ fn settle(
         };
         let (mut lack, mut fit, mut best) = (Lack::Machine, 0, None);
         for (tile, duty, present) in register.leases.tiles() {
-            let heard = memory.seen.since(tile).is_some_and(|since| now.since(since) <= fresh);
+            let heard = memory
+                .seen
+                .since(tile)
+                .is_some_and(|since| now.since(since) <= fresh);
             if !present || duty != Duty::Serving || !heard {
                 continue;
             }

@@ -205,7 +205,9 @@ impl Refusal {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::NameTaken => "the fleet has a program of that name already; `cosmos rm` forgets it",
+            Self::NameTaken => {
+                "the fleet has a program of that name already; `cosmos rm` forgets it"
+            }
             Self::Unknown => "the fleet has no program of that name",
             Self::Runs => "some of it runs; `cosmos stop` ends it",
             Self::Full => "the fleet knows as many programs as it can; `cosmos rm` forgets some",
@@ -390,7 +392,8 @@ impl Register {
     pub fn affairs(&self) -> Affairs {
         let programs = self.programs.iter().map(|(number, program)| {
             let slots = program.slots.iter();
-            let standing = slots.map(|(replica, slot)| (*replica, self.standing(*number, *replica, slot)));
+            let standing =
+                slots.map(|(replica, slot)| (*replica, self.standing(*number, *replica, slot)));
             Listed {
                 number: *number,
                 name: program.name.clone(),
@@ -438,7 +441,9 @@ impl Register {
 
     fn decided(&mut self, at: Index, about: Option<Lease>, what: What) {
         let program = about.and_then(|lease| self.programs.get(&lease.program));
-        let program = program.map(|program| program.name.clone()).unwrap_or_default();
+        let program = program
+            .map(|program| program.name.clone())
+            .unwrap_or_default();
         let replica = match what {
             What::Given(_) | What::Stopped => None,
             _ => about.map(|lease| lease.replica),
@@ -454,12 +459,22 @@ impl Register {
         });
     }
 
-    fn obey_about_leases(&mut self, at: Index, by: Option<Author>, command: lease::Command, bytes: &[u8]) -> Vec<u8> {
+    fn obey_about_leases(
+        &mut self,
+        at: Index,
+        by: Option<Author>,
+        command: lease::Command,
+        bytes: &[u8],
+    ) -> Vec<u8> {
         use lease::Command as About;
         match command {
             // A lease is placed and recalled by the leader, with a reason: see [`Command`].
-            About::Grant { .. } | About::Recall { .. } => return lease::Answer::Unreadable.to_bytes(),
-            About::Assign { tile, .. } if tile.0 >= TILES_MAX => return lease::Answer::Unreadable.to_bytes(),
+            About::Grant { .. } | About::Recall { .. } => {
+                return lease::Answer::Unreadable.to_bytes();
+            }
+            About::Assign { tile, .. } if tile.0 >= TILES_MAX => {
+                return lease::Answer::Unreadable.to_bytes();
+            }
             About::Assign { tile, duty } => {
                 if self.leases.tile(tile).is_none_or(|(had, _)| had != duty) {
                     self.decided(at, None, What::Assigned(tile, duty));
@@ -468,14 +483,22 @@ impl Register {
             About::Renew | About::Release { .. } | About::Expire { .. } => {}
         }
         let held: Vec<_> = match command {
-            About::Release { lease, .. } => self.leases.holder(lease).map(|(tile, _)| (lease, tile)).into_iter().collect(),
+            About::Release { lease, .. } => self
+                .leases
+                .holder(lease)
+                .map(|(tile, _)| (lease, tile))
+                .into_iter()
+                .collect(),
             About::Expire { holder, .. } => {
                 let held = self.leases.held().filter(|(_, tile, _)| *tile == holder);
                 held.map(|(lease, tile, _)| (lease, tile)).collect()
             }
             _ => Vec::new(),
         };
-        let held: Vec<_> = held.into_iter().map(|(lease, tile)| (lease, tile, self.leases.is_recalled(lease))).collect();
+        let held: Vec<_> = held
+            .into_iter()
+            .map(|(lease, tile)| (lease, tile, self.leases.is_recalled(lease)))
+            .collect();
         let answer = self.leases.apply(at, by, bytes);
         for (lease, tile, recalled) in held {
             if self.leases.holder(lease).is_some() {
@@ -496,28 +519,44 @@ impl Register {
     }
 
     fn give(&mut self, at: Index, program: Program) -> Reply {
-        let Program { name, spec, replicas, .. } = &program;
-        let fits = (1..=REPLICAS_MAX).contains(replicas) && (1..=NAME_BYTES_MAX).contains(&name.len()) && spec.len() <= SPEC_BYTES_MAX;
+        let Program {
+            name,
+            spec,
+            replicas,
+            ..
+        } = &program;
+        let fits = (1..=REPLICAS_MAX).contains(replicas)
+            && (1..=NAME_BYTES_MAX).contains(&name.len())
+            && spec.len() <= SPEC_BYTES_MAX;
         if !fits {
             return Reply::Refused(Refusal::Unbounded);
         }
         if self.named(name).is_some() {
             return Reply::Refused(Refusal::NameTaken);
         }
-        let slots: usize = self.programs.values().map(|program| program.slots.len()).sum();
+        let slots: usize = self
+            .programs
+            .values()
+            .map(|program| program.slots.len())
+            .sum();
         if self.programs.len() >= PROGRAMS_MAX || slots + program.slots.len() > REPLICAS_ALL_MAX {
             return Reply::Refused(Refusal::Full);
         }
         let (number, replicas) = (at.0, *replicas);
         self.programs.insert(number, program);
-        let about = Lease { program: number, replica: 0 };
+        let about = Lease {
+            program: number,
+            replica: 0,
+        };
         self.decided(at, Some(about), What::Given(replicas));
         Reply::Given(number)
     }
 
     fn named(&self, name: &str) -> Option<u64> {
         let mut programs = self.programs.iter();
-        programs.find(|(_, program)| program.name == name).map(|(number, _)| *number)
+        programs
+            .find(|(_, program)| program.name == name)
+            .map(|(number, _)| *number)
     }
 
     fn stop(&mut self, at: Index, name: &str) -> Reply {
@@ -532,9 +571,23 @@ impl Register {
         }
         program.replicas = 0;
         let slots: Vec<_> = program.slots.keys().copied().collect();
-        self.decided(at, Some(Lease { program: number, replica: 0 }), What::Stopped);
+        self.decided(
+            at,
+            Some(Lease {
+                program: number,
+                replica: 0,
+            }),
+            What::Stopped,
+        );
         for replica in slots {
-            self.recall(at, Lease { program: number, replica }, Why::Stopped);
+            self.recall(
+                at,
+                Lease {
+                    program: number,
+                    replica,
+                },
+                Why::Stopped,
+            );
         }
         Reply::Done
     }
@@ -556,8 +609,17 @@ impl Register {
             return Reply::Refused(Refusal::Unknown);
         };
         let program = &self.programs[&number];
-        let runs = |replica: &u32| self.leases.holder(Lease { program: number, replica: *replica }).is_some();
-        if program.replicas > 0 && program.slots.values().any(|slot| slot.ended.is_none()) || program.slots.keys().any(runs) {
+        let runs = |replica: &u32| {
+            self.leases
+                .holder(Lease {
+                    program: number,
+                    replica: *replica,
+                })
+                .is_some()
+        };
+        if program.replicas > 0 && program.slots.values().any(|slot| slot.ended.is_none())
+            || program.slots.keys().any(runs)
+        {
             return Reply::Refused(Refusal::Runs);
         }
         self.programs.remove(&number);
@@ -617,8 +679,18 @@ impl Register {
 
     fn obey(&mut self, at: Index, by: Option<Author>, command: Command) -> Reply {
         match (command, by) {
-            (Command::Give { name, spec, replicas, demand, class }, Some(_)) => {
-                let slots = (0..replicas.min(REPLICAS_MAX)).map(|replica| (replica, Slot::default()));
+            (
+                Command::Give {
+                    name,
+                    spec,
+                    replicas,
+                    demand,
+                    class,
+                },
+                Some(_),
+            ) => {
+                let slots =
+                    (0..replicas.min(REPLICAS_MAX)).map(|replica| (replica, Slot::default()));
                 return self.give(
                     at,
                     Program {
@@ -695,7 +767,12 @@ impl State for Register {
         reply.to_bytes()
     }
 
-    fn look(&self, memory: &mut Memory, now: Instant, decree: &mut impl FnMut(Vec<u8>)) -> Option<Instant> {
+    fn look(
+        &self,
+        memory: &mut Memory,
+        now: Instant,
+        decree: &mut impl FnMut(Vec<u8>),
+    ) -> Option<Instant> {
         let next = self.leases.look(&mut memory.seen, now, decree);
         placing::look(self, memory, now, &mut |command| decree(command.to_bytes()));
         next
