@@ -25,7 +25,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use ::node::council::register::WORDS_BYTES_MAX;
 use ::node::council::{Became, Fate, Room};
 use consensus::{Index, Lease};
 use machine::Machine as _;
@@ -1000,11 +999,14 @@ impl Node {
         }
         let code = match phase {
             Phase::Ended { code } => code,
-            // Whether it can be started on another machine is not this one's to find out by trying.
-            Phase::Pausing { code } if known.held.is_some() && COULD_NOT.contains(&code) => {
-                let id = known.id;
-                return self.tell(Input::Stop(id));
-            }
+            // Neither what its lease ended is started again here, nor what cannot be started here.
+            Phase::Pausing { code } => match &known.held {
+                Some(held) if COULD_NOT.contains(&code) || !held.grip.holds() => {
+                    let id = known.id;
+                    return self.tell(Input::Stop(id));
+                }
+                _ => return,
+            },
             _ => return,
         };
         known.record.fate.code = code;
@@ -1018,7 +1020,10 @@ impl Node {
             }
             if std::mem::take(&mut held.awaited) {
                 let became = match code {
-                    Some(code) if !held.finishing => fate(code, journal.as_deref()),
+                    Some(code) if !held.finishing && held.grip.holds() => {
+                        fate(code, journal.as_deref())
+                    }
+                    // It was asked to end, or its lease ended it.
                     _ => Became::Over,
                 };
                 self.fleet
@@ -1389,9 +1394,8 @@ fn fate(code: u8, said: Option<&Journal>) -> Became {
     let said = said.map(|piece| String::from_utf8_lossy(&piece.bytes).into_owned());
     let last = said.as_deref().and_then(|said| said.lines().next_back());
     let last = last.map_or_else(|| format!("it ended with {code}"), str::to_owned);
-    Became::Fated(Fate::Unable(
-        last.chars().take(WORDS_BYTES_MAX / 4).collect(),
-    ))
+
+    Became::Fated(Fate::Unable(last))
 }
 
 /// Says when what was begun under a lease is well: once its health was asked for and found, or, where nothing is asked, once it has

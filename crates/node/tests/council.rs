@@ -7,12 +7,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use consensus::lease::{self, Duty};
-use consensus::{Index, Lease, Message, Terms};
+use consensus::{Author, Index, Lease, Message, State as _, Terms};
 use machine::{Machine as _, Persist, Persisted, Purpose, Stream};
 use node::council::register::{Standing, What, Why};
 use node::council::{
-    Affairs, Became, Command, Config, Council, Effect, Fate, Input, Query, Refusal, Reply, Room,
-    Unanswered, Vote, apply, read,
+    Affairs, Became, Command, Config, Council, Effect, Fate, Input, Query, Refusal, Register,
+    Reply, Room, Unanswered, Vote, apply, read,
 };
 use wire::codec::decode_all;
 use wire::{Cell, Class, Encode as _, Instant, Nanos, Tile};
@@ -62,6 +62,8 @@ impl Clock {
 #[derive(Clone, Copy)]
 struct Run {
     fence: Index,
+    /// Which of all that ever ran: the same lease may be begun again under the same entry.
+    number: u64,
     /// By this tile's clock: whoever watches it ends it then, if nobody has said a later one.
     handle: Instant,
     since: Instant,
@@ -88,10 +90,10 @@ enum Happening {
     Written(usize, u64, u64),
     Wakes(usize),
     /// Whoever watches a program looks at its deadline.
-    Handle(usize, Lease, Index),
-    Over(usize, Lease, Index),
+    Handle(usize, Lease, u64),
+    Over(usize, Lease, u64),
     /// The program says that it is well.
-    Well(usize, Lease, Index),
+    Well(usize, Lease, u64),
 }
 
 struct World {
@@ -307,22 +309,24 @@ impl World {
                     assert_eq!(*spec, *name.as_bytes());
                     self.begin(host, lease, fence, &name);
                 }
-                Effect::Finish { lease, fence } => {
+                Effect::Finish { lease, .. } => {
+                    let span = self.chance.span(Nanos::from_millis(800));
                     if let Some(run) = self.hosts[host].runs.get_mut(&lease) {
                         run.finishing = true;
+                        let number = run.number;
+                        self.add(span, Happening::Over(host, lease, number));
                     }
-                    let span = self.chance.span(Nanos::from_millis(800));
-                    self.add(span, Happening::Over(host, lease, fence));
                 }
-                Effect::End { lease, fence, .. } => {
+                Effect::End { lease, .. } => {
                     *self.count.entry("end").or_default() += 1;
                     // The longest it may take, by the clock of the machine.
                     let clock = self.hosts[host].clock;
                     let over = clock.when(self.local(host) + HALT).since(self.now);
                     if let Some(run) = self.hosts[host].runs.get_mut(&lease) {
                         run.finishing = false;
+                        let number = run.number;
+                        self.add(over, Happening::Over(host, lease, number));
                     }
-                    self.add(over, Happening::Over(host, lease, fence));
                 }
                 Effect::Answered { token, answer } => {
                     let answer = answer.map(|bytes| {
@@ -405,16 +409,19 @@ impl World {
             .council
             .as_ref()
             .map_or(Instant::EPOCH, Council::until);
+        self.token += 1;
+        let number = self.token;
         let run = Run {
             fence,
+            number,
             handle,
             since: self.now,
             finishing: false,
         };
         self.hosts[host].runs.insert(lease, run);
         let watch = self.hosts[host].clock.when(handle).since(self.now);
-        self.add(watch, Happening::Handle(host, lease, fence));
-        self.add(MS * 200, Happening::Well(host, lease, fence));
+        self.add(watch, Happening::Handle(host, lease, number));
+        self.add(MS * 200, Happening::Well(host, lease, number));
     }
 
     fn run(&mut self, span: Nanos) {
@@ -445,50 +452,41 @@ impl World {
                 }
             }
             Happening::Wakes(host) => self.wake(host),
-            Happening::Handle(host, lease, fence) => {
-                let Some(run) = self.hosts[host]
-                    .runs
-                    .get(&lease)
-                    .copied()
-                    .filter(|run| run.fence == fence)
-                else {
+            Happening::Handle(host, lease, number) => {
+                let Some(run) = self.run_of(host, lease, number) else {
                     return;
                 };
                 if self.local(host) < run.handle {
                     let again = self.hosts[host].clock.when(run.handle).since(self.now);
-                    return self.add(again.max(Nanos(1)), Happening::Handle(host, lease, fence));
+                    let what = Happening::Handle(host, lease, number);
+                    return self.add(again.max(Nanos(1)), what);
                 }
                 *self.count.entry("dead man's handle").or_default() += 1;
-                let over = self.hosts[host]
-                    .clock
-                    .when(run.handle + HALT)
-                    .since(self.now);
-                self.add(over, Happening::Over(host, lease, fence));
+                let clock = self.hosts[host].clock;
+                let over = clock.when(run.handle + HALT).since(self.now);
+                self.add(over, Happening::Over(host, lease, number));
             }
-            Happening::Over(host, lease, fence) => {
-                let Some(run) = self.hosts[host]
-                    .runs
-                    .get(&lease)
-                    .copied()
-                    .filter(|run| run.fence == fence)
-                else {
+            Happening::Over(host, lease, number) => {
+                let Some(run) = self.run_of(host, lease, number) else {
                     return;
                 };
                 self.hosts[host].runs.remove(&lease);
                 if run.finishing {
-                    self.tell(host, Input::Became(lease, fence, Became::Over));
+                    self.tell(host, Input::Became(lease, run.fence, Became::Over));
                 }
             }
-            Happening::Well(host, lease, fence) => {
-                if self.hosts[host]
-                    .runs
-                    .get(&lease)
-                    .is_some_and(|run| run.fence == fence)
-                {
-                    self.tell(host, Input::Became(lease, fence, Became::Fated(Fate::Up)));
+            Happening::Well(host, lease, number) => {
+                if let Some(run) = self.run_of(host, lease, number) {
+                    let up = Became::Fated(Fate::Up);
+                    self.tell(host, Input::Became(lease, run.fence, up));
                 }
             }
         }
+    }
+
+    fn run_of(&self, host: usize, lease: Lease, number: u64) -> Option<Run> {
+        let run = self.hosts[host].runs.get(&lease).copied();
+        run.filter(|run| run.number == number)
     }
 
     /// Asks at a machine and waits for the answer.
@@ -761,6 +759,152 @@ fn a_minority_stops_what_it_holds_and_answers_nobody_anything_else() {
         Ok(Reply::Given(_)) | Ok(Reply::Refused(_))
     ));
     world.judged();
+}
+
+#[test]
+fn whoever_is_away_for_long_loses_its_vote_to_one_who_is_there() {
+    let mut world = World::new(6, 8);
+    world.run(Nanos::from_secs(20));
+    let voters = |world: &World, host: usize| {
+        let voters = world.hosts[host].council.as_ref().unwrap().voters();
+        voters
+            .unwrap()
+            .iter()
+            .map(|tile| tile.0)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(voters(&world, 0), [0, 1, 2, 3, 4]);
+    world.crash(2);
+    world.run(Nanos::from_secs(20));
+    assert_eq!(voters(&world, 0), [0, 1, 2, 3, 4], "it may be back soon");
+    world.run(Nanos::from_secs(20));
+    assert_eq!(voters(&world, 0), [0, 1, 3, 4, 5]);
+    // Two more, and nobody to take their votes: three are enough.
+    world.crash(1);
+    world.crash(3);
+    world.run(Nanos::from_secs(50));
+    assert_eq!(voters(&world, 0), [0, 4, 5]);
+    for host in 1..4 {
+        world.start(host);
+    }
+    world.run(Nanos::from_secs(20));
+    assert_eq!(voters(&world, 5).len(), 5);
+    world.judged();
+}
+
+/// Bytes that nobody should say: whatever a voter is told by its log, every voter comes to the same state, which has one spelling, and a member can neither
+/// decree nor report what is not its own.
+#[test]
+fn a_register_survives_what_it_is_told() {
+    let mut chance = Stream::new(9, Tile(0), Purpose::Faults);
+    let lease = Lease {
+        program: 3,
+        replica: 0,
+    };
+    let by = |tile| {
+        Some(Author {
+            tile: Tile(tile),
+            desk: 1,
+            life: 1,
+        })
+    };
+    let give = Command::Give {
+        name: "web".into(),
+        spec: [7; 9].as_slice().into(),
+        replicas: 2,
+        demand: Room::default(),
+        class: Class::C,
+    };
+    let place = Command::Place {
+        lease,
+        to: Tile(1),
+        fit: 1,
+    };
+    let report = Command::Report {
+        lease,
+        fence: Index(4),
+        fate: Fate::Unable("no".into()),
+    };
+    let commands: Vec<Vec<u8>> = [
+        give.clone(),
+        place.clone(),
+        report.clone(),
+        Command::Lease(lease::Command::Renew),
+        Command::Lease(lease::Command::Grant { lease, to: Tile(2) }),
+        Command::Offer(Room::default()),
+        Command::Open {
+            program: 3,
+            replica: 2,
+        },
+        Command::Recall {
+            lease,
+            why: Why::Surplus,
+        },
+        Command::Stop { name: "web".into() },
+        Command::Forget { name: "web".into() },
+    ]
+    .iter()
+    .map(|command| {
+        let bytes = command.to_bytes();
+        assert_eq!(decode_all::<Command>(&bytes).as_ref(), Ok(command));
+        bytes
+    })
+    .collect();
+    let mut register = Register::new(Terms::default());
+    for at in 1..20_000 {
+        let mut bytes = commands[chance.below(commands.len() as u64) as usize].clone();
+        for _ in 0..chance.below(3) {
+            let place = chance.below(bytes.len() as u64) as usize;
+            match chance.below(3) {
+                0 => bytes[place] = chance.next_u64() as u8,
+                1 => bytes.truncate(place.max(1)),
+                _ => bytes.insert(place, chance.next_u64() as u8),
+            }
+        }
+        let author = chance.chance(0.7).then(|| by(chance.below(3)).unwrap());
+        register.apply(Index(at), author, &bytes);
+        if at % 16 == 0 {
+            let written = register.to_bytes();
+            assert_eq!(decode_all::<Register>(&written).as_ref(), Ok(&register));
+            let affairs = register.affairs();
+            let written = Reply::Affairs(affairs).to_bytes();
+            assert!(decode_all::<Reply>(&written).is_ok());
+        }
+    }
+    // In order, by whom it may be said, and by whom not.
+    let mut register = Register::new(Terms::default());
+    let said = |register: &mut Register, at: u64, author: Option<Author>, command: &Command| {
+        register.apply(Index(at), author, &command.to_bytes());
+        register.leases().holder(lease).map(|(tile, _)| tile.0)
+    };
+    let renew = Command::Lease(lease::Command::Renew);
+    said(&mut register, 1, by(1), &renew);
+    said(&mut register, 3, by(2), &give);
+    assert_eq!(
+        said(&mut register, 4, by(2), &place),
+        None,
+        "only a leader places"
+    );
+    assert_eq!(said(&mut register, 4, None, &place), Some(1));
+    let ended = Command::Report {
+        lease,
+        fence: Index(4),
+        fate: Fate::Ended(0),
+    };
+    said(&mut register, 5, by(2), &ended);
+    said(&mut register, 6, None, &ended);
+    assert!(
+        matches!(
+            register.affairs().programs[0].standing[0].1,
+            Standing::Held { .. }
+        ),
+        "it is not theirs"
+    );
+    said(&mut register, 7, by(1), &ended);
+    assert_eq!(
+        register.affairs().programs[0].standing[0].1,
+        Standing::Ended(0)
+    );
 }
 
 #[test]

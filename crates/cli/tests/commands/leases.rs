@@ -97,8 +97,11 @@ fn assert_alone(marks: &BTreeMap<String, (f64, f64)>) {
 /// How each replica of a program is, by its number: state and machine.
 fn replicas(machine: &Machine<'_>, name: &str) -> BTreeMap<u64, (String, String)> {
     let seen: Value =
-        serde_json::from_str(&machine.ok(&["ps", "--fleet", "--json"])).expect("JSON");
-    let programs = seen["programs"].as_array().cloned().unwrap_or_default();
+        serde_json::from_str(&machine.ok(&["members", "--leases", "--json"])).expect("JSON");
+    let programs = seen["affairs"]["programs"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let program = programs.into_iter().find(|program| program["name"] == name);
     let standing = program.and_then(|program| program["standing"].as_array().cloned());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -361,4 +364,67 @@ fn what_cannot_be_run_says_so_and_rests() {
         let ended = replicas(&machines[0], "once");
         ended.len() == 2 && ended.values().all(|(state, _)| state == "ended")
     });
+}
+
+fn uptime() -> f64 {
+    let text = fs::read_to_string("/proc/uptime").expect("a clock");
+    let first = text.split_whitespace().next().expect("a time");
+    first.parse().expect("a number")
+}
+
+/// What `docs/bench/fleet.md` says of failovers:
+/// `cargo nextest run -p daemon -p cli --run-ignored only --no-capture -E 'test(how_long_a_failover_takes)'`.
+#[test]
+#[ignore = "it measures, for minutes"]
+fn how_long_a_failover_takes() {
+    let place = Place::new();
+    let mut machines = vec![Machine::up(&place, "ada", &[])];
+    for name in ["ben", "cleo", "dan", "eve"] {
+        machines.push(machines[0].joined(name));
+    }
+    wait_until("all five vote", || voters(&machines[0]) == 5);
+    run_marks(&machines[0], "solo", "1", &[]);
+    let mut taken = Vec::new();
+    for turn in 0..20 {
+        wait_until("it runs", || {
+            running(&machines[turn % 5], "solo").len() == 1
+        });
+        let holder = running(&machines[0], "solo").remove(0);
+        let dead = at(&machines, &holder);
+        let led = council(&machines[dead])["leader"].as_u64();
+        let led = led
+            == machines[dead]
+                .ok(&["status", "--json"])
+                .parse::<Value>()
+                .unwrap()["fleet"]["tile"]
+                .as_u64();
+        let before = marks(&place).len();
+        let killed = uptime();
+        let name = machines[dead].name;
+        drop(machines.remove(dead));
+        wait_until("it runs elsewhere", || marks(&place).len() > before);
+        let begun = marks(&place)
+            .values()
+            .map(|(first, _)| *first)
+            .fold(0.0, f64::max);
+        println!(
+            "{name}{}: {:.2} s",
+            if led { ", which led" } else { "" },
+            begun - killed
+        );
+        taken.push(begun - killed);
+        machines.insert(dead, Machine::up(&place, name, &[]));
+        wait_until("all five are there", || {
+            machines
+                .iter()
+                .all(|machine| council(machine)["leader"].is_u64())
+        });
+        assert_alone(&marks(&place));
+    }
+    taken.sort_by(f64::total_cmp);
+    println!(
+        "median {:.2} s, worst {:.2} s",
+        (taken[9] + taken[10]) / 2.0,
+        taken[19]
+    );
 }

@@ -60,8 +60,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 fn config() -> Config {
     let mut voter = consensus::Config::new(Cell(0));
-    // Disks of busy machines take longer than the defaults allow for, and an election costs less than a false one.
-    (voter.beat, voter.patience) = (Nanos::from_millis(200), Nanos::from_secs(1));
+    // Disks of busy machines take longer than the defaults allow for, and waiting for an election costs less than a false one.
+    (voter.beat, voter.patience) = (Nanos::from_millis(300), Nanos::from_secs(1));
     // What a message carries fits into one parcel.
     (voter.append_bytes_max, voter.piece_bytes_max) = (16 << 10, 16 << 10);
     voter.command_bytes_max = 40 << 10;

@@ -352,7 +352,8 @@ impl Member {
 
     fn taken(&self) -> Option<&Seat> {
         match &self.chair {
-            Chair::Taken(seat) if !self.left => Some(seat),
+            // Also after it has left: what it held ends by its own clock.
+            Chair::Taken(seat) => Some(seat),
             _ => None,
         }
     }

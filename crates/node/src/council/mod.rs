@@ -48,6 +48,7 @@ pub use chair::AWAY;
 use chair::Chair;
 pub use desk::Unanswered;
 use desk::{Desk, Errand};
+use register::WORDS_BYTES_MAX;
 pub use register::{Affairs, Command, Fate, Query, Refusal, Register, Reply, Room};
 
 /// What a council takes for granted.
@@ -415,6 +416,15 @@ impl Council {
         }
         match became {
             Became::Over => self.let_go(now, lease, out),
+            Became::Fated(Fate::Unable(mut words)) => {
+                let mut end = words.len().min(WORDS_BYTES_MAX);
+                while !words.is_char_boundary(end) {
+                    end -= 1;
+                }
+                words.truncate(end);
+                let fate = Fate::Unable(words);
+                self.desk.queue(Errand::Report(lease, fence, fate));
+            }
             Became::Fated(fate) => self.desk.queue(Errand::Report(lease, fence, fate)),
         }
     }

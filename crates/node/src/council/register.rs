@@ -647,15 +647,10 @@ impl Register {
                 (slot.up, slot.ended) = (false, Some(code));
                 What::Ended(by, code)
             }
-            Fate::Unable(mut words) => {
+            Fate::Unable(words) => {
                 slot.up = false;
                 let often = program.unable.entry(by).or_default();
                 *often = often.saturating_add(1);
-                let mut end = words.len().min(WORDS_BYTES_MAX);
-                while !words.is_char_boundary(end) {
-                    end -= 1;
-                }
-                words.truncate(end);
                 What::Unable(by, words)
             }
         };
