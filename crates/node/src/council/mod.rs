@@ -482,14 +482,13 @@ impl Council {
                     held.into_iter().for_each(|lease| self.begin(lease, out));
                 }
             }
-            (Errand::Report(lease, fence, Fate::Ended(_) | Fate::Unable(_)), Outcome::Done(_)) => {
+            (Errand::Report(lease, fence, Fate::Ended(_) | Fate::Unable(_)), Outcome::Done(_))
                 if self
                     .holdings
                     .get(&lease)
-                    .is_some_and(|holding| holding.fence == fence)
-                {
-                    self.let_go(now, lease, out);
-                }
+                    .is_some_and(|holding| holding.fence == fence) =>
+            {
+                self.let_go(now, lease, out);
             }
             _ => {}
         }
