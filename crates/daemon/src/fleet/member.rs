@@ -588,12 +588,15 @@ impl Member {
                 }
             }
             council::PROTOCOL => {
-                let mut heard = Ok(());
+                // Whoever speaks is somebody to agree with.
+                self.sit(true);
+                let mut heard = Err(Refusal::FrameNonsense);
                 self.with_seat(|seat, now| {
-                    seat.hear(now, from, &frame.payload).unwrap_or_else(|()| {
-                        heard = Err(Refusal::FrameNonsense);
-                        Vec::new()
-                    })
+                    let duties = seat.hear(now, from, &frame.payload);
+                    if duties.is_ok() {
+                        heard = Ok(());
+                    }
+                    duties.unwrap_or_default()
                 });
                 return heard;
             }
