@@ -16,6 +16,7 @@
 //! [`fleet`]: its membership, and the guard against heat.
 
 pub mod annals;
+pub mod braid;
 pub mod cache;
 pub mod capsule;
 pub mod cgroup;
