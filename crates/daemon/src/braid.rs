@@ -11,9 +11,9 @@
 //! A torus that a keeper rebuilds gets a new thread and a new queue. The old thread, should it only have been
 //! slow, finds on its next round that its seat has gone to another, and ends.
 //!
-//! A handler that panics takes its thread along. It is rebuilt as if it had been killed; since what it did last was in
-//! nobody's log, it will meet the same message again. After [`PANICS_MAX`] of them the strand is left dead, and
-//! [`Counts::dead`] says so.
+//! A handler that panics takes its thread along, and one that never returns keeps it. Either way the torus is rebuilt as if it had
+//! been killed, and as what it did last was in nobody's log, meets the same message again. So a strand that was rebuilt
+//! [`VAIN_MAX`] times in a row, had something to do and did none of it, is left dead, and [`Counts::dead`] says so.
 //!
 //! Deliberately absent: tori on other machines (what is carried here are sealed bytes, but over channels only).
 
@@ -42,8 +42,8 @@ const OFFERS_AT_ONCE: usize = 256;
 const LOOKS_AGAIN: Nanos = Nanos(100_000);
 /// Reports that wait at a gate.
 pub const REPORTS_MAX: usize = 4_096;
-/// Handlers that may panic on a strand.
-pub const PANICS_MAX: u32 = 3;
+/// How often in a row a torus is rebuilt that then does nothing of what it has to do.
+pub const VAIN_MAX: u32 = 3;
 
 /// What is done to a torus on its own thread.
 type Touch<P> = Box<dyn FnOnce(&mut Torus<P>) + Send>;
@@ -75,7 +75,16 @@ struct Seat<P: Process> {
     queue: Mutex<SyncSender<Word<P>>>,
     /// Which torus, counted from 0; its queue changes with it.
     sitting: AtomicU32,
-    panics: AtomicU32,
+    reborn: Mutex<Reborn>,
+}
+
+/// How far a strand was when it was last rebuilt, in turns taken and offers acknowledged, and how often in a row it was
+/// no further.
+#[derive(Clone, Copy, Default)]
+struct Reborn {
+    turns: u64,
+    accepted: u64,
+    in_vain: u32,
 }
 
 /// What befell a braid, counted since it began.
@@ -167,7 +176,7 @@ where
                 changed: Condvar::new(),
                 queue: Mutex::new(queue),
                 sitting: AtomicU32::new(0),
-                panics: AtomicU32::new(0),
+                reborn: Mutex::default(),
             }
         });
         let shared = Arc::new(Shared {
@@ -276,6 +285,28 @@ impl<P: Process> Seat<P> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether rebuilding it once more would lead nowhere again.
+    fn is_in_vain(&self, torus: &Torus<P>) -> bool {
+        let gate = self.gate();
+        let (accepted, waits) = (gate.first, !gate.offers.is_empty());
+        drop(gate);
+        let lattice = torus.lattice();
+        let turns = lattice.tally().events;
+        let mut reborn = self.reborn.lock().unwrap_or_else(PoisonError::into_inner);
+        let no_further = (reborn.turns, reborn.accepted) == (turns, accepted);
+        let in_vain = if no_further && (waits || lattice.ready() > 0) {
+            reborn.in_vain + 1
+        } else {
+            0
+        };
+        *reborn = Reborn {
+            turns,
+            accepted,
+            in_vain,
+        };
+        in_vain >= VAIN_MAX
+    }
+
     fn queue(&self) -> SyncSender<Word<P>> {
         self.queue
             .lock()
@@ -319,7 +350,6 @@ where
         let ended = catch_unwind(AssertUnwindSafe(|| life.live(torus, &inbox)));
         if ended.is_err() {
             life.shared.counters.add(Of::Panicked, 1);
-            life.seat().panics.fetch_add(1, Ordering::Relaxed);
         }
     })?;
     Ok(())
@@ -492,7 +522,7 @@ where
         if before == ENDED {
             return;
         }
-        if seat.panics.load(Ordering::Relaxed) >= PANICS_MAX {
+        if seat.is_in_vain(&torus) {
             return self.shared.counters.add(Of::Dead, 1);
         }
         let (queue, inbox) = sync_channel(QUEUE);
