@@ -28,11 +28,12 @@ use std::time::Duration;
 use machine::Machine as _;
 use rustix::process::{Pid, Signal};
 use signal_hook::iterator::Signals;
-use wire::Instant;
+use wire::{Instant, Tile};
 
 use crate::cache::make_private;
 use crate::cgroup::{Group, Hierarchy};
 use crate::control::{self, Answer, Limited, Listed, Request, Status};
+use crate::fleet::echo::{self, Echoes};
 use crate::fleet::post::Post;
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::front;
@@ -594,6 +595,17 @@ fn ending() -> Answer {
 }
 
 /// What the member answers, which the deciding thread need not wait for.
+fn ping(fleet: &Fleet, member: &str, lasts: Duration, beside_bulk: bool) -> Result<Echoes, String> {
+    let members = fleet.members().ok_or("the node is ending")?;
+    let member = members.into_iter().find(|listed| listed.name == member);
+    let to = match member {
+        Some(listed) if listed.here => return Err("that is this machine".to_owned()),
+        Some(listed) => Tile(listed.tile),
+        None => return Err("there is no such machine in the fleet; `cosmos members` lists them".to_owned()),
+    };
+    echo::listen(fleet, to, lasts, beside_bulk).map_err(|error| error.to_string())
+}
+
 fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answer> {
     let refused = |because| Answer::Refused { because };
     Some(match request {
@@ -612,6 +624,14 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
             let name = fleet.status().map(|status| status.name);
             name.map_or_else(ending, |name| Answer::Done { name })
         }
+        Request::Ping {
+            member,
+            lasts_ms,
+            beside_bulk,
+        } => match ping(fleet, member, Duration::from_millis(*lasts_ms), *beside_bulk) {
+            Ok(echoes) => Answer::Echoes(echoes),
+            Err(because) => refused(because),
+        },
         Request::On { member, request } => {
             let letter = serde_json::to_vec(request).expect("a request is plain data");
             match post.ask(member, &letter) {
@@ -955,9 +975,11 @@ impl Node {
             // Answered where the connection is: the one takes as long as the reader likes, the others
             // are the member's affair.
             Request::Logs { .. } => Answer::Logs,
-            Request::Members | Request::Invite { .. } | Request::Leave | Request::On { .. } => {
-                ending()
-            }
+            Request::Members
+            | Request::Invite { .. }
+            | Request::Leave
+            | Request::Ping { .. }
+            | Request::On { .. } => ending(),
         };
         // Who asked may have gone.
         let _ = answer.send(answered);

@@ -57,6 +57,8 @@ pub(crate) enum Asked {
     Invite(Invite),
     /// List the machines of the fleet, as this node believes them to be.
     Members(Ask),
+    /// Measure how long a word takes to another machine and back, in the class of what is urgent.
+    Ping(Ping),
     /// Take leave of the fleet; programs run on, and the next `cosmos up` comes back.
     Leave(Ask),
 }
@@ -104,6 +106,10 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) name: Option<String>,
 
+    /// For tests of a fleet: let this node's clock be ahead by so many nanoseconds, or behind
+    #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) skew_ns: i64,
+
     #[command(flatten)]
     pub(crate) data: Data,
 }
@@ -113,6 +119,23 @@ pub(crate) struct Invite {
     /// For how long it is good, such as 10min; at most a week
     #[arg(long, value_name = "TIME", default_value = "10min", value_parser = span)]
     pub(crate) lasts: Duration,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// The machine, as `cosmos members` calls it
+    pub(crate) member: String,
+
+    /// For how long, up to 20s
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span)]
+    pub(crate) lasts: Duration,
+
+    /// Send as much of class D meanwhile as the line takes
+    #[arg(long)]
+    pub(crate) beside_bulk: bool,
 
     #[command(flatten)]
     pub(crate) ask: Ask,

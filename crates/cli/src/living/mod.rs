@@ -33,6 +33,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Outside(asked) => node::outside(asked),
         Asked::Invite(asked) => fleet::invite(asked),
         Asked::Members(asked) => fleet::members(asked),
+        Asked::Ping(asked) => fleet::ping(asked),
         Asked::Leave(asked) => fleet::leave(asked),
     }
 }
@@ -56,6 +57,7 @@ impl Asked {
             Self::Outside(asked) => asked.ask.json,
             Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,
+            Self::Ping(asked) => asked.ask.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.ask.json,
             Self::Up(_) | Self::Logs(_) | Self::Exec(_) => false,
         }
