@@ -22,6 +22,14 @@ use super::{Asked, place};
 struct History {
     struck: Vec<Struck>,
     changes: Vec<Change>,
+    leases: Vec<Leases>,
+}
+
+/// What a daemon wrote down, and when it was killed, by the clock since boot.
+#[derive(Default, Serialize)]
+struct Leases {
+    text: String,
+    deaths_ns: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Default, Serialize)]
@@ -79,6 +87,12 @@ pub(super) fn pause(span: Duration) {
     std::thread::sleep(span);
 }
 
+fn since_boot_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let nanos = now.tv_sec as u64 * 1_000_000_000;
+    nanos + now.tv_nsec as u64
+}
+
 /// One thing to do at one time.
 #[derive(Clone, Copy)]
 struct Act {
@@ -103,7 +117,7 @@ pub(super) fn run(asked: &Asked) -> Result<()> {
     pause(SETTLING);
     let mut stage = Stage::begin(&switch, &plan, delays);
     stage.play(&mut switch, &plan)?;
-    let history = stage.end()?;
+    let history = stage.end(&switch)?;
     let text = serde_json::to_string(&history)?;
     fs::write(out.join("history.json"), text).context("writing history.json")
 }
@@ -174,6 +188,7 @@ struct Stage {
     seen: Arc<Seen>,
     watchers: Vec<std::thread::JoinHandle<()>>,
     delays: Delays,
+    deaths_ns: Vec<Vec<u64>>,
 }
 
 /// What the watchers share.
@@ -204,6 +219,7 @@ impl Stage {
             watchers: watchers.collect(),
             seen,
             delays,
+            deaths_ns: vec![Vec::new(); plan.hosts as usize],
         }
     }
 
@@ -253,7 +269,7 @@ impl Stage {
     }
 
     /// Does it; says when it was done.
-    fn act(&self, switch: &mut Switch, plan: &Plan, act: Act, lasting: &BTreeSet<usize>) -> Result<u64> {
+    fn act(&mut self, switch: &mut Switch, plan: &Plan, act: Act, lasting: &BTreeSet<usize>) -> Result<u64> {
         let blow = &plan.blows[act.blow];
         let mut at_ns = self.elapsed_ns();
         if hosts::is_weather(blow.what) {
@@ -281,6 +297,7 @@ impl Stage {
                 What::Kill => {
                     up.store(false, Ordering::Relaxed);
                     switch.host(number).kill()?;
+                    self.deaths_ns[number as usize].push(since_boot_ns());
                 }
                 What::Pause if act.over => {
                     switch.host(number).signal(Signal::CONT)?;
@@ -313,16 +330,24 @@ impl Stage {
         }
     }
 
-    fn end(self) -> Result<History> {
+    fn end(self, switch: &Switch) -> Result<History> {
         self.seen.over.store(true, Ordering::Relaxed);
         for watcher in self.watchers {
             watcher.join().ok().context("a watcher")?;
         }
         let mut changes = std::mem::take(&mut *self.seen.changes.lock().unwrap_or_else(PoisonError::into_inner));
         changes.sort_by_key(|change| change.at_ns);
+        let told = switch.hosts().zip(self.deaths_ns).map(|(host, deaths_ns)| Leases {
+            text: fs::read_to_string(host.data.join("leases.jsonl")).unwrap_or_default(),
+            deaths_ns,
+        });
+        let leases: Vec<_> = told.collect();
+        // A fleet whose programs have no leases says nothing of them.
+        let told = leases.iter().any(|leases| !leases.text.is_empty());
         Ok(History {
             struck: self.struck,
             changes,
+            leases: if told { leases } else { Vec::new() },
         })
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use wire::Nanos;
 
 use super::config::{Blow, Config, What};
+use super::leases;
 
 /// What happened, in the time of the rehearsal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,18 @@ pub struct History {
     pub struck: Vec<Struck>,
     /// Beliefs as they changed, in order of time.
     pub changes: Vec<Change>,
+    /// What each host wrote down of the leases that it held; none if nobody did.
+    #[serde(default)]
+    pub leases: Vec<Leases>,
+}
+
+/// What one host wrote down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leases {
+    /// Its `leases.jsonl`.
+    pub text: String,
+    /// When it died, in nanoseconds since boot, in order.
+    pub deaths_ns: Vec<u64>,
 }
 
 /// Something that went wrong.
@@ -64,6 +77,14 @@ pub enum HistoryError {
         /// How many there are.
         hosts: u32,
     },
+    /// What a host wrote down of its leases is not that.
+    #[error("leases of host {host}: {source}")]
+    Leases {
+        /// Counted from 1.
+        host: usize,
+        /// Where, and why.
+        source: leases::Unreadable,
+    },
     /// A word that nobody uses.
     #[error("found the state {0:?}, expected alive, suspect, removed or left")]
     Word(String),
@@ -92,7 +113,21 @@ impl History {
             }
         }
         history.changes.sort_by_key(|change| change.at_ns);
+        history.wrong_with_leases()?;
         Ok(history)
+    }
+
+    /// Everything that [`leases::check`] finds wrong.
+    ///
+    /// # Errors
+    /// If what a host wrote down cannot be read.
+    pub fn wrong_with_leases(&self) -> Result<Vec<leases::Wrong>, HistoryError> {
+        let read = |(host, told): (usize, &Leases)| match leases::read(&told.text) {
+            Ok(lines) => Ok((lines, told.deaths_ns.clone())),
+            Err(source) => Err(HistoryError::Leases { host: host + 1, source }),
+        };
+        let hosts: Vec<_> = self.leases.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+        Ok(leases::check(&hosts))
     }
 }
 
@@ -338,6 +373,7 @@ mod tests {
                 until_ns: Some(31 * SECOND),
             }],
             changes: changes.to_vec(),
+            leases: Vec::new(),
         };
         let text = serde_json::to_string(&history).unwrap();
         let history = History::read(&text, &config()).unwrap();

@@ -19,13 +19,14 @@
 //! Deliberately absent: programs, leases and heat.
 //!
 //! Tour: [`config`] the universe file · [`world`] one rehearsal · [`history`] what happened, and what to make of it ·
-//! [`outcome`] what came of all of them.
+//! [`leases`] whether two ever held one · [`outcome`] what came of all of them.
 
 pub mod config;
 pub mod history;
+pub mod leases;
 pub mod outcome;
 mod world;
 
 pub use config::{Blow, Config, What};
-pub use history::{Change, History, HistoryError, Samples, Struck};
+pub use history::{Change, History, HistoryError, Leases, Samples, Struck};
 pub use outcome::{Outcome, run};

@@ -8,6 +8,7 @@ use wire::{Instant, Nanos, Tile};
 
 use super::config::{Config, What};
 use super::history::{History, Samples};
+use super::leases::Wrong;
 use super::world::Scene;
 use crate::engine::history;
 use crate::observer::{Observer, Progress};
@@ -61,6 +62,8 @@ pub fn run(
             break;
         }
     }
+    let two = measured.filter(|history| !history.leases.is_empty());
+    let two = two.map(|history| history.wrong_with_leases().expect("read when it was loaded"));
     let measured = measured.map(|history| Samples::of(config, history));
     let kills = predicted.missed.get("kill").map_or(&[][..], Vec::as_slice);
     let detection = quantiles(kills);
@@ -90,7 +93,7 @@ pub fn run(
         events,
         history_hash: history::combine(hashes),
         complete: done == u64::from(config.rehearsals),
-        invariants: invariants(config, &predicted, measured.as_ref(), &spans),
+        invariants: invariants(config, &predicted, measured.as_ref(), two.as_deref(), &spans),
         membership: Some(membership),
         faults: faults
             .into_iter()
@@ -193,6 +196,7 @@ fn invariants(
     config: &Config,
     predicted: &Samples,
     measured: Option<&Samples>,
+    wrong_with_leases: Option<&[Wrong]>,
     spans: &[Span],
 ) -> Vec<Invariant> {
     let mut all = Vec::new();
@@ -240,6 +244,19 @@ fn invariants(
                 bound,
                 unit: "s".to_owned(),
                 text: "dead hosts were noticed late".to_owned(),
+            }),
+        );
+    }
+    if let Some(wrong) = wrong_with_leases {
+        must(
+            "measured_one_holder".to_owned(),
+            wrong.first().map(|wrong| Violation {
+                seconds: 0.0,
+                subject: "leases".to_owned(),
+                found: wrong.len() as f64,
+                bound: 0.0,
+                unit: String::new(),
+                text: wrong.to_string(),
             }),
         );
     }

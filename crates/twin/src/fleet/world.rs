@@ -443,6 +443,7 @@ impl<'a> World<'a> {
             history: History {
                 struck: self.struck,
                 changes: self.changes,
+                leases: Vec::new(),
             },
             events: self.events,
             messages: self.messages,
