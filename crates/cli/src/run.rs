@@ -79,7 +79,11 @@ pub(crate) fn plan(asked: &arguments::Plan) -> Result<ExitCode> {
     }
     let mut text = format!("{} hosts for {}\n", config.hosts, config.end);
     for blow in &config.blows {
-        let hosts: Vec<_> = blow.hosts.iter().map(|host| (host + 1).to_string()).collect();
+        let hosts: Vec<_> = blow
+            .hosts
+            .iter()
+            .map(|host| (host + 1).to_string())
+            .collect();
         let lasts = blow.until.map_or_else(
             || "to the end".to_owned(),
             |until| format!("for {}", until - blow.at),
@@ -127,7 +131,9 @@ fn run_with(
     let stop = watch_for_interrupt()?;
     let mut request = request(&prepared, &asked.settled, &asked.settings);
     if let Some(measured) = given.measured {
-        request.command.push_str(&format!(" --measured {}", measured.display()));
+        request
+            .command
+            .push_str(&format!(" --measured {}", measured.display()));
     }
     if let Some(replay) = replay {
         request.command = replayed(&request.command, replay);
@@ -602,7 +608,10 @@ fn tell_fleet(fleet: &record::summary::Fleet) -> String {
         text.push_str(&row("predicted", span.predicted, &span.predicted_seconds));
         if fleet.measured {
             text.push_str(&row("measured", span.measured, &span.measured_seconds));
-            text.push_str(&format!("    measured over predicted, p50: {}\n", said(span.ratio_p50, 2)));
+            text.push_str(&format!(
+                "    measured over predicted, p50: {}\n",
+                said(span.ratio_p50, 2)
+            ));
         }
     }
     text

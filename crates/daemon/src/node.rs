@@ -601,7 +601,11 @@ fn ping(fleet: &Fleet, member: &str, lasts: Duration, beside_bulk: bool) -> Resu
     let to = match member {
         Some(listed) if listed.here => return Err("that is this machine".to_owned()),
         Some(listed) => Tile(listed.tile),
-        None => return Err("there is no such machine in the fleet; `cosmos members` lists them".to_owned()),
+        None => {
+            return Err(
+                "there is no such machine in the fleet; `cosmos members` lists them".to_owned(),
+            );
+        }
     };
     echo::listen(fleet, to, lasts, beside_bulk).map_err(|error| error.to_string())
 }
@@ -628,7 +632,12 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
             member,
             lasts_ms,
             beside_bulk,
-        } => match ping(fleet, member, Duration::from_millis(*lasts_ms), *beside_bulk) {
+        } => match ping(
+            fleet,
+            member,
+            Duration::from_millis(*lasts_ms),
+            *beside_bulk,
+        ) {
             Ok(echoes) => Answer::Echoes(echoes),
             Err(because) => refused(because),
         },

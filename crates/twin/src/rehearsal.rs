@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::fleet;
 use crate::observer::{Link, Observer, Progress};
 use crate::record::history::JobRow;
 use crate::record::{Decisions, History, Inputs, RecordError, RunDirectory, Series, Summary};
@@ -10,7 +11,6 @@ use crate::shells::{self, world};
 use crate::site::jobs::{Format, Source};
 use crate::site::measured::Measured;
 use crate::site::neighbour::PowerRecord;
-use crate::fleet;
 use crate::site::{self, JobRecord, Jobs, Scene, Trace, Workload, swf, trace::TraceError};
 use crate::universe::{Document, Problems, Table};
 use scheduler::site::{Evidence, words};

@@ -48,7 +48,10 @@ fn rehearse(universe: Universe, seed: u64) -> Summary {
 }
 
 fn broken(summary: &Summary) -> Vec<&str> {
-    let broken = summary.invariants.iter().filter(|invariant| !invariant.held);
+    let broken = summary
+        .invariants
+        .iter()
+        .filter(|invariant| !invariant.held);
     broken.map(|Invariant { name, .. }| name.as_str()).collect()
 }
 
@@ -74,7 +77,11 @@ fn a_partition_shows_and_a_fleet_without_faults_has_nothing_to_notice() {
     let fleet = summary.fleet.unwrap();
     assert_eq!(fleet.spans[0].what, "held removed after partition");
     // Each of the two and the third hold each other removed.
-    assert!(fleet.spans[0].predicted > 40 * 3, "{}", fleet.spans[0].predicted);
+    assert!(
+        fleet.spans[0].predicted > 40 * 3,
+        "{}",
+        fleet.spans[0].predicted
+    );
 
     let from = THREE.find("[[fault]]").unwrap();
     let to = THREE.find("[bounds]").unwrap();
@@ -88,7 +95,11 @@ fn a_partition_shows_and_a_fleet_without_faults_has_nothing_to_notice() {
 fn half_of_all_messages_lost_breaks_what_must_hold() {
     let lossy = THREE.replace("[hosts]", "[links]\nloss = '70 %'\n[hosts]");
     let summary = rehearse(universe(&lossy).unwrap(), 1);
-    assert!(broken(&summary).contains(&"no_false_removals"), "{:?}", broken(&summary));
+    assert!(
+        broken(&summary).contains(&"no_false_removals"),
+        "{:?}",
+        broken(&summary)
+    );
 }
 
 /// Who notices after so many milliseconds, in a history of real hosts.
@@ -136,11 +147,20 @@ fn what_was_measured_stands_beside_and_is_judged_by_the_median() {
     let (_folder, file) = measured([14_000, 50_000]);
     let late = beside(&file, THREE).unwrap();
     let late = broken(&late);
-    for name in ["measured_deaths_noticed", "measured_detection_p99", "prediction"] {
+    for name in [
+        "measured_deaths_noticed",
+        "measured_detection_p99",
+        "prediction",
+    ] {
         assert!(late.contains(&name), "{name}: {late:?}");
     }
     let nothing = fs::write(&file, r#"{"struck":[],"changes":[]}"#).map(|()| beside(&file, THREE));
-    assert!(nothing.unwrap().unwrap_err().contains("expected 1 as in the universe"));
+    assert!(
+        nothing
+            .unwrap()
+            .unwrap_err()
+            .contains("expected 1 as in the universe")
+    );
 }
 
 #[test]
@@ -156,7 +176,12 @@ fn what_is_wrong_is_said_with_its_line() {
         ("'kill'", "'kil'", 10, "did you mean \"kill\"?"),
         ("'kill'", "'rate'", 9, "rate"),
         ("count = 3", "count = 65", 8, "64"),
-        ("hosts = [3]", "hosts = [3]\ntimes = 3\nevery = '20 s'", 15, "the last of 3"),
+        (
+            "hosts = [3]",
+            "hosts = [3]\ntimes = 3\nevery = '20 s'",
+            15,
+            "the last of 3",
+        ),
     ] {
         let problems = wrong(from, to);
         assert!(
@@ -168,12 +193,18 @@ fn what_is_wrong_is_said_with_its_line() {
 
 #[test]
 fn a_host_is_not_killed_while_it_is_dead_nor_cut_off_twice() {
-    let again = format!("{THREE}[[fault]]\nkind = 'pause'\nat = '5 s'\nlasts = '1 s'\nhosts = [3]\n");
+    let again =
+        format!("{THREE}[[fault]]\nkind = 'pause'\nat = '5 s'\nlasts = '1 s'\nhosts = [3]\n");
     let problems = universe(&again).unwrap_err();
-    assert!(problems.contains("a kill of 2s") || problems.contains("a kill of 2 s"), "{problems}");
+    assert!(
+        problems.contains("a kill of 2s") || problems.contains("a kill of 2 s"),
+        "{problems}"
+    );
     let twice = THREE.replace("'kill'", "'partition'");
-    let twice = format!("{twice}[[fault]]\nkind = 'partition'\nat = '5 s'\nlasts = '1 s'\nhosts = [1]\n");
+    let twice =
+        format!("{twice}[[fault]]\nkind = 'partition'\nat = '5 s'\nlasts = '1 s'\nhosts = [1]\n");
     assert!(universe(&twice).unwrap_err().contains("a partition of 2"));
-    let after = format!("{THREE}[[fault]]\nkind = 'pause'\nat = '17 s'\nlasts = '1 s'\nhosts = [3]\n");
+    let after =
+        format!("{THREE}[[fault]]\nkind = 'pause'\nat = '17 s'\nlasts = '1 s'\nhosts = [3]\n");
     assert!(universe(&after).is_ok());
 }

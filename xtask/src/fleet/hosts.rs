@@ -77,7 +77,9 @@ pub(super) struct Weather {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let said = command.output().with_context(|| format!("starting {}", crate::spelled(command)))?;
+    let said = command
+        .output()
+        .with_context(|| format!("starting {}", crate::spelled(command)))?;
     ensure!(
         said.status.success(),
         "{}: {}",
@@ -93,16 +95,33 @@ fn ip(words: &str) -> Result<()> {
 
 /// Hands a script to nftables, which does all of it or nothing.
 fn nft(command: &mut Command, script: &str) -> Result<()> {
-    let mut nft = command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().context("starting nft")?;
-    nft.stdin.take().context("a pipe")?.write_all(script.as_bytes())?;
+    let mut nft = command
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting nft")?;
+    nft.stdin
+        .take()
+        .context("a pipe")?
+        .write_all(script.as_bytes())?;
     let said = nft.wait_with_output()?;
-    ensure!(said.status.success(), "nft: {}\n{script}", String::from_utf8_lossy(&said.stderr));
+    ensure!(
+        said.status.success(),
+        "nft: {}\n{script}",
+        String::from_utf8_lossy(&said.stderr)
+    );
     Ok(())
 }
 
 impl Switch {
     /// Sets up the hosts of a plan around the switch, which is this process' namespace.
-    pub(super) fn build(plan: Plan, place: &Path, out: &Path, cosmos: &Path) -> Result<(Self, Plan)> {
+    pub(super) fn build(
+        plan: Plan,
+        place: &Path,
+        out: &Path,
+        cosmos: &Path,
+    ) -> Result<(Self, Plan)> {
         ip("link set lo up")?;
         ip("link add name switch type bridge")?;
         ip("link set switch up")?;
@@ -112,7 +131,9 @@ impl Switch {
             ip(&format!("addr add {}/16 dev switch", shadow(number)))?;
             let data = place.join(name(number));
             fs::create_dir_all(&data)?;
-            run(Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(&data))?;
+            run(Command::new("mount")
+                .args(["-t", "tmpfs", "-o", DISK, "tmpfs"])
+                .arg(&data))?;
             let host = Host {
                 number,
                 keeper: keeper()?,
@@ -123,7 +144,9 @@ impl Switch {
                 daemon: None,
             };
             let (line, holder) = (line(number), host.keeper.id());
-            ip(&format!("link add name {line} type veth peer name eth0 netns {holder}"))?;
+            ip(&format!(
+                "link add name {line} type veth peer name eth0 netns {holder}"
+            ))?;
             ip(&format!("link set {line} master switch up"))?;
             for words in ["link set lo up", "link set eth0 up"] {
                 run(host.within("ip").args(words.split(' ')))?;
@@ -143,7 +166,8 @@ impl Switch {
                 })
                 .collect();
             if !rules.is_empty() {
-                let script = format!("table ip far {{ chain out {{ type nat hook output priority -100;\n{rules}}} }}");
+                let chain = "type nat hook output priority -100;";
+                let script = format!("table ip far {{\nchain out {{ {chain}\n{rules}}}\n}}\n");
                 nft(&mut host.within("nft"), &script)?;
             }
             host.limit(plan.links.rate)?;
@@ -166,10 +190,14 @@ impl Switch {
     /// Makes the switch lose what is to be lost, and nothing else.
     pub(super) fn weather(&self, weather: &Weather) -> Result<()> {
         // Named twice so that it can be deleted whether it was there or not: one step, in which nothing gets by.
-        let mut script = "table netdev weather {}\ndelete table netdev weather\ntable netdev weather {\n".to_owned();
+        let mut script =
+            "table netdev weather {}\ndelete table netdev weather\ntable netdev weather {\n"
+                .to_owned();
         let lost = |share: f64| {
             let millionths = (share * 1e6).round();
-            (millionths > 0.0).then(|| format!("meta protocol ip numgen random mod 1000000 < {millionths} drop\n"))
+            (millionths > 0.0).then(|| {
+                format!("meta protocol ip numgen random mod 1000000 < {millionths} drop\n")
+            })
         };
         for host in &self.hosts {
             let number = host.number;
@@ -184,7 +212,11 @@ impl Switch {
                     .collect();
                 enters += &format!("ip daddr {{ {} }} drop\n", across.join(", "));
             }
-            for (_, share) in weather.losses.iter().filter(|(who, _)| who.contains(&number)) {
+            for (_, share) in weather
+                .losses
+                .iter()
+                .filter(|(who, _)| who.contains(&number))
+            {
                 let lost = lost(*share).unwrap_or_default();
                 enters += &lost;
                 leaves += &lost;
@@ -211,7 +243,10 @@ impl Switch {
 /// A process that does nothing in a namespace of network of its own.
 fn keeper() -> Result<Child> {
     let mut keeper = Command::new("unshare");
-    let keeper = keeper.args(["--net", "sleep", "infinity"]).spawn().context("starting unshare")?;
+    let keeper = keeper
+        .args(["--net", "sleep", "infinity"])
+        .spawn()
+        .context("starting unshare")?;
     let there = format!("/proc/{}/ns/net", keeper.id());
     let ours = fs::read_link("/proc/self/ns/net")?;
     for _ in 0..2_000 {
@@ -227,14 +262,20 @@ impl Host {
     /// A command on this host.
     fn within(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.keeper.id())).arg("--").arg(program);
+        command
+            .arg(format!("--net=/proc/{}/ns/net", self.keeper.id()))
+            .arg("--")
+            .arg(program);
         command
     }
 
     /// Limits what it sends.
     pub(super) fn limit(&self, bits_per_second: Option<u64>) -> Result<()> {
         // That there is no limit to take away is fine.
-        let _ = self.within("tc").args(["qdisc", "del", "dev", "eth0", "root"]).output();
+        let _ = self
+            .within("tc")
+            .args(["qdisc", "del", "dev", "eth0", "root"])
+            .output();
         let Some(rate) = bits_per_second else {
             return Ok(());
         };
@@ -248,7 +289,12 @@ impl Host {
     pub(super) fn up(&mut self, invitation: Option<&str>) -> Result<()> {
         let cosmos = self.cosmos.display().to_string();
         let mut up = self.within(&cosmos);
-        up.arg("up").arg("--data").arg(&self.data).args(["--name", &name(self.number), "--http", "off"]);
+        up.arg("up").arg("--data").arg(&self.data).args([
+            "--name",
+            &name(self.number),
+            "--http",
+            "off",
+        ]);
         up.args(["--listen", &format!("{}:{PORT}", address(self.number))]);
         up.args(invitation.iter().flat_map(|line| ["--join", line]));
         if self.ahead_ns != 0 {
@@ -281,14 +327,20 @@ impl Host {
     }
 
     pub(super) fn kill(&mut self) -> Result<()> {
-        let mut daemon = self.daemon.take().with_context(|| format!("{} is not up", name(self.number)))?;
+        let mut daemon = self
+            .daemon
+            .take()
+            .with_context(|| format!("{} is not up", name(self.number)))?;
         daemon.kill()?;
         daemon.wait()?;
         Ok(())
     }
 
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        let daemon = self.daemon.as_ref().with_context(|| format!("{} is not up", name(self.number)))?;
+        let daemon = self
+            .daemon
+            .as_ref()
+            .with_context(|| format!("{} is not up", name(self.number)))?;
         let pid = Pid::from_child(daemon);
         kill_process(pid, signal).with_context(|| format!("a signal to {}", name(self.number)))
     }
@@ -320,8 +372,16 @@ impl Host {
 
 /// What the daemon of a folder answers.
 pub(super) fn ask(cosmos: &Path, data: &Path, words: &[&str]) -> Result<String> {
-    let said = Command::new(cosmos).args(words).arg("--data").arg(data).output()?;
-    ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr).trim_end());
+    let said = Command::new(cosmos)
+        .args(words)
+        .arg("--data")
+        .arg(data)
+        .output()?;
+    ensure!(
+        said.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said.stderr).trim_end()
+    );
     Ok(String::from_utf8_lossy(&said.stdout).trim_end().to_owned())
 }
 

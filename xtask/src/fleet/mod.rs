@@ -93,7 +93,9 @@ pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
         bail!("{missing}");
     }
     let cosmos = match &asked.cosmos {
-        Some(cosmos) => fs::canonicalize(cosmos).with_context(|| format!("reading {}", cosmos.display()))?,
+        Some(cosmos) => {
+            fs::canonicalize(cosmos).with_context(|| format!("reading {}", cosmos.display()))?
+        }
         None => build()?,
     };
     let scenario = fs::canonicalize(&asked.scenario)
@@ -102,8 +104,22 @@ pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
     fs::create_dir_all(place()).context("making target/fleet")?;
     let mut inside = Command::new("setpriv");
     inside
-        .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork"])
-        .args(["--kill-child", "--mount-proc", "--propagation", "private", "--"])
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+        ])
+        .args([
+            "--kill-child",
+            "--mount-proc",
+            "--propagation",
+            "private",
+            "--",
+        ])
         .arg(std::env::current_exe().context("finding this program")?)
         .args(["fleet", "--within", "--cosmos"])
         .arg(&cosmos)
@@ -113,7 +129,11 @@ pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
         .arg(&out)
         .args(asked.hosts.map(|hosts| hosts.to_string()));
     let status = inside.status().context("starting setpriv")?;
-    ensure!(status.success(), "the hosts' namespaces ended with {status}; what they said is in {}", out.display());
+    ensure!(
+        status.success(),
+        "the hosts' namespaces ended with {status}; what they said is in {}",
+        out.display()
+    );
     judge(asked, &cosmos, &scenario, &out)
 }
 
@@ -160,7 +180,10 @@ fn folder(asked: Option<&Path>) -> Result<PathBuf> {
 
 /// With what the whole workspace has, so that after the tests nothing is built again.
 fn build() -> Result<PathBuf> {
-    stream(&mut command("cargo", &["build", "--locked", "--workspace", "--bin", "cosmos"]))?;
+    stream(&mut command(
+        "cargo",
+        &["build", "--locked", "--workspace", "--bin", "cosmos"],
+    ))?;
     Ok(root().join("target/debug/cosmos"))
 }
 
@@ -181,8 +204,15 @@ pub(crate) fn has_tools() -> bool {
 
 fn missing_tool() -> Option<&'static str> {
     let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    let is_there = |tool: &str| folders.iter().any(|folder| Path::new(folder).join(tool).exists());
-    TOOLS.iter().map(|(tool, _)| *tool).find(|tool| !is_there(tool))
+    let is_there = |tool: &str| {
+        folders
+            .iter()
+            .any(|folder| Path::new(folder).join(tool).exists())
+    };
+    TOOLS
+        .iter()
+        .map(|(tool, _)| *tool)
+        .find(|tool| !is_there(tool))
 }
 
 /// Whether this machine can hold such a fleet, or why not.
@@ -191,7 +221,9 @@ pub(crate) fn ready() -> Result<(), String> {
         return Err("a fleet of network namespaces needs root".to_owned());
     }
     if let Some(tool) = missing_tool() {
-        return Err(format!("{tool} is not installed; cargo xtask setup installs it"));
+        return Err(format!(
+            "{tool} is not installed; cargo xtask setup installs it"
+        ));
     }
     // All it will be asked for, once, where nothing is left of it.
     let try_all = "mount -t tmpfs tmpfs /mnt && ip link add name br type bridge && ip link add name here type veth peer name there && \
@@ -199,13 +231,19 @@ pub(crate) fn ready() -> Result<(), String> {
          nft 'table netdev t { chain c { type filter hook ingress device here priority 0; numgen random mod 100 < 1 drop; }; \
          chain d { type filter hook egress device here priority 0; ip daddr 10.0.0.1 drop; }; }' && \
          nft 'table ip t { chain c { type nat hook output priority -100; ip daddr 10.0.0.1 udp dport 1 dnat to 10.0.0.2:2; }; }'";
-    let tried = command("unshare", &["--net", "--mount", "--pid", "--fork", "sh", "-c", try_all]).output();
+    let tried = command(
+        "unshare",
+        &["--net", "--mount", "--pid", "--fork", "sh", "-c", try_all],
+    )
+    .output();
     match tried {
         Ok(tried) if tried.status.success() => Ok(()),
         Ok(tried) => {
             let said = String::from_utf8_lossy(&tried.stderr);
             let said = said.lines().next().unwrap_or("no reason");
-            Err(format!("this machine cannot hold a fleet of network namespaces: {said}"))
+            Err(format!(
+                "this machine cannot hold a fleet of network namespaces: {said}"
+            ))
         }
         Err(error) => Err(format!("unshare: {error}")),
     }

@@ -53,9 +53,17 @@ pub(super) fn count(hosts: Option<u32>) -> Vec<String> {
 impl Plan {
     pub(super) fn read(cosmos: &Path, scenario: &Path, hosts: Option<u32>) -> Result<Self> {
         let mut plan = Command::new(cosmos);
-        plan.args(["twin", "plan", "--json"]).arg(scenario).args(count(hosts));
-        let said = plan.output().with_context(|| format!("starting {}", cosmos.display()))?;
-        ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr).trim_end());
+        plan.args(["twin", "plan", "--json"])
+            .arg(scenario)
+            .args(count(hosts));
+        let said = plan
+            .output()
+            .with_context(|| format!("starting {}", cosmos.display()))?;
+        ensure!(
+            said.status.success(),
+            "{}",
+            String::from_utf8_lossy(&said.stderr).trim_end()
+        );
         serde_json::from_slice(&said.stdout).context("what `cosmos twin plan` says")
     }
 
@@ -67,7 +75,6 @@ impl Plan {
         };
         self.links.delay_ns > 0 || self.blows.iter().any(delays)
     }
-
 }
 
 impl What {

@@ -101,7 +101,9 @@ fn relay(ways: &mut [Way], delays: &Delays) {
     let mut held: BinaryHeap<Reverse<Held>> = BinaryHeap::new();
     let mut sequence = 0;
     loop {
-        let patience = held.peek().map(|Reverse(next)| next.due.saturating_duration_since(now()));
+        let patience = held
+            .peek()
+            .map(|Reverse(next)| next.due.saturating_duration_since(now()));
         wait(ways, patience);
         for (number, way) in ways.iter_mut().enumerate() {
             for back in [false, true] {
@@ -119,7 +121,11 @@ fn relay(ways: &mut [Way], delays: &Delays) {
                     if held.len() >= HELD_MAX {
                         continue;
                     }
-                    let (one, other) = if back { (way.to, way.from) } else { (way.from, way.to) };
+                    let (one, other) = if back {
+                        (way.to, way.from)
+                    } else {
+                        (way.from, way.to)
+                    };
                     let delays = delays.lock().unwrap_or_else(PoisonError::into_inner);
                     let delay = delays.get(&(one, other)).copied().unwrap_or_default();
                     drop(delays);
@@ -138,7 +144,9 @@ fn relay(ways: &mut [Way], delays: &Delays) {
             }
         }
         while held.peek().is_some_and(|Reverse(next)| next.due <= now()) {
-            let Some(Reverse(next)) = held.pop() else { break };
+            let Some(Reverse(next)) = held.pop() else {
+                break;
+            };
             let way = &ways[next.way];
             // What cannot be sent is lost, as on any line.
             let _ = match (next.back, way.caller) {
@@ -152,7 +160,9 @@ fn relay(ways: &mut [Way], delays: &Delays) {
 
 fn wait(ways: &[Way], patience: Option<Duration>) {
     let sockets = ways.iter().flat_map(|way| [&way.ear, &way.mouth]);
-    let mut sockets: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+    let mut sockets: Vec<_> = sockets
+        .map(|socket| PollFd::new(socket, PollFlags::IN))
+        .collect();
     let patience = patience.map(|span| Timespec {
         tv_sec: span.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: span.subsec_nanos().into(),
@@ -160,4 +170,3 @@ fn wait(ways: &[Way], patience: Option<Duration>) {
     // Interrupted or not, there may be something to do.
     let _ = poll(&mut sockets, patience.as_ref());
 }
-

@@ -79,7 +79,8 @@ pub(super) fn now() -> Instant {
 )]
 fn unix() -> Duration {
     let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+    now.duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "real hosts are waited for")]
@@ -103,7 +104,10 @@ struct Act {
 
 /// Builds the hosts, does what the plan says, and leaves the history.
 pub(super) fn run(asked: &Asked) -> Result<()> {
-    ensure!(std::process::id() == 1, "--within is for the program itself");
+    ensure!(
+        std::process::id() == 1,
+        "--within is for the program itself"
+    );
     let cosmos = asked.cosmos.clone().context("--cosmos")?;
     let out = asked.out.clone().context("--out")?;
     let plan = Plan::read(&cosmos, &asked.scenario, asked.hosts)?;
@@ -125,7 +129,11 @@ pub(super) fn run(asked: &Asked) -> Result<()> {
 fn mount(at: &Path) -> Result<()> {
     let mut mount = Command::new("mount");
     let said = mount.args(["-t", "tmpfs", "tmpfs"]).arg(at).output()?;
-    ensure!(said.status.success(), "mount: {}", String::from_utf8_lossy(&said.stderr));
+    ensure!(
+        said.status.success(),
+        "mount: {}",
+        String::from_utf8_lossy(&said.stderr)
+    );
     Ok(())
 }
 
@@ -141,7 +149,9 @@ fn hide_cgroups() {
 /// Begins the relay, if any host is ever far from another.
 fn far(plan: &Plan) -> Result<Delays> {
     let pairs = (0..plan.hosts).flat_map(|one| (0..plan.hosts).map(move |other| (one, other)));
-    let pairs: Vec<_> = pairs.filter(|&(one, other)| one != other && plan.lags(one, other)).collect();
+    let pairs: Vec<_> = pairs
+        .filter(|&(one, other)| one != other && plan.lags(one, other))
+        .collect();
     let base = Duration::from_nanos(plan.links.delay_ns);
     let delays = Arc::new(Mutex::new(pairs.iter().map(|pair| (*pair, base)).collect()));
     if !pairs.is_empty() {
@@ -162,14 +172,18 @@ fn gather(switch: &mut Switch, plan: &Plan) -> Result<()> {
     loop {
         let all_hold_all = switch.hosts().all(|host| {
             members(&host.cosmos()).is_ok_and(|members| {
-                members.len() == plan.hosts as usize && members.iter().all(|member| member.state == "alive")
+                members.len() == plan.hosts as usize
+                    && members.iter().all(|member| member.state == "alive")
             })
         });
         if all_hold_all {
             return Ok(());
         }
         if now() > until {
-            bail!("the hosts did not find each other within {} s", GATHERING.as_secs());
+            bail!(
+                "the hosts did not find each other within {} s",
+                GATHERING.as_secs()
+            );
         }
         pause(Duration::from_millis(100));
     }
@@ -207,12 +221,16 @@ impl Stage {
             up: (0..plan.hosts).map(|_| AtomicBool::new(true)).collect(),
             over: AtomicBool::new(false),
         });
-        let watchers = (0..).zip(switch.hosts()).zip(&plan.ahead_ns).map(|((number, host), ahead_ns)| {
-            let (host, seen) = (host.cosmos(), Arc::clone(&seen));
-            // What its wall clock said when the play began.
-            let zero_ns = began_unix.as_nanos() as i128 + i128::from(*ahead_ns);
-            std::thread::spawn(move || watch(number, &host, zero_ns, &seen))
-        });
+        let watchers =
+            (0..)
+                .zip(switch.hosts())
+                .zip(&plan.ahead_ns)
+                .map(|((number, host), ahead_ns)| {
+                    let (host, seen) = (host.cosmos(), Arc::clone(&seen));
+                    // What its wall clock said when the play began.
+                    let zero_ns = began_unix.as_nanos() as i128 + i128::from(*ahead_ns);
+                    std::thread::spawn(move || watch(number, &host, zero_ns, &seen))
+                });
         Self {
             began,
             struck: vec![Struck::default(); plan.blows.len()],
@@ -242,7 +260,12 @@ impl Stage {
             let blow = &plan.blows[act.blow];
             let who: Vec<_> = blow.hosts.iter().map(|host| name(*host)).collect();
             let verb = if act.over { "ends" } else { "begins" };
-            eprintln!("{:>7.1} s  {} of {} {verb}", act.at.as_secs_f64(), blow.what.word(), who.join(", "));
+            eprintln!(
+                "{:>7.1} s  {} of {} {verb}",
+                act.at.as_secs_f64(),
+                blow.what.word(),
+                who.join(", ")
+            );
             if act.over {
                 lasting.remove(&act.blow);
             } else {
@@ -269,7 +292,13 @@ impl Stage {
     }
 
     /// Does it; says when it was done.
-    fn act(&mut self, switch: &mut Switch, plan: &Plan, act: Act, lasting: &BTreeSet<usize>) -> Result<u64> {
+    fn act(
+        &mut self,
+        switch: &mut Switch,
+        plan: &Plan,
+        act: Act,
+        lasting: &BTreeSet<usize>,
+    ) -> Result<u64> {
         let blow = &plan.blows[act.blow];
         let mut at_ns = self.elapsed_ns();
         if hosts::is_weather(blow.what) {
@@ -310,10 +339,16 @@ impl Stage {
                 What::FullDisk => switch.host(number).fill(!act.over)?,
                 What::Rate { bits_per_second } => {
                     let base = switch.rate();
-                    let rate = if act.over { base } else { Some(bits_per_second) };
+                    let rate = if act.over {
+                        base
+                    } else {
+                        Some(bits_per_second)
+                    };
                     switch.host(number).limit(rate)?;
                 }
-                What::Delay { more_ns } => self.lag(number, Duration::from_nanos(more_ns), !act.over),
+                What::Delay { more_ns } => {
+                    self.lag(number, Duration::from_nanos(more_ns), !act.over)
+                }
                 What::Partition | What::Loss { .. } => {}
             }
         }
@@ -325,7 +360,11 @@ impl Stage {
         let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
         for ((from, to), delay) in &mut *delays {
             if *from == host || *to == host {
-                *delay = if further { *delay + more } else { delay.saturating_sub(more) };
+                *delay = if further {
+                    *delay + more
+                } else {
+                    delay.saturating_sub(more)
+                };
             }
         }
     }
@@ -335,12 +374,21 @@ impl Stage {
         for watcher in self.watchers {
             watcher.join().ok().context("a watcher")?;
         }
-        let mut changes = std::mem::take(&mut *self.seen.changes.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut changes = std::mem::take(
+            &mut *self
+                .seen
+                .changes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         changes.sort_by_key(|change| change.at_ns);
-        let told = switch.hosts().zip(self.deaths_ns).map(|(host, deaths_ns)| Leases {
-            text: fs::read_to_string(host.data.join("leases.jsonl")).unwrap_or_default(),
-            deaths_ns,
-        });
+        let told = switch
+            .hosts()
+            .zip(self.deaths_ns)
+            .map(|(host, deaths_ns)| Leases {
+                text: fs::read_to_string(host.data.join("leases.jsonl")).unwrap_or_default(),
+                deaths_ns,
+            });
         let leases: Vec<_> = told.collect();
         // A fleet whose programs have no leases says nothing of them.
         let told = leases.iter().any(|leases| !leases.text.is_empty());
@@ -359,9 +407,15 @@ fn watch(observer: u32, host: &(PathBuf, PathBuf), zero_ns: i128, seen: &Seen) {
         let last = seen.over.load(Ordering::Relaxed);
         let up = || seen.up[observer as usize].load(Ordering::Relaxed);
         // A daemon that dies while it is asked is asked again when it is back.
-        if up() && let Ok(members) = members(host) {
+        if up()
+            && let Ok(members) = members(host)
+        {
             for member in members {
-                let Some(subject) = member.name.strip_prefix("host").and_then(|number| number.parse::<u32>().ok()) else {
+                let Some(subject) = member
+                    .name
+                    .strip_prefix("host")
+                    .and_then(|number| number.parse::<u32>().ok())
+                else {
                     continue;
                 };
                 let before = held.insert(member.name.clone(), member.clone());

@@ -75,9 +75,11 @@ pub(super) fn ping(asked: &Ping) -> Result<ExitCode> {
         other => return unexpected(&other),
     };
     let ms = |us: u64| us as f64 / 1e3;
-    let beside = echoes.bulk_bits_per_second.map_or_else(String::new, |rate| {
-        format!(", beside {:.1} Mbit/s of class D", rate as f64 / 1e6)
-    });
+    let beside = echoes
+        .bulk_bits_per_second
+        .map_or_else(String::new, |rate| {
+            format!(", beside {:.1} Mbit/s of class D", rate as f64 / 1e6)
+        });
     print(&format!(
         "{}: {} asked, {} lost; p50 {:.3} ms, p99 {:.3} ms, longest {:.3} ms{beside}\n",
         asked.member,

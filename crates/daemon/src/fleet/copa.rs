@@ -9,7 +9,7 @@
 //! share it fairly.
 //!
 //! What differs from the paper: the round trip of late is the least of at least [`LATELY`], not of half a round trip, because on a short
-//! line what answers is a thread that is woken, and its lateness is no queue. A loss takes three tenths off what may be
+//! line what answers is a thread that is woken, and its lateness is no queue; and changes are slower by as much, lest what is not seen yet is done again. A loss takes three tenths off what may be
 //! under way, at most once a round trip: the paper does without, but a queue shorter than `1/δ` packets shows only in losses. There is no mode that competes
 //! with those who fill queues: bulk between machines of a fleet gives way to them, down to [`PACKETS_MIN`] in a round trip.
 
@@ -30,7 +30,7 @@ const WINDOW_MAX: u64 = 128 << 20;
 /// Before anything is known of a line (RFC 9002, § 7.2).
 const PACKETS_INITIAL: u64 = 10;
 /// The least round trip of late is that of half a round trip, and of no less than this.
-const LATELY: Duration = Duration::from_millis(10);
+const LATELY: Duration = Duration::from_millis(5);
 /// A least round trip that was not seen again for so long is forgotten, for the way may be another: the paper's 10 s.
 const FORGOTTEN: Duration = Duration::from_secs(10);
 /// The speed of change doubles each round trip in which the direction stays, but for the first so many; as in the paper.
@@ -101,7 +101,11 @@ impl Lately {
             self.0.pop_back();
         }
         self.0.push_back((now, took));
-        while self.0.front().is_some_and(|(at, _)| now.duration_since(*at) > span) {
+        while self
+            .0
+            .front()
+            .is_some_and(|(at, _)| now.duration_since(*at) > span)
+        {
             self.0.pop_front();
         }
         self.0.front().map_or(took, |(_, least)| *least)
@@ -126,9 +130,20 @@ impl Copa {
         }
     }
 
-    fn acknowledged(&mut self, now: Instant, took: Duration, smoothed: Duration, bytes: f64, idle: bool) {
+    fn acknowledged(
+        &mut self,
+        now: Instant,
+        took: Duration,
+        smoothed: Duration,
+        bytes: f64,
+        idle: bool,
+    ) {
         let least = self.least.note(now, took);
         let lately = self.lately.note(now, took, (smoothed / 2).max(LATELY));
+        // A search ends at the first sign of a queue, for it goes too fast to wait and see.
+        let lately = if self.searching { took } else { lately };
+        // What is done now shows in the round trip of late only when it is the only one of late.
+        let until_it_shows = lately.max(LATELY);
         // What is not used says nothing of what would be too much.
         if idle {
             return;
@@ -149,10 +164,11 @@ impl Copa {
             }
             self.searching = false;
         }
-        if now.duration_since(self.round.began) >= lately {
+        if now.duration_since(self.round.began) >= until_it_shows {
             self.turn(now);
         }
-        let step = self.speed * STANDING_PACKETS * bytes / packets;
+        let share = lately.as_secs_f64() / until_it_shows.as_secs_f64();
+        let step = self.speed * STANDING_PACKETS * bytes / packets * share;
         self.window += if grows { step } else { -step };
         if grows != self.was_growing {
             (self.speed, self.rounds_alike, self.was_growing) = (1.0, 0, grows);
@@ -195,12 +211,25 @@ impl Copa {
 }
 
 impl Controller for Copa {
-    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        rtt: &RttEstimator,
+    ) {
         let took = now.saturating_duration_since(sent);
         self.acknowledged(now, took, rtt.get(), bytes as f64, app_limited);
     }
 
-    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, _: u64) {
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        is_persistent_congestion: bool,
+        _: u64,
+    ) {
         self.lost(now, sent, is_persistent_congestion);
     }
 
@@ -241,14 +270,18 @@ mod tests {
     /// A line that carries so many packets a second behind a queue without end, filled by one sender. Gives the mean queue in
     /// packets and the share of the line that was used, over the second half of so many round trips.
     fn fill(per_second: f64, way: Duration, packets: u32) -> (f64, f64) {
-        #[expect(clippy::disallowed_methods, reason = "an instant to count from; nothing waits")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an instant to count from; nothing waits"
+        )]
         let epoch = Instant::now();
         let at = |seconds: f64| epoch + Duration::from_secs_f64(seconds);
         let mut copa = Copa::new(epoch, PACKET);
         let (service, way) = (1.0 / per_second, way.as_secs_f64());
         // When each packet under way was sent and will be acknowledged.
         let mut flying: VecDeque<(f64, f64)> = VecDeque::new();
-        let (mut now, mut free, mut busy, mut queued, mut counted, mut from) = (0.0_f64, 0.0_f64, 0.0, 0.0, 0.0, 0.0);
+        let (mut now, mut free, mut busy, mut queued, mut counted, mut from) =
+            (0.0_f64, 0.0_f64, 0.0, 0.0, 0.0, 0.0);
         for number in 0..packets {
             while (flying.len() as u64 + 1) * u64::from(PACKET) <= copa.window() {
                 let starts = free.max(now);
@@ -273,16 +306,27 @@ mod tests {
 
     #[test]
     fn a_line_is_filled_and_its_queue_stays_short() {
-        for (per_second, way_us) in [(10_000.0, 300), (10_000.0, 20_000), (100.0, 10_000), (1_000.0, 200_000)] {
+        for (per_second, way_us) in [
+            (10_000.0, 300),
+            (10_000.0, 20_000),
+            (100.0, 10_000),
+            (1_000.0, 200_000),
+        ] {
             let (queue, used) = fill(per_second, Duration::from_micros(way_us), 200_000);
             assert!(used > 0.9, "{per_second}/s over {way_us} µs: {used}");
-            assert!(queue < 12.0, "{per_second}/s over {way_us} µs: {queue} packets");
+            assert!(
+                queue < 12.0,
+                "{per_second}/s over {way_us} µs: {queue} packets"
+            );
         }
     }
 
     #[test]
     fn losses_of_one_round_trip_count_once_and_leave_the_least() {
-        #[expect(clippy::disallowed_methods, reason = "an instant to count from; nothing waits")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an instant to count from; nothing waits"
+        )]
         let epoch = Instant::now();
         let mut copa = Copa::new(epoch, PACKET);
         let before = copa.window();
@@ -290,13 +334,20 @@ mod tests {
         copa.lost(later, epoch, false);
         copa.lost(later, epoch, false);
         assert_eq!(copa.window(), before * 7 / 10);
-        copa.lost(later + Duration::from_secs(1), later + Duration::from_millis(1), true);
+        copa.lost(
+            later + Duration::from_secs(1),
+            later + Duration::from_millis(1),
+            true,
+        );
         assert_eq!(copa.window(), PACKETS_MIN * u64::from(PACKET));
     }
 
     #[test]
     fn the_least_round_trip_is_forgotten_when_the_way_is_another() {
-        #[expect(clippy::disallowed_methods, reason = "an instant to count from; nothing waits")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an instant to count from; nothing waits"
+        )]
         let epoch = Instant::now();
         let ms = Duration::from_millis;
         let mut least = Least::default();

@@ -174,7 +174,10 @@ fn flood(fleet: &Fleet, to: Tile, over: &AtomicBool, taken: &AtomicU64) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "round trips are measured by the host's clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "round trips are measured by the host's clock"
+)]
 fn now() -> Instant {
     Instant::now()
 }

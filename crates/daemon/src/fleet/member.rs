@@ -154,7 +154,10 @@ impl Clock {
     )]
     pub(super) fn start(skew_ns: i64) -> Self {
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let (unix, skew) = (unix.unwrap_or_default(), Duration::from_nanos(skew_ns.unsigned_abs()));
+        let (unix, skew) = (
+            unix.unwrap_or_default(),
+            Duration::from_nanos(skew_ns.unsigned_abs()),
+        );
         Self {
             began: std::time::Instant::now(),
             unix: match skew_ns {

@@ -12,12 +12,13 @@
 //! # Tour
 //! [`identity`] keys and certificates · [`book`] invitations that still hold · [`joining`] how a stranger becomes a
 //! member · [`directory`] where everybody is · [`transport`] bytes of a class to a member · [`member`] the node machine in
-//! the real world · [`post`] questions to other nodes · [`echo`] how long a word takes · [`refusal`] what was turned away, by name · [`archive`] what is kept.
+//! the real world · [`post`] questions to other nodes · [`echo`] how long a word takes · `copa` how much may be under way · [`refusal`] what was turned away, by name · [`archive`] what is kept.
 //!
 //! Deliberately absent: work that moves, leases, more than one cell, and a second authority.
 
 pub mod archive;
 pub mod book;
+mod copa;
 pub mod directory;
 pub mod echo;
 pub mod identity;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use wire::Nanos;
 
-use crate::universe::table::{Field, Measure, Table};
 use crate::universe::BitsPerSecond;
+use crate::universe::table::{Field, Measure, Table};
 
 /// Hosts on one switch, and what befalls them.
 #[derive(Clone, Debug, Serialize)]
@@ -174,12 +174,18 @@ const HOSTS_MAX: u64 = 64;
 #[must_use]
 pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
     let seed = (root.count("seed", "Chance of everything.")).or(1);
-    let time = root.table("time", "How long a rehearsal lasts, and how often it is one.");
+    let time = root.table(
+        "time",
+        "How long a rehearsal lasts, and how often it is one.",
+    );
     let end = (time.time("end", "When a rehearsal ends."))
         .range(Nanos::SECOND..=Nanos::DAY)
         .required();
     let rehearsals = time
-        .count("rehearsals", "How often it is rehearsed, each time with other chance.")
+        .count(
+            "rehearsals",
+            "How often it is rehearsed, each time with other chance.",
+        )
         .range(1..=100_000)
         .or(200) as u32;
     let table = root.table("hosts", "The machines.");
@@ -206,7 +212,9 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
 }
 
 fn host(table: &Table<'_>, hosts: u64) -> u64 {
-    let number = table.count("host", "Which host, counted from 1.").range(1..);
+    let number = table
+        .count("host", "Which host, counted from 1.")
+        .range(1..);
     number.up_to(hosts.max(1), "`hosts.count`").required()
 }
 
@@ -240,7 +248,9 @@ fn links(root: &Table<'_>) -> Links {
             .fraction("loss", "Chance that a message is lost.")
             .range(0.0..=0.9)
             .or(0.0),
-        rate: rate(&table, "What a host can send; without limit if absent.").optional().map(|rate| rate.0),
+        rate: rate(&table, "What a host can send; without limit if absent.")
+            .optional()
+            .map(|rate| rate.0),
         persist: table
             .time("persist", "Until a write is durable.")
             .range(Nanos::ZERO..=Nanos::MINUTE)
@@ -248,12 +258,11 @@ fn links(root: &Table<'_>) -> Links {
     }
 }
 
-fn rate<'t, 'd>(
-    table: &'t Table<'d>,
-    doc: &'static str,
-) -> Field<'t, 'd, Measure<BitsPerSecond>> {
+fn rate<'t, 'd>(table: &'t Table<'d>, doc: &'static str) -> Field<'t, 'd, Measure<BitsPerSecond>> {
     let most = BitsPerSecond(100_000_000_000);
-    table.bandwidth("rate", doc).range(BitsPerSecond(8_000)..=most)
+    table
+        .bandwidth("rate", doc)
+        .range(BitsPerSecond(8_000)..=most)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -283,7 +292,10 @@ fn blows(root: &Table<'_>, hosts: u64, end: Nanos) -> Vec<Blow> {
         for blow in fault(&table, hosts, end) {
             if let Some(other) = all.iter().find(|other| blow.clashes(other)) {
                 let (at, name) = (other.at, other.what.name());
-                let reason = format!("a {name} of {at} into the rehearsal still lasts {} into it", blow.at);
+                let reason = format!(
+                    "a {name} of {at} into the rehearsal still lasts {} into it",
+                    blow.at
+                );
                 table.refuse("hosts", reason);
                 break;
             }
@@ -301,11 +313,17 @@ fn fault(table: &Table<'_>, hosts: u64, end: Nanos) -> Vec<Blow> {
         .up_to(end.max(Nanos(1)), "`time.end`")
         .required();
     let lasts = table
-        .time("lasts", "For how long; to the end if absent. Who was killed is started again then.")
+        .time(
+            "lasts",
+            "For how long; to the end if absent. Who was killed is started again then.",
+        )
         .range(Nanos::MILLISECOND..=Nanos::DAY)
         .optional();
     let struck = table
-        .count("hosts", "Whom it befalls, counted from 1; of a partition one side.")
+        .count(
+            "hosts",
+            "Whom it befalls, counted from 1; of a partition one side.",
+        )
         .range(1..)
         .up_to(hosts.max(1), "`hosts.count`")
         .list(1..=HOSTS_MAX as usize);
@@ -344,12 +362,18 @@ fn fault(table: &Table<'_>, hosts: u64, end: Nanos) -> Vec<Blow> {
     }
     let last = at + every * (times - 1);
     if times > 1 && last > end {
-        table.refuse("every", format!("the last of {times} would be {last} into a rehearsal of {end}"));
+        table.refuse(
+            "every",
+            format!("the last of {times} would be {last} into a rehearsal of {end}"),
+        );
         return Vec::new();
     }
     let blow = |nth: u64| {
         let at = at + every * nth;
-        let mut hosts: Vec<u32> = struck.iter().map(|host| ((host - 1 + nth) % hosts.max(1)) as u32).collect();
+        let mut hosts: Vec<u32> = struck
+            .iter()
+            .map(|host| ((host - 1 + nth) % hosts.max(1)) as u32)
+            .collect();
         hosts.sort_unstable();
         hosts.dedup();
         Blow {

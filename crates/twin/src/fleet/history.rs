@@ -62,7 +62,9 @@ pub enum HistoryError {
     #[error("found no history of a fleet: {0}")]
     Malformed(#[from] serde_json::Error),
     /// It is of something else.
-    #[error("found a history in which {found} things went wrong, expected {expected} as in the universe")]
+    #[error(
+        "found a history in which {found} things went wrong, expected {expected} as in the universe"
+    )]
     Another {
         /// In the history.
         found: usize,
@@ -124,9 +126,17 @@ impl History {
     pub fn wrong_with_leases(&self) -> Result<Vec<leases::Wrong>, HistoryError> {
         let read = |(host, told): (usize, &Leases)| match leases::read(&told.text) {
             Ok(lines) => Ok((lines, told.deaths_ns.clone())),
-            Err(source) => Err(HistoryError::Leases { host: host + 1, source }),
+            Err(source) => Err(HistoryError::Leases {
+                host: host + 1,
+                source,
+            }),
         };
-        let hosts: Vec<_> = self.leases.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+        let hosts: Vec<_> = self
+            .leases
+            .iter()
+            .enumerate()
+            .map(read)
+            .collect::<Result<_, _>>()?;
         Ok(leases::check(&hosts))
     }
 }
@@ -185,7 +195,11 @@ impl Samples {
                 continue;
             }
             let held = reading.held(observer, subject, config.end);
-            let truth = if silent(subject) { State::Removed } else { State::Alive };
+            let truth = if silent(subject) {
+                State::Removed
+            } else {
+                State::Alive
+            };
             if held != truth.name() {
                 samples.diverged.push((observer, subject));
             }
@@ -227,7 +241,10 @@ impl Reading<'_> {
         let end = self.config.end;
         let over = blow.until.unwrap_or(end);
         for (observer, subject) in self.pairs() {
-            let (one, other) = (blow.hosts.contains(&observer), blow.hosts.contains(&subject));
+            let (one, other) = (
+                blow.hosts.contains(&observer),
+                blow.hosts.contains(&subject),
+            );
             let concerns = match blow.what {
                 What::Kill | What::Pause => other && !one,
                 What::Partition => one != other,
@@ -245,6 +262,11 @@ impl Reading<'_> {
                 })
             };
             let kind = blow.what.name();
+            // Who is still held removed for something earlier cannot be missed again.
+            let before = Nanos(blow.at.0.saturating_sub(1));
+            if self.held(observer, subject, before) == State::Removed.name() {
+                continue;
+            }
             let missed = first(State::Removed, blow.at, over);
             let lasted = over.saturating_sub(blow.at) >= self.config.bounds.detection_p99;
             if blow.what == What::Kill && (lasted || missed.is_some()) {
@@ -389,17 +411,33 @@ mod tests {
             change(32, 0, 2, "alive"),
             change(33, 1, 2, "alive"),
         ]);
-        let seconds = |all: &[u64]| all.iter().copied().map(Nanos::from_secs).collect::<Vec<_>>();
+        let seconds = |all: &[u64]| {
+            all.iter()
+                .copied()
+                .map(Nanos::from_secs)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(samples.missed["kill"], seconds(&[3, 5]));
         assert_eq!(samples.returned["kill"], seconds(&[1, 2]));
         assert_eq!(samples.deaths, 2);
-        assert!(samples.unnoticed.is_empty() && samples.mistaken.is_empty() && samples.diverged.is_empty());
+        assert!(
+            samples.unnoticed.is_empty()
+                && samples.mistaken.is_empty()
+                && samples.diverged.is_empty()
+        );
     }
 
     #[test]
     fn who_does_not_notice_is_told_of() {
         let samples = samples(&[change(14, 0, 2, "removed"), change(32, 0, 2, "alive")]);
         assert_eq!(samples.unnoticed, [(Nanos::from_secs(11), 1, 2)]);
+    }
+
+    #[test]
+    fn who_is_held_removed_already_cannot_be_missed_again() {
+        let samples = samples(&[change(9, 1, 2, "removed"), change(14, 0, 2, "removed")]);
+        assert_eq!((samples.deaths, samples.unnoticed.len()), (1, 0));
+        assert_eq!(samples.mistaken, [(Nanos::from_secs(9), 1, 2)]);
     }
 
     #[test]
@@ -419,7 +457,9 @@ mod tests {
         assert!(read(r#"{"struck":[],"changes":[]}"#).contains("expected 1"));
         let strange = r#"{"struck":[{"at_ns":1,"until_ns":null}],"changes":[{"at_ns":1,"observer":0,"subject":3,"state":"alive"}]}"#;
         assert!(read(strange).contains("host 3"));
-        let word = strange.replace("\"subject\":3", "\"subject\":2").replace("alive", "well");
+        let word = strange
+            .replace("\"subject\":3", "\"subject\":2")
+            .replace("alive", "well");
         assert!(read(&word).contains("\"well\""));
     }
 }

@@ -100,7 +100,11 @@ impl fmt::Display for Wrong {
                 host + 1
             ),
             Self::Nonsense { host, line } => {
-                write!(f, "host {}, line {line}: found an end without a beginning, or a second beginning", host + 1)
+                write!(
+                    f,
+                    "host {}, line {line}: found an end without a beginning, or a second beginning",
+                    host + 1
+                )
             }
         }
     }
@@ -144,19 +148,34 @@ pub fn check(hosts: &[(Vec<Line>, Vec<u64>)]) -> Vec<Wrong> {
     let mut all: BTreeMap<(String, u32), Vec<Held>> = BTreeMap::new();
     for (host, (lines, deaths)) in (0..).zip(hosts) {
         let mut open: BTreeMap<(String, u32), (u64, u64)> = BTreeMap::new();
-        let dies_after = |at: u64| deaths.iter().copied().find(|death| *death >= at).unwrap_or(u64::MAX);
+        let dies_after = |at: u64| {
+            deaths
+                .iter()
+                .copied()
+                .find(|death| *death >= at)
+                .unwrap_or(u64::MAX)
+        };
         let mut close = |lease: (String, u32), (from, fence): (u64, u64), until: u64| {
             let until = until.min(dies_after(from));
-            let held = Held { host, from, until, fence };
+            let held = Held {
+                host,
+                from,
+                until,
+                fence,
+            };
             all.entry(lease).or_default().push(held);
         };
         for (number, line) in (1..).zip(lines) {
             let lease = (line.program.clone(), line.replica);
-            let held = open.get(&lease).copied().filter(|(from, _)| dies_after(*from) > line.boottime_ns);
+            let held = open
+                .get(&lease)
+                .copied()
+                .filter(|(from, _)| dies_after(*from) > line.boottime_ns);
             match (line.event, held) {
                 (Event::Begin, None) => {
                     // What it held when it died, it holds no more.
-                    if let Some(before) = open.insert(lease.clone(), (line.boottime_ns, line.fence)) {
+                    if let Some(before) = open.insert(lease.clone(), (line.boottime_ns, line.fence))
+                    {
                         close(lease, before, u64::MAX);
                     }
                 }
@@ -218,14 +237,20 @@ mod tests {
     }
 
     fn held(from: u64, until: u64, fence: u64) -> Vec<Line> {
-        vec![line(from, Event::Begin, fence), line(until, Event::End, fence)]
+        vec![
+            line(from, Event::Begin, fence),
+            line(until, Event::End, fence),
+        ]
     }
 
     #[test]
     fn one_after_the_other_is_fine_even_at_the_same_instant() {
         let good = [(held(10, 20, 1), vec![]), (held(20, 30, 2), vec![])];
         assert_eq!(check(&good), []);
-        let back = [([held(10, 20, 1), held(40, 50, 3)].concat(), vec![]), (held(20, 30, 2), vec![])];
+        let back = [
+            ([held(10, 20, 1), held(40, 50, 3)].concat(), vec![]),
+            (held(20, 30, 2), vec![]),
+        ];
         assert_eq!(check(&back), []);
     }
 
@@ -240,7 +265,10 @@ mod tests {
         };
         assert_eq!(check(&bad), [two]);
         // Nobody said that it ceased.
-        let open = [(vec![line(10, Event::Begin, 1)], vec![]), (held(20, 30, 2), vec![])];
+        let open = [
+            (vec![line(10, Event::Begin, 1)], vec![]),
+            (held(20, 30, 2), vec![]),
+        ];
         assert_eq!(check(&open).len(), 1);
     }
 
@@ -248,9 +276,15 @@ mod tests {
     fn the_dead_hold_nothing_from_their_death_on() {
         let begun = || vec![line(10, Event::Begin, 1)];
         assert_eq!(check(&[(begun(), vec![15]), (held(20, 30, 2), vec![])]), []);
-        assert_eq!(check(&[(begun(), vec![21]), (held(20, 30, 2), vec![])]).len(), 1);
+        assert_eq!(
+            check(&[(begun(), vec![21]), (held(20, 30, 2), vec![])]).len(),
+            1
+        );
         // It died before it began, which does not count; and it begins again after a death.
-        assert_eq!(check(&[(begun(), vec![5]), (held(20, 30, 2), vec![])]).len(), 1);
+        assert_eq!(
+            check(&[(begun(), vec![5]), (held(20, 30, 2), vec![])]).len(),
+            1
+        );
         let again = [begun(), held(40, 50, 3)].concat();
         assert_eq!(check(&[(again, vec![15]), (held(20, 30, 2), vec![])]), []);
     }
@@ -267,17 +301,31 @@ mod tests {
     #[test]
     fn a_number_that_does_not_grow_and_an_end_without_a_beginning_are_found() {
         let same = [(held(10, 20, 2), vec![]), (held(20, 30, 2), vec![])];
-        assert!(matches!(check(&same)[..], [Wrong::Fence { found: 2, before: 2, host: 1, .. }]));
+        assert!(matches!(
+            check(&same)[..],
+            [Wrong::Fence {
+                found: 2,
+                before: 2,
+                host: 1,
+                ..
+            }]
+        ));
         let ends = [(vec![line(10, Event::End, 1)], vec![])];
         assert_eq!(check(&ends), [Wrong::Nonsense { host: 0, line: 1 }]);
-        let twice = [(vec![line(10, Event::Begin, 1), line(11, Event::Begin, 2)], vec![])];
+        let twice = [(
+            vec![line(10, Event::Begin, 1), line(11, Event::Begin, 2)],
+            vec![],
+        )];
         assert_eq!(check(&twice), [Wrong::Nonsense { host: 0, line: 2 }]);
     }
 
     #[test]
     fn a_line_that_was_being_written_is_left_out_and_any_other_is_refused() {
         let whole = serde_json::to_string(&line(10, Event::Begin, 1)).unwrap();
-        assert_eq!(read(&format!("{whole}\n{{\"boot")).unwrap(), [line(10, Event::Begin, 1)]);
+        assert_eq!(
+            read(&format!("{whole}\n{{\"boot")).unwrap(),
+            [line(10, Event::Begin, 1)]
+        );
         assert_eq!(read("").unwrap(), []);
         let refused = read(&format!("{whole}\n{{\"boot\n")).unwrap_err();
         assert!(refused.to_string().starts_with("line 2: "), "{refused}");

@@ -63,7 +63,11 @@ pub fn run(
         }
     }
     let two = measured.filter(|history| !history.leases.is_empty());
-    let two = two.map(|history| history.wrong_with_leases().expect("read when it was loaded"));
+    let two = two.map(|history| {
+        history
+            .wrong_with_leases()
+            .expect("read when it was loaded")
+    });
     let measured = measured.map(|history| Samples::of(config, history));
     let kills = predicted.missed.get("kill").map_or(&[][..], Vec::as_slice);
     let detection = quantiles(kills);
@@ -72,7 +76,9 @@ pub fn run(
         failures: predicted.deaths,
         undetected: predicted.unnoticed.len() as u64,
         // Nobody is suspected wrongly for long here; who is held removed wrongly is what counts.
-        false_suspicions: suspicions.saturating_sub(kills.len() as u64).min(suspicions),
+        false_suspicions: suspicions
+            .saturating_sub(kills.len() as u64)
+            .min(suspicions),
         false_removals: predicted.mistaken.len() as u64,
         messages,
         bytes_per_tile: footprint as f64 / f64::from(config.hosts),
@@ -93,7 +99,13 @@ pub fn run(
         events,
         history_hash: history::combine(hashes),
         complete: done == u64::from(config.rehearsals),
-        invariants: invariants(config, &predicted, measured.as_ref(), two.as_deref(), &spans),
+        invariants: invariants(
+            config,
+            &predicted,
+            measured.as_ref(),
+            two.as_deref(),
+            &spans,
+        ),
         membership: Some(membership),
         faults: faults
             .into_iter()
@@ -149,7 +161,9 @@ fn quantiles(spans: &[Nanos]) -> Quantiles {
     spans.sort_unstable();
     let at = |q: f64| {
         let rank = (q * spans.len() as f64).ceil() as usize;
-        spans.get(rank.max(1) - 1).map_or(f64::NAN, |span| span.as_secs_f64())
+        spans
+            .get(rank.max(1) - 1)
+            .map_or(f64::NAN, |span| span.as_secs_f64())
     };
     Quantiles {
         p50: at(0.5),
@@ -163,13 +177,19 @@ fn quantiles(spans: &[Nanos]) -> Quantiles {
 fn spans(predicted: &Samples, measured: Option<&Samples>) -> Vec<Span> {
     let mut all = Vec::new();
     let kinds = [
-        ("held removed after", (|samples| &samples.missed) as fn(&Samples) -> &BTreeMap<_, _>),
+        (
+            "held removed after",
+            (|samples| &samples.missed) as fn(&Samples) -> &BTreeMap<_, _>,
+        ),
         ("held alive again after", |samples| &samples.returned),
     ];
     for (words, of) in kinds {
         for kind in ["kill", "pause", "partition"] {
             let counted = |samples: Option<&Samples>| -> Vec<Nanos> {
-                samples.and_then(|samples| of(samples).get(kind)).cloned().unwrap_or_default()
+                samples
+                    .and_then(|samples| of(samples).get(kind))
+                    .cloned()
+                    .unwrap_or_default()
             };
             let (predicted, measured) = (counted(Some(predicted)), counted(measured));
             if predicted.is_empty() && measured.is_empty() {
@@ -230,7 +250,8 @@ fn invariants(
         let diverged = samples.diverged.first();
         must(
             format!("{prefix}agreement"),
-            diverged.map(|&(o, s)| pair(config.end, o, s, "is held at the end to be what it is not")),
+            diverged
+                .map(|&(o, s)| pair(config.end, o, s, "is held at the end to be what it is not")),
         );
         let kills = samples.missed.get("kill").map_or(&[][..], Vec::as_slice);
         let p99 = quantiles(kills).p99;
@@ -250,21 +271,25 @@ fn invariants(
     if let Some(wrong) = wrong_with_leases {
         must(
             "measured_one_holder".to_owned(),
-            wrong.first().map(|wrong| Violation {
+            wrong.first().map(|first| Violation {
                 seconds: 0.0,
                 subject: "leases".to_owned(),
                 found: wrong.len() as f64,
                 bound: 0.0,
                 unit: String::new(),
-                text: wrong.to_string(),
+                text: first.to_string(),
             }),
         );
     }
     if let (Some(_), Some(allowed)) = (measured, config.bounds.prediction) {
-        let judged = spans.iter().filter(|span| JUDGED.contains(&span.what.as_str()));
+        let judged = spans
+            .iter()
+            .filter(|span| JUDGED.contains(&span.what.as_str()));
         // What was predicted and never measured is as far off as can be.
         let off = |span: &&Span| !((span.ratio_p50 - 1.0).abs() <= allowed);
-        let worst = judged.filter(off).max_by(|a, b| a.ratio_p50.total_cmp(&b.ratio_p50));
+        let worst = judged
+            .filter(off)
+            .max_by(|a, b| a.ratio_p50.total_cmp(&b.ratio_p50));
         must(
             "prediction".to_owned(),
             worst.map(|span| Violation {
@@ -273,7 +298,10 @@ fn invariants(
                 found: span.measured_seconds.p50,
                 bound: span.predicted_seconds.p50,
                 unit: "s".to_owned(),
-                text: format!("the measured median is {:.2} times the predicted one", span.ratio_p50),
+                text: format!(
+                    "the measured median is {:.2} times the predicted one",
+                    span.ratio_p50
+                ),
             }),
         );
     }

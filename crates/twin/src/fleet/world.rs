@@ -76,10 +76,20 @@ impl<'a> Scene<'a> {
 }
 
 enum Event {
-    Arrive { from: u32, life: u32, message: Message },
+    Arrive {
+        from: u32,
+        life: u32,
+        message: Message,
+    },
     Wake,
-    Durable { life: u32, token: u64, bytes: Vec<u8> },
-    Begin { life: u32 },
+    Durable {
+        life: u32,
+        token: u64,
+        bytes: Vec<u8>,
+    },
+    Begin {
+        life: u32,
+    },
     /// The nth blow falls, or is over.
     Strike(usize),
     Relent(usize),
@@ -232,7 +242,11 @@ impl<'a> World<'a> {
         let at = &mut self.hosts[host as usize];
         at.hash = history::fold(at.hash, due.at, due.sequence, u64::from(host));
         match due.event {
-            Event::Arrive { from, life, message } => {
+            Event::Arrive {
+                from,
+                life,
+                message,
+            } => {
                 let cut = self.cut(from, host);
                 if !cut && life == self.hosts[host as usize].life {
                     self.tell(host, Some(Input::Received(message)));
@@ -264,7 +278,9 @@ impl<'a> World<'a> {
         let blow = &self.scene.config.blows[number];
         self.lasting.insert(number, blow);
         let never = Instant::EPOCH + SETTLING + self.scene.config.end + Nanos::DAY;
-        let until = blow.until.map_or(never, |until| Instant::EPOCH + SETTLING + until);
+        let until = blow
+            .until
+            .map_or(never, |until| Instant::EPOCH + SETTLING + until);
         for &host in &blow.hosts {
             let at = &mut self.hosts[host as usize];
             match blow.what {
@@ -371,10 +387,7 @@ impl<'a> World<'a> {
                 }
             }
             Effect::Changed { peer, state } => self.changed(host, u32::from(peer.0), state),
-            Effect::Rejected(_)
-            | Effect::SetClock(_)
-            | Effect::Panic
-            | Effect::Decided(..) => {}
+            Effect::Rejected(_) | Effect::SetClock(_) | Effect::Panic | Effect::Decided(..) => {}
         }
     }
 
@@ -423,15 +436,18 @@ impl<'a> World<'a> {
         }
         if arrives && !self.cut(from, to) {
             let life = self.hosts[to as usize].life;
-            let event = Event::Arrive { from, life, message };
+            let event = Event::Arrive {
+                from,
+                life,
+                message,
+            };
             self.add(leaves + delay, to, event);
         }
     }
 
     fn cut(&self, one: u32, other: u32) -> bool {
         self.lasting.values().any(|blow| {
-            blow.what == What::Partition
-                && blow.hosts.contains(&one) != blow.hosts.contains(&other)
+            blow.what == What::Partition && blow.hosts.contains(&one) != blow.hosts.contains(&other)
         })
     }
 

@@ -10,9 +10,7 @@ use rusqlite::Connection;
 use telemetry::{Action, Decision, Reason};
 use twin::observer::Link;
 use twin::record::report::{comparison_page, packing_page, run_page, sweep_page};
-use twin::record::summary::{
-    Distance, FaultWindow, Fleet, Quantiles, Replay, Span, Tenant,
-};
+use twin::record::summary::{Distance, FaultWindow, Fleet, Quantiles, Replay, Span, Tenant};
 use twin::record::{
     Comparison, Curve, History, Map, Metric, Packing, ReadError, RecordError, RunDirectory, Series,
     Stored, Summary, Sweep,
