@@ -27,8 +27,10 @@
 //!
 //! Cgroups are hidden from the daemons, so that none stay behind; what programs take is not counted here.
 //!
-//! Tour: [`plan`] what is to be done · [`hosts`] namespaces and daemons · [`relay`] the long way round · [`run`] doing it, and writing it down.
+//! Tour: [`plan`] what is to be done · [`hosts`] namespaces and daemons · [`relay`] the long way round · [`run`] doing it, and writing it down ·
+//! [`classes`] what is urgent beside what is bulk.
 
+mod classes;
 mod hosts;
 mod plan;
 mod relay;
@@ -60,6 +62,9 @@ pub(crate) struct Asked {
     /// The `cosmos` to run; if absent, it is built.
     #[arg(long, value_name = "FILE")]
     cosmos: Option<PathBuf>,
+    /// In place of the universe: two hosts on a line of 100 Mbit/s, and round trips of class A on it, idle and beside class D.
+    #[arg(long, conflicts_with_all = ["hosts", "scenario"])]
+    classes: bool,
     /// Within the namespaces: do it.
     #[arg(long, hide = true)]
     within: bool,
@@ -74,6 +79,7 @@ impl Asked {
             out: None,
             json: false,
             cosmos: None,
+            classes: false,
             within: false,
         }
     }
@@ -87,7 +93,10 @@ fn place() -> PathBuf {
 /// Does it; true if what happened is as it must be.
 pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
     if asked.within {
-        return run::run(asked).map(|()| true);
+        return match asked.classes {
+            true => classes::measure(asked),
+            false => run::run(asked).map(|()| true),
+        };
     }
     if let Err(missing) = ready() {
         bail!("{missing}");
@@ -123,10 +132,22 @@ pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
         .arg(std::env::current_exe().context("finding this program")?)
         .args(["fleet", "--within", "--cosmos"])
         .arg(&cosmos)
+        .arg("--out")
+        .arg(&out);
+    if asked.classes {
+        inside.arg("--classes").args(asked.json.then_some("--json"));
+        let status = inside.status().context("starting setpriv")?;
+        return match status.code() {
+            Some(code @ (0 | 1)) => Ok(code == 0),
+            _ => bail!(
+                "the hosts' namespaces ended with {status}; what they said is in {}",
+                out.display()
+            ),
+        };
+    }
+    inside
         .arg("--scenario")
         .arg(&scenario)
-        .arg("--out")
-        .arg(&out)
         .args(asked.hosts.map(|hosts| hosts.to_string()));
     let status = inside.status().context("starting setpriv")?;
     ensure!(

@@ -104,26 +104,32 @@ struct Act {
 
 /// Builds the hosts, does what the plan says, and leaves the history.
 pub(super) fn run(asked: &Asked) -> Result<()> {
-    ensure!(
-        std::process::id() == 1,
-        "--within is for the program itself"
-    );
     let cosmos = asked.cosmos.clone().context("--cosmos")?;
     let out = asked.out.clone().context("--out")?;
     let plan = Plan::read(&cosmos, &asked.scenario, asked.hosts)?;
-    hide_cgroups();
-    let place = place();
-    mount(&place)?;
-    let (mut switch, plan) = Switch::build(plan, &place, &out, &cosmos)?;
-    let delays = far(&plan)?;
-    gather(&mut switch, &plan)?;
-    eprintln!("{} hosts hold each other alive", plan.hosts);
-    pause(SETTLING);
+    let (mut switch, plan, delays) = assemble(plan, &cosmos, &out)?;
     let mut stage = Stage::begin(&switch, &plan, delays);
     stage.play(&mut switch, &plan)?;
     let history = stage.end(&switch)?;
     let text = serde_json::to_string(&history)?;
     fs::write(out.join("history.json"), text).context("writing history.json")
+}
+
+/// Builds the hosts of a plan, starts their daemons, and returns when all hold all alive.
+pub(super) fn assemble(plan: Plan, cosmos: &Path, out: &Path) -> Result<(Switch, Plan, Delays)> {
+    ensure!(
+        std::process::id() == 1,
+        "--within is for the program itself"
+    );
+    hide_cgroups();
+    let place = place();
+    mount(&place)?;
+    let (mut switch, plan) = Switch::build(plan, &place, out, cosmos)?;
+    let delays = far(&plan)?;
+    gather(&mut switch, &plan)?;
+    eprintln!("{} hosts hold each other alive", plan.hosts);
+    pause(SETTLING);
+    Ok((switch, plan, delays))
 }
 
 fn mount(at: &Path) -> Result<()> {
