@@ -109,12 +109,8 @@ fn relay(ways: &mut [Way], delays: &Delays) {
             for back in [false, true] {
                 let socket = if back { &way.mouth } else { &way.ear };
                 let mut bytes = [0; 2_048];
-                loop {
-                    let (length, sender) = match socket.recv_from(&mut bytes) {
-                        Ok(heard) => heard,
-                        // Nothing more, or word that the other end is not there.
-                        Err(_) => break,
-                    };
+                // Until there is nothing more, or word that the other end is not there.
+                while let Ok((length, sender)) = socket.recv_from(&mut bytes) {
                     if !back {
                         way.caller = Some(sender);
                     }
