@@ -53,6 +53,7 @@ pub(super) fn measure(asked: &Asked) -> Result<bool> {
             loss: 0.0,
             rate: Some(BITS_PER_SECOND),
         },
+        programs: Vec::new(),
         blows: Vec::new(),
     };
     let (mut switch, ..) = assemble(plan, &cosmos, &out)?;

@@ -365,6 +365,13 @@ impl Host {
         ask(&self.cosmos, &self.data, words)
     }
 
+    /// Hands a program to the fleet.
+    pub(super) fn run(&self, words: &[&str], command: &[String]) -> Result<()> {
+        let mut run = Command::new(&self.cosmos);
+        run.args(words).arg("--data").arg(&self.data).args(command);
+        self::run(&mut run)
+    }
+
     pub(super) fn cosmos(&self) -> (PathBuf, PathBuf) {
         (self.cosmos.clone(), self.data.clone())
     }

@@ -13,7 +13,15 @@ pub(super) struct Plan {
     pub(super) hosts: u32,
     pub(super) ahead_ns: Vec<i64>,
     pub(super) links: Links,
+    pub(super) programs: Vec<Program>,
     pub(super) blows: Vec<Blow>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Program {
+    pub(super) name: String,
+    pub(super) replicas: u32,
+    pub(super) command: Vec<String>,
 }
 
 #[derive(Deserialize)]

@@ -23,6 +23,7 @@ struct History {
     struck: Vec<Struck>,
     changes: Vec<Change>,
     leases: Vec<Leases>,
+    began_boottime_ns: u64,
 }
 
 /// What a daemon wrote down, and when it was killed, by the clock since boot.
@@ -128,6 +129,7 @@ pub(super) fn assemble(plan: Plan, cosmos: &Path, out: &Path) -> Result<(Switch,
     let delays = far(&plan)?;
     gather(&mut switch, &plan)?;
     eprintln!("{} hosts hold each other alive", plan.hosts);
+    hand_over(&mut switch, &plan)?;
     pause(SETTLING);
     Ok((switch, plan, delays))
 }
@@ -195,6 +197,69 @@ fn gather(switch: &mut Switch, plan: &Plan) -> Result<()> {
     }
 }
 
+/// What `cosmos members --leases --json` says, as far as it is needed.
+#[derive(Deserialize)]
+struct Leased {
+    affairs: Affairs,
+}
+
+#[derive(Deserialize)]
+struct Affairs {
+    programs: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    standing: Vec<Replica>,
+}
+
+#[derive(Deserialize)]
+struct Replica {
+    state: String,
+}
+
+/// Gives the fleet its programs, and waits until every replica runs.
+fn hand_over(switch: &mut Switch, plan: &Plan) -> Result<()> {
+    let until = now() + GATHERING;
+    for program in &plan.programs {
+        let replicas = program.replicas.to_string();
+        let mut words = vec!["run", "--detach", "--restart", "always"];
+        words.extend(["--replicas", &replicas, "--name", &program.name]);
+        loop {
+            // Who votes is still being agreed.
+            match switch.host(0).run(&words, &program.command) {
+                Ok(()) => break,
+                Err(error) if now() > until => return Err(error),
+                Err(_) => pause(Duration::from_millis(500)),
+            }
+        }
+    }
+    let wanted: u32 = plan.programs.iter().map(|program| program.replicas).sum();
+    while wanted > 0 {
+        let said = switch.host(0).ask(&["members", "--leases", "--json"]);
+        let leased = said.map(|said| serde_json::from_str::<Leased>(&said));
+        let programs = leased
+            .ok()
+            .and_then(Result::ok)
+            .map_or(Vec::new(), |leased| leased.affairs.programs);
+        let standing = programs.iter().flat_map(|program| &program.standing);
+        let running = standing
+            .filter(|replica| replica.state == "running")
+            .count();
+        if running == wanted as usize {
+            eprintln!("{running} replicas run");
+            break;
+        }
+        ensure!(
+            now() < until,
+            "of {wanted} replicas {running} run after {} s",
+            GATHERING.as_secs()
+        );
+        pause(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
 fn members((cosmos, data): &(PathBuf, PathBuf)) -> Result<Vec<Member>> {
     let said = hosts::ask(cosmos, data, &["members", "--json"])?;
     let said: Members = serde_json::from_str(&said)?;
@@ -204,6 +269,7 @@ fn members((cosmos, data): &(PathBuf, PathBuf)) -> Result<Vec<Member>> {
 /// What goes on while the plan is played.
 struct Stage {
     began: Instant,
+    began_boottime_ns: u64,
     struck: Vec<Struck>,
     seen: Arc<Seen>,
     watchers: Vec<std::thread::JoinHandle<()>>,
@@ -221,7 +287,7 @@ struct Seen {
 
 impl Stage {
     fn begin(switch: &Switch, plan: &Plan, delays: Delays) -> Self {
-        let (began, began_unix) = (now(), unix());
+        let (began, began_unix, began_boottime_ns) = (now(), unix(), since_boot_ns());
         let seen = Arc::new(Seen {
             changes: Mutex::default(),
             up: (0..plan.hosts).map(|_| AtomicBool::new(true)).collect(),
@@ -239,6 +305,7 @@ impl Stage {
                 });
         Self {
             began,
+            began_boottime_ns,
             struck: vec![Struck::default(); plan.blows.len()],
             watchers: watchers.collect(),
             seen,
@@ -402,6 +469,7 @@ impl Stage {
             struck: self.struck,
             changes,
             leases: if told { leases } else { Vec::new() },
+            began_boottime_ns: self.began_boottime_ns,
         })
     }
 }

@@ -29,11 +29,24 @@ pub struct Config {
     pub ahead_ns: Vec<i64>,
     /// What lies between two hosts.
     pub links: Links,
+    /// What the fleet runs.
+    pub programs: Vec<Program>,
     /// What goes wrong, in order of time.
     pub blows: Vec<Blow>,
     /// What must hold.
     #[serde(skip)]
     pub bounds: Bounds,
+}
+
+/// What the fleet runs, wherever it places it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Program {
+    /// What it is called.
+    pub name: String,
+    /// How many of it.
+    pub replicas: u32,
+    /// What real hosts run.
+    pub command: Vec<String>,
 }
 
 /// The way from one host to another.
@@ -195,7 +208,7 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
     let boot = table
         .time("boot", "From being started to the first word.")
         .range(Nanos::ZERO..=Nanos::MINUTE)
-        .or(Nanos::from_millis(200));
+        .or(Nanos::from_millis(60));
     Config {
         name,
         intent,
@@ -206,6 +219,7 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
         boot,
         ahead_ns: clocks(root, hosts),
         links: links(root),
+        programs: programs(root),
         blows: blows(root, hosts, end),
         bounds: bounds(root),
     }
@@ -235,6 +249,25 @@ fn clocks(root: &Table<'_>, hosts: u64) -> Vec<i64> {
         }
     }
     ahead
+}
+
+fn programs(root: &Table<'_>) -> Vec<Program> {
+    let read = |table: &Table<'_>| Program {
+        name: table.text("name", "What it is called.").required(),
+        replicas: table
+            .count("replicas", "How many of it.")
+            .range(1..=HOSTS_MAX)
+            .or(1) as u32,
+        command: table
+            .text("command", "What real hosts run, word by word.")
+            .list(1..=100),
+    };
+    let tables = root.tables(
+        "program",
+        0..=100,
+        "What the fleet runs, wherever it places it.",
+    );
+    tables.iter().map(read).collect()
 }
 
 fn links(root: &Table<'_>) -> Links {

@@ -22,6 +22,9 @@ pub struct History {
     /// What each host wrote down of the leases that it held; none if nobody did.
     #[serde(default)]
     pub leases: Vec<Leases>,
+    /// What the clock since boot said at the beginning.
+    #[serde(default)]
+    pub began_boottime_ns: u64,
 }
 
 /// What one host wrote down.
@@ -124,6 +127,10 @@ impl History {
     /// # Errors
     /// If what a host wrote down cannot be read.
     pub fn wrong_with_leases(&self) -> Result<Vec<leases::Wrong>, HistoryError> {
+        Ok(leases::check(&self.told()?))
+    }
+
+    fn told(&self) -> Result<Vec<leases::Told>, HistoryError> {
         let read = |(host, told): (usize, &Leases)| match leases::read(&told.text) {
             Ok(lines) => Ok((lines, told.deaths_ns.clone())),
             Err(source) => Err(HistoryError::Leases {
@@ -131,13 +138,7 @@ impl History {
                 source,
             }),
         };
-        let hosts: Vec<_> = self
-            .leases
-            .iter()
-            .enumerate()
-            .map(read)
-            .collect::<Result<_, _>>()?;
-        Ok(leases::check(&hosts))
+        self.leases.iter().enumerate().map(read).collect()
     }
 }
 
@@ -148,6 +149,8 @@ pub struct Samples {
     pub missed: BTreeMap<&'static str, Vec<Nanos>>,
     /// From the end of a blow until it held it alive again, where it did not.
     pub returned: BTreeMap<&'static str, Vec<Nanos>>,
+    /// From a blow until what ran where it fell ran somewhere again, by the kind of blow.
+    pub failover: BTreeMap<&'static str, Vec<Nanos>>,
     /// Somebody was dead long enough, and another did not hold it removed: which blow, who, whom.
     pub unnoticed: Vec<(Nanos, u32, u32)>,
     /// Somebody was held removed for whom there was no reason: when, by whom, who.
@@ -181,6 +184,7 @@ impl Samples {
         for blow in &blows {
             reading.blow(blow, &mut samples);
         }
+        reading.failovers(&mut samples);
         for change in &history.changes {
             let at = Nanos(change.at_ns);
             let (observer, subject) = (change.observer, change.subject);
@@ -212,6 +216,7 @@ impl Samples {
         for (all, more) in [
             (&mut self.missed, other.missed),
             (&mut self.returned, other.returned),
+            (&mut self.failover, other.failover),
         ] {
             for (kind, mut spans) in more {
                 all.entry(kind).or_default().append(&mut spans);
@@ -287,6 +292,40 @@ impl Reading<'_> {
                 if let Some(change) = first(State::Alive, over, next) {
                     let took = Nanos(change.at_ns).saturating_sub(over);
                     samples.returned.entry(kind).or_default().push(took);
+                }
+            }
+        }
+    }
+
+    /// What was held by whom a blow took away, and when somebody began to hold it again.
+    fn failovers(&self, samples: &mut Samples) {
+        let told = self.history.told().unwrap_or_default();
+        let (held, _) = leases::held(&told);
+        for blow in self.blows {
+            let gone: Vec<u32> = match blow.what {
+                What::Kill => blow.hosts.clone(),
+                // The smaller side can agree on nothing.
+                What::Partition if blow.hosts.len() * 2 < self.config.hosts as usize => {
+                    blow.hosts.clone()
+                }
+                What::Partition => (0..self.config.hosts)
+                    .filter(|host| !blow.hosts.contains(host))
+                    .collect(),
+                _ => continue,
+            };
+            let at = self.history.began_boottime_ns + blow.at.0;
+            let over = blow.until.unwrap_or(self.config.end);
+            let over = self.history.began_boottime_ns + over.0;
+            for held in held.values() {
+                // Killing takes a moment, by which a death may be written down later than the blow.
+                let lost = held
+                    .iter()
+                    .any(|held| gone.contains(&held.host) && held.from < at && held.until >= at);
+                let again = held.iter().find(|held| (at..over).contains(&held.from));
+                if let (true, Some(again)) = (lost, again) {
+                    let kind = blow.what.name();
+                    let took = Nanos(again.from - at);
+                    samples.failover.entry(kind).or_default().push(took);
                 }
             }
         }
@@ -396,6 +435,7 @@ mod tests {
             }],
             changes: changes.to_vec(),
             leases: Vec::new(),
+            began_boottime_ns: 0,
         };
         let text = serde_json::to_string(&history).unwrap();
         let history = History::read(&text, &config()).unwrap();

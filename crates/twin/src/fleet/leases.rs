@@ -24,6 +24,9 @@ pub struct Line {
     pub event: Event,
     /// Of which program.
     pub program: String,
+    /// The entry that gave it.
+    #[serde(default)]
+    pub number: u64,
     /// Which of its replicas.
     pub replica: u32,
     /// The number that fences it.
@@ -45,8 +48,8 @@ pub enum Event {
 pub enum Wrong {
     /// Two held one lease at once.
     Two {
-        /// The program and its replica.
-        lease: (String, u32),
+        /// Which.
+        lease: Lease,
         /// The hosts.
         hosts: (u32, u32),
         /// From when on, in nanoseconds since boot.
@@ -56,8 +59,8 @@ pub enum Wrong {
     },
     /// A later holder has a number that is no larger.
     Fence {
-        /// The program and its replica.
-        lease: (String, u32),
+        /// Which.
+        lease: Lease,
         /// Who.
         host: u32,
         /// Its number.
@@ -78,7 +81,7 @@ impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Two {
-                lease: (program, replica),
+                lease: (program, _, replica),
                 hosts: (one, other),
                 from_ns,
                 until_ns,
@@ -90,7 +93,7 @@ impl fmt::Display for Wrong {
                 until_ns - from_ns
             ),
             Self::Fence {
-                lease: (program, replica),
+                lease: (program, _, replica),
                 host,
                 found,
                 before,
@@ -134,28 +137,37 @@ pub fn read(text: &str) -> Result<Vec<Line>, Unreadable> {
     whole.lines().enumerate().map(line).collect()
 }
 
-struct Held {
-    host: u32,
-    from: u64,
-    until: u64,
-    fence: u64,
+/// One program's replica: its name, the number of the entry that gave it, and which replica.
+pub type Lease = (String, u64, u32);
+
+/// How long one host held a lease, in nanoseconds since boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Who.
+    pub host: u32,
+    /// From when on.
+    pub from: u64,
+    /// Until when; the end of time if nobody said.
+    pub until: u64,
+    /// Under which number.
+    pub fence: u64,
 }
 
-/// Everything wrong with what hosts wrote down, each with the moments at which it died, in nanoseconds since boot and in order.
+/// What a host wrote down, and the moments at which it died, in nanoseconds since boot and in order.
+pub type Told = (Vec<Line>, Vec<u64>);
+
+/// Who held what and when, in order of time, and the lines that make no sense.
 #[must_use]
-pub fn check(hosts: &[(Vec<Line>, Vec<u64>)]) -> Vec<Wrong> {
+pub fn held(hosts: &[Told]) -> (BTreeMap<Lease, Vec<Held>>, Vec<Wrong>) {
     let mut wrong = Vec::new();
-    let mut all: BTreeMap<(String, u32), Vec<Held>> = BTreeMap::new();
+    let mut all: BTreeMap<Lease, Vec<Held>> = BTreeMap::new();
     for (host, (lines, deaths)) in (0..).zip(hosts) {
-        let mut open: BTreeMap<(String, u32), (u64, u64)> = BTreeMap::new();
+        let mut open: BTreeMap<Lease, (u64, u64)> = BTreeMap::new();
         let dies_after = |at: u64| {
-            deaths
-                .iter()
-                .copied()
-                .find(|death| *death >= at)
-                .unwrap_or(u64::MAX)
+            let mut later = deaths.iter().copied().filter(|death| *death >= at);
+            later.next().unwrap_or(u64::MAX)
         };
-        let mut close = |lease: (String, u32), (from, fence): (u64, u64), until: u64| {
+        let mut close = |lease: Lease, (from, fence): (u64, u64), until: u64| {
             let until = until.min(dies_after(from));
             let held = Held {
                 host,
@@ -166,16 +178,14 @@ pub fn check(hosts: &[(Vec<Line>, Vec<u64>)]) -> Vec<Wrong> {
             all.entry(lease).or_default().push(held);
         };
         for (number, line) in (1..).zip(lines) {
-            let lease = (line.program.clone(), line.replica);
-            let held = open
-                .get(&lease)
-                .copied()
-                .filter(|(from, _)| dies_after(*from) > line.boottime_ns);
+            let lease = (line.program.clone(), line.number, line.replica);
+            let held = open.get(&lease).copied();
+            let held = held.filter(|(from, _)| dies_after(*from) > line.boottime_ns);
             match (line.event, held) {
                 (Event::Begin, None) => {
                     // What it held when it died, it holds no more.
-                    if let Some(before) = open.insert(lease.clone(), (line.boottime_ns, line.fence))
-                    {
+                    let begun = (line.boottime_ns, line.fence);
+                    if let Some(before) = open.insert(lease.clone(), begun) {
                         close(lease, before, u64::MAX);
                     }
                 }
@@ -183,6 +193,8 @@ pub fn check(hosts: &[(Vec<Line>, Vec<u64>)]) -> Vec<Wrong> {
                     open.remove(&lease);
                     close(lease, held, line.boottime_ns);
                 }
+                // A program outlives its node by as long as it takes to kill it.
+                (Event::End, None) if open.contains_key(&lease) => {}
                 (Event::Begin, Some(_)) | (Event::End, None) => {
                     wrong.push(Wrong::Nonsense { host, line: number });
                 }
@@ -192,8 +204,17 @@ pub fn check(hosts: &[(Vec<Line>, Vec<u64>)]) -> Vec<Wrong> {
             close(lease, held, u64::MAX);
         }
     }
-    for (lease, mut held) in all {
+    for held in all.values_mut() {
         held.sort_by_key(|held| (held.from, held.fence));
+    }
+    (all, wrong)
+}
+
+/// Everything wrong with what hosts wrote down.
+#[must_use]
+pub fn check(hosts: &[Told]) -> Vec<Wrong> {
+    let (all, mut wrong) = held(hosts);
+    for (lease, held) in all {
         for (number, one) in held.iter().enumerate() {
             for other in &held[number + 1..] {
                 let (from, until) = (one.from.max(other.from), one.until.min(other.until));
@@ -231,6 +252,7 @@ mod tests {
             unix_ns: 0,
             event,
             program: "web".to_owned(),
+            number: 0,
             replica: 0,
             fence,
         }
@@ -258,7 +280,7 @@ mod tests {
     fn two_at_once_are_found_for_as_long_as_it_lasted() {
         let bad = [(held(10, 21, 1), vec![]), (held(20, 30, 2), vec![])];
         let two = Wrong::Two {
-            lease: ("web".to_owned(), 0),
+            lease: ("web".to_owned(), 0, 0),
             hosts: (0, 1),
             from_ns: 20,
             until_ns: 21,

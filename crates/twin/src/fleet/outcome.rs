@@ -182,6 +182,7 @@ fn spans(predicted: &Samples, measured: Option<&Samples>) -> Vec<Span> {
             (|samples| &samples.missed) as fn(&Samples) -> &BTreeMap<_, _>,
         ),
         ("held alive again after", |samples| &samples.returned),
+        ("running again after", |samples| &samples.failover),
     ];
     for (words, of) in kinds {
         for kind in ["kill", "pause", "partition"] {
@@ -210,7 +211,7 @@ fn spans(predicted: &Samples, measured: Option<&Samples>) -> Vec<Span> {
 }
 
 /// The spans that a prediction is judged by.
-const JUDGED: [&str; 1] = ["held removed after kill"];
+const JUDGED: [&str; 2] = ["held removed after kill", "running again after kill"];
 
 fn invariants(
     config: &Config,

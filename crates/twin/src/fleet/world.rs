@@ -1,5 +1,7 @@
 //! One rehearsal: virtual time, simulated links, the members of a daemon's cell.
 
+mod seat;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -15,9 +17,10 @@ use wire::{Cell, Encode as _, Hexagons, Instant, Nanos, Tile};
 use super::config::{Blow, Config, What};
 use super::history::{Change, History, Struck};
 use crate::engine::history;
+use seat::{Happening, Seat};
 
 /// What the fleet lives through before its time begins to count, so that it has settled.
-const SETTLING: Nanos = Nanos::from_secs(20);
+const SETTLING: Nanos = Nanos::from_secs(40);
 
 /// One way over a bridge of the kernel and two stacks: half of what `ping` takes between two network namespaces here,
 /// rounded up.
@@ -90,6 +93,10 @@ enum Event {
     Begin {
         life: u32,
     },
+    Seat {
+        life: u32,
+        what: Happening,
+    },
     /// The nth blow falls, or is over.
     Strike(usize),
     Relent(usize),
@@ -132,6 +139,7 @@ struct Host {
     armed: Instant,
     /// When the last of what it sent has left it.
     busy: Instant,
+    seat: Seat,
     hash: u64,
 }
 
@@ -168,6 +176,7 @@ impl<'a> World<'a> {
             asleep: Instant::EPOCH,
             armed: Instant::END,
             busy: Instant::EPOCH,
+            seat: Seat::default(),
             hash: 0,
         };
         let mut world = Self {
@@ -189,6 +198,10 @@ impl<'a> World<'a> {
         for host in 0..hosts {
             let at = Instant::EPOCH + world.chance.span(Nanos::SECOND);
             world.start(host, at);
+        }
+        if !scene.config.programs.is_empty() {
+            let at = Instant::EPOCH + SETTLING / 2;
+            world.add_seat(at, 0, Happening::Given);
         }
         for (number, blow) in scene.config.blows.iter().enumerate() {
             let at = Instant::EPOCH + SETTLING;
@@ -223,7 +236,11 @@ impl<'a> World<'a> {
             }
             self.now = due.at;
             let (number, asleep) = (due.host as usize, self.hosts[due.host as usize].asleep);
-            let is_its_own = !matches!(due.event, Event::Strike(_) | Event::Relent(_));
+            let is_its_own = match &due.event {
+                Event::Strike(_) | Event::Relent(_) => false,
+                Event::Seat { what, .. } => !what.needs_no_daemon(),
+                _ => true,
+            };
             if is_its_own && asleep > due.at {
                 if matches!(due.event, Event::Wake) && self.hosts[number].armed == due.at {
                     self.hosts[number].armed = asleep;
@@ -269,6 +286,11 @@ impl<'a> World<'a> {
                     self.begin(host);
                 }
             }
+            Event::Seat { life, what } => {
+                if life == at.life {
+                    self.befalls_seat(host, what);
+                }
+            }
             Event::Strike(number) => self.strike(number),
             Event::Relent(number) => self.relent(number),
         }
@@ -282,6 +304,9 @@ impl<'a> World<'a> {
             .until
             .map_or(never, |until| Instant::EPOCH + SETTLING + until);
         for &host in &blow.hosts {
+            if blow.what == What::Kill {
+                self.unseat(host);
+            }
             let at = &mut self.hosts[host as usize];
             match blow.what {
                 What::Kill => {
@@ -341,6 +366,9 @@ impl<'a> World<'a> {
         at.node = Some(Node::new(guard, Some(member)));
         at.armed = Instant::END;
         self.tell(host, None);
+        if !self.scene.config.programs.is_empty() {
+            self.sit(host);
+        }
     }
 
     /// What a host's clock says.
@@ -392,6 +420,9 @@ impl<'a> World<'a> {
     }
 
     fn changed(&mut self, observer: u32, subject: u32, state: State) {
+        if subject < self.scene.config.hosts && subject != observer {
+            self.believe(observer, subject, state.is_present());
+        }
         self.suspicions += u64::from(state == State::Suspect);
         let began = Instant::EPOCH + SETTLING;
         if self.now < began || subject >= self.scene.config.hosts || subject == observer {
@@ -410,6 +441,19 @@ impl<'a> World<'a> {
         if to >= self.scene.config.hosts {
             return;
         }
+        if let Some(at) = self.way(from, to, message.to_bytes().len()) {
+            let life = self.hosts[to as usize].life;
+            let event = Event::Arrive {
+                from,
+                life,
+                message,
+            };
+            self.add(at, to, event);
+        }
+    }
+
+    /// When so many bytes arrive, if they do.
+    fn way(&mut self, from: u32, to: u32, bytes: usize) -> Option<Instant> {
         let links = self.scene.config.links;
         let (mut delay, mut rate) = (SWITCH + links.delay, links.rate);
         let mut arrives = !self.chance.chance(links.loss);
@@ -428,21 +472,13 @@ impl<'a> World<'a> {
         }
         let mut leaves = self.now;
         if let Some(rate) = rate {
-            let bits = (message.to_bytes().len() + HEADERS_BYTES) as u64 * 8;
+            let bits = (bytes + HEADERS_BYTES) as u64 * 8;
             let takes = Nanos(bits * 1_000_000_000 / rate.max(1));
             let at = &mut self.hosts[from as usize];
             leaves = leaves.max(at.busy) + takes;
             at.busy = leaves;
         }
-        if arrives && !self.cut(from, to) {
-            let life = self.hosts[to as usize].life;
-            let event = Event::Arrive {
-                from,
-                life,
-                message,
-            };
-            self.add(leaves + delay, to, event);
-        }
+        (arrives && !self.cut(from, to)).then_some(leaves + delay)
     }
 
     fn cut(&self, one: u32, other: u32) -> bool {
@@ -459,7 +495,11 @@ impl<'a> World<'a> {
             history: History {
                 struck: self.struck,
                 changes: self.changes,
-                leases: Vec::new(),
+                leases: match self.scene.config.programs.is_empty() {
+                    true => Vec::new(),
+                    false => self.hosts.iter().map(|host| host.seat.told()).collect(),
+                },
+                began_boottime_ns: self.origin + SETTLING.0,
             },
             events: self.events,
             messages: self.messages,
