@@ -33,7 +33,9 @@ pub fn run(program: &Program, data: &Path) -> io::Result<Ended> {
             // A terminal tells of its size whoever has it, which is us.
             .chain([libc::SIGWINCH, libc::SIGCHLD]),
     )?;
-    let child = warden::start(program, group.as_ref(), data.to_owned(), |command| command)?;
+    let child = warden::start(program, group.as_ref(), None, data.to_owned(), |command| {
+        command
+    })?;
     let code = accompany(&child, &mut signals)?;
     let killed = group
         .as_ref()

@@ -25,24 +25,30 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use ::node::council::{Became, Fate, Room};
+use consensus::{Index, Lease};
 use machine::Machine as _;
 use rustix::process::{Pid, Signal};
 use signal_hook::iterator::Signals;
-use wire::Instant;
+use wire::{Instant, Tile};
 
+use crate::affairs::{self, Spec};
 use crate::cache::make_private;
 use crate::cgroup::{Group, Hierarchy};
 use crate::control::{self, Answer, Limited, Listed, Request, Status};
+use crate::fleet::council::{Begin, Order};
+use crate::fleet::echo::{self, Echoes};
 use crate::fleet::post::Post;
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::front;
 use crate::heat::{self, Heat};
 use crate::journal::Journal;
+use crate::lease::{self, Grip, Tenancy};
 use crate::news::News;
 use crate::program::{self, Kind};
 use crate::sensors::Source;
-use crate::store::{Fate, Record, Store, StoreError};
-use crate::supervision::{Effect, Id, Input, Phase, Supervision};
+use crate::store::{self, Record, Store, StoreError};
+use crate::supervision::{Effect, Id, Input, Phase, Restart, Supervision};
 use crate::warden;
 
 /// So many connections may be open whose request has not come yet; the next one closes the one that has been silent
@@ -134,6 +140,10 @@ enum Event {
     Clocked(f64),
     /// The machine passed its limit, in degrees Celsius.
     TooHot(f64),
+    /// The council says what is to begin or to end here.
+    Ordered(Order),
+    /// What was begun under a lease, at its so-manieth start, is well.
+    Well(Id, u64),
 }
 
 /// Journals by name, shared with who reads them.
@@ -164,7 +174,31 @@ impl Handle {
             }
             other => other,
         };
-        let answer = answer_of_fleet(&request, &self.fleet, &self.post);
+        let (fleet, here) = (&self.fleet, |name: &str| self.journal(name).is_some());
+        let answer = match &request {
+            Request::Give {
+                name,
+                program,
+                restart,
+                replicas,
+            } => Some(affairs::give(
+                fleet,
+                name.clone(),
+                program.clone(),
+                *restart,
+                *replicas,
+            )),
+            Request::Affairs => Some(affairs::all(fleet)),
+            Request::Drain { member, undo } => Some(affairs::drain(fleet, member.clone(), *undo)),
+            // What is not known here may be the fleet's.
+            Request::Stop { name } if !here(name) && affairs::any(fleet) => {
+                affairs::stop(fleet, name)
+            }
+            Request::Remove { name } if !here(name) && affairs::any(fleet) => {
+                affairs::forget(fleet, name)
+            }
+            _ => answer_of_fleet(&request, fleet, &self.post),
+        };
         answer.unwrap_or_else(|| decide(request, &self.events))
     }
 
@@ -178,9 +212,24 @@ impl Handle {
 struct Known {
     id: Id,
     record: Record,
+    /// Of what runs for the fleet.
+    held: Option<Held>,
     process: Option<Process>,
     /// Who waits for its end.
     waiting: Vec<SyncSender<Answer>>,
+}
+
+/// The lease something runs under.
+struct Held {
+    lease: Lease,
+    tenancy: Tenancy,
+    grip: Grip,
+    /// Whether the council waits to hear what becomes of it.
+    awaited: bool,
+    /// Whether it was asked to end by the council, or by a node that ends.
+    finishing: bool,
+    /// What is to begin under its name once it is over.
+    next: Option<Box<Begin>>,
 }
 
 struct Process {
@@ -257,6 +306,11 @@ pub fn up(
         |error| error.is_held(),
     );
     let fleet = fleet::start(archive.map_err(FleetError::from)?, wishes)?;
+    // What was held in an earlier life is over.
+    let said = lease::said(data);
+    let _ = fs::remove_dir_all(&said);
+    make_private(&said).map_err(at("making", &said))?;
+    lease::bound_ledger(data);
     let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
     let (events, queue) = sync_channel(EVENTS_MAX);
     let host = Hierarchy::of_this_host().map(Hierarchy::together);
@@ -281,6 +335,21 @@ pub fn up(
         _lock: lock,
     };
     let wanted = node.remember()?;
+    let (ordered, damaged) = fleet.sit(data, room())?;
+    for damage in &damaged {
+        eprintln!("warning: {damage}");
+        node.damaged.push(damage.to_string());
+    }
+    let ordering = events.clone();
+    thread::Builder::new()
+        .name("orders".into())
+        .spawn(move || {
+            for order in ordered {
+                if ordering.send(Event::Ordered(order)).is_err() {
+                    return;
+                }
+            }
+        })?;
     let listener = control::listen(data).map_err(at("listening in", data))?;
     let signalled = events.clone();
     thread::Builder::new()
@@ -341,12 +410,16 @@ pub fn up(
 }
 
 /// What a node has in its directory.
-const OURS: [&str; 7] = [
+const OURS: [&str; 11] = [
     "annals",
     "code",
     "control.sock",
+    "council",
     "fleet.redb",
+    "held",
     "key",
+    lease::LEDGER,
+    lease::LEDGER_BEFORE,
     "lock",
     "logs",
 ];
@@ -594,6 +667,21 @@ fn ending() -> Answer {
 }
 
 /// What the member answers, which the deciding thread need not wait for.
+fn ping(fleet: &Fleet, member: &str, lasts: Duration, beside_bulk: bool) -> Result<Echoes, String> {
+    let members = fleet.members().ok_or("the node is ending")?;
+    let member = members.into_iter().find(|listed| listed.name == member);
+    let to = match member {
+        Some(listed) if listed.here => return Err("that is this machine".to_owned()),
+        Some(listed) => Tile(listed.tile),
+        None => {
+            return Err(
+                "there is no such machine in the fleet; `cosmos members` lists them".to_owned(),
+            );
+        }
+    };
+    echo::listen(fleet, to, lasts, beside_bulk).map_err(|error| error.to_string())
+}
+
 fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answer> {
     let refused = |because| Answer::Refused { because };
     Some(match request {
@@ -612,6 +700,19 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
             let name = fleet.status().map(|status| status.name);
             name.map_or_else(ending, |name| Answer::Done { name })
         }
+        Request::Ping {
+            member,
+            lasts_ms,
+            beside_bulk,
+        } => match ping(
+            fleet,
+            member,
+            Duration::from_millis(*lasts_ms),
+            *beside_bulk,
+        ) {
+            Ok(echoes) => Answer::Echoes(echoes),
+            Err(because) => refused(because),
+        },
         Request::On { member, request } => {
             let letter = serde_json::to_vec(request).expect("a request is plain data");
             match post.ask(member, &letter) {
@@ -674,7 +775,18 @@ impl Node {
     }
 
     fn know(&mut self, name: &str, record: Record) -> Result<Id, NodeError> {
-        let journal = Journal::open(&self.data.join("logs"), name);
+        self.know_in(&self.data.join("logs"), name, record, None)
+    }
+
+    /// As somebody whose words are kept in that folder.
+    fn know_in(
+        &mut self,
+        folder: &Path,
+        name: &str,
+        record: Record,
+        held: Option<Held>,
+    ) -> Result<Id, NodeError> {
+        let journal = Journal::open(folder, name);
         let journal = journal.map_err(|source| NodeError::Directory {
             what: "opening the log of",
             path: name.to_owned(),
@@ -695,6 +807,7 @@ impl Node {
             Known {
                 id,
                 record,
+                held,
                 process,
                 waiting,
             },
@@ -722,8 +835,19 @@ impl Node {
                     self.look_why(id);
                     self.tell(Input::Ended(id, code));
                 }
-                Ok(Event::Signalled) => self.tell(Input::Drain),
+                Ok(Event::Signalled) => {
+                    for held in self
+                        .known
+                        .values_mut()
+                        .filter_map(|known| known.held.as_mut())
+                    {
+                        held.finishing = true;
+                    }
+                    self.tell(Input::Drain);
+                }
                 Ok(Event::Clocked(share)) => self.clocked(share),
+                Ok(Event::Ordered(order)) => self.ordered(order),
+                Ok(Event::Well(id, starts)) => self.well(id, starts),
                 Ok(Event::TooHot(celsius)) => {
                     // Programs end with this process, at once.
                     let limit = wire::Kelvin(heat::limits().limit_kelvin).as_celsius();
@@ -830,9 +954,26 @@ impl Node {
         let (said, saying) = io::pipe()?;
         let also: OwnedFd = saying.try_clone()?.into();
         let saying: OwnedFd = saying.into();
-        let child = warden::start(program, group.as_ref(), self.data.clone(), |command| {
-            command.stdin(Stdio::null()).stdout(saying).stderr(also)
-        })?;
+        let lease = known.held.as_ref().map(|held| (&held.tenancy, &held.grip));
+        if let Some((_, grip)) = lease {
+            if !grip.holds() {
+                return Err(io::Error::other("its lease has ended"));
+            }
+            grip.set_well(false);
+            await_well(
+                grip.clone(),
+                (id, known.record.fate.starts),
+                program.health.is_some(),
+                self.events.clone(),
+            )?;
+        }
+        let child = warden::start(
+            program,
+            group.as_ref(),
+            lease,
+            self.data.clone(),
+            |command| command.stdin(Stdio::null()).stdout(saying).stderr(also),
+        )?;
         known.process = Some(Process {
             pid: Pid::from_child(&child),
             group,
@@ -885,10 +1026,43 @@ impl Node {
         if matches!(phase, Phase::Pausing { .. } | Phase::Ended { .. }) {
             known.process = None;
         }
-        let Phase::Ended { code } = phase else {
-            return;
+        let code = match phase {
+            Phase::Ended { code } => code,
+            // Neither what its lease ended is started again here, nor what cannot be started here.
+            Phase::Pausing { code } => match &known.held {
+                Some(held) if COULD_NOT.contains(&code) || !held.grip.holds() => {
+                    let id = known.id;
+                    return self.tell(Input::Stop(id));
+                }
+                _ => return,
+            },
+            _ => return,
         };
         known.record.fate.code = code;
+        if let Some(held) = &mut known.held {
+            let next = held.next.take();
+            for waiting in known.waiting.drain(..) {
+                let _ = waiting.send(Answer::Done { name: name.clone() });
+            }
+            if let Some(journal) = &journal {
+                journal.set_open(false);
+            }
+            if std::mem::take(&mut held.awaited) {
+                let became = match code {
+                    Some(code) if !held.finishing && held.grip.holds() => {
+                        fate(code, journal.as_deref())
+                    }
+                    // It was asked to end, or its lease ended it.
+                    _ => Became::Over,
+                };
+                self.fleet
+                    .became(held.lease, Index(held.tenancy.fence), became);
+            }
+            if let Some(begin) = next {
+                self.begin(*begin);
+            }
+            return;
+        }
         // Who ends in a drain is wanted all the same, if anybody wanted it: a node that starts resumes it.
         if !self.supervision.is_draining() {
             known.record.fate.wanted = false;
@@ -915,7 +1089,7 @@ impl Node {
                 Record {
                     program,
                     restart,
-                    fate: Fate::BEGINNING,
+                    fate: store::Fate::BEGINNING,
                 },
             ),
             Request::List => Answer::List {
@@ -927,6 +1101,14 @@ impl Node {
             }
             Request::Stop { name } => match self.known.get_mut(&name) {
                 None => unknown(&name),
+                Some(Known {
+                    held: Some(held), ..
+                }) if held.awaited => Answer::Refused {
+                    because: format!(
+                        "{name} runs for the fleet; `cosmos stop {}` ends all of it",
+                        held.tenancy.program
+                    ),
+                },
                 Some(known) => {
                     let id = known.id;
                     let lives = matches!(
@@ -955,9 +1137,14 @@ impl Node {
             // Answered where the connection is: the one takes as long as the reader likes, the others
             // are the member's affair.
             Request::Logs { .. } => Answer::Logs,
-            Request::Members | Request::Invite { .. } | Request::Leave | Request::On { .. } => {
-                ending()
-            }
+            Request::Members
+            | Request::Invite { .. }
+            | Request::Leave
+            | Request::On { .. }
+            | Request::Give { .. }
+            | Request::Affairs
+            | Request::Ping { .. }
+            | Request::Drain { .. } => ending(),
         };
         // Who asked may have gone.
         let _ = answer.send(answered);
@@ -994,6 +1181,123 @@ impl Node {
         Answer::Done { name }
     }
 
+    fn ordered(&mut self, order: Order) {
+        let held = |node: &Self, lease: Lease, fence: Index| {
+            let known = node.known.values().find(|known| {
+                known.held.as_ref().is_some_and(|held| {
+                    held.lease == lease && held.tenancy.fence == fence.0 && held.awaited
+                })
+            })?;
+            Some((known.id, node.names[&known.id].clone()))
+        };
+        match order {
+            Order::Begin(begin) => self.begin(*begin),
+            Order::Finish(lease, fence) => match held(self, lease, fence) {
+                Some((id, name)) => {
+                    if let Some(held) = self
+                        .known
+                        .get_mut(&name)
+                        .and_then(|known| known.held.as_mut())
+                    {
+                        held.finishing = true;
+                    }
+                    self.tell(Input::Stop(id));
+                }
+                None => self.fleet.became(lease, fence, Became::Over),
+            },
+            Order::End(lease, fence, why) => {
+                let Some((id, name)) = held(self, lease, fence) else {
+                    return;
+                };
+                if let Some(journal) = self.journal(&name) {
+                    let said = format!("error: {name} was ended: its lease here has {why}\n");
+                    let _ = journal.write(said.as_bytes());
+                }
+                let Some(known) = self.known.get_mut(&name) else {
+                    return;
+                };
+                if let Some(held) = &mut known.held {
+                    held.awaited = false;
+                }
+                let process = known.process.as_ref().map(|process| process.pid);
+                self.tell(Input::Stop(id));
+                if let Some(process) = process {
+                    warden::end(process);
+                }
+            }
+        }
+    }
+
+    /// Runs a replica of a program of the fleet, as if it had been asked for here.
+    fn begin(&mut self, begin: Begin) {
+        let (lease, fence) = (begin.lease, begin.fence);
+        let name = format!("{}~{}", begin.name, lease.replica);
+        if let Some(known) = self.known.get_mut(&name) {
+            let over = matches!(
+                self.supervision.phase(known.id),
+                None | Some(Phase::Ended { .. })
+            );
+            if let (false, Some(held)) = (over, &mut known.held) {
+                held.next = Some(Box::new(begin));
+                return;
+            }
+            self.remove(&name);
+        }
+        let unable = |because: String| Became::Fated(Fate::Unable(because));
+        if self.supervision.is_draining() {
+            return self
+                .fleet
+                .became(lease, fence, unable("the machine is ending".to_owned()));
+        }
+        let begun = self.begin_as(&name, begin);
+        match begun {
+            Ok((id, restart)) => self.tell(Input::Run(id, restart)),
+            Err(because) => self.fleet.became(lease, fence, unable(because)),
+        }
+    }
+
+    fn begin_as(&mut self, name: &str, begin: Begin) -> Result<(Id, Restart), String> {
+        let Spec { program, restart } =
+            serde_json::from_slice(&begin.spec).map_err(|error| error.to_string())?;
+        let kind = program::kind(&program.path).map_err(|error| error.to_string())?;
+        program.check(kind)?;
+        lease::bound_ledger(&self.data);
+        let record = Record {
+            program,
+            restart,
+            fate: store::Fate::BEGINNING,
+        };
+        let held = Held {
+            lease: begin.lease,
+            tenancy: Tenancy {
+                program: begin.name,
+                number: begin.lease.program,
+                replica: begin.lease.replica,
+                fence: begin.fence.0,
+            },
+            grip: begin.grip,
+            awaited: true,
+            finishing: false,
+            next: None,
+        };
+        let folder = lease::said(&self.data);
+        let id = self
+            .know_in(&folder, name, record, Some(held))
+            .map_err(|error| error.to_string())?;
+        Ok((id, restart))
+    }
+
+    fn well(&mut self, id: Id, starts: u64) {
+        let known = self.names.get(&id).and_then(|name| self.known.get(name));
+        let Some(known) = known.filter(|known| known.record.fate.starts == starts) else {
+            return;
+        };
+        if let (Some(held), Some(Phase::Running)) = (&known.held, self.supervision.phase(id)) {
+            let up = Became::Fated(Fate::Up);
+            self.fleet.became(held.lease, Index(held.tenancy.fence), up);
+        }
+    }
+
     fn outside(&self, celsius: f64) -> Answer {
         let refused = |because: &str| Answer::Refused {
             because: because.to_owned(),
@@ -1014,21 +1318,7 @@ impl Node {
     }
 
     fn free_name(&self, path: &Path) -> String {
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or("program");
-        let stem: String = stem
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
-            .take(48)
-            .collect();
-        let stem = stem.trim_start_matches(['.', '_', '-']);
-        let stem = if stem.is_empty() { "program" } else { stem };
-        let mut names = (1..).map(|number| format!("{stem}-{number}"));
-        names
-            .find(|name| !self.known.contains_key(name))
-            .expect("there are more numbers than programs")
+        program::free_name(path, 48, |name| self.known.contains_key(name))
     }
 
     fn list(&self) -> Vec<Listed> {
@@ -1098,7 +1388,9 @@ impl Node {
             let because = format!("{name} has not ended; `cosmos stop {name}` ends it");
             return Answer::Refused { because };
         }
-        if let Err(error) = self.store.forget(name) {
+        if self.known[name].held.is_none()
+            && let Err(error) = self.store.forget(name)
+        {
             return Answer::Refused {
                 because: error.to_string(),
             };
@@ -1117,6 +1409,59 @@ impl Node {
         Answer::Done {
             name: name.to_owned(),
         }
+    }
+}
+
+/// The exit codes that say that a program could not be started: cosmos failed, it cannot be executed, it is not there.
+const COULD_NOT: std::ops::RangeInclusive<u8> = 125..=127;
+
+/// What the council is told of a program that ended by itself.
+fn fate(code: u8, said: Option<&Journal>) -> Became {
+    if !COULD_NOT.contains(&code) {
+        return Became::Fated(Fate::Ended(code));
+    }
+    let said = said.and_then(|journal| journal.read(0, 64 << 10).ok());
+    let said = said.map(|piece| String::from_utf8_lossy(&piece.bytes).into_owned());
+    let last = said.as_deref().and_then(|said| said.lines().next_back());
+    let last = last.map_or_else(|| format!("it ended with {code}"), str::to_owned);
+
+    Became::Fated(Fate::Unable(last))
+}
+
+/// Says when what was begun under a lease is well: once its health was asked for and found, or, where nothing is asked, once it has
+/// run for a second. Gives up with the lease.
+fn await_well(
+    grip: Grip,
+    (id, starts): (Id, u64),
+    is_asked: bool,
+    events: SyncSender<Event>,
+) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let thread = thread::Builder::new()
+        .name("well".into())
+        .stack_size(64 << 10);
+    let waiting = thread.spawn(move || {
+        let begun = lease::boottime();
+        while grip.holds() {
+            pause(PAUSE);
+            let settled = lease::boottime().saturating_sub(begun) >= 1_000_000_000;
+            if grip.is_well() || !is_asked && settled {
+                let _ = events.send(Event::Well(id, starts));
+                return;
+            }
+        }
+    });
+    waiting.map(drop)
+}
+
+/// What this machine has for programs of the fleet.
+fn room() -> Room {
+    let told = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|total| total.split_whitespace().next()?.parse::<u64>().ok());
+    Room {
+        cpu_milli: (cores() * 1_000.0) as u64,
+        memory: kib.unwrap_or(0) << 10,
     }
 }
 
@@ -1167,7 +1512,7 @@ fn attend(mut child: Child, mut said: io::PipeReader, journal: &Journal) -> u8 {
 }
 
 /// Names become names of files.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     begins && name.len() <= 64 && name.chars().all(fits)

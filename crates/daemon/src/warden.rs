@@ -26,6 +26,9 @@
 //! A warden is told what to do in a file without a name, whose descriptor it inherits: a command line is too short
 //! (128 KiB for a word), and can be read by everybody. Of descriptors a program inherits three.
 //!
+//! **A lease.** A program may run until an instant that the node puts off, and not longer ([`lease`](crate::lease)): then the outer warden kills what
+//! stands below it, whatever the node does meanwhile, and waits until nothing of it is left.
+//!
 //! **Going inside** ([`go_inside`]) is a third way to stand over a program: the outer warden enters the namespaces of
 //! one that runs, and the inner one is a *guest* there. It ends with what it was started for, or with its host.
 
@@ -50,6 +53,7 @@ use crate::capsule;
 use crate::cgroup::Group;
 use crate::confinement;
 use crate::health::{self, Others};
+use crate::lease::{Grip, Ledger, Tenancy, Timer, boottime};
 use crate::network;
 use crate::program::{self, Kind, Network, Port, Program};
 use crate::supervision::GRACE;
@@ -76,6 +80,8 @@ struct Ward {
     data: PathBuf,
     /// Inherited sockets that listen on the host, and the ports inside they lead to.
     listening: Vec<(i32, u16)>,
+    /// The lease it runs under, and the inherited descriptor of its grip.
+    lease: Option<(Tenancy, i32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +102,7 @@ enum Stage {
 pub fn start(
     program: &Program,
     group: Option<&Group>,
+    lease: Option<(&Tenancy, &Grip)>,
     data: PathBuf,
     streams: impl FnOnce(&mut Command) -> &mut Command,
 ) -> io::Result<Child> {
@@ -109,10 +116,29 @@ pub fn start(
         limit_cores: !holds("cpu"),
         data,
         listening: Vec::new(),
+        lease: lease.map(|(tenancy, grip)| (tenancy.clone(), grip.descriptor())),
     };
     begin(&ward, Path::new("/proc/self/exe"), |command| {
         streams(command.process_group(0))
     })
+}
+
+/// Kills the program under the warden that [`start`] gave, and leaves it to the warden to see that nothing of it is left.
+pub fn end(warden: Pid) {
+    let number = warden.as_raw_pid();
+    let below = std::fs::read_to_string(format!("/proc/{number}/task/{number}/children"));
+    let below = below.unwrap_or_default();
+    let mut below = below
+        .split_whitespace()
+        .filter_map(|n| Pid::from_raw(n.parse().ok()?))
+        .peekable();
+    if below.peek().is_none() {
+        // It has started nobody yet, or is a capsule.
+        return signal(warden, Signal::KILL);
+    }
+    for process in below {
+        let _ = rustix::process::kill_process(process, Signal::KILL);
+    }
 }
 
 /// What there is to know to start something beside a program that runs.
@@ -145,6 +171,7 @@ pub fn go_inside(
         limit_cores: host.doors.is_empty(),
         data,
         listening: Vec::new(),
+        lease: None,
     };
     begin(&ward, Path::new("/proc/self/exe"), |command| {
         streams(command.process_group(0))
@@ -174,11 +201,19 @@ fn begin(
         .args([WORD, &told.as_raw_fd().to_string()])
         .env_clear();
     set(&mut command);
+    let lease = match ward.stage {
+        Stage::Outer | Stage::Inner => ward.lease.as_ref().map(|(_, grip)| *grip),
+        _ => None,
+    };
     // SAFETY: it takes no lock and no memory.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             hold_back(true);
-            Ok(())
+            // Handed on to this process alone: others that are started at the same time have it closed.
+            match lease.map(|grip| libc::fcntl(grip, libc::F_SETFD, 0)) {
+                Some(-1) => Err(io::Error::last_os_error()),
+                _ => Ok(()),
+            }
         });
     }
     command.spawn()
@@ -267,6 +302,40 @@ fn unexecutable(path: &Path) -> impl FnOnce(io::Error) -> Failed {
     }
 }
 
+/// The lease a program runs under, in its warden.
+#[derive(Clone)]
+struct Held {
+    tenancy: Tenancy,
+    grip: Grip,
+    ledger: Option<Arc<Ledger>>,
+}
+
+impl Held {
+    fn note(&self, event: &str) {
+        if let Some(ledger) = &self.ledger {
+            ledger.note(&self.tenancy, event);
+        }
+    }
+
+    /// Begins to look after the lease.
+    fn watch(&self, child: Pid) -> Result<Timer, Failed> {
+        let timer = Timer::new().map_err(doing("watching its lease"))?;
+        self.look(child, &timer)?;
+        Ok(timer)
+    }
+
+    /// Kills what runs under it if nobody has put its end off, and otherwise looks again then.
+    fn look(&self, child: Pid, timer: &Timer) -> Result<(), Failed> {
+        let until = self.grip.until();
+        if boottime() >= until {
+            // Gone is as good as killed.
+            let _ = rustix::process::kill_process(child, Signal::KILL);
+            return Ok(());
+        }
+        timer.set(until).map_err(doing("watching its lease"))
+    }
+}
+
 /// Whom the child of a warden is: another one, or the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Below {
@@ -314,7 +383,7 @@ impl Ward {
             }
         }
         // Handlers are undone when the program is executed; ignoring would be inherited.
-        let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]))
+        let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD, libc::SIGALRM]))
             .map_err(doing("catching signals"))?;
         hold_back(false);
         match self.stage {
@@ -333,7 +402,35 @@ impl Ward {
             return Ok(FAILED);
         }
         self.enter_groups()?;
+        let held = self.held()?;
+        if let Some(held) = held.clone() {
+            let watched = std::thread::Builder::new().name("lease".into());
+            watched
+                .spawn(move || {
+                    let timer = Timer::new();
+                    let mut alarms = Signals::new([libc::SIGALRM]);
+                    while let (true, Ok(timer), Ok(alarms)) =
+                        (held.grip.holds(), &timer, &mut alarms)
+                    {
+                        if timer.set(held.grip.until()).is_err() {
+                            break;
+                        }
+                        alarms.wait().for_each(drop);
+                    }
+                    // All of it is this process.
+                    held.note("end");
+                    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+                })
+                .map_err(doing("watching its lease"))?;
+        }
+        if let Some(held) = &held {
+            held.note("begin");
+            held.grip.set_well(true);
+        }
         let ended = capsule::run(&self.program, kind, &self.data);
+        if let Some(held) = &held {
+            held.note("end");
+        }
         Ok(match ended {
             Ok(ended) => ended.code,
             Err(error) => {
@@ -351,10 +448,33 @@ impl Ward {
         Ok(())
     }
 
+    /// The lease, as this process sees it.
+    fn held(&self) -> Result<Option<Held>, Failed> {
+        let Some((tenancy, grip)) = &self.lease else {
+            return Ok(None);
+        };
+        // From inside its walls the file cannot be seen, and the outer warden writes there.
+        let ledger = match self.stage {
+            Stage::Outer => {
+                let ledger = Ledger::open(&self.data);
+                Some(Arc::new(
+                    ledger.map_err(doing("opening the history of leases"))?,
+                ))
+            }
+            _ => None,
+        };
+        Ok(Some(Held {
+            tenancy: tenancy.clone(),
+            grip: Grip::inherited(*grip),
+            ledger,
+        }))
+    }
+
     fn outer(mut self, signals: &mut Signals) -> Result<u8, Failed> {
         if !self.ties_its_life_to_its_parent()? {
             return Ok(FAILED);
         }
+        let held = self.held()?;
         self.enter_groups()?;
         let ports = match self.program.network {
             Network::Own => self.program.ports.as_slice(),
@@ -389,7 +509,7 @@ impl Ward {
                 io::Error::from(error)
             );
             drop(listening);
-            return self.reap(signals);
+            return self.reap(held, signals);
         }
         let map = |file: &str, text: String| {
             std::fs::write(file, text).map_err(doing(&format!("writing {file}")))
@@ -408,7 +528,21 @@ impl Ward {
         let inner = inner.map_err(doing("starting process 1 of its namespace"))?;
         drop(listening);
         pass_on_early(pid(&inner), signals);
-        await_end(pid(&inner), Below::Warden, &Others::default(), signals)
+        if let Some(held) = &held {
+            held.note("begin");
+        }
+        let ended = await_end(
+            pid(&inner),
+            Below::Warden,
+            &Others::default(),
+            held.as_ref(),
+            signals,
+        );
+        // Process 1 is gone, and with it everything in its namespace.
+        if let Some(held) = &held {
+            held.note("end");
+        }
+        ended
     }
 
     /// Asks the kernel to be killed with its parent; `false` if that is gone already.
@@ -437,7 +571,8 @@ impl Ward {
             network::bring_up_loopback().map_err(doing("bringing up its loopback"))?;
         }
         confinement::enter_own_root(&self.program, &self.data)?;
-        self.start_and_await(true, listening, signals)
+        let held = self.held()?;
+        self.start_and_await(true, listening, held, signals)
     }
 
     fn go_inside(mut self, warden: i32, signals: &mut Signals) -> Result<u8, Failed> {
@@ -473,7 +608,7 @@ impl Ward {
         }
         if spaces.is_empty() {
             // Where namespaces are refused there is no inside.
-            return self.reap(signals);
+            return self.reap(None, signals);
         }
         // Inside there is neither this file nor, for this process, /proc/self.
         let executable = File::open("/proc/self/exe").map_err(doing("opening itself"))?;
@@ -485,7 +620,13 @@ impl Ward {
         let executable_inside = format!("/proc/self/fd/{}", executable.as_raw_fd());
         let guest = begin(&self, Path::new(&executable_inside), |command| command);
         let guest = guest.map_err(doing("starting inside"))?;
-        await_end(pid(&guest), Below::Warden, &Others::default(), signals)
+        await_end(
+            pid(&guest),
+            Below::Warden,
+            &Others::default(),
+            None,
+            signals,
+        )
     }
 
     fn guest(self, signals: &mut Signals) -> Result<u8, Failed> {
@@ -494,11 +635,11 @@ impl Ward {
         if rustix::process::getppid().is_some() {
             return Ok(FAILED);
         }
-        self.start_and_await(true, Vec::new(), signals)
+        self.start_and_await(true, Vec::new(), None, signals)
     }
 
     /// Without namespaces: the program as a child, and what it leaves behind as children.
-    fn reap(self, signals: &mut Signals) -> Result<u8, Failed> {
+    fn reap(self, held: Option<Held>, signals: &mut Signals) -> Result<u8, Failed> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(doing("becoming a reaper"))?;
         if let Some(folder) = confinement::shows(&self.program, &self.data, true) {
@@ -511,8 +652,14 @@ impl Ward {
         }
         // A signal that can be caught: the descendants must be killed before this process ends.
         die_with_parent(Signal::HUP)?;
-        let ended = self.start_and_await(false, Vec::new(), signals);
+        if let Some(held) = &held {
+            held.note("begin");
+        }
+        let ended = self.start_and_await(false, Vec::new(), held.clone(), signals);
         kill_descendants();
+        if let Some(held) = &held {
+            held.note("end");
+        }
         ended
     }
 
@@ -528,6 +675,7 @@ impl Ward {
         self,
         own_root: bool,
         listening: Vec<(TcpListener, u16)>,
+        held: Option<Held>,
         signals: &mut Signals,
     ) -> Result<u8, Failed> {
         let note = |missing: &str, why: String| {
@@ -576,16 +724,23 @@ impl Ward {
                 [file, arguments @ ..] => beside(Path::new(file), file, arguments),
                 [] => beside(Path::new("true"), "true", &[]),
             };
-            let watched = health::watch(health.clone(), others.clone(), beside, move |said| {
-                let _ = because.set(said);
-                // The rest of its processes end with it.
-                let _ = rustix::process::kill_process(child, Signal::TERM);
-                std::thread::park_timeout(Duration::from_nanos(GRACE.0));
-                let _ = rustix::process::kill_process(child, Signal::KILL);
-            });
+            let grip = held.as_ref().map(|held| held.grip.clone());
+            let well = move || {
+                if let Some(grip) = &grip {
+                    grip.set_well(true);
+                }
+            };
+            let watched =
+                health::watch(health.clone(), others.clone(), beside, well, move |said| {
+                    let _ = because.set(said);
+                    // The rest of its processes end with it.
+                    let _ = rustix::process::kill_process(child, Signal::TERM);
+                    std::thread::park_timeout(Duration::from_nanos(GRACE.0));
+                    let _ = rustix::process::kill_process(child, Signal::KILL);
+                });
             watched.map_err(doing("watching its health"))?;
         }
-        let ended = await_end(child, Below::Program, &others, signals)?;
+        let ended = await_end(child, Below::Program, &others, held.as_ref(), signals)?;
         Ok(match unwell.get() {
             Some(because) => {
                 eprintln!("error: {} was ended: {because}", program.name);
@@ -649,9 +804,11 @@ fn await_end(
     child: Pid,
     below: Below,
     others: &Others,
+    held: Option<&Held>,
     signals: &mut Signals,
 ) -> Result<u8, Failed> {
     let born_to = rustix::process::getppid();
+    let timer = held.map(|held| held.watch(child)).transpose()?;
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((ended, status))) if ended == child => {
@@ -664,6 +821,10 @@ fn await_end(
             Err(rustix::io::Errno::INTR) => {}
             Ok(None) => {
                 for signal in signals.wait() {
+                    if let (libc::SIGALRM, Some(held), Some(timer)) = (signal, held, &timer) {
+                        held.look(child, timer)?;
+                        continue;
+                    }
                     // Only where this is a reaper; elsewhere the kernel has killed us already.
                     if signal == libc::SIGHUP && rustix::process::getppid() != born_to {
                         return Ok(128 + 9);
@@ -681,7 +842,7 @@ fn await_end(
 /// What came before there was a child to give it to.
 fn pass_on_early(child: Pid, signals: &mut Signals) {
     for signal in signals.pending().filter_map(Signal::from_named_raw) {
-        if signal != Signal::CHILD {
+        if !matches!(signal, Signal::CHILD | Signal::ALARM) {
             let _ = rustix::process::kill_process(child, signal);
         }
     }
@@ -712,7 +873,7 @@ fn pass_on(child: Pid, below: Below, signal: Signal) {
     // SAFETY: two numbers in, one out. A group outside this namespace has no number that rustix could hold: 0.
     let group = |process: i32| unsafe { libc::getpgid(process) };
     let _ = match (signal, below) {
-        (Signal::CHILD, _) => Ok(()),
+        (Signal::CHILD | Signal::ALARM, _) => Ok(()),
         (Signal::USR1 | Signal::USR2, _) => rustix::process::kill_process(child, signal),
         (_, Below::Warden) => Ok(()),
         (_, Below::Program) => match group(child.as_raw_pid()) {

@@ -18,6 +18,8 @@ Examples:
   cosmos run -d --name web --restart always --dir site --port 8080:80 ./server
                                                on the node that `cosmos up` started
   cosmos run -d -f app.toml                    as a file says
+  cosmos run -d --name web --replicas 3 --restart always ./server
+                                               on three machines of the fleet, wherever they are
 
 Exit codes:
   the program's own, or 128 + the number of the signal that ended it
@@ -55,11 +57,21 @@ pub(crate) enum Asked {
     Outside(Outside),
     /// Print an invitation: one line that takes one machine into the fleet, for a short time.
     Invite(Invite),
-    /// List the machines of the fleet, as this node believes them to be.
-    Members(Ask),
+    /// List the machines of the fleet, as this node believes them to be, or what they hold and why.
+    Members(Members),
+    /// Measure how long a word takes to another machine and back, in the class of what is urgent.
+    Ping(Ping),
+    /// Let a machine be given nothing more by the fleet, and hand over what it runs for it.
+    #[command(after_help = DRAIN)]
+    Drain(Drain),
     /// Take leave of the fleet; programs run on, and the next `cosmos up` comes back.
     Leave(Ask),
 }
+
+const DRAIN: &str = "\
+Of a program with several replicas each is started elsewhere first, and ended here once that is well and all the others are: one at a time.
+A program with one replica is promised to be alone, so it is ended first. Where nothing else has room, what is here stays.
+`cosmos ps --fleet` shows how far it is. The machine remembers it, also when it starts again, until `--undo`.";
 
 const DASHBOARD: &str = "\
 Whoever has the address with its key may command the node: it is for its owner's browser. The key is in the file
@@ -104,6 +116,10 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) name: Option<String>,
 
+    /// For tests of a fleet: let this node's clock be ahead by so many nanoseconds, or behind
+    #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) skew_ns: i64,
+
     #[command(flatten)]
     pub(crate) data: Data,
 }
@@ -119,8 +135,48 @@ pub(crate) struct Invite {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// The machine, as `cosmos members` calls it
+    pub(crate) member: String,
+
+    /// For how long, up to 20s
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span)]
+    pub(crate) lasts: Duration,
+
+    /// Send as much of class D meanwhile as the line takes
+    #[arg(long)]
+    pub(crate) beside_bulk: bool,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Members {
+    /// What the fleet runs for whom, who votes, and what was decided last
+    #[arg(long)]
+    pub(crate) leases: bool,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// The machine [default: this one]
+    pub(crate) machine: Option<String>,
+
+    /// Give it work again
+    #[arg(long)]
+    pub(crate) undo: bool,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Ps {
-    /// Of every machine of the fleet that is held to be alive
+    /// What the fleet runs, and what each of its machines does that is held to be alive
     #[arg(long)]
     pub(crate) fleet: bool,
 
@@ -290,6 +346,11 @@ pub(crate) struct Run {
     /// Hand it to another machine of the fleet, by its name; its files must lie there under the same paths
     #[arg(long, requires = "detach", value_name = "MACHINE")]
     pub(crate) on: Option<String>,
+
+    /// Hand it to the fleet, which runs so many of it on its machines and others in their place when machines die; its files must lie on each under
+    /// the same paths
+    #[arg(long, requires = "detach", conflicts_with = "on", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) replicas: Option<u32>,
 
     /// What the node calls it [default: after its file]
     #[arg(long, requires = "detach")]

@@ -33,6 +33,8 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Outside(asked) => node::outside(asked),
         Asked::Invite(asked) => fleet::invite(asked),
         Asked::Members(asked) => fleet::members(asked),
+        Asked::Ping(asked) => fleet::ping(asked),
+        Asked::Drain(asked) => fleet::drain(asked),
         Asked::Leave(asked) => fleet::leave(asked),
     }
 }
@@ -49,13 +51,13 @@ impl Asked {
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Run(asked) => asked.json,
-            Self::Status(asked)
-            | Self::Dashboard(asked)
-            | Self::Members(asked)
-            | Self::Leave(asked) => asked.json,
+            Self::Status(asked) | Self::Dashboard(asked) | Self::Leave(asked) => asked.json,
+            Self::Members(asked) => asked.ask.json,
+            Self::Drain(asked) => asked.ask.json,
             Self::Outside(asked) => asked.ask.json,
             Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,
+            Self::Ping(asked) => asked.ask.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.ask.json,
             Self::Up(_) | Self::Logs(_) | Self::Exec(_) => false,
         }

@@ -23,6 +23,7 @@ pub(super) fn up(asked: &Up) -> Result<ExitCode> {
         listen: asked.listen,
         join: asked.join,
         name: asked.name.clone(),
+        skew_ns: asked.skew_ns,
     };
     daemon::node::up(&data, http, wishes, |resumed, dashboard, fleet| {
         let resumes = match resumed {
@@ -53,12 +54,24 @@ pub(super) fn run(asked: &Run) -> Result<ExitCode> {
         Kind::Native => attached::with_inherited(program),
         _ => program,
     };
-    let request = Request::Run {
-        name: asked.name.clone(),
-        program,
-        restart: asked.restart.into(),
+    let (name, restart) = (asked.name.clone(), asked.restart.into());
+    let request = match asked.replicas {
+        Some(replicas) => Request::Give {
+            name,
+            program,
+            restart,
+            replicas,
+        },
+        None => {
+            let run = Request::Run {
+                name,
+                program,
+                restart,
+            };
+            on(asked.on.as_ref(), run)
+        }
     };
-    match put(&asked.data.directory()?, &on(asked.on.as_ref(), request))? {
+    match put(&asked.data.directory()?, &request)? {
         Answer::Done { name } if asked.json => print_json(&json!({ "name": name })),
         Answer::Done { name } => print(&format!("{name}\n")),
         other => unexpected(&other),

@@ -5,6 +5,7 @@ mod command;
 mod dashboard;
 mod fleet;
 mod hostile;
+mod leases;
 mod nodes;
 mod place;
 mod programs;
