@@ -3,12 +3,17 @@
 use std::io;
 use std::path::Path;
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::iterator::Signals;
 
 use crate::cgroup::Hierarchy;
 use crate::program::Program;
+use crate::supervision::GRACE;
 use crate::warden::{self, Host};
 
 /// How a program of the host ended.
@@ -18,14 +23,22 @@ pub struct Ended {
     pub code: u8,
     /// Whether the kernel killed some of it because its memory was used up.
     pub out_of_memory: bool,
+    /// Whether it was ended because its deadline passed.
+    pub late: bool,
 }
 
-/// Runs a program to its end. To be called from the main thread: the program ends with the thread.
+/// Runs a program to its end, which is asked for if it has not come by the deadline, and forced after
+/// [`GRACE`]. To be called from the main thread: the program ends with the thread.
 ///
 /// # Errors
 /// If no process can be started or waited for.
-pub fn run(program: &Program, data: &Path) -> io::Result<Ended> {
-    let group = Hierarchy::of_this_host().and_then(|host| host.group("run", program.limits));
+pub fn run(program: &Program, data: &Path, deadline: Option<Duration>) -> io::Result<Ended> {
+    let host = Hierarchy::of_this_host().map(|host| match crate::node::of(data) {
+        // A hot machine's node slows all that are in its group.
+        Some(node) => host.beside_those_of(node),
+        None => host,
+    });
+    let group = host.and_then(|host| host.group("run", program.limits));
     // Before there is a child, so that none of its signals is missed.
     let mut signals = Signals::new(
         warden::PASSED_ON
@@ -34,6 +47,19 @@ pub fn run(program: &Program, data: &Path) -> io::Result<Ended> {
             .chain([libc::SIGWINCH, libc::SIGCHLD]),
     )?;
     let child = warden::start(program, group.as_ref(), data.to_owned(), |command| command)?;
+    let late = Arc::new(AtomicBool::new(false));
+    if let Some(deadline) = deadline {
+        let (child, late) = (Pid::from_child(&child), Arc::clone(&late));
+        thread::Builder::new()
+            .name("deadline".into())
+            .spawn(move || {
+                thread::park_timeout(deadline);
+                late.store(true, Ordering::Relaxed);
+                warden::signal(child, Signal::TERM);
+                thread::park_timeout(Duration::from_nanos(GRACE.0));
+                warden::signal(child, Signal::KILL);
+            })?;
+    }
     let code = accompany(&child, &mut signals)?;
     let killed = group
         .as_ref()
@@ -41,6 +67,7 @@ pub fn run(program: &Program, data: &Path) -> io::Result<Ended> {
     Ok(Ended {
         code,
         out_of_memory: killed > 0,
+        late: late.load(Ordering::Relaxed),
     })
 }
 

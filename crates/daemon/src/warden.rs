@@ -27,7 +27,8 @@
 //! (128 KiB for a word), and can be read by everybody. Of descriptors a program inherits three.
 //!
 //! **Going inside** ([`go_inside`]) is a third way to stand over a program: the outer warden enters the namespaces of
-//! one that runs, and the inner one is a *guest* there. It ends with what it was started for, or with its host.
+//! one that runs, and the inner one is a *guest* there. It ends with what it was started for, with whoever asked for it, or
+//! with its host, and what it started with it.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -488,19 +489,23 @@ impl Ward {
         await_end(pid(&guest), Below::Warden, &Others::default(), signals)
     }
 
+    /// Not process 1 here: what it started goes on when it ends, unless it ends that first. So it is the reaper of
+    /// its descendants, and told of its parent's end by a signal that can be caught.
     fn guest(self, signals: &mut Signals) -> Result<u8, Failed> {
-        die_with_parent(Signal::KILL)?;
+        become_reaper()?;
+        die_with_parent(Signal::HUP)?;
         // A parent that is outside has no number here; who lost it is given to process 1.
         if rustix::process::getppid().is_some() {
             return Ok(FAILED);
         }
-        self.start_and_await(true, Vec::new(), signals)
+        let ended = self.start_and_await(true, Vec::new(), signals);
+        kill_descendants();
+        ended
     }
 
     /// Without namespaces: the program as a child, and what it leaves behind as children.
     fn reap(self, signals: &mut Signals) -> Result<u8, Failed> {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-            .map_err(doing("becoming a reaper"))?;
+        become_reaper()?;
         if let Some(folder) = confinement::shows(&self.program, &self.data, true) {
             let because = format!(
                 "{} shows the node's own directory, {}, which cannot be hidden without namespaces",
@@ -635,6 +640,12 @@ fn keep_over_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// What descendants leave behind becomes this process's child.
+fn become_reaper() -> Result<(), Failed> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(doing("becoming a reaper"))
+}
+
 fn die_with_parent(signal: Signal) -> Result<(), Failed> {
     let asked = rustix::process::set_parent_process_death_signal(Some(signal));
     asked.map_err(doing("asking to end with its parent"))
@@ -664,7 +675,7 @@ fn await_end(
             Err(rustix::io::Errno::INTR) => {}
             Ok(None) => {
                 for signal in signals.wait() {
-                    // Only where this is a reaper; elsewhere the kernel has killed us already.
+                    // Only where this is a reaper, a guest too; elsewhere the kernel has killed us already.
                     if signal == libc::SIGHUP && rustix::process::getppid() != born_to {
                         return Ok(128 + 9);
                     }

@@ -30,6 +30,7 @@ use ring::rand::SecureRandom as _;
 use scheduler::Guard;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use telemetry::{Action, Reason};
 use tokio::sync::mpsc;
 use trust::Key;
 use trust::invitation::{Invitation, Secret};
@@ -113,6 +114,8 @@ pub struct Guarded {
     pub clock: f64,
     /// The power is to be cut, for good; the member is silent already.
     pub dark: bool,
+    /// What was decided because of it: what was done, why, what was found and what it was held against, in kelvin.
+    pub decided: Option<(Action, Reason, f64, f64)>,
 }
 
 /// What the rest of the node asks of its membership.
@@ -193,6 +196,8 @@ pub(super) struct Member {
     directory: Directory,
     transport: Transport,
     refusals: Refusals,
+    /// What the guard decided last, until it is told on.
+    decided: Option<(Action, Reason, f64, f64)>,
     /// Since when each is held to be what it is, in milliseconds of Unix time.
     since: BTreeMap<Tile, u64>,
     began_ms: u64,
@@ -264,6 +269,7 @@ impl Member {
             directory,
             transport,
             refusals: Refusals::default(),
+            decided: None,
             since: BTreeMap::new(),
             began_ms: clock.unix_ms(),
             listeners: BTreeMap::new(),
@@ -350,7 +356,10 @@ impl Member {
                 Effect::Changed { peer, .. } => self.changed(Tile(peer.0.into())),
                 Effect::Rejected(reason) => self.refusals.count(Refusal::Message(reason)),
                 // Read from the guard by whoever told it ([`Ask::Sense`]).
-                Effect::SetClock(_) | Effect::Panic | Effect::Decided(..) => {}
+                Effect::SetClock(_) | Effect::Panic => {}
+                Effect::Decided(action, reason, found, bound) => {
+                    self.decided = Some((action, reason, found, bound));
+                }
             }
         }
     }
@@ -557,7 +566,12 @@ impl Member {
             Ask::Sense(temperature, answer) => {
                 self.tell(Input::Sensed(temperature.0));
                 let (clock, dark) = (self.node.guard().clock(), self.node.guard().is_dark());
-                let _ = answer.send(Guarded { clock, dark });
+                let decided = self.decided.take();
+                let _ = answer.send(Guarded {
+                    clock,
+                    dark,
+                    decided,
+                });
             }
             Ask::Leave(answer) => {
                 self.leave().await;
