@@ -46,7 +46,8 @@ pub fn run(program: &Program, data: &Path, deadline: Option<Duration>) -> io::Re
             // A terminal tells of its size whoever has it, which is us.
             .chain([libc::SIGWINCH, libc::SIGCHLD]),
     )?;
-    let child = warden::start(program, group.as_ref(), data.to_owned(), |command| command)?;
+    let (group_of, data) = (group.as_ref(), data.to_owned());
+    let child = warden::start(program, group_of, data, None, |command| command)?;
     let late = Arc::new(AtomicBool::new(false));
     if let Some(deadline) = deadline {
         let (child, late) = (Pid::from_child(&child), Arc::clone(&late));

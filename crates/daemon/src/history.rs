@@ -242,6 +242,11 @@ impl History {
             .unwrap_or_default()
     }
 
+    /// Returns when everything that was decided is written.
+    pub(crate) fn settle(&self) {
+        let _ = self.shape();
+    }
+
     /// How it is; none if nobody keeps it any more.
     pub(crate) fn shape(&self) -> Option<Shape> {
         self.ask(Told::Shape)
@@ -505,7 +510,7 @@ mod tests {
             .about("b")
             .because_of(Some(fell));
         history.decided(with, "b goes with a".into());
-        drop(history);
+        history.settle();
         let history = open(folder.path());
         let numbers = |program| {
             let told = history.about(program);

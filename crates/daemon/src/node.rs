@@ -35,6 +35,7 @@ use wire::{Instant, Nanos};
 
 use crate::cache::make_private;
 use crate::cgroup::{self, Hierarchy};
+use crate::confinement::Secrets;
 use crate::control::{self, Answer, Limited, Listed, Request, Status, Wanted};
 use crate::fleet::post::Post;
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
@@ -258,6 +259,7 @@ struct Node {
     history: History,
     /// The decision that all of this goes on, or ends.
     turned: Option<u64>,
+    secrets: Secrets,
     host: Option<Hierarchy>,
     limits: Limited,
     fleet: Fleet,
@@ -338,6 +340,7 @@ pub fn up(
         journals: Journals::default(),
         history: history.clone(),
         turned: None,
+        secrets: Secrets::watched(),
         host,
         fleet: fleet.clone(),
         events: events.clone(),
@@ -368,7 +371,7 @@ pub fn up(
         events,
         journals: Arc::clone(&node.journals),
         news: Arc::clone(&node.news),
-        history,
+        history: history.clone(),
         fleet,
         post,
         heat: node.heat.clone(),
@@ -415,7 +418,9 @@ pub fn up(
     }
     // From here on who is started was asked for.
     node.turned = None;
-    node.live(&queue)
+    let ended = node.live(&queue);
+    history.settle();
+    ended
 }
 
 /// What a node has in its directory.
@@ -1035,7 +1040,8 @@ impl Node {
         let (said, saying) = io::pipe()?;
         let also: OwnedFd = saying.try_clone()?.into();
         let saying: OwnedFd = saying.into();
-        let child = warden::start(program, group.as_ref(), self.data.clone(), |command| {
+        let (data, secrets) = (self.data.clone(), self.secrets.now());
+        let child = warden::start(program, group.as_ref(), data, secrets, |command| {
             command.stdin(Stdio::null()).stdout(saying).stderr(also)
         })?;
         known.process = Some(Process {
@@ -1248,6 +1254,7 @@ impl Node {
         let mut taken: BTreeSet<String> = staged.flatten().collect();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         let mut kinds: BTreeMap<PathBuf, Kind> = BTreeMap::new();
+        let mut numbers = BTreeMap::new();
         let mut given = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             let Wanted {
@@ -1257,7 +1264,7 @@ impl Node {
                 group,
                 deadline_unix_ms,
             } = wanted;
-            let name = name.unwrap_or_else(|| self.free_name(&program.path, &taken));
+            let name = name.unwrap_or_else(|| self.free_name(&program.path, &taken, &mut numbers));
             if !is_name(&name) {
                 return Err(format!(
                     "the name {name:?}: expected at most 64 letters, digits, '.', '_' and '-', the first a letter or digit"
@@ -1333,7 +1340,13 @@ impl Node {
         }
     }
 
-    fn free_name(&self, path: &Path, taken: &BTreeSet<String>) -> String {
+    /// A name that nobody has; `numbers` says from where on to look.
+    fn free_name(
+        &self,
+        path: &Path,
+        taken: &BTreeSet<String>,
+        numbers: &mut BTreeMap<String, u64>,
+    ) -> String {
         let stem = path
             .file_stem()
             .and_then(|stem| stem.to_str())
@@ -1345,10 +1358,14 @@ impl Node {
             .collect();
         let stem = stem.trim_start_matches(['.', '_', '-']);
         let stem = if stem.is_empty() { "program" } else { stem };
-        let mut names = (1..).map(|number| format!("{stem}-{number}"));
-        names
-            .find(|name| !self.known.contains_key(name) && !taken.contains(name))
-            .expect("there are more numbers than programs")
+        let number = numbers.entry(stem.to_owned()).or_insert(0);
+        loop {
+            *number += 1;
+            let name = format!("{stem}-{number}");
+            if !self.known.contains_key(&name) && !taken.contains(&name) {
+                return name;
+            }
+        }
     }
 
     fn list(&self) -> Vec<Listed> {

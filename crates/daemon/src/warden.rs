@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The **outer** warden asks the kernel to be killed when its parent dies, becomes a member of the
-//! program's control groups, and unshares namespaces. The **inner** asks the same of the outer, builds
+//! program's control groups, and unshares namespaces. The **inner**, its fork, asks the same of the outer, builds
 //! the program's world (see [`confinement`]), starts it, and reaps whatever ends. It
 //! is process 1 of its namespace: when it ends, for whatever reason, the kernel kills everything in there,
 //! daemons that have detached themselves included. No cooperation of the program is needed, and no
@@ -31,9 +31,9 @@
 //! with its host, and what it started with it.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
@@ -75,22 +75,21 @@ struct Ward {
     limit_cores: bool,
     /// The node's directory: compiled code is kept there, and no program sees it.
     data: PathBuf,
-    /// Inherited sockets that listen on the host, and the ports inside they lead to.
-    listening: Vec<(i32, u16)>,
+    /// What of the host's is root's alone, if whoever starts it knows.
+    secrets: Option<Vec<PathBuf>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     Outer,
-    Inner,
     /// Of the program over which this warden stands, an outer one.
     GoingInside(i32),
     Guest,
 }
 
 /// Starts a program under a warden, in a process group of its own, whose number is the child's.
-/// Standard streams are as `streams` sets them. The calling thread must outlive the program: when it
-/// ends, the kernel ends the program.
+/// Standard streams are as `streams` sets them. `secrets` are those of [`confinement::Secrets`], if they are at hand.
+/// The calling thread must outlive the program: when it ends, the kernel ends the program.
 ///
 /// # Errors
 /// If no process can be started.
@@ -98,6 +97,7 @@ pub fn start(
     program: &Program,
     group: Option<&Group>,
     data: PathBuf,
+    secrets: Option<Vec<PathBuf>>,
     streams: impl FnOnce(&mut Command) -> &mut Command,
 ) -> io::Result<Child> {
     let holds = |controller| group.is_some_and(|group| group.holds(controller));
@@ -109,7 +109,7 @@ pub fn start(
         limit_memory: !holds("memory"),
         limit_cores: !holds("cpu"),
         data,
-        listening: Vec::new(),
+        secrets,
     };
     begin(&ward, Path::new("/proc/self/exe"), |command| {
         streams(command.process_group(0))
@@ -145,7 +145,7 @@ pub fn go_inside(
         limit_memory: host.doors.is_empty(),
         limit_cores: host.doors.is_empty(),
         data,
-        listening: Vec::new(),
+        secrets: None,
     };
     begin(&ward, Path::new("/proc/self/exe"), |command| {
         streams(command.process_group(0))
@@ -192,7 +192,11 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
         let descriptor: i32 = descriptor.parse().ok()?;
         File::open(format!("/proc/self/fd/{descriptor}")).ok()
     });
-    let Some(ward) = told.and_then(|told| serde_json::from_reader::<_, Ward>(told).ok()) else {
+    let told = told.and_then(|mut told| {
+        let mut text = Vec::new();
+        told.read_to_end(&mut text).ok().map(|_| text)
+    });
+    let Some(ward) = told.and_then(|told| serde_json::from_slice::<Ward>(&told).ok()) else {
         eprintln!("error: {WORD} is not for people");
         return ExitCode::from(2);
     };
@@ -314,15 +318,10 @@ impl Ward {
                 return self.capsule(kind);
             }
         }
-        // Handlers are undone when the program is executed; ignoring would be inherited.
-        let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]))
-            .map_err(doing("catching signals"))?;
-        hold_back(false);
         match self.stage {
-            Stage::Outer => self.outer(&mut signals),
-            Stage::Inner => self.inner(&mut signals),
-            Stage::GoingInside(warden) => self.go_inside(warden, &mut signals),
-            Stage::Guest => self.guest(&mut signals),
+            Stage::Outer => self.outer(),
+            Stage::GoingInside(warden) => self.go_inside(warden, &mut catch_signals()?),
+            Stage::Guest => self.guest(&mut catch_signals()?),
         }
     }
 
@@ -352,7 +351,7 @@ impl Ward {
         Ok(())
     }
 
-    fn outer(mut self, signals: &mut Signals) -> Result<u8, Failed> {
+    fn outer(mut self) -> Result<u8, Failed> {
         if !self.ties_its_life_to_its_parent()? {
             return Ok(FAILED);
         }
@@ -390,7 +389,7 @@ impl Ward {
                 io::Error::from(error)
             );
             drop(listening);
-            return self.reap(signals);
+            return self.reap(&mut catch_signals()?);
         }
         let map = |file: &str, text: String| {
             std::fs::write(file, text).map_err(doing(&format!("writing {file}")))
@@ -398,18 +397,25 @@ impl Ward {
         map("/proc/self/setgroups", "deny".to_owned())?;
         map("/proc/self/uid_map", format!("{0} {0} 1", user.as_raw()))?;
         map("/proc/self/gid_map", format!("{0} {0} 1", group.as_raw()))?;
-        keep_over_exec().map_err(doing("keeping capabilities"))?;
-        for (listener, port) in &listening {
-            hand_on(listener).map_err(doing("handing on a port"))?;
-            self.listening.push((listener.as_raw_fd(), port.guest));
-        }
-        self.stage = Stage::Inner;
         self.parent = rustix::process::getpid().as_raw_pid();
-        let inner = begin(&self, Path::new("/proc/self/exe"), |command| command);
-        let inner = inner.map_err(doing("starting process 1 of its namespace"))?;
+        // SAFETY: this process has one thread, so the child holds no lock that nobody gives back. Executing it anew
+        // would cost as much as all the rest of a start.
+        let inner = unsafe { libc::fork() };
+        if inner < 0 {
+            let error = io::Error::last_os_error();
+            return Err(doing("starting process 1 of its namespace")(error));
+        }
+        let Some(inner) = Pid::from_raw(inner) else {
+            let listening = listening.into_iter();
+            let listening = listening
+                .map(|(listener, port)| (listener, port.guest))
+                .collect();
+            return self.inner(listening, &mut catch_signals()?);
+        };
         drop(listening);
-        pass_on_early(pid(&inner), signals);
-        await_end(pid(&inner), Below::Warden, &Others::default(), signals)
+        let signals = &mut catch_signals()?;
+        pass_on_early(inner, signals);
+        await_end(inner, Below::Warden, &Others::default(), signals)
     }
 
     /// Asks the kernel to be killed with its parent; `false` if that is gone already.
@@ -419,7 +425,11 @@ impl Ward {
         Ok(parent == Some(self.parent))
     }
 
-    fn inner(self, signals: &mut Signals) -> Result<u8, Failed> {
+    fn inner(
+        self,
+        listening: Vec<(TcpListener, u16)>,
+        signals: &mut Signals,
+    ) -> Result<u8, Failed> {
         die_with_parent(Signal::KILL)?;
         // Seen from in here the parent has no number, but /proc is still the outer one.
         let status = std::fs::read_to_string("/proc/self/status");
@@ -428,16 +438,11 @@ impl Ward {
         if parent.and_then(|parent| parent.trim().parse().ok()) != Some(self.parent) {
             return Ok(FAILED);
         }
-        let mut listening = Vec::new();
-        for (descriptor, port) in &self.listening {
-            // SAFETY: this process inherited it for this, and nothing else here knows its number.
-            let listener = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(*descriptor) };
-            listening.push((TcpListener::from(listener), *port));
-        }
         if self.program.network == Network::Own {
             network::bring_up_loopback().map_err(doing("bringing up its loopback"))?;
         }
-        confinement::enter_own_root(&self.program, &self.data)?;
+        let secrets = self.secrets.as_deref();
+        confinement::enter_own_root(&self.program, &self.data, secrets)?;
         self.start_and_await(true, listening, signals)
     }
 
@@ -687,6 +692,14 @@ fn await_end(
             Err(error) => return Err(doing("waiting for it")(error)),
         }
     }
+}
+
+/// Lets those that waited come. Handlers are undone when the program is executed; ignoring would be inherited.
+fn catch_signals() -> Result<Signals, Failed> {
+    let signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]));
+    let signals = signals.map_err(doing("catching signals"))?;
+    hold_back(false);
+    Ok(signals)
 }
 
 /// What came before there was a child to give it to.

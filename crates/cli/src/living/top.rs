@@ -6,7 +6,6 @@
 //! The terminal is another screen in raw mode while this runs ([`Screen`]) and what it was before on every end but
 //! `SIGKILL`: by a key, a signal, a panic, or when nobody reads any more.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
@@ -118,7 +117,7 @@ impl View {
                 Sort::Restarts => b.restarts.cmp(&a.restarts),
                 Sort::State => a.state.cmp(&b.state),
                 Sort::Uptime => falling(a.uptime_s.unwrap_or(-1.0), b.uptime_s.unwrap_or(-1.0)),
-                Sort::Name => Ordering::Equal,
+                Sort::Name => a.name.cmp(&b.name),
             };
             let order = if upside_down { order.reverse() } else { order };
             order.then_with(|| a.name.cmp(&b.name))

@@ -117,7 +117,7 @@ fn why_says_that_a_program_was_slowed_and_by_which_heat() {
     }
     place.ok(&["run", "-d", "--name", "worker", "sleep", "1000"]);
     assert!(place.ok(&["why"]).contains("the whole processor"));
-    place.ok(&["outside", "78"]);
+    place.ok(&["outside", "84"]);
     wait_until("programs get less", || {
         status()["heat"]["clock"].as_f64() < Some(0.9)
     });
