@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,7 +13,7 @@ use signal_hook::iterator::Signals;
 use crate::cgroup::Hierarchy;
 use crate::program::Program;
 use crate::supervision::GRACE;
-use crate::warden::{self, Host};
+use crate::warden::{self, Host, Streams};
 
 /// How a program of the host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +46,10 @@ pub fn run(program: &Program, data: &Path, deadline: Option<Duration>) -> io::Re
             .chain([libc::SIGWINCH, libc::SIGCHLD]),
     )?;
     let (group_of, data) = (group.as_ref(), data.to_owned());
-    let child = warden::start(program, group_of, data, None, |command| command)?;
+    let child = warden::start(program, group_of, data, None, &Streams::default())?;
     let late = Arc::new(AtomicBool::new(false));
     if let Some(deadline) = deadline {
-        let (child, late) = (Pid::from_child(&child), Arc::clone(&late));
+        let (child, late) = (child, Arc::clone(&late));
         thread::Builder::new()
             .name("deadline".into())
             .spawn(move || {
@@ -61,7 +60,7 @@ pub fn run(program: &Program, data: &Path, deadline: Option<Duration>) -> io::Re
                 warden::signal(child, Signal::KILL);
             })?;
     }
-    let code = accompany(&child, &mut signals)?;
+    let code = accompany(child, &mut signals)?;
     let killed = group
         .as_ref()
         .map_or(0, crate::cgroup::Group::killed_for_memory);
@@ -83,12 +82,11 @@ pub fn run_inside(host: &Host, program: &Program, data: &Path) -> io::Result<u8>
             // A terminal tells of its size whoever has it, which is us.
             .chain([libc::SIGWINCH, libc::SIGCHLD]),
     )?;
-    let child = warden::go_inside(host, program, data.to_owned(), |command| command)?;
-    accompany(&child, &mut signals)
+    let child = warden::go_inside(host, program, data.to_owned())?;
+    accompany(child, &mut signals)
 }
 
-fn accompany(child: &Child, signals: &mut Signals) -> io::Result<u8> {
-    let child = Pid::from_child(child);
+fn accompany(child: Pid, signals: &mut Signals) -> io::Result<u8> {
     let terminal = Terminal::lend(child);
     loop {
         match rustix::process::waitpid(Some(child), WaitOptions::NOHANG | WaitOptions::UNTRACED) {

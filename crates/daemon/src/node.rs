@@ -20,7 +20,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -28,7 +27,7 @@ use std::thread;
 use std::time::Duration;
 
 use machine::Machine as _;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::iterator::Signals;
 use telemetry::{Action, Reason};
 use wire::{Instant, Nanos};
@@ -54,7 +53,7 @@ use crate::supervision::{
     Terms,
 };
 use crate::verdict::Change;
-use crate::warden;
+use crate::warden::{self, Streams};
 
 /// So many connections may be open whose request has not come yet; the next one closes the one that has been silent
 /// longest. Whoever is silent can therefore keep nobody out.
@@ -260,6 +259,8 @@ struct Node {
     /// The decision that all of this goes on, or ends.
     turned: Option<u64>,
     secrets: Secrets,
+    /// What programs read.
+    nothing: OwnedFd,
     host: Option<Hierarchy>,
     limits: Limited,
     fleet: Fleet,
@@ -341,6 +342,7 @@ pub fn up(
         history: history.clone(),
         turned: None,
         secrets: Secrets::watched(),
+        nothing: File::open("/dev/null")?.into(),
         host,
         fleet: fleet.clone(),
         events: events.clone(),
@@ -1038,14 +1040,16 @@ impl Node {
         limits.cores = dealt(limits.cores, self.heat.clock());
         let group = self.host.as_ref().and_then(|host| host.group(name, limits));
         let (said, saying) = io::pipe()?;
-        let also: OwnedFd = saying.try_clone()?.into();
-        let saying: OwnedFd = saying.into();
+        let streams = Streams {
+            stdin: Some(self.nothing.try_clone()?),
+            stderr: Some(saying.try_clone()?.into()),
+            stdout: Some(saying.into()),
+        };
         let (data, secrets) = (self.data.clone(), self.secrets.now());
-        let child = warden::start(program, group.as_ref(), data, secrets, |command| {
-            command.stdin(Stdio::null()).stdout(saying).stderr(also)
-        })?;
+        let child = warden::start(program, group.as_ref(), data, secrets, &streams)?;
+        drop(streams);
         known.process = Some(Process {
-            pid: Pid::from_child(&child),
+            pid: child,
             since_unix_ms: unix_ms(),
             group,
         });
@@ -1542,7 +1546,7 @@ fn cores() -> f64 {
 }
 
 /// Reads what a program says until nobody can say more, then waits for its end.
-fn attend(mut child: Child, mut said: io::PipeReader, journal: &Journal) -> u8 {
+fn attend(child: Pid, mut said: io::PipeReader, journal: &Journal) -> u8 {
     let mut piece = vec![0; 16 << 10];
     loop {
         match said.read(&mut piece) {
@@ -1553,12 +1557,17 @@ fn attend(mut child: Child, mut said: io::PipeReader, journal: &Journal) -> u8 {
             Err(_) => break,
         }
     }
-    let status = child.wait().ok();
-    let code = status.and_then(|status| {
-        use std::os::unix::process::ExitStatusExt as _;
-        status.code().or(status.signal().map(|signal| 128 + signal))
-    });
-    code.map_or(125, |code| code.to_le_bytes()[0])
+    loop {
+        match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                let signalled = status.terminating_signal().map(|signal| 128 + signal);
+                let code = status.exit_status().or(signalled);
+                return code.map_or(125, |code| code.to_le_bytes()[0]);
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return 125,
+        }
+    }
 }
 
 /// Names become names of files.

@@ -30,16 +30,18 @@
 //! one that runs, and the inner one is a *guest* there. It ends with what it was started for, with whoever asked for it, or
 //! with its host, and what it started with it.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode};
+use std::process::{Command, ExitCode};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
@@ -77,6 +79,8 @@ struct Ward {
     data: PathBuf,
     /// What of the host's is root's alone, if whoever starts it knows.
     secrets: Option<Vec<PathBuf>>,
+    /// Of a guest, whose parent has no number for it: an inherited pipe that ends with that.
+    parents: Option<i32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +92,7 @@ enum Stage {
 }
 
 /// Starts a program under a warden, in a process group of its own, whose number is the child's.
-/// Standard streams are as `streams` sets them. `secrets` are those of [`confinement::Secrets`], if they are at hand.
+/// Standard streams are as `streams` says. `secrets` are those of [`confinement::Secrets`], if they are at hand.
 /// The calling thread must outlive the program: when it ends, the kernel ends the program.
 ///
 /// # Errors
@@ -98,8 +102,8 @@ pub fn start(
     group: Option<&Group>,
     data: PathBuf,
     secrets: Option<Vec<PathBuf>>,
-    streams: impl FnOnce(&mut Command) -> &mut Command,
-) -> io::Result<Child> {
+    streams: &Streams,
+) -> io::Result<Pid> {
     let holds = |controller| group.is_some_and(|group| group.holds(controller));
     let ward = Ward {
         program: program.clone(),
@@ -110,10 +114,9 @@ pub fn start(
         limit_cores: !holds("cpu"),
         data,
         secrets,
+        parents: None,
     };
-    begin(&ward, Path::new("/proc/self/exe"), |command| {
-        streams(command.process_group(0))
-    })
+    begin(&ward, Path::new("/proc/self/exe"), true, streams)
 }
 
 /// What there is to know to start something beside a program that runs.
@@ -131,12 +134,7 @@ pub struct Host {
 ///
 /// # Errors
 /// If no process can be started.
-pub fn go_inside(
-    host: &Host,
-    program: &Program,
-    data: PathBuf,
-    streams: impl FnOnce(&mut Command) -> &mut Command,
-) -> io::Result<Child> {
+pub fn go_inside(host: &Host, program: &Program, data: PathBuf) -> io::Result<Pid> {
     let ward = Ward {
         program: program.clone(),
         parent: rustix::process::getpid().as_raw_pid(),
@@ -146,10 +144,14 @@ pub fn go_inside(
         limit_cores: host.doors.is_empty(),
         data,
         secrets: None,
+        parents: None,
     };
-    begin(&ward, Path::new("/proc/self/exe"), |command| {
-        streams(command.process_group(0))
-    })
+    begin(
+        &ward,
+        Path::new("/proc/self/exe"),
+        true,
+        &Streams::default(),
+    )
 }
 
 /// Sends a signal to the program under the warden that [`start`] gave.
@@ -161,28 +163,99 @@ pub fn signal(warden: Pid, signal: Signal) {
     };
 }
 
-/// Starts this executable as a warden. As `/proc/self/exe` it is found even when it has been replaced on disk.
-fn begin(
-    ward: &Ward,
-    executable: &Path,
-    set: impl FnOnce(&mut Command) -> &mut Command,
-) -> io::Result<Child> {
+/// What a program's standard streams are; none for those of whoever starts it.
+#[derive(Debug, Default)]
+pub struct Streams {
+    /// What it reads.
+    pub stdin: Option<OwnedFd>,
+    /// What it says.
+    pub stdout: Option<OwnedFd>,
+    /// What it says besides.
+    pub stderr: Option<OwnedFd>,
+}
+
+/// Starts this executable as a warden, in a process group of its own if it is a program's first. As `/proc/self/exe` it
+/// is found even when it has been replaced on disk.
+///
+/// [`PASSED_ON`] wait in it until it can hear them, so that none is lost. This is not [`std::process::Command`], which
+/// can make signals wait only by copying this process first (fork): a node has megabytes to copy, and starts hundreds.
+fn begin(ward: &Ward, executable: &Path, own_group: bool, streams: &Streams) -> io::Result<Pid> {
+    use std::os::unix::ffi::OsStrExt as _;
     let mut told = File::from(rustix::fs::memfd_create("ward", MemfdFlags::empty())?);
     told.write_all(&serde_json::to_vec(ward).expect("a ward is plain data"))?;
-    let mut command = Command::new(executable);
-    command
-        .arg0("cosmos")
-        .args([WORD, &told.as_raw_fd().to_string()])
-        .env_clear();
-    set(&mut command);
-    // SAFETY: it takes no lock and no memory.
-    unsafe {
-        command.pre_exec(|| {
-            hold_back(true);
-            Ok(())
-        });
+    let executable = CString::new(executable.as_os_str().as_bytes())?;
+    let descriptor = CString::new(told.as_raw_fd().to_string())?;
+    let word = CString::new(WORD)?;
+    let words = [
+        c"cosmos".as_ptr(),
+        word.as_ptr(),
+        descriptor.as_ptr(),
+        std::ptr::null(),
+    ];
+    let nothing = [std::ptr::null::<libc::c_char>()];
+    let all = [&streams.stdin, &streams.stdout, &streams.stderr];
+    let mut flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+    if own_group {
+        flags |= libc::POSIX_SPAWN_SETPGROUP;
     }
-    command.spawn()
+    let done = |code: i32| match code {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    };
+    let mut child = 0;
+    // SAFETY: attributes and actions are made before they are used and unmade after; every pointer is to something
+    // that lives until the call returns, by when the child has its own copy or has not come to be.
+    unsafe {
+        let mut attributes = std::mem::zeroed();
+        let mut actions = std::mem::zeroed();
+        done(libc::posix_spawnattr_init(&raw mut attributes))?;
+        done(libc::posix_spawn_file_actions_init(&raw mut actions))?;
+        let mut set = || -> io::Result<()> {
+            let mut waiting = std::mem::zeroed();
+            libc::sigemptyset(&raw mut waiting);
+            for signal in PASSED_ON {
+                libc::sigaddset(&raw mut waiting, signal);
+            }
+            done(libc::posix_spawnattr_setsigmask(
+                &raw mut attributes,
+                &raw const waiting,
+            ))?;
+            // Rust ignores it in this process, and programs expect to end of it.
+            let mut usual = std::mem::zeroed();
+            libc::sigemptyset(&raw mut usual);
+            libc::sigaddset(&raw mut usual, libc::SIGPIPE);
+            done(libc::posix_spawnattr_setsigdefault(
+                &raw mut attributes,
+                &raw const usual,
+            ))?;
+            done(libc::posix_spawnattr_setpgroup(&raw mut attributes, 0))?;
+            let flags = libc::c_short::try_from(flags).expect("a few bits");
+            done(libc::posix_spawnattr_setflags(&raw mut attributes, flags))?;
+            for (number, stream) in (0..).zip(all) {
+                if let Some(stream) = stream {
+                    let from = stream.as_raw_fd();
+                    done(libc::posix_spawn_file_actions_adddup2(
+                        &raw mut actions,
+                        from,
+                        number,
+                    ))?;
+                }
+            }
+            done(libc::posix_spawn(
+                &raw mut child,
+                executable.as_ptr(),
+                &raw const actions,
+                &raw const attributes,
+                words.as_ptr().cast(),
+                nothing.as_ptr().cast(),
+            ))
+        };
+        let set = set();
+        libc::posix_spawn_file_actions_destroy(&raw mut actions);
+        libc::posix_spawnattr_destroy(&raw mut attributes);
+        set?;
+    }
+    Ok(Pid::from_raw(child).expect("a child has a number"))
 }
 
 /// What an executable that uses [`start`] must do first if its first argument is [`WORD`].
@@ -289,6 +362,9 @@ pub(crate) const PASSED_ON: [i32; 6] = [
     libc::SIGUSR2,
 ];
 
+/// Tells a reaper that its parent has died. Nobody sends it to a program, and who is not asked for it ends of it.
+const LOST: i32 = libc::SIGPWR;
+
 impl Ward {
     fn keep(self) -> Result<u8, Failed> {
         let refuse = |because: String| {
@@ -314,7 +390,7 @@ impl Ward {
             }
             (_, kind) => {
                 let kind = kind?;
-                hold_back(false);
+                hear();
                 return self.capsule(kind);
             }
         }
@@ -487,20 +563,27 @@ impl Ward {
         rustix::thread::move_into_thread_name_spaces(held.as_fd(), spaces)
             .map_err(doing("going inside"))?;
         keep_over_exec().map_err(doing("keeping capabilities"))?;
+        let (parents, _held) = io::pipe().map_err(doing("making a pipe"))?;
+        hand_on(&parents).map_err(doing("handing on a pipe"))?;
+        self.parents = Some(parents.as_raw_fd());
         self.stage = Stage::Guest;
         let executable_inside = format!("/proc/self/fd/{}", executable.as_raw_fd());
-        let guest = begin(&self, Path::new(&executable_inside), |command| command);
+        let guest = begin(
+            &self,
+            Path::new(&executable_inside),
+            false,
+            &Streams::default(),
+        );
         let guest = guest.map_err(doing("starting inside"))?;
-        await_end(pid(&guest), Below::Warden, &Others::default(), signals)
+        await_end(guest, Below::Warden, &Others::default(), signals)
     }
 
     /// Not process 1 here: what it started goes on when it ends, unless it ends that first. So it is the reaper of
     /// its descendants, and told of its parent's end by a signal that can be caught.
     fn guest(self, signals: &mut Signals) -> Result<u8, Failed> {
         become_reaper()?;
-        die_with_parent(Signal::HUP)?;
-        // A parent that is outside has no number here; who lost it is given to process 1.
-        if rustix::process::getppid().is_some() {
+        die_with_parent(Signal::POWER)?;
+        if self.parents.is_some_and(has_ended) {
             return Ok(FAILED);
         }
         let ended = self.start_and_await(true, Vec::new(), signals);
@@ -520,7 +603,7 @@ impl Ward {
             return Err(doing("looking at its folders")(io::Error::other(because)));
         }
         // A signal that can be caught: the descendants must be killed before this process ends.
-        die_with_parent(Signal::HUP)?;
+        die_with_parent(Signal::POWER)?;
         let ended = self.start_and_await(false, Vec::new(), signals);
         kill_descendants();
         ended
@@ -578,7 +661,8 @@ impl Ward {
         };
         let mut command = beside(&program.path, &program.name, &program.arguments);
         let child = command.spawn().map_err(unexecutable(&program.path))?;
-        let (child, others, unwell) = (pid(&child), Others::default(), Arc::new(OnceLock::new()));
+        let child = Pid::from_child(&child);
+        let (others, unwell) = (Others::default(), Arc::new(OnceLock::new()));
         pass_on_early(child, signals);
         if let Some(health) = &program.health {
             let because = Arc::clone(&unwell);
@@ -645,6 +729,15 @@ fn keep_over_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether nobody holds the other side of a pipe any more.
+fn has_ended(pipe: i32) -> bool {
+    // SAFETY: this process inherited it for this, and has it until it ends.
+    let pipe = unsafe { BorrowedFd::borrow_raw(pipe) };
+    let mut asked = [PollFd::from_borrowed_fd(pipe, PollFlags::IN)];
+    let now = Timespec::default();
+    rustix::event::poll(&mut asked, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
 /// What descendants leave behind becomes this process's child.
 fn become_reaper() -> Result<(), Failed> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -656,10 +749,6 @@ fn die_with_parent(signal: Signal) -> Result<(), Failed> {
     asked.map_err(doing("asking to end with its parent"))
 }
 
-fn pid(child: &Child) -> Pid {
-    Pid::from_child(child)
-}
-
 /// Reaps whatever ends until this child does: its exit code, or 128 + the signal that ended it.
 fn await_end(
     child: Pid,
@@ -667,7 +756,6 @@ fn await_end(
     others: &Others,
     signals: &mut Signals,
 ) -> Result<u8, Failed> {
-    let born_to = rustix::process::getppid();
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((ended, status))) if ended == child => {
@@ -680,8 +768,7 @@ fn await_end(
             Err(rustix::io::Errno::INTR) => {}
             Ok(None) => {
                 for signal in signals.wait() {
-                    // Only where this is a reaper, a guest too; elsewhere the kernel has killed us already.
-                    if signal == libc::SIGHUP && rustix::process::getppid() != born_to {
+                    if signal == LOST {
                         return Ok(128 + 9);
                     }
                     if let Some(signal) = Signal::from_named_raw(signal) {
@@ -696,9 +783,9 @@ fn await_end(
 
 /// Lets those that waited come. Handlers are undone when the program is executed; ignoring would be inherited.
 fn catch_signals() -> Result<Signals, Failed> {
-    let signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD]));
+    let signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD, LOST]));
     let signals = signals.map_err(doing("catching signals"))?;
-    hold_back(false);
+    hear();
     Ok(signals)
 }
 
@@ -711,23 +798,16 @@ fn pass_on_early(child: Pid, signals: &mut Signals) {
     }
 }
 
-/// Lets [`PASSED_ON`] wait, or no more. A warden is executed with them waiting, so that none is lost before it
-/// has its handlers.
-fn hold_back(hold: bool) {
-    let how = if hold {
-        libc::SIG_BLOCK
-    } else {
-        libc::SIG_UNBLOCK
-    };
-    // SAFETY: a set of signals on the stack is filled before it is read; all these may be called between
-    // fork and exec.
+/// Lets [`PASSED_ON`] come, which [`begin`] made wait.
+fn hear() {
+    // SAFETY: a set of signals on the stack is filled before it is read.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         for signal in PASSED_ON {
             libc::sigaddset(&raw mut set, signal);
         }
-        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
     }
 }
 

@@ -464,8 +464,9 @@ fn what_exec_started_ends_with_whoever_asked_for_it() {
     }
     let place = Place::new();
     let (_up, _) = Up::at(&place);
-    place.ok(&["run", "-d", "--name", "host", "sleep", "1000"]);
-    wait_until("it runs", || place.phase("host") == "running");
+    let script = "echo up; exec sleep 1000";
+    place.ok(&["run", "-d", "--name", "host", "sh", "-c", script]);
+    wait_until("it runs", || place.ok(&["logs", "host"]) == "up\n");
     let left = unheard_of(21);
     let script = format!("setsid sleep {left} & echo ready; wait");
     let mut exec = place.ready(&["exec", "host", "sh", "-c", &script]);
