@@ -46,6 +46,8 @@ const SENT_ON_MAX: u8 = 4;
 pub enum Told {
     /// Go and ask this; what was asked before is given up.
     Ask(Ask),
+    /// Nobody waits any more for what was asked. It may be done all the same.
+    GiveUp,
     /// A reply arrived. Others are ignored.
     Received(Message),
     /// These are worth trying.
@@ -194,6 +196,7 @@ impl Machine for Envoy {
                 });
                 self.send(now, out);
             }
+            Told::GiveUp => self.errand = None,
             Told::Received(message) => self.receive(now, message, out),
             Told::Contacts(contacts) if contacts.is_empty() => {}
             Told::Contacts(contacts) => (self.contacts, self.turn) = (contacts, 0),

@@ -38,7 +38,7 @@
 //! What a world owes for this: its clock goes on while the machine is suspended, and ends nothing late. A
 //! holder's programs are over by the instant it names, or die with whoever watches that instant.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use wire::codec::decode_all;
@@ -126,6 +126,11 @@ pub enum Command {
         /// To whom.
         to: Tile,
     },
+    /// Its holder is to finish what runs under it and let it go. Until it has, the lease is held.
+    Recall {
+        /// What.
+        lease: Lease,
+    },
     /// What a tile is to do from now on.
     Assign {
         /// Which tile.
@@ -154,6 +159,8 @@ pub enum Answer {
         /// All it holds, each with the entry that granted it. The later of two grants has the higher
         /// one: whoever is shown both can refuse the earlier holder.
         leases: Vec<(Lease, Index)>,
+        /// Those of them it is to let go as soon as what runs under them has finished.
+        recalled: Vec<Lease>,
     },
     /// It is so now.
     Done,
@@ -198,6 +205,8 @@ struct Holder {
     renewed: Option<Index>,
     duty: Duty,
     leases: BTreeMap<Lease, Index>,
+    /// Those of them that it is asked to let go.
+    recalled: BTreeSet<Lease>,
 }
 
 impl Leases {
@@ -232,6 +241,20 @@ impl Leases {
         })
     }
 
+    /// Whether its holder has been asked to let it go.
+    #[must_use]
+    pub fn is_recalled(&self, lease: Lease) -> bool {
+        let holder = self.by_lease.get(&lease);
+        holder.is_some_and(|tile| self.holders[tile].recalled.contains(&lease))
+    }
+
+    /// What a tile is to do, and the renewal it is present by, if it is.
+    #[must_use]
+    pub fn tile(&self, tile: Tile) -> Option<(Duty, Option<Index>)> {
+        let holder = self.holders.get(&tile)?;
+        Some((holder.duty, holder.renewed))
+    }
+
     /// Every tile that has renewed or was told its duty; whether it is present: has renewed, and that
     /// has not expired.
     pub fn tiles(&self) -> impl Iterator<Item = (Tile, Duty, bool)> + '_ {
@@ -249,6 +272,13 @@ impl Leases {
                 Answer::Done
             }
             (Command::Grant { lease, to }, _) => self.grant(at, lease, to),
+            (Command::Recall { lease }, _) => {
+                let holder = self.by_lease.get(&lease);
+                if let Some(holder) = holder.and_then(|tile| self.holders.get_mut(tile)) {
+                    holder.recalled.insert(lease);
+                }
+                Answer::Done
+            }
             (Command::Assign { tile, duty }, _) => {
                 self.known(tile).duty = duty;
                 self.forget_the_idle(tile);
@@ -269,6 +299,7 @@ impl Leases {
             renewed: None,
             duty: Duty::Serving,
             leases: BTreeMap::new(),
+            recalled: BTreeSet::new(),
         })
     }
 
@@ -276,12 +307,18 @@ impl Leases {
         let term = self.terms.term;
         let holder = self.known(tile);
         let duty = holder.duty;
-        let mut leases = Vec::new();
+        let (mut leases, mut recalled) = (Vec::new(), Vec::new());
         if duty != Duty::Removed {
             holder.renewed = Some(at);
             leases.extend(holder.leases.iter().map(|(lease, fence)| (*lease, *fence)));
+            recalled.extend(holder.recalled.iter().copied());
         }
-        Answer::Renewed { term, duty, leases }
+        Answer::Renewed {
+            term,
+            duty,
+            leases,
+            recalled,
+        }
     }
 
     fn grant(&mut self, at: Index, lease: Lease, to: Tile) -> Answer {
@@ -306,6 +343,7 @@ impl Leases {
         let holder = self.by_lease.remove(&lease);
         if let Some(holder) = holder.and_then(|tile| self.holders.get_mut(&tile)) {
             holder.leases.remove(&lease);
+            holder.recalled.remove(&lease);
         }
     }
 
@@ -315,6 +353,7 @@ impl Leases {
         };
         if holder.renewed == Some(renewed) {
             holder.renewed = None;
+            holder.recalled.clear();
             for lease in core::mem::take(&mut holder.leases).into_keys() {
                 self.by_lease.remove(&lease);
             }
@@ -334,6 +373,14 @@ impl Leases {
 /// What a leader has seen of renewals, by its own clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Seen(BTreeMap<Tile, (Index, Instant)>);
+
+impl Seen {
+    /// Since when a tile's last renewal has been known here, if it is present.
+    #[must_use]
+    pub fn since(&self, tile: Tile) -> Option<Instant> {
+        self.0.get(&tile).map(|(_, since)| *since)
+    }
+}
 
 /// A leader looks for silent holders this many times in one wait, so that is how late it may be.
 const LOOKS_PER_WAIT: u64 = 20;
@@ -400,6 +447,7 @@ impl Encode for Leases {
             for (lease, fence) in &holder.leases {
                 lease.encode(out);
                 fence.encode(out);
+                out.push(holder.recalled.contains(lease).into());
             }
         }
     }
@@ -416,11 +464,15 @@ impl Decode for Leases {
                 renewed: maybe(from)?,
                 duty: Duty::decode(from)?,
                 leases: BTreeMap::new(),
+                recalled: BTreeSet::new(),
             };
-            for _ in 0..from.count(3)? {
+            for _ in 0..from.count(4)? {
                 let lease = Lease::decode(from)?;
                 let ascends = holder.leases.keys().next_back().is_none_or(|l| *l < lease);
                 holder.leases.insert(lease, Index::decode(from)?);
+                if tag(from, "mark of a recall", 1)? == 1 {
+                    holder.recalled.insert(lease);
+                }
                 if !ascends || leases.by_lease.insert(lease, tile).is_some() {
                     return Err(invalid("lease held twice or out of order", lease.program));
                 }
@@ -509,13 +561,17 @@ impl Encode for Command {
                 holder.encode(out);
                 renewed.encode(out);
             }
+            Self::Recall { lease } => {
+                out.push(5);
+                lease.encode(out);
+            }
         }
     }
 }
 
 impl Decode for Command {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match tag(from, "command about leases", 4)? {
+        Ok(match tag(from, "command about leases", 5)? {
             0 => Self::Renew,
             1 => Self::Release {
                 lease: Lease::decode(from)?,
@@ -529,9 +585,12 @@ impl Decode for Command {
                 tile: Tile::decode(from)?,
                 duty: Duty::decode(from)?,
             },
-            _ => Self::Expire {
+            4 => Self::Expire {
                 holder: Tile::decode(from)?,
                 renewed: Index::decode(from)?,
+            },
+            _ => Self::Recall {
+                lease: Lease::decode(from)?,
             },
         })
     }
@@ -555,7 +614,12 @@ impl Decode for Query {
 impl Encode for Answer {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Renewed { term, duty, leases } => {
+            Self::Renewed {
+                term,
+                duty,
+                leases,
+                recalled,
+            } => {
                 out.push(0);
                 term.0.encode(out);
                 duty.encode(out);
@@ -564,6 +628,8 @@ impl Encode for Answer {
                     lease.encode(out);
                     fence.encode(out);
                 }
+                (recalled.len() as u64).encode(out);
+                recalled.iter().for_each(|lease| lease.encode(out));
             }
             Self::Done => out.push(1),
             Self::Granted { fence } => {
@@ -588,10 +654,14 @@ impl Decode for Answer {
                 let (term, duty) = (Nanos(u64::decode(from)?), Duty::decode(from)?);
                 let count = from.count(3)?;
                 let leases = (0..count).map(|_| Ok((Lease::decode(from)?, Index::decode(from)?)));
+                let leases = leases.collect::<Result<_, _>>()?;
+                let count = from.count(2)?;
+                let recalled = (0..count).map(|_| Lease::decode(from));
                 Self::Renewed {
                     term,
                     duty,
-                    leases: leases.collect::<Result<_, _>>()?,
+                    leases,
+                    recalled: recalled.collect::<Result<_, _>>()?,
                 }
             }
             1 => Self::Done,
@@ -728,6 +798,34 @@ mod tests {
         );
         assert_eq!(book.leases.holder(WEB), None);
         assert_eq!(book.leases.tiles().count(), 1, "that it is removed is kept");
+    }
+
+    #[test]
+    fn a_lease_that_is_recalled_is_held_until_it_is_let_go() {
+        let mut book = Book::new();
+        book.by(1, Command::Renew);
+        book.by(2, Command::Renew);
+        let recall = Command::Recall { lease: WEB };
+        book.by(9, recall);
+        let Answer::Granted { fence } = book.grant(1) else {
+            panic!("it was free");
+        };
+        assert!(!book.leases.is_recalled(WEB), "nobody held it");
+        book.say(None, recall);
+        let Answer::Renewed {
+            leases, recalled, ..
+        } = book.by(1, Command::Renew)
+        else {
+            panic!("a renewal");
+        };
+        assert_eq!(
+            (leases, recalled),
+            (Vec::from([(WEB, fence)]), [WEB].into())
+        );
+        assert_eq!(book.grant(2), Answer::Held { by: Tile(1) });
+        book.by(1, Command::Release { lease: WEB, fence });
+        assert!(matches!(book.grant(2), Answer::Granted { .. }));
+        assert!(!book.leases.is_recalled(WEB), "the next one may keep it");
     }
 
     /// The proof in the module's text, at the corners: the slowest holder's clock that is set back,

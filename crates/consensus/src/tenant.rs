@@ -3,7 +3,7 @@
 //! See [`crate::lease`] for why this is safe. A tenant needs no vote; every tile that runs programs
 //! has one.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use machine::Machine;
@@ -25,6 +25,8 @@ pub struct Tenant {
     held: BTreeMap<Lease, Index>,
     /// … and until when.
     until: Instant,
+    /// What of it is to be let go, and was said to be.
+    recalled: BTreeSet<Lease>,
     /// What it stopped and has not yet given back.
     stopped: VecDeque<(Lease, Index)>,
     /// What the envoy is out for.
@@ -78,6 +80,11 @@ pub enum Order {
         /// Why.
         why: Ending,
     },
+    /// Let what runs under this finish, then say that it has stopped ([`Event::Release`]). Until then it is ours.
+    Recall {
+        /// What.
+        lease: Lease,
+    },
     /// What this tile is to do has changed. One that drains stops what it runs and releases it.
     Duty(Duty),
 }
@@ -125,6 +132,7 @@ impl Tenant {
             halt,
             held: BTreeMap::new(),
             until: now,
+            recalled: BTreeSet::new(),
             stopped: VecDeque::new(),
             errand: Errand::None,
             duty: Duty::Serving,
@@ -136,6 +144,13 @@ impl Tenant {
     #[must_use]
     pub fn holds(&self, now: Instant, lease: Lease) -> bool {
         now < self.until && self.held.contains_key(&lease)
+    }
+
+    /// Until when all that is held is held: by then whatever runs under it must have been ended, and has as long to
+    /// be over as this tenant was told that it takes.
+    #[must_use]
+    pub const fn until(&self) -> Instant {
+        self.until
     }
 
     /// What it is to do.
@@ -165,9 +180,20 @@ impl Tenant {
         let errand = core::mem::replace(&mut self.errand, Errand::None);
         match (outcome, errand) {
             (Outcome::Done(bytes), Errand::Renewal) => {
-                if let Ok(Answer::Renewed { term, duty, leases }) = decode_all(&bytes) {
+                if let Ok(Answer::Renewed {
+                    term,
+                    duty,
+                    leases,
+                    recalled,
+                }) = decode_all(&bytes)
+                {
                     self.next_renewal = asked + term / 4;
                     self.renewed(now, (asked + term, duty), leases, out);
+                    for lease in recalled {
+                        if self.held.contains_key(&lease) && self.recalled.insert(lease) {
+                            out(Order::Recall { lease });
+                        }
+                    }
                 }
             }
             (Outcome::Done(_), Errand::Release) => {
@@ -205,6 +231,7 @@ impl Tenant {
         let gone: Vec<_> = gone.map(|(lease, _)| *lease).collect();
         for lease in gone {
             self.held.remove(&lease);
+            self.recalled.remove(&lease);
             let why = Ending::Revoked;
             out(Order::End { lease, why });
         }
@@ -216,6 +243,7 @@ impl Tenant {
     }
 
     fn end_all(&mut self, why: Ending, out: &mut impl FnMut(Order)) {
+        self.recalled.clear();
         for lease in core::mem::take(&mut self.held).into_keys() {
             out(Order::End { lease, why });
         }
@@ -267,6 +295,7 @@ impl Machine for Tenant {
             Event::Received(message) => self.tell(now, Told::Received(message), out),
             Event::Contacts(contacts) => self.tell(now, Told::Contacts(contacts), out),
             Event::Release(lease) => {
+                self.recalled.remove(&lease);
                 if let Some(fence) = self.held.remove(&lease) {
                     self.stopped.push_back((lease, fence));
                 }

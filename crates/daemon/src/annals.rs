@@ -72,6 +72,8 @@ pub struct Damaged {
     pub lost: u64,
     /// What is wrong there.
     pub because: String,
+    /// Whether it ends in the midst of a commit, as a crash leaves it: nobody was told that what is missing is there.
+    pub torn: bool,
 }
 
 impl std::fmt::Display for Damaged {
@@ -126,6 +128,8 @@ struct Segment<'a> {
     /// Whether its base is whole.
     whole: bool,
     damage: Option<(usize, String)>,
+    /// Whether that is only the end of a commit that is missing.
+    torn: bool,
 }
 
 impl<'a> Segment<'a> {
@@ -137,6 +141,7 @@ impl<'a> Segment<'a> {
             seal: beginning(),
             whole: false,
             damage: None,
+            torn: false,
         };
         let Some((header, rest)) = bytes.split_at_checked(HEADER) else {
             let because = format!("found {} bytes, expected a header of {HEADER}", bytes.len());
@@ -181,6 +186,7 @@ impl<'a> Segment<'a> {
                     break;
                 }
                 Err(damage) => {
+                    segment.torn = segment.whole && matches!(damage.fault, Fault::Torn { .. });
                     segment.damage = Some((HEADER + damage.place, damage.fault.to_string()));
                     break;
                 }
@@ -238,7 +244,7 @@ impl Annals {
                     "found its end sealed {}, the next expects {expected}",
                     segment.seal
                 );
-                segment.damage = Some((segment.end, because));
+                (segment.damage, segment.torn) = (Some((segment.end, because)), false);
             }
             if let Some((place, because)) = &segment.damage {
                 wrong.push(Damaged {
@@ -246,6 +252,7 @@ impl Annals {
                     place: *place as u64,
                     lost: (bytes.len() - place) as u64,
                     because: because.clone(),
+                    torn: segment.torn && *number == annals.number,
                 });
                 annals.damaged.push(path.clone());
             }

@@ -22,6 +22,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::affairs::Affairs;
 use crate::fleet::{self, FleetStatus};
 use crate::heat::Reading;
 use crate::history::Why;
@@ -65,6 +66,26 @@ pub enum Request {
     RunAll {
         /// What.
         programs: Vec<Wanted>,
+    },
+    /// Run this somewhere in the fleet, and keep it running wherever that is.
+    Give {
+        /// What to call it; a name is found if there is none.
+        name: Option<String>,
+        /// What to run; its files lie on every machine under the same paths.
+        program: Program,
+        /// When a machine starts it again by itself.
+        restart: Restart,
+        /// How many of it.
+        replicas: u32,
+    },
+    /// Say how everything stands that the fleet has agreed on.
+    Affairs,
+    /// Let a machine hand over what it runs for the fleet, and be given nothing more; or take that back.
+    Drain {
+        /// Its name; this one if there is none.
+        member: Option<String>,
+        /// Whether to take it back.
+        undo: bool,
     },
     /// Say what runs, and what ran.
     List,
@@ -188,6 +209,8 @@ pub enum Answer {
         /// All that ever came.
         members: Vec<fleet::Listed>,
     },
+    /// To [`Request::Affairs`].
+    Affairs(Box<Affairs>),
     /// To [`Request::Invite`].
     Invitation {
         /// The line to hand over.

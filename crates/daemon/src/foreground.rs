@@ -46,7 +46,7 @@ pub fn run(program: &Program, data: &Path, deadline: Option<Duration>) -> io::Re
             .chain([libc::SIGWINCH, libc::SIGCHLD]),
     )?;
     let (group_of, data) = (group.as_ref(), data.to_owned());
-    let child = warden::start(program, group_of, data, None, &Streams::default())?;
+    let child = warden::start(program, group_of, None, data, None, &Streams::default())?;
     let late = Arc::new(AtomicBool::new(false));
     if let Some(deadline) = deadline {
         let (child, late) = (child, Arc::clone(&late));

@@ -26,6 +26,9 @@ use serde::{Deserialize, Serialize};
 /// The exit code of a program that was ended because it was not well: that of `timeout`, for the same reason.
 pub const UNWELL: u8 = 124;
 
+/// Between questions to a program that was not well yet and need not be, in milliseconds.
+const FIRST_MS: u64 = 500;
+
 /// How to find out whether a program is well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +85,7 @@ impl Others {
     }
 }
 
-/// Asks from now on, in a thread of its own; calls `unwell` once with what was wrong, if it comes to that.
+/// Asks from now on, in a thread of its own; calls `well` when it answers for the first time, and `unwell` once with what was wrong, if it comes to that.
 ///
 /// # Errors
 /// If the kernel gives no thread.
@@ -90,6 +93,7 @@ pub fn watch(
     health: Health,
     others: Others,
     beside: impl Fn(&[String]) -> Command + Send + 'static,
+    well: impl Fn() + Send + 'static,
     unwell: impl FnOnce(String) + Send + 'static,
 ) -> io::Result<()> {
     let span = Duration::from_millis;
@@ -98,10 +102,19 @@ pub fn watch(
         let began = clock();
         let (mut failed, mut was_well) = (0, false);
         loop {
-            thread::park_timeout(span(health.every_ms));
+            let beginning = clock().duration_since(began) < span(health.start_ms);
+            // Who waits for a program to be well should not wait for the pace of one that is.
+            let pause = match was_well || !beginning {
+                true => health.every_ms,
+                false => health.every_ms.min(FIRST_MS),
+            };
+            thread::park_timeout(span(pause));
             let asked = health.check.ask(span(health.patience_ms), &others, &beside);
             let Err(because) = asked else {
-                (failed, was_well) = (0, true);
+                if !std::mem::replace(&mut was_well, true) {
+                    well();
+                }
+                failed = 0;
                 continue;
             };
             if was_well || clock().duration_since(began) >= span(health.start_ms) {

@@ -26,28 +26,33 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use ::node::council::{Became, Fate, Room};
+use consensus::{Index, Lease};
 use machine::Machine as _;
 use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::iterator::Signals;
 use telemetry::{Action, Reason};
 use wire::{Instant, Nanos};
 
+use crate::affairs::{self, Spec};
 use crate::cache::make_private;
 use crate::cgroup::{self, Hierarchy};
 use crate::confinement::Secrets;
 use crate::control::{self, Answer, Limited, Listed, Request, Status, Wanted};
+use crate::fleet::council::{Begin, Order};
 use crate::fleet::post::Post;
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::front;
 use crate::heat::{self, Heat};
 use crate::history::{self, Draft, History};
 use crate::journal::Journal;
+use crate::lease::{self, Grip, Tenancy};
 use crate::load;
 use crate::news::{News, unix_ms};
 use crate::program::{self, Kind};
 use crate::sensors::Source;
 use crate::services;
-use crate::store::{Fate, Membership, Record, Store, StoreError, Wish};
+use crate::store::{self, Membership, Record, Store, StoreError, Wish};
 use crate::supervision::{
     Because, Effect, Group, GroupId, Id, Input, Intensity, Phase, Restart, Strategy, Supervision,
     Terms,
@@ -148,6 +153,10 @@ enum Event {
     Clocked(f64),
     /// The machine passed its limit, in degrees Celsius.
     TooHot(f64),
+    /// The council says what is to begin or to end here.
+    Ordered(Order),
+    /// What was begun under a lease, at its so-manieth start, is well.
+    Well(Id, u64),
 }
 
 /// Journals by name, shared with who reads them.
@@ -192,9 +201,40 @@ impl Handle {
             },
             Request::Why { name } => history::why(self, name.as_deref()),
             request => {
-                let answer = answer_of_fleet(&request, &self.fleet, &self.post);
+                let answer = self.answer_of_affairs(&request);
+                let answer =
+                    answer.or_else(|| answer_of_fleet(&request, &self.fleet, &self.post));
                 answer.unwrap_or_else(|| decide(request, &self.events))
             }
+        }
+    }
+
+    /// What the fleet has agreed on or is to agree on.
+    fn answer_of_affairs(&self, request: &Request) -> Option<Answer> {
+        let (fleet, here) = (&self.fleet, |name: &str| self.journal(name).is_some());
+        match request {
+            Request::Give {
+                name,
+                program,
+                restart,
+                replicas,
+            } => Some(affairs::give(
+                fleet,
+                name.clone(),
+                program.clone(),
+                *restart,
+                *replicas,
+            )),
+            Request::Affairs => Some(affairs::all(fleet)),
+            Request::Drain { member, undo } => Some(affairs::drain(fleet, member.clone(), *undo)),
+            // What is not known here may be the fleet's.
+            Request::Stop { name } if !here(name) && affairs::any(fleet) => {
+                affairs::stop(fleet, name)
+            }
+            Request::Remove { name } if !here(name) && affairs::any(fleet) => {
+                affairs::forget(fleet, name)
+            }
+            _ => None,
         }
     }
 
@@ -208,6 +248,8 @@ impl Handle {
 struct Known {
     id: Id,
     record: Record,
+    /// Of what runs for the fleet.
+    held: Option<Held>,
     process: Option<Process>,
     /// Who waits for its end.
     waiting: Vec<SyncSender<Answer>>,
@@ -230,6 +272,19 @@ struct Grouped {
     id: GroupId,
     terms: Group,
     members: usize,
+}
+
+/// The lease something runs under.
+struct Held {
+    lease: Lease,
+    tenancy: Tenancy,
+    grip: Grip,
+    /// Whether the council waits to hear what becomes of it.
+    awaited: bool,
+    /// Whether it was asked to end by the council, or by a node that ends.
+    finishing: bool,
+    /// What is to begin under its name once it is over.
+    next: Option<Box<Begin>>,
 }
 
 struct Process {
@@ -322,6 +377,11 @@ pub fn up(
         |error| error.is_held(),
     );
     let fleet = fleet::start(archive.map_err(FleetError::from)?, wishes)?;
+    // What was held in an earlier life is over.
+    let said = lease::said(data);
+    let _ = fs::remove_dir_all(&said);
+    make_private(&said).map_err(at("making", &said))?;
+    lease::bound_ledger(data);
     let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
     let (events, queue) = sync_channel(EVENTS_MAX);
     let host = Hierarchy::of_this_host().map(Hierarchy::together);
@@ -354,6 +414,21 @@ pub fn up(
         _lock: lock,
     };
     let wanted = node.remember()?;
+    let (ordered, damaged) = fleet.sit(data, room())?;
+    for damage in &damaged {
+        eprintln!("warning: {damage}");
+        node.damaged.push(damage.to_string());
+    }
+    let ordering = events.clone();
+    thread::Builder::new()
+        .name("orders".into())
+        .spawn(move || {
+            for order in ordered {
+                if ordering.send(Event::Ordered(order)).is_err() {
+                    return;
+                }
+            }
+        })?;
     let listener = control::listen(data).map_err(at("listening in", data))?;
     let signalled = events.clone();
     thread::Builder::new()
@@ -426,15 +501,19 @@ pub fn up(
 }
 
 /// What a node has in its directory.
-const OURS: [&str; 10] = [
+const OURS: [&str; 14] = [
     "annals",
     "code",
     "control.sock",
+    "council",
     "fleet.redb",
+    "held",
     "history.db",
     "history.db-shm",
     "history.db-wal",
     "key",
+    lease::LEDGER,
+    lease::LEDGER_BEFORE,
     "lock",
     "logs",
 ];
@@ -779,7 +858,18 @@ impl Node {
     }
 
     fn know(&mut self, name: &str, record: Record) -> Result<Id, NodeError> {
-        let journal = Journal::open(&self.data.join("logs"), name);
+        self.know_in(&self.data.join("logs"), name, record, None)
+    }
+
+    /// As somebody whose words are kept in that folder.
+    fn know_in(
+        &mut self,
+        folder: &Path,
+        name: &str,
+        record: Record,
+        held: Option<Held>,
+    ) -> Result<Id, NodeError> {
+        let journal = Journal::open(folder, name);
         let journal = journal.map_err(|source| NodeError::Directory {
             what: "opening the log of",
             path: name.to_owned(),
@@ -807,6 +897,7 @@ impl Node {
         let known = Known {
             id,
             record,
+            held,
             process: None,
             waiting: Vec::new(),
             decided: None,
@@ -879,12 +970,18 @@ impl Node {
                 self.tell(Input::Ended(id, code));
             }
             Event::Signalled => {
+                let held = self.known.values_mut();
+                for held in held.filter_map(|known| known.held.as_mut()) {
+                    held.finishing = true;
+                }
                 let end = Draft::new(Action::Stop, Reason::Draining);
                 let said = "the node was told to end".to_owned();
                 self.turned = Some(self.history.decided(end, said));
                 self.tell(Input::Drain);
             }
             Event::Clocked(share) => self.clocked(share),
+            Event::Ordered(order) => self.ordered(order),
+            Event::Well(id, starts) => self.well(id, starts),
             Event::TooHot(celsius) => {
                 // Programs end with this process, at once.
                 let limit = wire::Kelvin(heat::limits().limit_kelvin).as_celsius();
@@ -1046,7 +1143,21 @@ impl Node {
             stdout: Some(saying.into()),
         };
         let (data, secrets) = (self.data.clone(), self.secrets.now());
-        let child = warden::start(program, group.as_ref(), data, secrets, &streams)?;
+        let lease = known.held.as_ref().map(|held| (&held.tenancy, &held.grip));
+        if let Some((_, grip)) = lease {
+            if !grip.holds() {
+                return Err(io::Error::other("its lease has ended"));
+            }
+            grip.set_well(false);
+            await_well(
+                grip.clone(),
+                (id, known.record.fate.starts),
+                program.health.is_some(),
+                self.events.clone(),
+            )?;
+        }
+        let group_of = group.as_ref();
+        let child = warden::start(program, group_of, lease, data, secrets, &streams)?;
         drop(streams);
         known.process = Some(Process {
             pid: child,
@@ -1102,10 +1213,43 @@ impl Node {
         if matches!(phase, Phase::Pausing { .. } | Phase::Ended { .. }) {
             known.process = None;
         }
-        let Phase::Ended { code } = phase else {
-            return;
+        let code = match phase {
+            Phase::Ended { code } => code,
+            // Neither what its lease ended is started again here, nor what cannot be started here.
+            Phase::Pausing { code } => match &known.held {
+                Some(held) if COULD_NOT.contains(&code) || !held.grip.holds() => {
+                    let id = known.id;
+                    return self.tell(Input::Stop(id));
+                }
+                _ => return,
+            },
+            _ => return,
         };
         known.record.fate.code = code;
+        if let Some(held) = &mut known.held {
+            let next = held.next.take();
+            for waiting in known.waiting.drain(..) {
+                let _ = waiting.send(Answer::Done { name: name.clone() });
+            }
+            if let Some(journal) = &journal {
+                journal.set_open(false);
+            }
+            if std::mem::take(&mut held.awaited) {
+                let became = match code {
+                    Some(code) if !held.finishing && held.grip.holds() => {
+                        fate(code, journal.as_deref())
+                    }
+                    // It was asked to end, or its lease ended it.
+                    _ => Became::Over,
+                };
+                self.fleet
+                    .became(held.lease, Index(held.tenancy.fence), became);
+            }
+            if let Some(begin) = next {
+                self.begin(*begin);
+            }
+            return;
+        }
         // Who ends in a drain is wanted all the same, if anybody wanted it: a node that starts resumes it.
         if !self.supervision.is_draining() {
             known.record.fate.wanted = false;
@@ -1194,6 +1338,14 @@ impl Node {
             }
             Request::Stop { name } => match self.known.get_mut(&name) {
                 None => unknown(&name),
+                Some(Known {
+                    held: Some(held), ..
+                }) if held.awaited => Answer::Refused {
+                    because: format!(
+                        "{name} runs for the fleet; `cosmos stop {}` ends all of it",
+                        held.tenancy.program
+                    ),
+                },
                 Some(known) => {
                     let id = known.id;
                     if !has_ended(self.supervision.phase(id)) {
@@ -1231,7 +1383,10 @@ impl Node {
             | Request::Members
             | Request::Invite { .. }
             | Request::Leave
-            | Request::On { .. } => ending(),
+            | Request::On { .. }
+            | Request::Give { .. }
+            | Request::Affairs
+            | Request::Drain { .. } => ending(),
         };
         // Who asked may have gone.
         let _ = answer.send(answered);
@@ -1316,13 +1471,132 @@ impl Node {
             let record = Record {
                 program,
                 restart,
-                fate: Fate::BEGINNING,
+                fate: store::Fate::BEGINNING,
                 group,
                 deadline_unix_ms,
             };
             given.push((name, record));
         }
         Ok(given)
+    }
+
+    fn ordered(&mut self, order: Order) {
+        let held = |node: &Self, lease: Lease, fence: Index| {
+            let known = node.known.values().find(|known| {
+                known.held.as_ref().is_some_and(|held| {
+                    held.lease == lease && held.tenancy.fence == fence.0 && held.awaited
+                })
+            })?;
+            Some((known.id, node.names[&known.id].clone()))
+        };
+        match order {
+            Order::Begin(begin) => self.begin(*begin),
+            Order::Finish(lease, fence) => match held(self, lease, fence) {
+                Some((id, name)) => {
+                    if let Some(held) = self
+                        .known
+                        .get_mut(&name)
+                        .and_then(|known| known.held.as_mut())
+                    {
+                        held.finishing = true;
+                    }
+                    self.tell(Input::Stop(id));
+                }
+                None => self.fleet.became(lease, fence, Became::Over),
+            },
+            Order::End(lease, fence, why) => {
+                let Some((id, name)) = held(self, lease, fence) else {
+                    return;
+                };
+                if let Some(journal) = self.journal(&name) {
+                    let said = format!("error: {name} was ended: its lease here has {why}\n");
+                    let _ = journal.write(said.as_bytes());
+                }
+                let Some(known) = self.known.get_mut(&name) else {
+                    return;
+                };
+                if let Some(held) = &mut known.held {
+                    held.awaited = false;
+                }
+                let process = known.process.as_ref().map(|process| process.pid);
+                self.tell(Input::Stop(id));
+                if let Some(process) = process {
+                    warden::end(process);
+                }
+            }
+        }
+    }
+
+    /// Runs a replica of a program of the fleet, as if it had been asked for here.
+    fn begin(&mut self, begin: Begin) {
+        let (lease, fence) = (begin.lease, begin.fence);
+        let name = format!("{}~{}", begin.name, lease.replica);
+        if let Some(known) = self.known.get_mut(&name) {
+            let over = matches!(
+                self.supervision.phase(known.id),
+                None | Some(Phase::Ended { .. })
+            );
+            if let (false, Some(held)) = (over, &mut known.held) {
+                held.next = Some(Box::new(begin));
+                return;
+            }
+            self.forgotten(&name);
+        }
+        let unable = |because: String| Became::Fated(Fate::Unable(because));
+        if self.supervision.is_draining() {
+            return self
+                .fleet
+                .became(lease, fence, unable("the machine is ending".to_owned()));
+        }
+        let begun = self.begin_as(&name, begin);
+        match begun {
+            Ok((id, restart)) => self.tell(Input::Run(id, Terms::alone(restart))),
+            Err(because) => self.fleet.became(lease, fence, unable(because)),
+        }
+    }
+
+    fn begin_as(&mut self, name: &str, begin: Begin) -> Result<(Id, Restart), String> {
+        let Spec { program, restart } =
+            serde_json::from_slice(&begin.spec).map_err(|error| error.to_string())?;
+        let kind = program::kind(&program.path).map_err(|error| error.to_string())?;
+        program.check(kind)?;
+        lease::bound_ledger(&self.data);
+        let record = Record {
+            program,
+            restart,
+            fate: store::Fate::BEGINNING,
+            group: None,
+            deadline_unix_ms: None,
+        };
+        let held = Held {
+            lease: begin.lease,
+            tenancy: Tenancy {
+                program: begin.name,
+                number: begin.lease.program,
+                replica: begin.lease.replica,
+                fence: begin.fence.0,
+            },
+            grip: begin.grip,
+            awaited: true,
+            finishing: false,
+            next: None,
+        };
+        let folder = lease::said(&self.data);
+        let id = self
+            .know_in(&folder, name, record, Some(held))
+            .map_err(|error| error.to_string())?;
+        Ok((id, restart))
+    }
+
+    fn well(&mut self, id: Id, starts: u64) {
+        let known = self.names.get(&id).and_then(|name| self.known.get(name));
+        let Some(known) = known.filter(|known| known.record.fate.starts == starts) else {
+            return;
+        };
+        if let (Some(held), Some(Phase::Running)) = (&known.held, self.supervision.phase(id)) {
+            let up = Became::Fated(Fate::Up);
+            self.fleet.became(held.lease, Index(held.tenancy.fence), up);
+        }
     }
 
     fn outside(&self, celsius: f64) -> Answer {
@@ -1351,18 +1625,8 @@ impl Node {
         taken: &BTreeSet<String>,
         numbers: &mut BTreeMap<String, u64>,
     ) -> String {
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or("program");
-        let stem: String = stem
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
-            .take(48)
-            .collect();
-        let stem = stem.trim_start_matches(['.', '_', '-']);
-        let stem = if stem.is_empty() { "program" } else { stem };
-        let number = numbers.entry(stem.to_owned()).or_insert(0);
+        let stem = program::stem(path, 48);
+        let number = numbers.entry(stem.clone()).or_insert(0);
         loop {
             *number += 1;
             let name = format!("{stem}-{number}");
@@ -1504,6 +1768,56 @@ fn spelled(terms: &Group) -> String {
     format!("{strategy}, at most {restarts} restarts in {within}{at_once}")
 }
 
+/// The exit codes that say that a program could not be started: cosmos failed, it cannot be executed, it is not there.
+const COULD_NOT: std::ops::RangeInclusive<u8> = 125..=127;
+
+/// What the council is told of a program that ended by itself.
+fn fate(code: u8, said: Option<&Journal>) -> Became {
+    if !COULD_NOT.contains(&code) {
+        return Became::Fated(Fate::Ended(code));
+    }
+    let said = said.and_then(|journal| journal.read(0, 64 << 10).ok());
+    let said = said.map(|piece| String::from_utf8_lossy(&piece.bytes).into_owned());
+    let last = said.as_deref().and_then(|said| said.lines().next_back());
+    let last = last.map_or_else(|| format!("it ended with {code}"), str::to_owned);
+
+    Became::Fated(Fate::Unable(last))
+}
+
+/// Says when what was begun under a lease is well: once its health was asked for and found, or, where nothing is asked, once it has
+/// run for a second. Gives up with the lease.
+fn await_well(
+    grip: Grip,
+    (id, starts): (Id, u64),
+    is_asked: bool,
+    events: SyncSender<Event>,
+) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let thread = thread::Builder::new()
+        .name("well".into())
+        .stack_size(64 << 10);
+    let waiting = thread.spawn(move || {
+        let begun = lease::boottime();
+        while grip.holds() {
+            pause(PAUSE);
+            let settled = lease::boottime().saturating_sub(begun) >= 1_000_000_000;
+            if grip.is_well() || !is_asked && settled {
+                let _ = events.send(Event::Well(id, starts));
+                return;
+            }
+        }
+    });
+    waiting.map(drop)
+}
+
+/// What this machine has for programs of the fleet.
+fn room() -> Room {
+    Room {
+        cpu_milli: (cores() * 1_000.0) as u64,
+        memory: load::memory().total_bytes,
+    }
+}
+
 /// Tells the guard every temperature, and the deciding thread what the guard made of it.
 fn watch_heat(
     heat: &Heat,
@@ -1571,7 +1885,7 @@ fn attend(child: Pid, mut said: io::PipeReader, journal: &Journal) -> u8 {
 }
 
 /// Names become names of files.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     begins && name.len() <= 64 && name.chars().all(fits)

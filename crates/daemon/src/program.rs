@@ -319,6 +319,31 @@ pub fn inherited() -> impl Iterator<Item = (String, String)> {
         .filter_map(|key| Some(((*key).to_owned(), std::env::var(key).ok()?)))
 }
 
+/// A name for a program after its file, of at most so many letters and a number, that is not taken.
+pub(crate) fn free_name(path: &Path, letters: usize, taken: impl Fn(&str) -> bool) -> String {
+    let stem = stem(path, letters);
+    let mut names = (1..).map(|number| format!("{stem}-{number}"));
+    names
+        .find(|name| !taken(name))
+        .expect("there are more numbers than programs")
+}
+
+/// With what such a name begins.
+pub(crate) fn stem(path: &Path, letters: usize) -> String {
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or("program");
+    let stem: String = stem
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+        .take(letters)
+        .collect();
+    let stem = stem.trim_start_matches(['.', '_', '-']);
+    let stem = if stem.is_empty() { "program" } else { stem };
+    stem.to_owned()
+}
+
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -26,6 +26,9 @@
 //! A warden is told what to do in a file without a name, whose descriptor it inherits: a command line is too short
 //! (128 KiB for a word), and can be read by everybody. Of descriptors a program inherits three.
 //!
+//! **A lease.** A program may run until an instant that the node puts off, and not longer ([`lease`](crate::lease)): then the outer warden kills what
+//! stands below it, whatever the node does meanwhile, and waits until nothing of it is left.
+//!
 //! **Going inside** ([`go_inside`]) is a third way to stand over a program: the outer warden enters the namespaces of
 //! one that runs, and the inner one is a *guest* there. It ends with what it was started for, with whoever asked for it, or
 //! with its host, and what it started with it.
@@ -53,6 +56,7 @@ use crate::capsule;
 use crate::cgroup::Group;
 use crate::confinement;
 use crate::health::{self, Others};
+use crate::lease::{Grip, Ledger, Tenancy, Timer, boottime};
 use crate::network;
 use crate::program::{self, Kind, Network, Port, Program};
 use crate::supervision::GRACE;
@@ -81,6 +85,8 @@ struct Ward {
     secrets: Option<Vec<PathBuf>>,
     /// Of a guest, whose parent has no number for it: an inherited pipe that ends with that.
     parents: Option<i32>,
+    /// The lease it runs under, and the inherited descriptor of its grip.
+    lease: Option<(Tenancy, i32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +106,7 @@ enum Stage {
 pub fn start(
     program: &Program,
     group: Option<&Group>,
+    lease: Option<(&Tenancy, &Grip)>,
     data: PathBuf,
     secrets: Option<Vec<PathBuf>>,
     streams: &Streams,
@@ -115,8 +122,27 @@ pub fn start(
         data,
         secrets,
         parents: None,
+        lease: lease.map(|(tenancy, grip)| (tenancy.clone(), grip.descriptor())),
     };
     begin(&ward, Path::new("/proc/self/exe"), true, streams)
+}
+
+/// Kills the program under the warden that [`start`] gave, and leaves it to the warden to see that nothing of it is left.
+pub fn end(warden: Pid) {
+    let number = warden.as_raw_pid();
+    let below = std::fs::read_to_string(format!("/proc/{number}/task/{number}/children"));
+    let below = below.unwrap_or_default();
+    let mut below = below
+        .split_whitespace()
+        .filter_map(|n| Pid::from_raw(n.parse().ok()?))
+        .peekable();
+    if below.peek().is_none() {
+        // It has started nobody yet, or is a capsule.
+        return signal(warden, Signal::KILL);
+    }
+    for process in below {
+        let _ = rustix::process::kill_process(process, Signal::KILL);
+    }
 }
 
 /// What there is to know to start something beside a program that runs.
@@ -145,6 +171,7 @@ pub fn go_inside(host: &Host, program: &Program, data: PathBuf) -> io::Result<Pi
         data,
         secrets: None,
         parents: None,
+        lease: None,
     };
     begin(
         &ward,
@@ -240,6 +267,14 @@ fn begin(ward: &Ward, executable: &Path, own_group: bool, streams: &Streams) -> 
                         number,
                     ))?;
                 }
+            }
+            if let Some((_, grip)) = &ward.lease {
+                // Handed on to this process alone: others that are started at the same time have it closed.
+                done(libc::posix_spawn_file_actions_adddup2(
+                    &raw mut actions,
+                    *grip,
+                    *grip,
+                ))?;
             }
             done(libc::posix_spawn(
                 &raw mut child,
@@ -345,6 +380,40 @@ fn unexecutable(path: &Path) -> impl FnOnce(io::Error) -> Failed {
     }
 }
 
+/// The lease a program runs under, in its warden.
+#[derive(Clone)]
+struct Held {
+    tenancy: Tenancy,
+    grip: Grip,
+    ledger: Option<Arc<Ledger>>,
+}
+
+impl Held {
+    fn note(&self, event: &str) {
+        if let Some(ledger) = &self.ledger {
+            ledger.note(&self.tenancy, event);
+        }
+    }
+
+    /// Begins to look after the lease.
+    fn watch(&self, child: Pid) -> Result<Timer, Failed> {
+        let timer = Timer::new().map_err(doing("watching its lease"))?;
+        self.look(child, &timer)?;
+        Ok(timer)
+    }
+
+    /// Kills what runs under it if nobody has put its end off, and otherwise looks again then.
+    fn look(&self, child: Pid, timer: &Timer) -> Result<(), Failed> {
+        let until = self.grip.until();
+        if boottime() >= until {
+            // Gone is as good as killed.
+            let _ = rustix::process::kill_process(child, Signal::KILL);
+            return Ok(());
+        }
+        timer.set(until).map_err(doing("watching its lease"))
+    }
+}
+
 /// Whom the child of a warden is: another one, or the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Below {
@@ -409,7 +478,35 @@ impl Ward {
             return Ok(FAILED);
         }
         self.enter_groups()?;
+        let held = self.held()?;
+        if let Some(held) = held.clone() {
+            let watched = std::thread::Builder::new().name("lease".into());
+            watched
+                .spawn(move || {
+                    let timer = Timer::new();
+                    let mut alarms = Signals::new([libc::SIGALRM]);
+                    while let (true, Ok(timer), Ok(alarms)) =
+                        (held.grip.holds(), &timer, &mut alarms)
+                    {
+                        if timer.set(held.grip.until()).is_err() {
+                            break;
+                        }
+                        alarms.wait().for_each(drop);
+                    }
+                    // All of it is this process.
+                    held.note("end");
+                    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+                })
+                .map_err(doing("watching its lease"))?;
+        }
+        if let Some(held) = &held {
+            held.note("begin");
+            held.grip.set_well(true);
+        }
         let ended = capsule::run(&self.program, kind, &self.data);
+        if let Some(held) = &held {
+            held.note("end");
+        }
         Ok(match ended {
             Ok(ended) => ended.code,
             Err(error) => {
@@ -427,10 +524,24 @@ impl Ward {
         Ok(())
     }
 
+    /// The lease.
+    fn held(&self) -> Result<Option<Held>, Failed> {
+        let Some((tenancy, grip)) = &self.lease else {
+            return Ok(None);
+        };
+        let ledger = Ledger::open(&self.data).map_err(doing("opening the history of leases"))?;
+        Ok(Some(Held {
+            tenancy: tenancy.clone(),
+            grip: Grip::inherited(*grip),
+            ledger: Some(Arc::new(ledger)),
+        }))
+    }
+
     fn outer(mut self) -> Result<u8, Failed> {
         if !self.ties_its_life_to_its_parent()? {
             return Ok(FAILED);
         }
+        let held = self.held()?;
         self.enter_groups()?;
         let ports = match self.program.network {
             Network::Own => self.program.ports.as_slice(),
@@ -465,7 +576,7 @@ impl Ward {
                 io::Error::from(error)
             );
             drop(listening);
-            return self.reap(&mut catch_signals()?);
+            return self.reap(held, &mut catch_signals()?);
         }
         let map = |file: &str, text: String| {
             std::fs::write(file, text).map_err(doing(&format!("writing {file}")))
@@ -486,12 +597,26 @@ impl Ward {
             let listening = listening
                 .map(|(listener, port)| (listener, port.guest))
                 .collect();
-            return self.inner(listening, &mut catch_signals()?);
+            // From inside its walls the ledger cannot be seen, and the outer warden writes there.
+            let held = held.map(|held| Held {
+                ledger: None,
+                ..held
+            });
+            return self.inner(listening, held, &mut catch_signals()?);
         };
         drop(listening);
         let signals = &mut catch_signals()?;
         pass_on_early(inner, signals);
-        await_end(inner, Below::Warden, &Others::default(), signals)
+        if let Some(held) = &held {
+            held.note("begin");
+        }
+        let (others, lease) = (Others::default(), held.as_ref());
+        let ended = await_end(inner, Below::Warden, &others, lease, signals);
+        // Process 1 is gone, and with it everything in its namespace.
+        if let Some(held) = &held {
+            held.note("end");
+        }
+        ended
     }
 
     /// Asks the kernel to be killed with its parent; `false` if that is gone already.
@@ -504,6 +629,7 @@ impl Ward {
     fn inner(
         self,
         listening: Vec<(TcpListener, u16)>,
+        held: Option<Held>,
         signals: &mut Signals,
     ) -> Result<u8, Failed> {
         die_with_parent(Signal::KILL)?;
@@ -519,7 +645,7 @@ impl Ward {
         }
         let secrets = self.secrets.as_deref();
         confinement::enter_own_root(&self.program, &self.data, secrets)?;
-        self.start_and_await(true, listening, signals)
+        self.start_and_await(true, listening, held, signals)
     }
 
     fn go_inside(mut self, warden: i32, signals: &mut Signals) -> Result<u8, Failed> {
@@ -555,7 +681,7 @@ impl Ward {
         }
         if spaces.is_empty() {
             // Where namespaces are refused there is no inside.
-            return self.reap(signals);
+            return self.reap(None, signals);
         }
         // Inside there is neither this file nor, for this process, /proc/self.
         let executable = File::open("/proc/self/exe").map_err(doing("opening itself"))?;
@@ -575,7 +701,7 @@ impl Ward {
             &Streams::default(),
         );
         let guest = guest.map_err(doing("starting inside"))?;
-        await_end(guest, Below::Warden, &Others::default(), signals)
+        await_end(guest, Below::Warden, &Others::default(), None, signals)
     }
 
     /// Not process 1 here: what it started goes on when it ends, unless it ends that first. So it is the reaper of
@@ -586,13 +712,13 @@ impl Ward {
         if self.parents.is_some_and(has_ended) {
             return Ok(FAILED);
         }
-        let ended = self.start_and_await(true, Vec::new(), signals);
+        let ended = self.start_and_await(true, Vec::new(), None, signals);
         kill_descendants();
         ended
     }
 
     /// Without namespaces: the program as a child, and what it leaves behind as children.
-    fn reap(self, signals: &mut Signals) -> Result<u8, Failed> {
+    fn reap(self, held: Option<Held>, signals: &mut Signals) -> Result<u8, Failed> {
         become_reaper()?;
         if let Some(folder) = confinement::shows(&self.program, &self.data, true) {
             let because = format!(
@@ -604,8 +730,14 @@ impl Ward {
         }
         // A signal that can be caught: the descendants must be killed before this process ends.
         die_with_parent(Signal::POWER)?;
-        let ended = self.start_and_await(false, Vec::new(), signals);
+        if let Some(held) = &held {
+            held.note("begin");
+        }
+        let ended = self.start_and_await(false, Vec::new(), held.clone(), signals);
         kill_descendants();
+        if let Some(held) = &held {
+            held.note("end");
+        }
         ended
     }
 
@@ -621,6 +753,7 @@ impl Ward {
         self,
         own_root: bool,
         listening: Vec<(TcpListener, u16)>,
+        held: Option<Held>,
         signals: &mut Signals,
     ) -> Result<u8, Failed> {
         let note = |missing: &str, why: String| {
@@ -670,16 +803,23 @@ impl Ward {
                 [file, arguments @ ..] => beside(Path::new(file), file, arguments),
                 [] => beside(Path::new("true"), "true", &[]),
             };
-            let watched = health::watch(health.clone(), others.clone(), beside, move |said| {
-                let _ = because.set(said);
-                // The rest of its processes end with it.
-                let _ = rustix::process::kill_process(child, Signal::TERM);
-                std::thread::park_timeout(Duration::from_nanos(GRACE.0));
-                let _ = rustix::process::kill_process(child, Signal::KILL);
-            });
+            let grip = held.as_ref().map(|held| held.grip.clone());
+            let well = move || {
+                if let Some(grip) = &grip {
+                    grip.set_well(true);
+                }
+            };
+            let watched =
+                health::watch(health.clone(), others.clone(), beside, well, move |said| {
+                    let _ = because.set(said);
+                    // The rest of its processes end with it.
+                    let _ = rustix::process::kill_process(child, Signal::TERM);
+                    std::thread::park_timeout(Duration::from_nanos(GRACE.0));
+                    let _ = rustix::process::kill_process(child, Signal::KILL);
+                });
             watched.map_err(doing("watching its health"))?;
         }
-        let ended = await_end(child, Below::Program, &others, signals)?;
+        let ended = await_end(child, Below::Program, &others, held.as_ref(), signals)?;
         Ok(match unwell.get() {
             Some(because) => {
                 eprintln!("error: {} was ended: {because}", program.name);
@@ -754,8 +894,10 @@ fn await_end(
     child: Pid,
     below: Below,
     others: &Others,
+    held: Option<&Held>,
     signals: &mut Signals,
 ) -> Result<u8, Failed> {
+    let timer = held.map(|held| held.watch(child)).transpose()?;
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((ended, status))) if ended == child => {
@@ -768,6 +910,10 @@ fn await_end(
             Err(rustix::io::Errno::INTR) => {}
             Ok(None) => {
                 for signal in signals.wait() {
+                    if let (libc::SIGALRM, Some(held), Some(timer)) = (signal, held, &timer) {
+                        held.look(child, timer)?;
+                        continue;
+                    }
                     if signal == LOST {
                         return Ok(128 + 9);
                     }
@@ -783,7 +929,7 @@ fn await_end(
 
 /// Lets those that waited come. Handlers are undone when the program is executed; ignoring would be inherited.
 fn catch_signals() -> Result<Signals, Failed> {
-    let signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD, LOST]));
+    let signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD, libc::SIGALRM, LOST]));
     let signals = signals.map_err(doing("catching signals"))?;
     hear();
     Ok(signals)
@@ -792,7 +938,7 @@ fn catch_signals() -> Result<Signals, Failed> {
 /// What came before there was a child to give it to.
 fn pass_on_early(child: Pid, signals: &mut Signals) {
     for signal in signals.pending().filter_map(Signal::from_named_raw) {
-        if signal != Signal::CHILD {
+        if !matches!(signal, Signal::CHILD | Signal::ALARM) {
             let _ = rustix::process::kill_process(child, signal);
         }
     }
@@ -816,7 +962,7 @@ fn pass_on(child: Pid, below: Below, signal: Signal) {
     // SAFETY: two numbers in, one out. A group outside this namespace has no number that rustix could hold: 0.
     let group = |process: i32| unsafe { libc::getpgid(process) };
     let _ = match (signal, below) {
-        (Signal::CHILD, _) => Ok(()),
+        (Signal::CHILD | Signal::ALARM, _) => Ok(()),
         (Signal::USR1 | Signal::USR2, _) => rustix::process::kill_process(child, signal),
         (_, Below::Warden) => Ok(()),
         (_, Below::Program) => match group(child.as_raw_pid()) {

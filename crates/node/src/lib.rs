@@ -11,10 +11,17 @@
 //! machine) sees only [`Input`] and [`Effect`] and cannot be told apart from the
 //! inside.
 //!
+//! Beside it, and only in fleets that agree on what runs where, a tile has a seat in the [`council`]: voter, tenant and
+//! placement as a machine of its own, fed by the same world. A million nodes without one do not pay for it.
+//!
 //! Deliberately absent: anything a protocol could know by itself.
 #![no_std]
 
 extern crate alloc;
+
+pub mod council;
+
+pub use council::Council;
 
 use alloc::boxed::Box;
 

@@ -21,6 +21,8 @@ Examples:
   cosmos run -d --name web --restart always --dir site --port 8080:80 ./server
                                                on the node that `cosmos up` started
   cosmos run -d -f app.toml                    as a file says
+  cosmos run -d --name web --replicas 3 --restart always ./server
+                                               on three machines of the fleet, wherever they are
 
 Exit codes:
   the program's own, or 128 + the number of the signal that ended it
@@ -50,7 +52,7 @@ pub(crate) enum Asked {
     /// Forget programs that have ended, with what they said.
     Rm(Named),
     /// Wait until programs have ended for good.
-    Wait(Members),
+    Wait(Chosen),
     /// Say how the node is, how hot, and who keeps its programs within their limits.
     Status(Ask),
     /// Show the node and its programs as they are: processor, memory, heat, restarts; for as long as you look.
@@ -66,8 +68,11 @@ pub(crate) enum Asked {
     Outside(Outside),
     /// Print an invitation: one line that takes one machine into the fleet, for a short time.
     Invite(Invite),
-    /// List the machines of the fleet, as this node believes them to be.
-    Members(Ask),
+    /// List the machines of the fleet, as this node believes them to be, or what they hold and why.
+    Members(Members),
+    /// Let a machine be given nothing more by the fleet, and hand over what it runs for it.
+    #[command(after_help = DRAIN)]
+    Drain(Drain),
     /// Take leave of the fleet; programs run on, and the next `cosmos up` comes back.
     Leave(Ask),
 }
@@ -87,6 +92,11 @@ const SERVICES: &str = "\
 Exit codes:
   0  none is unwell
   1  at least one is";
+
+const DRAIN: &str = "\
+Of a program with several replicas each is started elsewhere first, and ended here once that is well and all the others are: one at a time.
+A program with one replica is promised to be alone, so it is ended first. Where nothing else has room, what is here stays.
+`cosmos ps --fleet` shows how far it is. The machine remembers it, also when it starts again, until `--undo`.";
 
 const DASHBOARD: &str = "\
 Whoever has the address with its key may command the node: it is for its owner's browser. The key is in the file
@@ -185,7 +195,7 @@ impl Sort {
 
 /// Programs by their names, or by their group's.
 #[derive(Debug, Args)]
-pub(crate) struct Members {
+pub(crate) struct Chosen {
     /// The programs
     #[arg(required_unless_present = "group", value_name = "NAME")]
     pub(crate) names: Vec<String>,
@@ -209,8 +219,31 @@ pub(crate) struct Invite {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Members {
+    /// What the fleet runs for whom, who votes, and what was decided last
+    #[arg(long)]
+    pub(crate) leases: bool,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// The machine [default: this one]
+    pub(crate) machine: Option<String>,
+
+    /// Give it work again
+    #[arg(long)]
+    pub(crate) undo: bool,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Ps {
-    /// Of every machine of the fleet that is held to be alive
+    /// What the fleet runs, and what each of its machines does that is held to be alive
     #[arg(long)]
     pub(crate) fleet: bool,
 
@@ -281,7 +314,7 @@ pub(crate) struct Logs {
 #[derive(Debug, Args)]
 pub(crate) struct Named {
     #[command(flatten)]
-    pub(crate) members: Members,
+    pub(crate) chosen: Chosen,
 
     /// On another machine of the fleet, by its name
     #[arg(long, value_name = "MACHINE", conflicts_with = "group")]
@@ -414,6 +447,11 @@ pub(crate) struct Run {
     /// Hand it to another machine of the fleet, by its name; its files must lie there under the same paths
     #[arg(long, requires = "detach", value_name = "MACHINE")]
     pub(crate) on: Option<String>,
+
+    /// Hand it to the fleet, which runs so many of it on its machines and others in their place when machines die; its files must lie on each under
+    /// the same paths
+    #[arg(long, requires = "detach", conflicts_with = "on", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) replicas: Option<u32>,
 
     /// What the node calls it [default: after its file]
     #[arg(long, requires = "detach")]

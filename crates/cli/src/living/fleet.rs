@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use daemon::affairs::Affairs;
 use daemon::control::{Answer, Request};
 use serde_json::json;
 
-use super::arguments::{Ask, Invite};
+use super::arguments::{Ask, Drain, Invite, Members};
 use super::node::{print, print_json, put, table, unexpected};
 
 pub(super) fn invite(asked: &Invite) -> Result<ExitCode> {
@@ -22,12 +23,16 @@ pub(super) fn invite(asked: &Invite) -> Result<ExitCode> {
     }
 }
 
-pub(super) fn members(asked: &Ask) -> Result<ExitCode> {
-    let members = match put(&asked.data.directory()?, &Request::Members)? {
+pub(super) fn members(asked: &Members) -> Result<ExitCode> {
+    let data = asked.ask.data.directory()?;
+    if asked.leases {
+        return leases(&data, asked.ask.json);
+    }
+    let members = match put(&data, &Request::Members)? {
         Answer::Members { members } => members,
         other => return unexpected(&other),
     };
-    if asked.json {
+    if asked.ask.json {
         return print_json(&json!({ "members": members }));
     }
     let width = members.iter().map(|member| member.name.len());
@@ -73,6 +78,95 @@ pub(super) fn leave(asked: &Ask) -> Result<ExitCode> {
     }
 }
 
+pub(super) fn drain(asked: &Drain) -> Result<ExitCode> {
+    let (member, undo) = (asked.machine.clone(), asked.undo);
+    match put(
+        &asked.ask.data.directory()?,
+        &Request::Drain { member, undo },
+    )? {
+        Answer::Done { name } if asked.ask.json => {
+            print_json(&json!({ "machine": name, "draining": !undo }))
+        }
+        Answer::Done { name } if undo => print(&format!("{name} is given work again\n")),
+        Answer::Done { name } => print(&format!(
+            "{name} is given nothing more and hands over what it runs for the fleet\n"
+        )),
+        other => unexpected(&other),
+    }
+}
+
+fn affairs(data: &Path) -> Result<Affairs> {
+    match put(data, &Request::Affairs)? {
+        Answer::Affairs(affairs) => Ok(*affairs),
+        other => anyhow::bail!("the node answered something else than was asked: {other:?}"),
+    }
+}
+
+/// Who holds what, and why.
+fn leases(data: &Path, json: bool) -> Result<ExitCode> {
+    let affairs = affairs(data)?;
+    let status = match put(data, &Request::Status)? {
+        Answer::Status(status) => status,
+        other => return unexpected(&other),
+    };
+    let council = status.fleet.council.unwrap_or_default();
+    if json {
+        return print_json(&json!({ "council": council, "affairs": affairs }));
+    }
+    let mut text = shared(&affairs)?;
+    let name = |tile: &u64| {
+        let place = affairs.machines.iter().find(|place| place.tile == *tile);
+        place.map_or_else(|| format!("tile {tile}"), |place| place.name.clone())
+    };
+    let voters: Vec<_> = council.voters.iter().map(name).collect();
+    if !voters.is_empty() {
+        let leader = council
+            .leader
+            .as_ref()
+            .map_or_else(|| "nobody just now".to_owned(), name);
+        writeln!(text, "\n{} vote, led by {leader}", voters.join(", "))?;
+    }
+    for place in &affairs.machines {
+        let (name, duty) = (&place.name, &place.duty);
+        let present = if place.present { "" } else { ", silent" };
+        writeln!(text, "{name} is {duty}{present}")?;
+    }
+    for decided in &affairs.decisions {
+        writeln!(text, "{:>8}  {}", decided.at, decided.sentence)?;
+    }
+    print(&text)
+}
+
+/// A table of what the fleet runs.
+fn shared(affairs: &Affairs) -> Result<String> {
+    let names = affairs
+        .programs
+        .iter()
+        .map(|program| program.name.len() + 4);
+    let width = names.max().unwrap_or(0).max(7);
+    let mut text = format!("{:<width$}  {:<8}  MACHINE\n", "REPLICA", "STATE");
+    for program in &affairs.programs {
+        if program.replicas == 0 {
+            writeln!(text, "{:<width$}  stopped", program.name)?;
+        }
+        for replica in &program.standing {
+            let name = format!("{}~{}", program.name, replica.replica);
+            let machine = replica.machine.as_deref().unwrap_or_default();
+            let because = replica
+                .because
+                .as_ref()
+                .map(|because| format!("({because})"));
+            let line = format!(
+                "{name:<width$}  {:<8}  {machine}{}",
+                replica.state,
+                because.unwrap_or_default()
+            );
+            writeln!(text, "{}", line.trim_end())?;
+        }
+    }
+    Ok(text)
+}
+
 /// The programs of everybody who is held to be alive; who does not answer is said, and the others are shown.
 pub(super) fn ps(data: &Path, json: bool) -> Result<ExitCode> {
     let members = match put(data, &Request::Members)? {
@@ -80,6 +174,20 @@ pub(super) fn ps(data: &Path, json: bool) -> Result<ExitCode> {
         other => return unexpected(&other),
     };
     let (mut said, mut text) = (Vec::new(), String::new());
+    let status = match put(data, &Request::Status)? {
+        Answer::Status(status) => status,
+        other => return unexpected(&other),
+    };
+    // Where nothing was ever agreed there is nothing to ask for.
+    let agreed = match status.fleet.council {
+        Some(_) => affairs(data).map_err(|error| error.to_string()),
+        None => Ok(Affairs::default()),
+    };
+    match &agreed {
+        Ok(agreed) if agreed.programs.is_empty() => {}
+        Ok(agreed) => write!(text, "the fleet\n{}", indented(&shared(agreed)?))?,
+        Err(because) => writeln!(text, "the fleet\n  {because}")?,
+    }
     for member in members.iter().filter(|member| member.state == "alive") {
         let name = &member.name;
         let list = if member.here {
@@ -103,7 +211,13 @@ pub(super) fn ps(data: &Path, json: bool) -> Result<ExitCode> {
         }
     }
     if json {
-        return print_json(&json!({ "machines": said }));
+        let (programs, unanswered) = match agreed {
+            Ok(agreed) => (Some(agreed.programs), None),
+            Err(because) => (None, Some(because)),
+        };
+        return print_json(
+            &json!({ "machines": said, "programs": programs, "unanswered": unanswered }),
+        );
     }
     print(&text)
 }

@@ -142,6 +142,18 @@ fn program(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
     if restart != Restart::Never && !asked.detach {
         root.refuse("restart", "only a node starts programs again (--detach)");
     }
+    let replicas = root
+        .count("replicas", "How many of it the fleet runs.")
+        .range(1..=64)
+        .optional();
+    if replicas.is_some() && (!asked.detach || asked.on.is_some()) {
+        root.refuse(
+            "replicas",
+            "only a fleet runs several, wherever it likes (--detach, and no --on)",
+        );
+    }
+    let replicas = replicas.and_then(|replicas| u32::try_from(replicas).ok());
+    let replicas = asked.replicas.or(replicas);
     Run {
         words,
         environment,
@@ -151,6 +163,7 @@ fn program(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
         restart,
         name: asked.name.clone().or(name),
         on: asked.on.clone(),
+        replicas,
         memory: root
             .data("memory", "How much memory it may have.")
             .range(universe::Bytes(1 << 20)..=universe::Bytes(1 << 50))

@@ -36,6 +36,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Outside(asked) => node::outside(asked),
         Asked::Invite(asked) => fleet::invite(asked),
         Asked::Members(asked) => fleet::members(asked),
+        Asked::Drain(asked) => fleet::drain(asked),
         Asked::Leave(asked) => fleet::leave(asked),
     }
 }
@@ -60,12 +61,13 @@ impl Asked {
             Self::Status(asked)
             | Self::Services(asked)
             | Self::Dashboard(asked)
-            | Self::Members(asked)
             | Self::Leave(asked) => asked.json,
+            Self::Members(asked) => asked.ask.json,
+            Self::Drain(asked) => asked.ask.json,
             Self::Outside(asked) => asked.ask.json,
             Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,
-            Self::Stop(asked) | Self::Rm(asked) => asked.members.ask.json,
+            Self::Stop(asked) | Self::Rm(asked) => asked.chosen.ask.json,
             Self::Wait(asked) => asked.ask.json,
             Self::Top(asked) => asked.ask.json,
             Self::Up(asked) => asked.json,

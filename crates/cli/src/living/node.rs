@@ -13,7 +13,7 @@ use daemon::services::Health;
 use daemon::supervision::Phase;
 use serde_json::json;
 
-use super::arguments::{Ask, Logs, Members, Named, Outside, Ps, Run, Up};
+use super::arguments::{Ask, Chosen, Logs, Named, Outside, Ps, Run, Up};
 use super::{batch, fleet};
 
 pub(super) fn up(asked: &Up) -> Result<ExitCode> {
@@ -70,6 +70,9 @@ pub(super) fn run(asked: &Run, all: &[Run]) -> Result<ExitCode> {
         "found no program in the batch, expected one in each line"
     );
     let data = asked.data.directory()?;
+    if let ([one], Some(replicas)) = (all, all[0].replicas) {
+        return give(one, replicas, wanted, &data);
+    }
     let mut names = Vec::new();
     let mut given = |programs: Vec<Wanted>| -> Result<()> {
         match put(&data, &on(asked.on.as_ref(), Request::RunAll { programs }))? {
@@ -94,6 +97,28 @@ pub(super) fn run(asked: &Run, all: &[Run]) -> Result<ExitCode> {
         [name] if asked.json => print_json(&json!({ "name": name })),
         names if asked.json => print_json(&json!({ "names": names })),
         names => print(&(names.join("\n") + "\n")),
+    }
+}
+
+/// Hands a program to the fleet, which runs so many of it wherever it likes.
+fn give(asked: &Run, replicas: u32, mut wanted: Vec<Wanted>, data: &Path) -> Result<ExitCode> {
+    let (Some(one), true) = (wanted.pop(), wanted.is_empty()) else {
+        bail!("--count and --batch are for one machine, expected them without --replicas");
+    };
+    anyhow::ensure!(
+        one.group.is_none() && one.deadline_unix_ms.is_none(),
+        "--group and --deadline are for one machine, expected them without --replicas"
+    );
+    let give = Request::Give {
+        name: one.name,
+        program: one.program,
+        restart: one.restart,
+        replicas,
+    };
+    match put(data, &give)? {
+        Answer::Done { name } if asked.json => print_json(&json!({ "name": name })),
+        Answer::Done { name } => print(&format!("{name}\n")),
+        other => unexpected(&other),
     }
 }
 
@@ -233,7 +258,7 @@ pub(super) fn logs(asked: &Logs) -> Result<ExitCode> {
 }
 
 /// The programs that are meant, those that wait for their turn first: stopping others would make it come.
-fn named(asked: &Members, data: &Path) -> Result<Vec<String>> {
+fn named(asked: &Chosen, data: &Path) -> Result<Vec<String>> {
     let Some(group) = &asked.group else {
         return Ok(asked.names.clone());
     };
@@ -259,9 +284,9 @@ fn told(asked: &Ask, names: &[String]) -> Result<ExitCode> {
 
 /// One request for each name; those after one that was refused are not asked.
 pub(super) fn each(asked: &Named, request: impl Fn(String) -> Request) -> Result<ExitCode> {
-    let ask = &asked.members.ask;
+    let ask = &asked.chosen.ask;
     let data = ask.data.directory()?;
-    let names = named(&asked.members, &data)?;
+    let names = named(&asked.chosen, &data)?;
     for name in &names {
         match put(&data, &on(asked.on.as_ref(), request(name.clone())))? {
             Answer::Done { name } if !ask.json => print(&format!("{name}\n"))?,
@@ -276,7 +301,7 @@ pub(super) fn stop(asked: &Named) -> Result<ExitCode> {
     each(asked, |name| Request::Stop { name })
 }
 
-pub(super) fn wait(asked: &Members) -> Result<ExitCode> {
+pub(super) fn wait(asked: &Chosen) -> Result<ExitCode> {
     let data = asked.ask.data.directory()?;
     let names = named(asked, &data)?;
     for name in &names {

@@ -7,14 +7,14 @@ use crate::place::{Place, Said, Up, wait_until};
 use serde_json::Value;
 
 /// A node of its own in a folder that others are in as well.
-struct Machine<'a> {
-    place: &'a Place,
-    name: &'static str,
-    node: Up,
+pub(crate) struct Machine<'a> {
+    pub(crate) place: &'a Place,
+    pub(crate) name: &'static str,
+    pub(crate) node: Up,
 }
 
 impl<'a> Machine<'a> {
-    fn up(place: &'a Place, name: &'static str, more: &[&str]) -> Self {
+    pub(crate) fn up(place: &'a Place, name: &'static str, more: &[&str]) -> Self {
         let words = ["up", "--data", name, "--name", name];
         let words: Vec<_> = words.iter().chain(more).copied().collect();
         let (node, lines) = Up::with_warnings(&mut place.command(&words));
@@ -22,7 +22,7 @@ impl<'a> Machine<'a> {
         Self { place, name, node }
     }
 
-    fn joined(&self, name: &'static str) -> Self {
+    pub(crate) fn joined(&self, name: &'static str) -> Self {
         let invitation = self.invite();
         Machine::up(
             self.place,
@@ -40,7 +40,7 @@ impl<'a> Machine<'a> {
         line.trim().to_owned()
     }
 
-    fn ok(&self, words: &[&str]) -> String {
+    pub(crate) fn ok(&self, words: &[&str]) -> String {
         let words: Vec<_> = words.iter().copied().chain(["--data", self.name]).collect();
         let Said { code, out, err } = self.place.cosmos(&words, "");
         assert_eq!((code, err.as_str()), (Some(0), ""), "{words:?}");
@@ -69,7 +69,7 @@ impl<'a> Machine<'a> {
 }
 
 #[track_caller]
-fn all_hold(machines: &[Machine<'_>], names: &[&str], state: &str) {
+pub(crate) fn all_hold(machines: &[Machine<'_>], names: &[&str], state: &str) {
     wait_until(&format!("{names:?} are {state} to all"), || {
         let hold = |machine: &Machine<'_>| names.iter().all(|name| machine.holds(name, state));
         machines.iter().all(hold)

@@ -6,6 +6,7 @@ mod dashboard;
 mod fleet;
 mod groups;
 mod hostile;
+mod leases;
 mod nodes;
 mod place;
 mod programs;

@@ -302,6 +302,7 @@ fn a_lease_counts_from_the_question_and_ends_by_the_holders_clock() {
         term: terms.term,
         duty: Duty::Serving,
         leases: vec![(lease, Index(5))],
+        recalled: vec![lease],
     };
     let kind = Kind::Reply {
         author,
@@ -319,6 +320,7 @@ fn a_lease_counts_from_the_question_and_ends_by_the_holders_clock() {
         orders.push(order)
     });
     assert!(matches!(orders[0], Order::Begin { .. }), "{orders:?}");
+    assert_eq!(orders[1], Order::Recall { lease });
     let end = NOW + Nanos(terms.term.0 - halt.0);
     assert!(tenant.holds(Instant(end.0 - 1), lease));
     assert!(!tenant.holds(end, lease));

@@ -26,6 +26,8 @@ const AUTHORITY: &str = "authority";
 const INCARNATION: &str = "incarnation";
 const ADDRESS: &str = "address";
 const KEY: &str = "key";
+const LIFE: &str = "life";
+const VOTED: &str = "voted";
 
 /// Why something could not be kept, or is kept no longer.
 #[derive(Debug, thiserror::Error)]
@@ -210,6 +212,7 @@ impl Archive {
                 facts.insert(name, bytes).map_err(redb::Error::from)?;
             }
             facts.remove(INCARNATION).map_err(redb::Error::from)?;
+            facts.remove(VOTED).map_err(redb::Error::from)?;
             let mut directory = write.open_table(DIRECTORY).map_err(redb::Error::from)?;
             for entry in others {
                 let bytes = entry.to_bytes();
@@ -252,6 +255,38 @@ impl Archive {
     /// If it could not be written; the former holds.
     pub fn put_incarnation(&self, record: &[u8]) -> Result<(), ArchiveError> {
         self.put(&[(INCARNATION, record)])
+    }
+
+    /// How often this machine has asked to be told that, this time included: a number that is higher with each life.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub fn next_life(&self) -> Result<u64, ArchiveError> {
+        let what = "how often this machine has started";
+        let damaged = |because| ArchiveError::Damaged { what, because };
+        let last = self.fact(LIFE)?;
+        let last = last
+            .map_or(Ok(0), |bytes| decode_all::<u64>(&bytes))
+            .map_err(damaged)?;
+        let life = last.saturating_add(1);
+        self.put(&[(LIFE, &life.to_bytes())])?;
+        Ok(life)
+    }
+
+    /// Whether this machine's vote in its fleet was ever written down; `Some(false)` if it was, and has been taken away.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn voted(&self) -> Result<Option<bool>, ArchiveError> {
+        Ok(self.fact(VOTED)?.map(|bytes| bytes == [1]))
+    }
+
+    /// Keeps that.
+    ///
+    /// # Errors
+    /// If it could not be written; the former holds.
+    pub fn put_voted(&self, voted: bool) -> Result<(), ArchiveError> {
+        self.put(&[(VOTED, &[voted.into()])])
     }
 
     /// Where this machine listened last, as it was written.

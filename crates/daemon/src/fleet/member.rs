@@ -9,22 +9,26 @@
 //! The members' secret gives the cell's key, so a message also proves itself to whom it is relayed;
 //! and what a machine says as somebody else is refused here, because the connection it came on has a certificate.
 //!
-//! Time is the Unix time at the start and the monotonic clock from then on: it never goes back, and members agree on it as
+//! Time is the Unix time at the start and `CLOCK_BOOTTIME` from then on: it is never set, goes on while the machine is suspended, and members agree on it as
 //! well as their hosts do, which only makes probing even and decides nothing.
 //!
 //! Everything happens on one thread. A write to disk holds it up for the length of a sync, which is
-//! short against the protocol's timeouts and saves a second life of everything that is under way.
+//! short against the protocol's timeouts and saves a second life of everything that is under way. The council's log, which is written several times a second, has a thread.
+//!
+//! The machine's seat in the [`council`](super::council) is beside the node, and takes from it only who is there.
 //!
 //! Deliberately absent: more than one cell.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::time::Duration;
 
+use consensus::{Index, Lease};
 use machine::{Machine as _, Persisted, Purpose, Stream};
 use membership::{Message, Peer, State};
+use node::council::{Became, Room};
 use node::{Effect, Input, Node};
 use ring::rand::SecureRandom as _;
 use scheduler::Guard;
@@ -40,11 +44,13 @@ use wire::{Cell, Class, Encode as _, Hexagons, Instant, Kelvin, Tile};
 use super::FleetError;
 use super::archive::{Archive, Standing};
 use super::book::{Book, Guest};
+use super::council::{self, Asker, CouncilStatus, Duty, Log, Order, Seat};
 use super::directory::{Directory, ENTRIES_MAX, Entries, Entry};
 use super::identity::{Authority, Validity};
 use super::joining::{self, Answer, Request, Welcome};
 use super::refusal::{Refusal, Refusals};
 use super::transport::{Happening, NotSent, Transport};
+use crate::lease::boottime;
 
 /// Seats in a fleet's one cell: eight by eight.
 pub const SEATS: u32 = 64;
@@ -94,6 +100,8 @@ pub struct FleetStatus {
     pub known: usize,
     /// What was turned away, and how often, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// How its council is, once it has taken its seat there.
+    pub council: Option<CouncilStatus>,
 }
 
 /// Bytes that a member said.
@@ -138,13 +146,22 @@ pub(super) enum Ask {
         to: SyncSender<Heard>,
     },
     Sense(Kelvin, SyncSender<Guarded>),
+    /// Take the seat in the council as soon as there is anything to agree with anybody.
+    Sit {
+        log: Log,
+        room: Room,
+        orders: Sender<Order>,
+    },
+    Council(consensus::Ask, Asker),
+    Became(Lease, Index, Became),
     Leave(SyncSender<()>),
 }
 
 /// The host's clock as the protocols read it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
-    began: std::time::Instant,
+    /// In nanoseconds of `CLOCK_BOOTTIME`.
+    began: u64,
     unix: Duration,
 }
 
@@ -157,13 +174,13 @@ impl Clock {
     pub(super) fn start() -> Self {
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
-            began: std::time::Instant::now(),
+            began: boottime(),
             unix: unix.unwrap_or_default(),
         }
     }
 
     fn since_unix(self) -> Duration {
-        self.unix + self.began.elapsed()
+        self.unix + Duration::from_nanos(boottime().saturating_sub(self.began))
     }
 
     fn now(self) -> Instant {
@@ -204,6 +221,18 @@ pub(super) struct Member {
     /// Who hears what other protocols say.
     listeners: BTreeMap<u8, SyncSender<Heard>>,
     left: bool,
+    chair: Chair,
+    /// What of the council's log is on the disk.
+    written: (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<u64>),
+}
+
+/// The place of a member in the council.
+enum Chair {
+    /// Nobody has said where to write and whom to tell.
+    None,
+    /// There is nobody to agree with.
+    Empty(Box<(Log, Room, Sender<Order>)>),
+    Taken(Box<Seat>),
 }
 
 /// `buffer` out of the kernel's randomness.
@@ -274,6 +303,8 @@ impl Member {
             began_ms: clock.unix_ms(),
             listeners: BTreeMap::new(),
             left: false,
+            chair: Chair::None,
+            written: mpsc::unbounded_channel(),
         })
     }
 
@@ -292,7 +323,7 @@ impl Member {
             self.transport.call(entry.tile, entry.address);
         }
         loop {
-            let due = self.node.deadline();
+            let due = self.due();
             let sleep = async {
                 match due {
                     Some(due) => tokio::time::sleep(self.clock.until(due)).await,
@@ -305,17 +336,108 @@ impl Member {
                     None => break,
                 },
                 Some(happening) = happened.recv() => self.happen(happening),
+                Some(token) = self.written.1.recv() => self.with_seat(|seat, now| seat.written(now, token)),
                 () = sleep => {}
             }
-            if self
-                .node
-                .deadline()
-                .is_some_and(|due| due <= self.clock.now())
-            {
+            let clock = self.clock;
+            let late = |due: Option<Instant>| due.is_some_and(|due| due <= clock.now());
+            if late(self.taken().and_then(Seat::deadline)) {
+                self.with_seat(Seat::wake);
+            }
+            if late(self.node.deadline()) {
                 self.wake();
             }
         }
         self.leave().await;
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let seat = self.taken().and_then(Seat::deadline);
+        self.node.deadline().into_iter().chain(seat).min()
+    }
+
+    fn taken(&self) -> Option<&Seat> {
+        match &self.chair {
+            // Also after it has left: what it held ends by its own clock.
+            Chair::Taken(seat) => Some(seat),
+            _ => None,
+        }
+    }
+
+    /// Something happens to the council's machine; what it owes is done.
+    fn with_seat(&mut self, does: impl FnOnce(&mut Seat, Instant) -> Vec<Duty>) {
+        let now = self.clock.now();
+        let Chair::Taken(seat) = &mut self.chair else {
+            return;
+        };
+        for duty in does(seat, now) {
+            match duty {
+                Duty::Send(to, pieces) if !self.left => {
+                    let at = self.directory.get(to).map(|entry| entry.address);
+                    let kind = (council::CLASS, council::PROTOCOL);
+                    // Lost is lost: the protocol lives with that.
+                    let _ = self.transport.send_together(to, at, kind, pieces);
+                }
+                Duty::Send(..) => {}
+                Duty::Refused(reason) => self.refusals.count(Refusal::Council(reason)),
+                Duty::Voted(voted) => {
+                    if let Err(error) = self.archive.put_voted(voted) {
+                        eprintln!("error: that this machine votes is not written down: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the seat if there is one to take, and anybody to agree with or `anyway`.
+    fn sit(&mut self, anyway: bool) {
+        let alone = self.directory.iter().count() < 2;
+        let Chair::Empty(empty) = &self.chair else {
+            return;
+        };
+        if alone && !anyway && !empty.0.holds_anything() {
+            return;
+        }
+        let Chair::Empty(empty) = std::mem::replace(&mut self.chair, Chair::None) else {
+            return;
+        };
+        let (log, room, orders) = *empty;
+        let taken = || -> Result<Seat, FleetError> {
+            let standing = council::Standing {
+                tile: self.standing.tile,
+                life: self.archive.next_life()?,
+                founder: self.authority.is_some(),
+                voted: self.archive.voted()?,
+                seed: u64::from_le_bytes(random()?),
+            };
+            let others: Vec<_> = self.directory.iter().map(|entry| entry.tile).collect();
+            let written = self.written.0.clone();
+            Seat::take(
+                log,
+                &standing,
+                others,
+                room,
+                orders,
+                written,
+                self.clock.now(),
+            )
+        };
+        match taken() {
+            Ok(seat) => self.chair = Chair::Taken(Box::new(seat)),
+            Err(error) => {
+                eprintln!("error: this machine has no seat in its fleet's council: {error}")
+            }
+        }
+        let held: Vec<_> = self.directory.iter().map(|entry| entry.tile).collect();
+        for tile in held {
+            self.believe(tile);
+        }
+    }
+
+    /// Tells the council who is there.
+    fn believe(&mut self, tile: Tile) {
+        let present = self.belief(tile).0.is_present();
+        self.with_seat(|seat, now| seat.believe(now, tile, present));
     }
 
     fn wake(&mut self) {
@@ -367,7 +489,7 @@ impl Member {
     fn changed(&mut self, tile: Tile) {
         self.since.insert(tile, self.clock.unix_ms());
         if tile != self.standing.tile {
-            return;
+            return self.believe(tile);
         }
         let Some(incarnation) = self.node.member().map(membership::Member::incarnation) else {
             return;
@@ -389,6 +511,7 @@ impl Member {
             // It will be told again after a restart.
             eprintln!("error: where {} is will be forgotten: {error}", entry.name);
         }
+        self.sit(false);
         let bytes = Entries(vec![entry]).to_bytes();
         for tile in self.transport.connected() {
             let _ = self.send(tile, Class::C, DIRECTORY, bytes.clone());
@@ -472,6 +595,16 @@ impl Member {
                         self.learn(entry);
                     }
                 }
+            }
+            council::PROTOCOL => {
+                let mut heard = Ok(());
+                self.with_seat(|seat, now| {
+                    seat.hear(now, from, &frame.payload).unwrap_or_else(|()| {
+                        heard = Err(Refusal::FrameNonsense);
+                        Vec::new()
+                    })
+                });
+                return heard;
             }
             other => {
                 let heard = Heard {
@@ -573,6 +706,17 @@ impl Member {
                     decided,
                 });
             }
+            Ask::Sit { log, room, orders } => {
+                self.chair = Chair::Empty(Box::new((log, room, orders)));
+                self.sit(false);
+            }
+            Ask::Council(ask, asker) => {
+                self.sit(true);
+                self.with_seat(|seat, now| seat.ask(now, ask, asker));
+            }
+            Ask::Became(lease, fence, became) => {
+                self.with_seat(|seat, now| seat.became(now, lease, fence, became));
+            }
             Ask::Leave(answer) => {
                 self.leave().await;
                 let _ = answer.send(());
@@ -664,6 +808,7 @@ impl Member {
             alive: alive.count(),
             known: self.directory.iter().count(),
             refused: self.refusals.counted(),
+            council: self.taken().map(Seat::status),
         }
     }
 

@@ -12,33 +12,41 @@
 //! # Tour
 //! [`identity`] keys and certificates · [`book`] invitations that still hold · [`joining`] how a stranger becomes a
 //! member · [`directory`] where everybody is · [`transport`] bytes of a class to a member · [`member`] the node machine in
-//! the real world · [`post`] questions to other nodes · [`refusal`] what was turned away, by name · [`archive`] what is kept.
+//! the real world · [`post`] questions to other nodes · [`council`] who runs what · [`parcel`] what is longer than a frame · [`refusal`] what was turned away, by name · [`archive`] what is kept.
 //!
-//! Deliberately absent: work that moves, leases, more than one cell, and a second authority.
+//! Deliberately absent: work that takes its state along, more than one cell, and a second authority.
 
 pub mod archive;
 pub mod book;
+pub mod council;
 pub mod directory;
 pub mod identity;
 pub mod joining;
 pub mod member;
+pub mod parcel;
 pub mod post;
 pub mod refusal;
 pub mod transport;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use consensus::{Index, Lease};
+use node::council::{Became, Room, Unanswered};
 use quinn::Endpoint;
 use tokio::runtime;
 use tokio::sync::mpsc;
 use trust::invitation::{Fingerprint, Invitation};
 use wire::{Class, DecodeError, Kelvin, Tile};
 
+use crate::annals::{AnnalsError, Damaged};
 use archive::{Archive, ArchiveError, Standing};
+use council::{Log, Order};
 use identity::{Authority, Identity, IdentityError, Secret, Validity};
 use member::{Ask, Clock, Member, random};
 pub use member::{FleetStatus, Guarded, Heard, Listed, PROTOCOL_FREE, SEATS};
@@ -107,6 +115,12 @@ pub enum FleetError {
     /// It did not go on.
     #[error("the fleet's thread has ended")]
     Ended,
+    /// What its council had written down.
+    #[error("the council's log: {0}")]
+    Log(#[from] AnnalsError),
+    /// The same, and it is whole and of another kind.
+    #[error("the council's log: {0}; was it written by another version of cosmos?")]
+    Council(consensus::Unreadable),
     /// Nobody who can be understood is there.
     #[error("joining at {at}: {because}")]
     Unanswered {
@@ -354,6 +368,38 @@ impl Fleet {
     /// Takes leave of the others; returns once they have been told.
     pub fn leave(&self) {
         let _ = self.ask(Ask::Leave);
+    }
+
+    /// Takes this machine's seat in the council of the fleet, with what a node's directory holds of it: what is to begin and to end here, and
+    /// what was found to be damaged.
+    ///
+    /// # Errors
+    /// If its log cannot be read.
+    pub fn sit(
+        &self,
+        data: &Path,
+        room: Room,
+    ) -> Result<(Receiver<Order>, Vec<Damaged>), FleetError> {
+        let status = self.status().ok_or(FleetError::Ended)?;
+        let (log, damaged) = Log::open(data, &status.fleet)?;
+        let (orders, ordered) = channel();
+        let sat = self.asks.blocking_send(Ask::Sit { log, room, orders });
+        sat.map_err(|_| FleetError::Ended)?;
+        Ok((ordered, damaged))
+    }
+
+    /// Asks the voters, and waits for what they agreed on.
+    ///
+    /// # Errors
+    /// If no majority of them was heard.
+    pub fn agree(&self, ask: consensus::Ask) -> Result<Arc<[u8]>, Unanswered> {
+        let answer = self.ask(|answer| Ask::Council(ask, answer));
+        answer.unwrap_or(Err(Unanswered::Silence))
+    }
+
+    /// Says what became of something that runs under a lease.
+    pub fn became(&self, lease: Lease, fence: Index, became: Became) {
+        let _ = self.asks.blocking_send(Ask::Became(lease, fence, became));
     }
 
     /// Sends bytes to a member: class A as a datagram, which may be lost, others reliably and in the order of their

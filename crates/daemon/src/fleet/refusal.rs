@@ -45,6 +45,8 @@ pub enum Refusal {
     FrameNonsense,
     /// What the member refused.
     Message(membership::Reason),
+    /// What the council refused.
+    Council(consensus::Reason),
 }
 
 impl Refusal {
@@ -72,6 +74,12 @@ impl Refusal {
             Self::Message(membership::Reason::Forged) => "message-forged",
             Self::Message(membership::Reason::Nobody) => "message-names-nobody",
             Self::Message(membership::Reason::Stale) => "message-stale",
+            Self::Council(consensus::Reason::WrongCell) => "council-wrong-cell",
+            Self::Council(consensus::Reason::NotForMe) => "council-not-for-me",
+            Self::Council(consensus::Reason::NotItsAuthor) => "council-not-its-author",
+            Self::Council(consensus::Reason::Rival) => "council-rival",
+            Self::Council(consensus::Reason::Unsaid) => "council-unsays-what-was-agreed",
+            Self::Council(consensus::Reason::Unreadable) => "council-unreadable",
         }
     }
 

@@ -206,6 +206,28 @@ impl Transport {
         }
     }
 
+    /// Sends all of these in this order, or none.
+    pub(super) fn send_together(
+        &mut self,
+        to: Tile,
+        at: Option<SocketAddr>,
+        (class, protocol): (Class, u8),
+        payloads: Vec<Vec<u8>>,
+    ) -> Result<(), NotSent> {
+        let room = match self.lines.get(&to) {
+            Some(Line::Open(open)) => open.room(class),
+            Some(Line::Calling(waiting)) => WAITING_MAX - waiting.len(),
+            None => WAITING_MAX,
+        };
+        if payloads.len() > room {
+            return Err(NotSent::NoRoom(to));
+        }
+        for payload in payloads {
+            self.send(to, at, (class, protocol), payload)?;
+        }
+        Ok(())
+    }
+
     /// Talks on this connection from now on.
     pub(super) fn opened(&mut self, tile: Tile, connection: Connection) {
         let (Some(saying), Some(hearing)) =
@@ -286,6 +308,12 @@ pub fn frame_key(connection: &Connection, said: bool) -> Option<Key> {
 }
 
 impl Open {
+    /// How many frames of a class can be sent now. Nobody else sends meanwhile.
+    fn room(&self, class: Class) -> usize {
+        let stream = self.streams.get(&class);
+        stream.map_or(WAITING_MAX, mpsc::Sender::capacity)
+    }
+
     fn send(
         &mut self,
         to: Tile,

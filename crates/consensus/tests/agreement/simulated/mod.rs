@@ -511,6 +511,7 @@ impl World {
                     let life = self.hosts[host].lives;
                     self.add(over, Happening::Stopped(host, life, lease));
                 }
+                Order::Recall { lease } => self.release(host, lease),
                 Order::Duty(duty) => {
                     self.seen.push((self.now, format!("{host} is {duty:?}")));
                     if duty == Duty::Draining {

@@ -1,0 +1,430 @@
+//! Programs that a fleet runs, as whoever runs it meets them: real nodes on loopback that die, are stopped in the middle of a word, drain and start
+//! again, and programs that write down themselves when they were there.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::fleet::{Machine, all_hold};
+use crate::place::{Place, Said, wait_until};
+
+/// Machines of one fleet in which all vote.
+fn three(place: &Place) -> Vec<Machine<'_>> {
+    let mut machines = vec![Machine::up(place, "ada", &[])];
+    for name in ["ben", "cleo"] {
+        machines.push(machines[0].joined(name));
+    }
+    all_hold(&machines, &["ada", "ben", "cleo"], "alive");
+    wait_until("all three vote", || voters(&machines[0]) == 3);
+    machines
+}
+
+fn council(machine: &Machine<'_>) -> Value {
+    let status: Value = serde_json::from_str(&machine.ok(&["status", "--json"])).expect("JSON");
+    status["fleet"]["council"].clone()
+}
+
+fn voters(machine: &Machine<'_>) -> usize {
+    council(machine)["voters"].as_array().map_or(0, Vec::len)
+}
+
+/// A program that notes every few hundredths of a second that it is there: who, and when by the clock of all processes here.
+const MARKS: &str = "id=$(cat /proc/sys/kernel/random/uuid); while :; do read up rest < /proc/uptime; echo $id $up >> marks/marks; sleep 0.05; done";
+
+/// Hands so many of it to the fleet.
+fn run_marks(machine: &Machine<'_>, name: &str, replicas: &str, more: &[&str]) {
+    fs::create_dir_all(machine.place.path("marks")).unwrap();
+    let words = [
+        "run",
+        "-d",
+        "--replicas",
+        replicas,
+        "--name",
+        name,
+        "--restart",
+        "always",
+        "--dir",
+        "marks",
+        "--data",
+        machine.name,
+    ];
+    let words: Vec<_> = words
+        .iter()
+        .chain(more)
+        .copied()
+        .chain(["sh", "-c", MARKS])
+        .collect();
+    let Said { code, out, err } = machine.place.cosmos(&words, "");
+    assert_eq!(
+        (code, out, err.as_str()),
+        (Some(0), format!("{name}\n"), "")
+    );
+}
+
+/// The first and last time at which each instance of it noted that it was there.
+fn marks(place: &Place) -> BTreeMap<String, (f64, f64)> {
+    let text = fs::read_to_string(place.path("marks/marks")).unwrap_or_default();
+    let mut marks = BTreeMap::new();
+    // The last line may be half written.
+    for line in text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+    {
+        let (id, at) = line.trim().split_once(' ').expect("two words");
+        let at: f64 = at.parse().expect("a time");
+        let (_, last) = marks.entry(id.to_owned()).or_insert((at, at));
+        *last = at;
+    }
+    marks
+}
+
+/// No two of these were there at a time.
+#[track_caller]
+fn assert_alone(marks: &BTreeMap<String, (f64, f64)>) {
+    let mut spans: Vec<_> = marks.values().copied().collect();
+    spans.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for pair in spans.windows(2) {
+        assert!(
+            pair[0].1 < pair[1].0,
+            "one was there until {} and the next from {}",
+            pair[0].1,
+            pair[1].0
+        );
+    }
+}
+
+/// How each replica of a program is, by its number: state and machine.
+fn replicas(machine: &Machine<'_>, name: &str) -> BTreeMap<u64, (String, String)> {
+    let seen: Value =
+        serde_json::from_str(&machine.ok(&["members", "--leases", "--json"])).expect("JSON");
+    let programs = seen["affairs"]["programs"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let program = programs.into_iter().find(|program| program["name"] == name);
+    let standing = program.and_then(|program| program["standing"].as_array().cloned());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let standing = standing.unwrap_or_default();
+    let each = standing.iter().map(|one| {
+        (
+            one["replica"].as_u64().expect("a number"),
+            (text(&one["state"]), text(&one["machine"])),
+        )
+    });
+    each.collect()
+}
+
+fn running(machine: &Machine<'_>, name: &str) -> Vec<String> {
+    let replicas = replicas(machine, name).into_values();
+    let running = replicas.filter(|(state, _)| state == "running");
+    running.map(|(_, machine)| machine).collect()
+}
+
+fn decisions(machine: &Machine<'_>) -> String {
+    machine.ok(&["members", "--leases"])
+}
+
+/// Which of them has this name.
+fn at(machines: &[Machine<'_>], name: &str) -> usize {
+    machines
+        .iter()
+        .position(|machine| machine.name == name)
+        .expect("it is one of them")
+}
+
+/// When something happened to a replica, by a machine's history of its leases, in nanoseconds since the host was started.
+fn history(place: &Place, machine: &str, event: &str, replica: u64) -> Option<u64> {
+    let text = fs::read_to_string(place.path(machine).join("leases.jsonl")).unwrap_or_default();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let mut found = lines.filter(|line| line["event"] == event && line["replica"] == replica);
+    found.next_back()?["boottime_ns"].as_u64()
+}
+
+#[test]
+fn what_ran_on_a_machine_that_was_killed_runs_elsewhere_and_never_twice() {
+    let place = Place::new();
+    let mut machines = three(&place);
+    run_marks(&machines[1], "solo", "1", &[]);
+    wait_until("it runs", || running(&machines[0], "solo").len() == 1);
+    let holder = running(&machines[0], "solo").remove(0);
+    let dead = machines.remove(at(&machines, &holder));
+    drop(dead);
+    wait_until("it runs elsewhere", || {
+        marks(&place).len() == 2
+            && running(&machines[0], "solo")
+                .iter()
+                .any(|machine| *machine != holder)
+    });
+    assert_alone(&marks(&place));
+    let decided = decisions(&machines[1]);
+    assert!(
+        decided.contains(&format!("solo~0 was taken from {holder}")),
+        "{decided}"
+    );
+    // What it says is where it is, and a fleet's program cannot be stopped in one place only.
+    let now = running(&machines[0], "solo").remove(0);
+    let now = &machines[at(&machines, &now)];
+    assert!(now.ok(&["ps"]).contains("solo~0"));
+    let said = place.cosmos(&["stop", "--data", now.name, "solo~0"], "");
+    assert!(
+        said.err.contains("`cosmos stop solo` ends all of it"),
+        "{}",
+        said.err
+    );
+    assert_eq!(machines[0].ok(&["stop", "solo"]), "solo\n");
+    assert!(running(&machines[1], "solo").is_empty());
+    assert_eq!(machines[1].ok(&["rm", "solo"]), "solo\n");
+    assert!(replicas(&machines[0], "solo").is_empty());
+}
+
+//= requirements S2
+#[test]
+fn what_a_stopped_node_holds_ends_with_its_lease_before_another_begins() {
+    let place = Place::new();
+    let machines = three(&place);
+    run_marks(&machines[0], "solo", "1", &[]);
+    wait_until("it runs", || running(&machines[0], "solo").len() == 1);
+    let holder = running(&machines[0], "solo").remove(0);
+    let stopped = at(&machines, &holder);
+    let asked = &machines[(stopped + 1) % 3];
+    // The node and everything that decides in it; its wardens live.
+    machines[stopped].node.signal("-STOP");
+    wait_until("it runs elsewhere", || marks(&place).len() == 2);
+    machines[stopped].node.signal("-CONT");
+    wait_until("it is well there", || {
+        let running = running(asked, "solo");
+        running.len() == 1 && running[0] != holder
+    });
+    all_hold(&machines, &["ada", "ben", "cleo"], "alive");
+    let seen = marks(&place);
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert_alone(&seen);
+    let now = running(asked, "solo").remove(0);
+    let (ended, begun) = (
+        history(&place, &holder, "end", 0),
+        history(&place, &now, "begin", 0),
+    );
+    assert!(
+        ended.expect("it ended") < begun.expect("it began"),
+        "{ended:?} {begun:?}"
+    );
+}
+
+#[test]
+fn a_drain_starts_each_replica_elsewhere_before_it_ends_it() {
+    let place = Place::new();
+    let machines = three(&place);
+    run_marks(&machines[0], "web", "2", &[]);
+    wait_until("both run", || running(&machines[0], "web").len() == 2);
+    let before = replicas(&machines[0], "web");
+    let leaver = before[&0].1.clone();
+    assert_ne!(before[&0].1, before[&1].1, "each on a machine of its own");
+    let told = machines[0].ok(&["drain", &leaver]);
+    assert!(told.starts_with(&leaver), "{told}");
+    wait_until("it is handed over", || {
+        let after = replicas(&machines[1], "web");
+        !after.contains_key(&0) && running(&machines[1], "web").len() == 2
+    });
+    let after = replicas(&machines[1], "web");
+    assert_eq!(after[&1], before[&1], "the other stayed where it was");
+    let instead = &after[&2].1;
+    assert_ne!(*instead, leaver);
+    let (begun, ended) = (
+        history(&place, instead, "begin", 2),
+        history(&place, &leaver, "end", 0),
+    );
+    assert!(
+        begun.expect("it began") < ended.expect("it ended"),
+        "{begun:?} {ended:?}"
+    );
+    // One more goes anywhere but there, until the drain is called off.
+    run_marks(&machines[0], "more", "3", &[]);
+    wait_until("all three run", || running(&machines[2], "more").len() == 3);
+    assert!(!running(&machines[2], "more").contains(&leaver));
+    machines[2].ok(&["drain", &leaver, "--undo"]);
+    run_marks(&machines[0], "most", "3", &[]);
+    wait_until("it has work again", || {
+        running(&machines[2], "most").contains(&leaver)
+    });
+}
+
+#[test]
+fn a_fleet_without_its_leader_and_one_that_was_switched_off_go_on() {
+    let place = Place::new();
+    let mut machines = three(&place);
+    run_marks(&machines[0], "web", "2", &[]);
+    wait_until("both run", || running(&machines[0], "web").len() == 2);
+    let leader = council(&machines[0])["leader"].as_u64().expect("one leads");
+    let dead = machines.remove(usize::try_from(leader).unwrap());
+    let name = dead.name;
+    drop(dead);
+    wait_until("both run without the leader", || {
+        let running = running(&machines[1], "web");
+        running.len() == 2 && running.iter().all(|machine| machine != name)
+    });
+    // All at once, and none of them gone for good.
+    drop(machines);
+    let lived = marks(&place).len();
+    let machines: Vec<_> = ["ada", "ben", "cleo"]
+        .map(|name| Machine::up(&place, name, &[]))
+        .into();
+    wait_until("both run again", || marks(&place).len() >= lived + 2);
+    wait_until("and are said to", || {
+        running(&machines[2], "web").len() == 2
+    });
+}
+
+#[test]
+fn a_minority_takes_no_new_work_and_says_why() {
+    let place = Place::new();
+    let mut machines = three(&place);
+    run_marks(&machines[0], "web", "1", &[]);
+    wait_until("it runs", || running(&machines[0], "web").len() == 1);
+    machines.truncate(1);
+    let alone = &machines[0];
+    let said = place.cosmos(
+        &["run", "-d", "--replicas", "1", "--data", alone.name, "true"],
+        "",
+    );
+    assert_eq!(said.code, Some(2), "{}", said.out);
+    assert!(
+        said.err.contains("no majority of the machines that vote"),
+        "{}",
+        said.err
+    );
+    wait_until("what it held is over", || {
+        !alone.ok(&["ps"]).contains("running")
+    });
+    // What is its own it still does.
+    assert_eq!(
+        place
+            .cosmos(
+                &["run", "-d", "--name", "own", "--data", alone.name, "true"],
+                ""
+            )
+            .out,
+        "own\n"
+    );
+    machines.push(Machine::up(&place, "ben", &[]));
+    wait_until("two of three agree again", || {
+        running(&machines[1], "web").len() == 1
+    });
+}
+
+#[test]
+fn what_cannot_be_run_says_so_and_rests() {
+    let place = Place::new();
+    let machines = three(&place);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("{}:80", port.local_addr().unwrap().port());
+    let words = [
+        "run",
+        "-d",
+        "--replicas",
+        "1",
+        "--name",
+        "door",
+        "--port",
+        &taken,
+        "--data",
+        "ben",
+        "sleep",
+        "1000",
+    ];
+    assert_eq!(place.cosmos(&words, "").out, "door\n");
+    wait_until("all three have tried", || {
+        let decided = decisions(&machines[0]);
+        ["ada", "ben", "cleo"]
+            .iter()
+            .all(|name| decided.contains(&format!("door~0 could not be run on {name}: ")))
+    });
+    let decided = decisions(&machines[0]);
+    assert!(decided.contains("listening on 127.0.0.1"), "{decided}");
+    drop(port);
+    wait_until("it runs when it can", || {
+        running(&machines[1], "door").len() == 1
+    });
+    // By itself and for good.
+    let words = [
+        "run",
+        "-d",
+        "--replicas",
+        "2",
+        "--name",
+        "once",
+        "--data",
+        "cleo",
+        "true",
+    ];
+    assert_eq!(place.cosmos(&words, "").out, "once\n");
+    wait_until("both have ended", || {
+        let ended = replicas(&machines[0], "once");
+        ended.len() == 2 && ended.values().all(|(state, _)| state == "ended")
+    });
+}
+
+fn uptime() -> f64 {
+    let text = fs::read_to_string("/proc/uptime").expect("a clock");
+    let first = text.split_whitespace().next().expect("a time");
+    first.parse().expect("a number")
+}
+
+/// What `docs/bench/fleet.md` says of failovers:
+/// `cargo nextest run -p daemon -p cli --run-ignored only --no-capture -E 'test(how_long_a_failover_takes)'`.
+#[test]
+#[ignore = "it measures, for minutes"]
+fn how_long_a_failover_takes() {
+    let place = Place::new();
+    let mut machines = vec![Machine::up(&place, "ada", &[])];
+    for name in ["ben", "cleo", "dan", "eve"] {
+        machines.push(machines[0].joined(name));
+    }
+    wait_until("all five vote", || voters(&machines[0]) == 5);
+    run_marks(&machines[0], "solo", "1", &[]);
+    let mut taken = Vec::new();
+    for turn in 0..20 {
+        wait_until("it runs", || {
+            running(&machines[turn % 5], "solo").len() == 1
+        });
+        let holder = running(&machines[0], "solo").remove(0);
+        let dead = at(&machines, &holder);
+        let led = council(&machines[dead])["leader"].as_u64();
+        let led = led
+            == machines[dead]
+                .ok(&["status", "--json"])
+                .parse::<Value>()
+                .unwrap()["fleet"]["tile"]
+                .as_u64();
+        let before = marks(&place).len();
+        let killed = uptime();
+        let name = machines[dead].name;
+        drop(machines.remove(dead));
+        wait_until("it runs elsewhere", || marks(&place).len() > before);
+        let begun = marks(&place)
+            .values()
+            .map(|(first, _)| *first)
+            .fold(0.0, f64::max);
+        println!(
+            "{name}{}: {:.2} s",
+            if led { ", which led" } else { "" },
+            begun - killed
+        );
+        taken.push(begun - killed);
+        machines.insert(dead, Machine::up(&place, name, &[]));
+        wait_until("all five are there", || {
+            machines
+                .iter()
+                .all(|machine| council(machine)["leader"].is_u64())
+        });
+        assert_alone(&marks(&place));
+    }
+    taken.sort_by(f64::total_cmp);
+    println!(
+        "median {:.2} s, worst {:.2} s",
+        (taken[9] + taken[10]) / 2.0,
+        taken[19]
+    );
+}

@@ -1,0 +1,646 @@
+//! How what is said about a [`Register`](super::Register) is written: one spelling of each value, and bounds on what is read.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use consensus::lease::{self, Duty};
+use consensus::{Index, Lease, Leases};
+use wire::{Class, Decode, DecodeError, Encode, Reader, Tile};
+
+use super::register::{
+    Affairs, Command, DECISIONS_MAX, Decision, Fate, Lack, Listed, Machine, NAME_BYTES_MAX,
+    PROGRAMS_MAX, Program, Query, REPLICAS_MAX, Refusal, Register, Reply, Room, SPEC_BYTES_MAX,
+    Slot, Standing, TILES_MAX, WORDS_BYTES_MAX, What, Why,
+};
+
+/// Tags below are those of [`lease::Command`] and [`lease::Query`].
+const FIRST: u8 = 16;
+
+fn byte(from: &mut Reader<'_>, what: &'static str, most: u8) -> Result<u8, DecodeError> {
+    let at = from.position();
+    let found = from.byte()?;
+    let wrong = DecodeError::Invalid {
+        at,
+        what,
+        found: found.into(),
+    };
+    (found <= most).then_some(found).ok_or(wrong)
+}
+
+fn flag(from: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    byte(from, "yes or no", 1).map(|found| found == 1)
+}
+
+fn bounded(from: &mut Reader<'_>, what: &'static str, most: usize) -> Result<usize, DecodeError> {
+    let at = from.position();
+    let count = from.count(1)?;
+    let found = count as u64;
+    (count <= most)
+        .then_some(count)
+        .ok_or(DecodeError::Invalid { at, what, found })
+}
+
+fn text(from: &mut Reader<'_>, what: &'static str, most: usize) -> Result<String, DecodeError> {
+    let at = from.position();
+    let length = bounded(from, what, most)?;
+    let wrong = DecodeError::Invalid {
+        at,
+        what,
+        found: length as u64,
+    };
+    let bytes = from.bytes(length)?;
+    core::str::from_utf8(bytes)
+        .map(String::from)
+        .map_err(|_| wrong)
+}
+
+fn name(from: &mut Reader<'_>) -> Result<String, DecodeError> {
+    text(from, "name of a program", NAME_BYTES_MAX)
+}
+
+fn spec(from: &mut Reader<'_>) -> Result<Arc<[u8]>, DecodeError> {
+    let length = bounded(from, "length of a program's settings", SPEC_BYTES_MAX)?;
+    from.bytes(length).map(Arc::from)
+}
+
+fn option<T: Encode>(value: Option<&T>, out: &mut Vec<u8>) {
+    out.push(value.is_some().into());
+    if let Some(value) = value {
+        value.encode(out);
+    }
+}
+
+fn maybe<T: Decode>(from: &mut Reader<'_>) -> Result<Option<T>, DecodeError> {
+    flag(from)?.then(|| T::decode(from)).transpose()
+}
+
+fn all<'a, T: Encode + 'a>(values: impl ExactSizeIterator<Item = &'a T>, out: &mut Vec<u8>) {
+    (values.len() as u64).encode(out);
+    values.for_each(|value| value.encode(out));
+}
+
+fn many<T: Decode>(
+    from: &mut Reader<'_>,
+    what: &'static str,
+    most: usize,
+) -> Result<Vec<T>, DecodeError> {
+    let count = bounded(from, what, most)?;
+    (0..count).map(|_| T::decode(from)).collect()
+}
+
+/// Reads what was written in ascending order of its keys, and refuses another order: there is one spelling.
+fn map<K: Ord + Decode, V>(
+    from: &mut Reader<'_>,
+    what: &'static str,
+    most: usize,
+    mut value: impl FnMut(&mut Reader<'_>) -> Result<V, DecodeError>,
+) -> Result<BTreeMap<K, V>, DecodeError> {
+    let mut read = BTreeMap::new();
+    for place in 0..bounded(from, what, most)? {
+        let at = from.position();
+        let key = K::decode(from)?;
+        if read.last_key_value().is_some_and(|(last, _)| *last >= key) {
+            let found = place as u64;
+            return Err(DecodeError::Invalid { at, what, found });
+        }
+        read.insert(key, value(from)?);
+    }
+    Ok(read)
+}
+
+impl Encode for Room {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.cpu_milli.encode(out);
+        self.memory.encode(out);
+    }
+}
+
+impl Decode for Room {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            cpu_milli: u64::decode(from)?,
+            memory: u64::decode(from)?,
+        })
+    }
+}
+
+/// Enums without fields, by their place in a list.
+macro_rules! words {
+    ($($t:ident, $what:literal: $($word:ident),*;)*) => {$(
+        impl Encode for $t {
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.push(*self as u8);
+            }
+        }
+        impl Decode for $t {
+            fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                const ALL: &[$t] = &[$($t::$word),*];
+                let found = byte(from, $what, ALL.len() as u8 - 1)?;
+                Ok(ALL[usize::from(found)])
+            }
+        }
+    )*};
+}
+words! {
+    Why, "reason to recall": Stopped, Drained, Surplus;
+    Lack, "reason to wait": Machine, Room, Rest;
+    Refusal, "refusal": NameTaken, Unknown, Runs, Full, Unbounded, Unreadable;
+}
+
+impl Encode for Fate {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Up => out.push(0),
+            Self::Ended(code) => out.extend([1, *code]),
+            Self::Unable(words) => {
+                out.push(2);
+                words.as_bytes().encode(out);
+            }
+        }
+    }
+}
+
+impl Decode for Fate {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match byte(from, "fate of a program", 2)? {
+            0 => Self::Up,
+            1 => Self::Ended(from.byte()?),
+            _ => Self::Unable(text(from, "words about a failure", WORDS_BYTES_MAX)?),
+        })
+    }
+}
+
+impl Encode for Command {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Lease(about) => about.encode(out),
+            Self::Give {
+                name,
+                spec,
+                replicas,
+                demand,
+                class,
+            } => {
+                out.push(FIRST);
+                name.as_bytes().encode(out);
+                spec.encode(out);
+                replicas.encode(out);
+                demand.encode(out);
+                out.push(*class as u8);
+            }
+            Self::Stop { name } => {
+                out.push(FIRST + 1);
+                name.as_bytes().encode(out);
+            }
+            Self::Forget { name } => {
+                out.push(FIRST + 2);
+                name.as_bytes().encode(out);
+            }
+            Self::Offer(room) => {
+                out.push(FIRST + 3);
+                room.encode(out);
+            }
+            Self::Report { lease, fence, fate } => {
+                out.push(FIRST + 4);
+                lease.encode(out);
+                fence.encode(out);
+                fate.encode(out);
+            }
+            Self::Open { program, replica } => {
+                out.push(FIRST + 5);
+                program.encode(out);
+                replica.encode(out);
+            }
+            Self::Place { lease, to, fit } => {
+                out.push(FIRST + 6);
+                lease.encode(out);
+                to.encode(out);
+                fit.encode(out);
+            }
+            Self::Recall { lease, why } => {
+                out.push(FIRST + 7);
+                lease.encode(out);
+                why.encode(out);
+            }
+            Self::Wait { lease, why } => {
+                out.push(FIRST + 8);
+                lease.encode(out);
+                why.encode(out);
+            }
+        }
+    }
+}
+
+fn class(from: &mut Reader<'_>) -> Result<Class, DecodeError> {
+    byte(from, "class", 3).map(|found| Class::ALL[usize::from(found)])
+}
+
+impl Decode for Command {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut ahead = from.clone();
+        let Some(own) = ahead.byte()?.checked_sub(FIRST) else {
+            return lease::Command::decode(from).map(Self::Lease);
+        };
+        byte(from, "command", FIRST + 8)?;
+        Ok(match own {
+            0 => Self::Give {
+                name: name(from)?,
+                spec: spec(from)?,
+                replicas: u32::decode(from)?,
+                demand: Room::decode(from)?,
+                class: class(from)?,
+            },
+            1 => Self::Stop { name: name(from)? },
+            2 => Self::Forget { name: name(from)? },
+            3 => Self::Offer(Room::decode(from)?),
+            4 => Self::Report {
+                lease: Lease::decode(from)?,
+                fence: Index::decode(from)?,
+                fate: Fate::decode(from)?,
+            },
+            5 => Self::Open {
+                program: u64::decode(from)?,
+                replica: u32::decode(from)?,
+            },
+            6 => Self::Place {
+                lease: Lease::decode(from)?,
+                to: Tile::decode(from)?,
+                fit: u32::decode(from)?,
+            },
+            7 => Self::Recall {
+                lease: Lease::decode(from)?,
+                why: Why::decode(from)?,
+            },
+            _ => Self::Wait {
+                lease: Lease::decode(from)?,
+                why: Lack::decode(from)?,
+            },
+        })
+    }
+}
+
+impl Encode for Query {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Spec(program) => {
+                out.push(FIRST);
+                program.encode(out);
+            }
+            Self::Affairs => out.push(FIRST + 1),
+        }
+    }
+}
+
+impl Decode for Query {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = from.position();
+        match from.byte()? {
+            FIRST => u64::decode(from).map(Self::Spec),
+            found if found == FIRST + 1 => Ok(Self::Affairs),
+            found => Err(DecodeError::Invalid {
+                at,
+                what: "question",
+                found: found.into(),
+            }),
+        }
+    }
+}
+
+impl Encode for Reply {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Done => out.push(FIRST),
+            Self::Given(number) => {
+                out.push(FIRST + 1);
+                number.encode(out);
+            }
+            Self::Spec { name, spec } => {
+                out.push(FIRST + 2);
+                name.as_bytes().encode(out);
+                spec.encode(out);
+            }
+            Self::Affairs(affairs) => {
+                out.push(FIRST + 3);
+                affairs.encode(out);
+            }
+            Self::Refused(refusal) => {
+                out.push(FIRST + 4);
+                refusal.encode(out);
+            }
+        }
+    }
+}
+
+impl Decode for Reply {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = from.position();
+        Ok(match from.byte()?.wrapping_sub(FIRST) {
+            0 => Self::Done,
+            1 => Self::Given(u64::decode(from)?),
+            2 => Self::Spec {
+                name: name(from)?,
+                spec: spec(from)?,
+            },
+            3 => Self::Affairs(Affairs::decode(from)?),
+            4 => Self::Refused(Refusal::decode(from)?),
+            found => {
+                return Err(DecodeError::Invalid {
+                    at,
+                    what: "reply",
+                    found: found.into(),
+                });
+            }
+        })
+    }
+}
+
+impl Encode for Affairs {
+    fn encode(&self, out: &mut Vec<u8>) {
+        all(self.programs.iter(), out);
+        all(self.machines.iter(), out);
+        all(self.decisions.iter(), out);
+    }
+}
+
+impl Decode for Affairs {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            programs: many(from, "number of programs", PROGRAMS_MAX)?,
+            machines: many(from, "number of machines", TILES_MAX as usize)?,
+            decisions: many(from, "number of decisions", DECISIONS_MAX)?,
+        })
+    }
+}
+
+impl Encode for Listed {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.number.encode(out);
+        self.name.as_bytes().encode(out);
+        self.replicas.encode(out);
+        (self.standing.len() as u64).encode(out);
+        for (replica, standing) in &self.standing {
+            replica.encode(out);
+            standing.encode(out);
+        }
+    }
+}
+
+/// One more than asked for while one is replaced.
+const SLOTS_MAX: usize = REPLICAS_MAX as usize + 1;
+
+impl Decode for Listed {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (number, name, replicas) = (u64::decode(from)?, name(from)?, u32::decode(from)?);
+        let count = bounded(from, "number of replicas", SLOTS_MAX)?;
+        let standing = (0..count).map(|_| Ok((u32::decode(from)?, Standing::decode(from)?)));
+        Ok(Self {
+            number,
+            name,
+            replicas,
+            standing: standing.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Encode for Standing {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Waits(why) => {
+                out.push(0);
+                option(why.as_ref(), out);
+            }
+            Self::Held {
+                by,
+                fence,
+                up,
+                recalled,
+            } => {
+                out.push(1);
+                by.encode(out);
+                fence.encode(out);
+                out.extend([u8::from(*up), u8::from(*recalled)]);
+            }
+            Self::Ended(code) => out.extend([2, *code]),
+        }
+    }
+}
+
+impl Decode for Standing {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match byte(from, "standing of a replica", 2)? {
+            0 => Self::Waits(maybe(from)?),
+            1 => Self::Held {
+                by: Tile::decode(from)?,
+                fence: Index::decode(from)?,
+                up: flag(from)?,
+                recalled: flag(from)?,
+            },
+            _ => Self::Ended(from.byte()?),
+        })
+    }
+}
+
+impl Encode for Machine {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.tile.encode(out);
+        self.duty.encode(out);
+        out.push(self.present.into());
+        self.room.encode(out);
+    }
+}
+
+impl Decode for Machine {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            tile: Tile::decode(from)?,
+            duty: Duty::decode(from)?,
+            present: flag(from)?,
+            room: Room::decode(from)?,
+        })
+    }
+}
+
+impl Encode for Decision {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.at.encode(out);
+        self.program.as_bytes().encode(out);
+        option(self.replica.as_ref(), out);
+        self.what.encode(out);
+    }
+}
+
+impl Decode for Decision {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            at: Index::decode(from)?,
+            program: name(from)?,
+            replica: maybe(from)?,
+            what: What::decode(from)?,
+        })
+    }
+}
+
+impl Encode for What {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Given(replicas) => {
+                out.push(0);
+                replicas.encode(out);
+            }
+            Self::Stopped => out.push(1),
+            Self::Placed(tile, fit) => {
+                out.push(2);
+                tile.encode(out);
+                fit.encode(out);
+            }
+            Self::Waits(why) => {
+                out.push(3);
+                why.encode(out);
+            }
+            Self::Up(tile) => {
+                out.push(4);
+                tile.encode(out);
+            }
+            Self::Recalled(tile, why) => {
+                out.push(5);
+                tile.encode(out);
+                why.encode(out);
+            }
+            Self::Released(tile) => {
+                out.push(6);
+                tile.encode(out);
+            }
+            Self::Expired(tile) => {
+                out.push(7);
+                tile.encode(out);
+            }
+            Self::Ended(tile, code) => {
+                out.push(8);
+                tile.encode(out);
+                out.push(*code);
+            }
+            Self::Unable(tile, words) => {
+                out.push(9);
+                tile.encode(out);
+                words.as_bytes().encode(out);
+            }
+            Self::Assigned(tile, duty) => {
+                out.push(10);
+                tile.encode(out);
+                duty.encode(out);
+            }
+        }
+    }
+}
+
+impl Decode for What {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match byte(from, "decision", 10)? {
+            0 => Self::Given(u32::decode(from)?),
+            1 => Self::Stopped,
+            2 => Self::Placed(Tile::decode(from)?, u32::decode(from)?),
+            3 => Self::Waits(Lack::decode(from)?),
+            4 => Self::Up(Tile::decode(from)?),
+            5 => Self::Recalled(Tile::decode(from)?, Why::decode(from)?),
+            6 => Self::Released(Tile::decode(from)?),
+            7 => Self::Expired(Tile::decode(from)?),
+            8 => Self::Ended(Tile::decode(from)?, from.byte()?),
+            9 => {
+                let tile = Tile::decode(from)?;
+                Self::Unable(tile, text(from, "words about a failure", WORDS_BYTES_MAX)?)
+            }
+            _ => Self::Assigned(Tile::decode(from)?, Duty::decode(from)?),
+        })
+    }
+}
+
+impl Encode for Program {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.name.as_bytes().encode(out);
+        self.spec.encode(out);
+        self.replicas.encode(out);
+        self.demand.encode(out);
+        out.push(self.class as u8);
+        self.next.encode(out);
+        (self.slots.len() as u64).encode(out);
+        for (replica, slot) in &self.slots {
+            replica.encode(out);
+            slot.encode(out);
+        }
+        (self.unable.len() as u64).encode(out);
+        for (tile, often) in &self.unable {
+            tile.encode(out);
+            often.encode(out);
+        }
+    }
+}
+
+impl Decode for Program {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            name: name(from)?,
+            spec: spec(from)?,
+            replicas: u32::decode(from)?,
+            demand: Room::decode(from)?,
+            class: class(from)?,
+            next: u32::decode(from)?,
+            slots: map(from, "replica", SLOTS_MAX, Slot::decode)?,
+            unable: map(from, "machine that failed", TILES_MAX as usize, u32::decode)?,
+        })
+    }
+}
+
+impl Encode for Slot {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.up.into());
+        option(self.ended.as_ref(), out);
+        option(self.waits.as_ref(), out);
+    }
+}
+
+impl Decode for Slot {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            up: flag(from)?,
+            ended: maybe(from)?,
+            waits: maybe(from)?,
+        })
+    }
+}
+
+impl Encode for Register {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.leases.encode(out);
+        (self.programs.len() as u64).encode(out);
+        for (number, program) in &self.programs {
+            number.encode(out);
+            program.encode(out);
+        }
+        (self.rooms.len() as u64).encode(out);
+        for (tile, room) in &self.rooms {
+            tile.encode(out);
+            room.encode(out);
+        }
+        (self.decisions.len() as u64).encode(out);
+        self.decisions
+            .iter()
+            .for_each(|decision| decision.encode(out));
+    }
+}
+
+impl Decode for Register {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            leases: Leases::decode(from)?,
+            programs: map(from, "program", PROGRAMS_MAX, Program::decode)?,
+            rooms: map(from, "room of a machine", TILES_MAX as usize, Room::decode)?,
+            decisions: VecDeque::from(many::<Decision>(
+                from,
+                "number of decisions",
+                DECISIONS_MAX,
+            )?),
+        })
+    }
+}
