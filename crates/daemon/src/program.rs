@@ -16,6 +16,7 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wire::Class;
 
 use crate::health::Health;
 
@@ -198,9 +199,47 @@ pub struct Limits {
     pub cores: Option<f64>,
     /// Instructions of WebAssembly, as wasmtime's fuel counts them: one each, structure free.
     pub fuel: Option<u64>,
+    /// How much it is given where others want the same: processor, and disk where the host shares that out.
+    #[serde(default, with = "class", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub class: Option<Class>,
+}
+
+/// A class as its letter.
+mod class {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de};
+    use wire::Class;
+
+    #[expect(clippy::ref_option, reason = "serde asks for it")]
+    pub(super) fn serialize<S: Serializer>(
+        class: &Option<Class>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        class.map(|class| class.to_string()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Option<Class>, D::Error> {
+        let Some(letter) = Option::<String>::deserialize(from)? else {
+            return Ok(None);
+        };
+        let found = Class::ALL
+            .into_iter()
+            .find(|class| class.to_string() == letter);
+        let wrong = || de::Error::custom(format!("found class {letter:?}, expected A, B, C or D"));
+        found.map(Some).ok_or_else(wrong)
+    }
 }
 
 impl Program {
+    /// About how long it is when it is written, in bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        let words = self.arguments.iter().map(String::len);
+        let variables = self.environment.iter();
+        let variables = variables.map(|(key, value)| key.len() + value.len());
+        words.chain(variables).sum()
+    }
+
     /// Whether what is asked for can be had by a program of this kind.
     ///
     /// # Errors
@@ -282,6 +321,15 @@ pub fn inherited() -> impl Iterator<Item = (String, String)> {
 
 /// A name for a program after its file, of at most so many letters and a number, that is not taken.
 pub(crate) fn free_name(path: &Path, letters: usize, taken: impl Fn(&str) -> bool) -> String {
+    let stem = stem(path, letters);
+    let mut names = (1..).map(|number| format!("{stem}-{number}"));
+    names
+        .find(|name| !taken(name))
+        .expect("there are more numbers than programs")
+}
+
+/// With what such a name begins.
+pub(crate) fn stem(path: &Path, letters: usize) -> String {
     let stem = path
         .file_stem()
         .and_then(|stem| stem.to_str())
@@ -293,10 +341,7 @@ pub(crate) fn free_name(path: &Path, letters: usize, taken: impl Fn(&str) -> boo
         .collect();
     let stem = stem.trim_start_matches(['.', '_', '-']);
     let stem = if stem.is_empty() { "program" } else { stem };
-    let mut names = (1..).map(|number| format!("{stem}-{number}"));
-    names
-        .find(|name| !taken(name))
-        .expect("there are more numbers than programs")
+    stem.to_owned()
 }
 
 /// What a file holds.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use daemon::capsule::{self, Origin};
@@ -23,8 +24,13 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
         }
     };
     match kind {
-        Kind::Module | Kind::Component => Ok(run_capsule(&program, kind, &data)),
-        Kind::Native => run_native(program, &data),
+        Kind::Module | Kind::Component => {
+            if let Some(deadline) = asked.deadline {
+                end_after(deadline, &program.name);
+            }
+            Ok(run_capsule(&program, kind, &data))
+        }
+        Kind::Native => run_native(program, &data, asked.deadline),
     }
 }
 
@@ -61,6 +67,7 @@ pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
             memory: asked.memory.map(|bytes| bytes.0),
             cores: asked.cores,
             fuel: asked.fuel,
+            class: asked.class,
         },
         network: asked.network.into(),
         ports: asked.ports.clone(),
@@ -76,9 +83,28 @@ pub(super) fn with_inherited(mut program: Program) -> Program {
     program
 }
 
-fn run_native(program: Program, data: &Path) -> Result<ExitCode> {
+/// What `timeout` of the GNU tools says of who was too slow.
+const LATE: u8 = 124;
+
+fn late(name: &str, deadline: Duration) {
+    let seconds = deadline.as_secs_f64();
+    let said = anyhow::anyhow!("{name} was ended: it had not ended after {seconds} s (--deadline)");
+    complaint::print(&said, false);
+}
+
+/// A capsule in the foreground is this process, and has nothing to put in order.
+fn end_after(deadline: Duration, name: &str) {
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        std::thread::park_timeout(deadline);
+        late(&name, deadline);
+        std::process::exit(LATE.into());
+    });
+}
+
+fn run_native(program: Program, data: &Path, deadline: Option<Duration>) -> Result<ExitCode> {
     let program = with_inherited(program);
-    let ended = match foreground::run(&program, data) {
+    let ended = match foreground::run(&program, data, deadline) {
         Ok(ended) => ended,
         Err(error) => {
             let error = anyhow::Error::from(error).context(format!("running {}", program.name));
@@ -89,6 +115,10 @@ fn run_native(program: Program, data: &Path) -> Result<ExitCode> {
     if let (true, Some(limit)) = (ended.out_of_memory, program.limits.memory) {
         let said = anyhow::Error::msg(program::used_up_memory(&program.name, limit));
         complaint::print(&said, false);
+    }
+    if let (true, Some(deadline)) = (ended.late, deadline) {
+        late(&program.name, deadline);
+        return Ok(ExitCode::from(LATE));
     }
     Ok(ExitCode::from(ended.code))
 }
