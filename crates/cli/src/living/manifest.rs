@@ -76,6 +76,19 @@ fn schema(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
     if restart != Restart::Never && !asked.detach {
         root.refuse("restart", "only a node starts programs again (--detach)");
     }
+    let deterministic = root
+        .flag(
+            "deterministic",
+            "Whether a capsule runs the same way twice.",
+        )
+        .or(false);
+    let seed = root
+        .count("seed", "Where its chance comes from.")
+        .range(0..=u64::MAX)
+        .optional();
+    if seed.is_some() && !deterministic {
+        root.refuse("seed", "only what is deterministic has one");
+    }
     Run {
         words,
         environment,
@@ -98,6 +111,11 @@ fn schema(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
             .count("fuel", "How many instructions a capsule may execute.")
             .range(1..=u64::MAX)
             .optional(),
+        deterministic,
+        seed: seed.unwrap_or(1),
+        // Events come through standard input, and so does the word where their state is.
+        state: None,
+        first: 1,
         health: health(root),
         directory: Some(PathBuf::from(folder)),
         file: None,
