@@ -364,7 +364,11 @@ fn who_cannot_answer_gets_no_port_and_who_answers_needs_one() {
     place.write("module.wasm", &module);
     let port = format!("{}:80", free_port());
     for (asked, code, says) in [
-        (&[&http][..], 125, "expected a port, such as --port 8080:80"),
+        (
+            &[http.as_str()][..],
+            125,
+            "expected a port, such as --port 8080:80",
+        ),
         (&["--port", &port, &greeting], 125, "does not answer HTTP"),
         (
             &["--port", &port, "module.wasm"],

@@ -319,10 +319,10 @@ impl Breed<'_> {
                 Err(stop) => {
                     *fuel = spent;
                     // Its memory is in the midst of something: the others are told to one that is not.
-                    let again = self.bear().and_then(|mut again| {
+                    let again = self.bear().map(|mut again| {
                         let done = again.become_(before);
                         done.expect("it was a snapshot of this module");
-                        Ok(again)
+                        again
                     });
                     match again {
                         Ok(again) => *capsule = again,

@@ -394,7 +394,7 @@ mod tests {
 
     fn snapshots() -> impl Strategy<Value = Snapshot> {
         let answers = vec(vec(any::<u8>(), 0..20), 0..4);
-        let small = (any::<[u8; 32]>(), 4.., any::<u64>());
+        let small = (any::<[u8; 32]>(), 4_u64.., any::<u64>());
         (small, answers, vec(values(), 0..5), vec(memories(), 0..3)).prop_map(
             |((module, events, clock), answers, globals, memories)| Snapshot {
                 module,
