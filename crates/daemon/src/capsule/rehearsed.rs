@@ -1,6 +1,6 @@
 //! How does a capsule run the same way twice?
 //!
-//! WebAssembly itself says what each instruction does, with two exceptions that the [engine](super::code) closes: the
+//! WebAssembly itself says what each instruction does, with two exceptions that the compiler is told to close: the
 //! bits of a NaN, and relaxed SIMD. What is left is what a program learns from outside. In a rehearsed run that is
 //! time from a [`Clock`] of its own and chance from a stream of its seed; its input is read to the end before it
 //! starts, because how much of it is there at a moment is the host's affair; and none of its streams is a terminal.
