@@ -137,6 +137,7 @@ fn start_and_end(node: &Node) {
         network: Network::default(),
         ports: Vec::new(),
         health: None,
+        seed: None,
     };
     let mut took = Vec::new();
     for round in 0..100 {
