@@ -57,6 +57,12 @@ pub(crate) fn setup(check: bool) -> Result<()> {
         check,
         || packages_of_debian(&fleet::TOOLS.map(|(_, package)| package)),
     )?;
+    tool(
+        "clang, to build the example in C",
+        compiles_c(),
+        check,
+        || packages_of_debian(&["clang"]),
+    )?;
     let tools = browser::Tools::find();
     let present = tools.chromium.is_some();
     tool("chromium, to look at reports", present, check, chromium)?;
@@ -102,6 +108,22 @@ pub(crate) fn has_target(target: &str) -> bool {
         let folder = String::from_utf8_lossy(&printed.stdout).trim().to_owned();
         printed.status.success() && fs::exists(folder).unwrap_or(false)
     })
+}
+
+/// Whether there is a clang; every one can compile for WebAssembly that was not built without it.
+pub(crate) fn compiles_c() -> bool {
+    answers(
+        "clang",
+        &[
+            "--target=wasm32-wasi",
+            "-c",
+            "-x",
+            "c",
+            "/dev/null",
+            "-o",
+            "/dev/null",
+        ],
+    )
 }
 
 #[expect(

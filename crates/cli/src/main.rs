@@ -6,12 +6,13 @@
 //! Tour: [`arguments`] what can be asked · [`universes`] which universes there
 //! are · [`run`] rehearsing them · [`pack`] packing a list into a cluster · [`why`] asking
 //! what was rehearsed · [`compare`] runs over each other · [`progress`] how far it is · [`complaint`]
-//! how what is wrong is said · [`living`] programs, and the node they run on.
+//! how what is wrong is said · [`manual`] what shells and `man` are told · [`living`] programs, and the node they run on.
 
 mod arguments;
 mod compare;
 mod complaint;
 mod living;
+mod manual;
 mod pack;
 mod progress;
 mod run;
@@ -58,6 +59,8 @@ fn main() -> ExitCode {
         Command::Twin(Rehearsal::Compare(asked)) => (asked.json, compare::compare(asked)),
         Command::Living(asked) => (asked.json(), living::answer(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),
+        Command::Completions { shell } => (false, manual::completions(*shell)),
+        Command::Man { folder } => (false, manual::pages(folder)),
     };
     done.unwrap_or_else(|error| {
         complaint::print(&error, json);

@@ -61,11 +61,13 @@ pub(super) fn members(asked: &Members) -> Result<ExitCode> {
     clippy::disallowed_types,
     reason = "people ask how long ago it was by their own clock"
 )]
-fn ago(unix_ms: u64) -> String {
+pub(super) fn ago(unix_ms: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_secs());
-    let seconds = wire::Nanos::from_secs(now.saturating_sub(unix_ms / 1000));
-    format!("{seconds} ago")
+    match now.saturating_sub(unix_ms / 1000) {
+        0 => "just now".to_owned(),
+        seconds => format!("{} ago", wire::Nanos::from_secs(seconds)),
+    }
 }
 
 pub(super) fn ping(asked: &Ping) -> Result<ExitCode> {

@@ -34,6 +34,7 @@ use ring::rand::SecureRandom as _;
 use scheduler::Guard;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use telemetry::{Action, Reason};
 use tokio::sync::mpsc;
 use trust::Key;
 use trust::invitation::{Invitation, Secret};
@@ -122,6 +123,8 @@ pub struct Guarded {
     pub clock: f64,
     /// The power is to be cut, for good; the member is silent already.
     pub dark: bool,
+    /// What was decided because of it: what was done, why, what was found and what it was held against, in kelvin.
+    pub decided: Option<(Action, Reason, f64, f64)>,
 }
 
 /// What the rest of the node asks of its membership.
@@ -218,6 +221,8 @@ pub(super) struct Member {
     directory: Directory,
     transport: Transport,
     refusals: Refusals,
+    /// What the guard decided last, until it is told on.
+    decided: Option<(Action, Reason, f64, f64)>,
     /// Since when each is held to be what it is, in milliseconds of Unix time.
     since: BTreeMap<Tile, u64>,
     began_ms: u64,
@@ -301,6 +306,7 @@ impl Member {
             directory,
             transport,
             refusals: Refusals::default(),
+            decided: None,
             since: BTreeMap::new(),
             began_ms: clock.unix_ms(),
             listeners: BTreeMap::new(),
@@ -480,7 +486,10 @@ impl Member {
                 Effect::Changed { peer, .. } => self.changed(Tile(peer.0.into())),
                 Effect::Rejected(reason) => self.refusals.count(Refusal::Message(reason)),
                 // Read from the guard by whoever told it ([`Ask::Sense`]).
-                Effect::SetClock(_) | Effect::Panic | Effect::Decided(..) => {}
+                Effect::SetClock(_) | Effect::Panic => {}
+                Effect::Decided(action, reason, found, bound) => {
+                    self.decided = Some((action, reason, found, bound));
+                }
             }
         }
     }
@@ -709,7 +718,12 @@ impl Member {
             Ask::Sense(temperature, answer) => {
                 self.tell(Input::Sensed(temperature.0));
                 let (clock, dark) = (self.node.guard().clock(), self.node.guard().is_dark());
-                let _ = answer.send(Guarded { clock, dark });
+                let decided = self.decided.take();
+                let _ = answer.send(Guarded {
+                    clock,
+                    dark,
+                    decided,
+                });
             }
             Ask::Sit { log, room, orders } => {
                 self.chair = Chair::Empty(Box::new((log, room, orders)));
