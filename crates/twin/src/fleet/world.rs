@@ -462,7 +462,7 @@ impl<'a> World<'a> {
             for _ in 0..u8::from(sends) + u8::from(hears) {
                 match blow.what {
                     What::Loss { share } => arrives &= !self.chance.chance(share),
-                    What::Delay { more } => delay = delay + more,
+                    What::Delay { more } => delay += more,
                     _ => {}
                 }
             }

@@ -336,3 +336,46 @@ impl Seat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Scene;
+    use crate::fleet::{Samples, config, leases};
+    use crate::universe::Document;
+
+    #[test]
+    fn what_is_given_runs_before_the_time_begins_to_count_and_again_after_a_death() {
+        let text = "[time]\nend = '40 s'\n[hosts]\ncount = 5\n\
+                    [[program]]\nname = 'web'\nreplicas = 3\ncommand = ['true']\n\
+                    [[fault]]\nkind = 'kill'\nat = '1 s'\nhosts = [2]\n";
+        let document = Document::parse("five.toml", text, &[]).unwrap();
+        let read = document.read(|root| config::read(root, String::new(), String::new()));
+        let config = read.unwrap();
+        let scene = Scene::new(&config);
+        let mut moved = 0;
+        for seed in 0..10 {
+            let history = scene.rehearse(seed).history;
+            assert_eq!(history.wrong_with_leases().unwrap(), [], "seed {seed}");
+            let told = history.leases.iter();
+            let told: Vec<_> = told
+                .map(|told| (leases::read(&told.text).unwrap(), told.deaths_ns.clone()))
+                .collect();
+            let (held, _) = leases::held(&told);
+            assert_eq!(held.len(), 3, "seed {seed}: {held:?}");
+            let failovers = Samples::of(&config, &history).failover;
+            let failovers = failovers.get("kill").map_or(0, Vec::len);
+            let lost = held.values().filter(|held| held[0].host == 1).count();
+            assert_eq!(failovers, lost, "seed {seed}: {held:?}");
+            for held in held.values() {
+                assert!(held[0].from < history.began_boottime_ns, "seed {seed}");
+                let last = held.last().unwrap();
+                assert!(
+                    last.host != 1 && last.until == u64::MAX,
+                    "seed {seed}: {held:?}"
+                );
+                moved += usize::from(held[0].host == 1);
+            }
+        }
+        assert!(moved > 0, "the dead one never held anything");
+    }
+}
