@@ -131,11 +131,15 @@ fn fix() -> Result<()> {
     Ok(())
 }
 
-/// Modules and components; both compilers come with [`setup`].
-const WASM_TARGETS: [&str; 2] = ["wasm32-wasip1", "wasm32-wasip2"];
+/// Modules and components, each without the examples that only the other kind can be; both compilers come with
+/// [`setup`].
+const WASM_TARGETS: [(&str, &str); 2] = [("wasm32-wasip1", "http"), ("wasm32-wasip2", "counter")];
+
+/// The example in C, which needs a compiler that not everybody has.
+const WASM_IN_C: &str = "examples/target/wasm32-wasip2/release/total.wasm";
 
 fn wasm() -> Result<()> {
-    for target in WASM_TARGETS {
+    for (target, without) in WASM_TARGETS {
         ensure!(
             setup::has_target(target),
             "the target {target} is not installed; cargo xtask setup installs it"
@@ -150,8 +154,16 @@ fn wasm() -> Result<()> {
             "--target-dir",
             "examples/target",
         ];
-        stream(command("cargo", &build).args(["--target", target]))?;
+        let which = ["--target", target, "--workspace", "--exclude", without];
+        stream(command("cargo", &build).args(which))?;
         println!("examples/target/{target}/release/*.wasm");
+    }
+    match setup::compiles_c() {
+        true => {
+            stream(&mut command("sh", &["examples/total/build.sh", WASM_IN_C]))?;
+            println!("{WASM_IN_C}");
+        }
+        false => println!("left out: the example in C needs clang; cargo xtask setup installs it"),
     }
     Ok(())
 }

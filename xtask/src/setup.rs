@@ -51,6 +51,12 @@ pub(crate) fn setup(check: bool) -> Result<()> {
             packages_of_debian(&packages)
         },
     )?;
+    tool(
+        "clang, to build the example in C",
+        compiles_c(),
+        check,
+        || packages_of_debian(&["clang"]),
+    )?;
     let tools = browser::Tools::find();
     let present = tools.chromium.is_some();
     tool("chromium, to look at reports", present, check, chromium)?;
@@ -96,6 +102,22 @@ pub(crate) fn has_target(target: &str) -> bool {
         let folder = String::from_utf8_lossy(&printed.stdout).trim().to_owned();
         printed.status.success() && fs::exists(folder).unwrap_or(false)
     })
+}
+
+/// Whether there is a clang; every one can compile for WebAssembly that was not built without it.
+pub(crate) fn compiles_c() -> bool {
+    answers(
+        "clang",
+        &[
+            "--target=wasm32-wasi",
+            "-c",
+            "-x",
+            "c",
+            "/dev/null",
+            "-o",
+            "/dev/null",
+        ],
+    )
 }
 
 #[expect(

@@ -47,6 +47,9 @@ pub struct Program {
     /// How to find out whether it is well; capsules are not asked.
     #[serde(default)]
     pub health: Option<Health>,
+    /// Where a capsule's chance comes from if it is rehearsed: then its time is its own too.
+    #[serde(default)]
+    pub seed: Option<u64>,
 }
 
 /// A folder of the host that a program may read and write.
@@ -71,13 +74,13 @@ pub enum Network {
     Host,
 }
 
-/// A port of the host that leads to one of a program in a network of its own.
+/// A port of the host that leads to one of a program in a network of its own, or to a capsule that answers HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// Where the host listens.
     pub host: SocketAddr,
-    /// Where the program does, on its loopback.
+    /// Where the program does, on its loopback. A capsule has no ports of its own: every one leads to it.
     pub guest: u16,
 }
 
@@ -252,8 +255,26 @@ impl Program {
                 "is a capsule, which has one core (--cpu); its instructions are limited with --fuel",
             );
         }
-        if !native && (!self.ports.is_empty() || self.network != Network::Own) {
-            return refused("is a capsule, which has no network (--net, --port)");
+        if !native && self.network != Network::Own {
+            return refused("is a capsule, which has no network (--net)");
+        }
+        if kind == Kind::Module && !self.ports.is_empty() {
+            return refused(
+                "is a module, which nobody can ask: expected a component that answers HTTP (--port)",
+            );
+        }
+        if native && self.seed.is_some() {
+            return refused("is no capsule, its time and chance are the host's (--deterministic)");
+        }
+        if self.seed.is_some() && !self.ports.is_empty() {
+            return refused(
+                "answers requests, which come when they come: that cannot be repeated (--deterministic, --port)",
+            );
+        }
+        if self.seed.is_some() && !self.folders.is_empty() {
+            return refused(
+                "is to run the same way twice, and what lies in a folder, in which order and with which times, is the host's (--deterministic, --dir)",
+            );
         }
         if !native && self.health.is_some() {
             return refused("is a capsule, which is not asked for its health");

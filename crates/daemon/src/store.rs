@@ -303,6 +303,7 @@ mod tests {
                 network: Network::default(),
                 ports: Vec::new(),
                 health: None,
+                seed: None,
             },
             restart: Restart::OnFailure,
             fate: Fate::BEGINNING,

@@ -18,6 +18,11 @@ Examples:
   cosmos run --dir docs count.wasm docs/a.md   with a folder
   cosmos run --mem 64MiB --fuel 1000000000 hello.wasm
                                                and with limits
+  cosmos run --port 8080:80 http.wasm          a component that answers HTTP, until Ctrl-C
+  cosmos run --deterministic --seed 7 dice.wasm
+                                               the same way whenever the seed is the same
+  cosmos run --state count.state counter.wasm < events.txt
+                                               a capsule that lives from line to line, through kill -9 too
   cosmos run -d --name web --restart always --dir site --port 8080:80 ./server
                                                on the node that `cosmos up` started
   cosmos run -d -f app.toml                    as a file says
@@ -378,7 +383,7 @@ pub(crate) struct Run {
         long,
         short,
         value_name = "FILE",
-        conflicts_with_all = ["environment", "folders", "memory", "cores", "fuel", "class", "network", "ports", "restart", "group", "batch", "words"]
+        conflicts_with_all = ["environment", "folders", "memory", "cores", "fuel", "seed", "deterministic", "state", "class", "network", "ports", "restart", "group", "batch", "words"]
     )]
     pub(crate) file: Option<PathBuf>,
 
@@ -428,11 +433,34 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub(crate) deadline: Option<Duration>,
 
+    /// Let a capsule run the same way twice: with a clock of its own, which only moves when it waits or looks, and
+    /// chance from --seed. Its input is read to the end before it starts
+    #[arg(long, conflicts_with_all = ["folders", "ports"])]
+    pub(crate) deterministic: bool,
+
+    /// Where its chance comes from
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "deterministic",
+        default_value_t = 1
+    )]
+    pub(crate) seed: u64,
+
+    /// Let a capsule live from event to event, and keep what it is between them in this file: its function on_event is
+    /// called for each line of standard input, and its answers bear the line's number
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "folders", "ports"])]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Which event the first line is; those it has seen are passed over
+    #[arg(long, value_name = "N", requires = "state", default_value_t = 1)]
+    pub(crate) first: u64,
+
     /// Whose network it is in: one of its own, which only --port leads into, or the host's
     #[arg(long = "net", value_name = "WHOSE", default_value = "own")]
     pub(crate) network: Network,
 
-    /// Let a port of the host lead to one of the program's own network
+    /// Let a port of the host lead to one of the program's own network, or to a capsule that answers HTTP
     #[arg(
         long = "port",
         value_name = "[ADDRESS:]HOST:GUEST",

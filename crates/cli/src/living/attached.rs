@@ -1,10 +1,12 @@
 //! `cosmos run`: a program in the foreground, with this process's streams, to its end.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use daemon::capsule::events::{self, Life};
 use daemon::capsule::{self, Origin};
 use daemon::control::{self, Answer, Request};
 use daemon::foreground;
@@ -28,9 +30,17 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
             if let Some(deadline) = asked.deadline {
                 end_after(deadline, &program.name);
             }
-            Ok(run_capsule(&program, kind, &data))
+            Ok(run_capsule(&program, kind, &data, asked)?)
         }
-        Kind::Native => run_native(program, &data, asked.deadline),
+        Kind::Native => {
+            let lives = asked.state.is_none();
+            anyhow::ensure!(
+                lives,
+                "{} is no capsule, its state cannot be seen (--state)",
+                program.name
+            );
+            run_native(program, &data, asked.deadline)
+        }
     }
 }
 
@@ -72,6 +82,7 @@ pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
         network: asked.network.into(),
         ports: asked.ports.clone(),
         health: asked.health.clone(),
+        seed: asked.deterministic.then_some(asked.seed),
     };
     program.check(kind).map_err(anyhow::Error::msg)?;
     Ok(Ok((program, kind)))
@@ -165,21 +176,45 @@ pub(crate) fn exec(asked: &Exec) -> Result<ExitCode> {
     }
 }
 
-fn run_capsule(program: &Program, kind: Kind, data: &Path) -> ExitCode {
-    match capsule::run(program, kind, data) {
-        Ok(ended) => {
-            if ended.code_from == Origin::Recompiled {
-                anstream::eprintln!(
-                    "note: the compiled code kept for {} was damaged; it was compiled anew",
-                    program.name
-                );
-            }
-            ExitCode::from(ended.code)
+fn run_capsule(program: &Program, kind: Kind, data: &Path, asked: &Run) -> Result<ExitCode> {
+    let ended = match &asked.state {
+        None => capsule::run(program, kind, data),
+        Some(state) => {
+            let life = Life {
+                state: std::path::absolute(state).context("--state")?,
+                first: asked.first,
+            };
+            events::live(
+                program,
+                kind,
+                data,
+                &life,
+                io::stdin().lock(),
+                &mut io::stdout().lock(),
+            )
         }
+    };
+    let ended = match ended {
+        Ok(ended) => ended,
         Err(error) => {
             let code = error.exit_code();
             complaint::print(&error.into(), false);
-            ExitCode::from(code)
+            return Ok(ExitCode::from(code));
         }
+    };
+    if ended.code_from == Origin::Recompiled {
+        anstream::eprintln!(
+            "note: the compiled code kept for {} was damaged; it was compiled anew",
+            program.name
+        );
     }
+    if let Some(used) = ended.used {
+        anstream::eprintln!(
+            "note: {} used {} units of fuel and {} ns of its own time",
+            program.name,
+            used.fuel,
+            used.clock_ns
+        );
+    }
+    Ok(ExitCode::from(ended.code))
 }

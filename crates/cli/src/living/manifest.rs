@@ -154,6 +154,19 @@ fn program(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
     }
     let replicas = replicas.and_then(|replicas| u32::try_from(replicas).ok());
     let replicas = asked.replicas.or(replicas);
+    let deterministic = root
+        .flag(
+            "deterministic",
+            "Whether a capsule runs the same way twice.",
+        )
+        .or(false);
+    let seed = root
+        .count("seed", "Where its chance comes from.")
+        .range(0..=u64::MAX)
+        .optional();
+    if seed.is_some() && !deterministic {
+        root.refuse("seed", "only what is deterministic has one");
+    }
     Run {
         words,
         environment,
@@ -183,6 +196,11 @@ fn program(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
             .range(Nanos::from_secs(1)..=Nanos(Nanos::DAY.0 * 7))
             .optional()
             .map(|after| Duration::from_nanos(after.0)),
+        deterministic,
+        seed: seed.unwrap_or(1),
+        // Events come through standard input, and so does the word where their state is.
+        state: None,
+        first: 1,
         health: health(root),
         directory: Some(PathBuf::from(folder)),
         file: None,

@@ -264,6 +264,8 @@ struct Wish {
     ports: Vec<Port>,
     /// How to find out whether it is well.
     health: Option<Health>,
+    /// Let a capsule run the same way for the same seed, with a time of its own.
+    seed: Option<u64>,
     /// When it is started again; never if absent.
     restart: Option<Restart>,
 }
@@ -425,6 +427,7 @@ fn wanted(wish: Wish) -> Result<Program, String> {
         network: wish.network,
         ports: wish.ports,
         health: wish.health,
+        seed: wish.seed,
     })
 }
 
