@@ -4,6 +4,7 @@
 //! tracks; `fix` is its writing twin; `setup` fetches the tools both can use.
 
 mod browser;
+mod fleet;
 mod fuzz;
 mod setup;
 mod verify;
@@ -52,6 +53,8 @@ enum Task {
     },
     /// Build the examples as WebAssembly: modules (WASI preview 1) and components (preview 2).
     Wasm,
+    /// Do to real daemons in network namespaces what a universe of hosts says, and set it beside the prediction.
+    Fleet(fleet::Asked),
     /// Throw random bytes at the decoders until one breaks.
     Fuzz {
         /// One target only.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Bench { name, arguments } => bench(name.as_deref(), &arguments).map(|()| true),
         Task::Setup { check } => setup::setup(check).map(|()| true),
         Task::Wasm => wasm().map(|()| true),
+        Task::Fleet(asked) => fleet::fleet(&asked),
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds).map(|()| true),
     };
     match done {

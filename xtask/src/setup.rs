@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use toml::Table;
 use xtask::root;
 
-use crate::{answers, browser, command, stream};
+use crate::{answers, browser, command, fleet, stream};
 
 /// Installs what is missing, or with `check` only reports it.
 pub(crate) fn setup(check: bool) -> Result<()> {
@@ -50,6 +50,12 @@ pub(crate) fn setup(check: bool) -> Result<()> {
             let packages: Vec<_> = SERVERS.iter().map(|(package, _)| *package).collect();
             packages_of_debian(&packages)
         },
+    )?;
+    tool(
+        "iproute2, nftables and util-linux, for hosts in network namespaces",
+        fleet::has_tools(),
+        check,
+        || packages_of_debian(&fleet::TOOLS.map(|(_, package)| package)),
     )?;
     tool(
         "clang, to build the example in C",

@@ -132,6 +132,9 @@ pub(crate) enum Rehearsal {
     /// Rehearse a universe once.
     #[command(after_help = EXIT_CODES)]
     Run(Run),
+    /// Say what a universe of hosts does to them, and when: every fault at its time.
+    #[command(after_help = EXIT_CODES)]
+    Plan(Plan),
     /// Rehearse a site with work that was recorded, and keep jobs and decisions for other tools.
     #[command(after_help = EXIT_CODES)]
     Replay(Replay),
@@ -298,6 +301,25 @@ pub(crate) struct Run {
     /// time.end=2d, shell.2.limit=350K. The last one holds
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<Override>,
+
+    /// Of a fleet: the history of real hosts that lived through the same file, as cargo xtask fleet
+    /// writes it; set beside what was rehearsed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) measured: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// The universe: a path, or a name that `cosmos universes` lists
+    pub(crate) universe: String,
+
+    /// Change a key of the universe, as for a rehearsal
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<Override>,
+
+    /// Print it as JSON, times in nanoseconds, hosts counted from 0
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

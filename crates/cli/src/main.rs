@@ -50,6 +50,7 @@ fn main() -> ExitCode {
     };
     let (json, done) = match &arguments.command {
         Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
+        Command::Twin(Rehearsal::Plan(asked)) => (asked.json, run::plan(asked)),
         Command::Twin(Rehearsal::Replay(asked)) => (asked.run.settled.json, run::replay(asked)),
         Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
         Command::Twin(Rehearsal::Pack(asked)) => (asked.json, pack::pack(asked)),

@@ -142,6 +142,15 @@ pub enum Request {
     },
     /// Take leave of the fleet; programs run on.
     Leave,
+    /// Measure how long a word takes to another machine and back.
+    Ping {
+        /// Its name.
+        member: String,
+        /// For how long, in milliseconds; no longer than [`fleet::echo::LASTS_MAX`].
+        lasts_ms: u64,
+        /// Whether class D has all it can take meanwhile.
+        beside_bulk: bool,
+    },
     /// Ask another node of the fleet, which answers [`Request::Run`], [`Request::List`], [`Request::Stop`] and
     /// [`Request::Remove`].
     On {
@@ -209,6 +218,8 @@ pub enum Answer {
         /// All that ever came.
         members: Vec<fleet::Listed>,
     },
+    /// To [`Request::Ping`].
+    Echoes(fleet::echo::Echoes),
     /// To [`Request::Affairs`].
     Affairs(Box<Affairs>),
     /// To [`Request::Invite`].

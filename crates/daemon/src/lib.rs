@@ -17,6 +17,7 @@
 
 pub mod affairs;
 pub mod annals;
+pub mod braid;
 pub mod cache;
 pub mod capsule;
 pub mod cgroup;

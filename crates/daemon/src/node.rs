@@ -32,7 +32,7 @@ use machine::Machine as _;
 use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::iterator::Signals;
 use telemetry::{Action, Reason};
-use wire::{Instant, Nanos};
+use wire::{Instant, Nanos, Tile};
 
 use crate::affairs::{self, Spec};
 use crate::cache::make_private;
@@ -40,6 +40,7 @@ use crate::cgroup::{self, Hierarchy};
 use crate::confinement::Secrets;
 use crate::control::{self, Answer, Limited, Listed, Request, Status, Wanted};
 use crate::fleet::council::{Begin, Order};
+use crate::fleet::echo::{self, Echoes};
 use crate::fleet::post::Post;
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::front;
@@ -773,6 +774,21 @@ fn ending() -> Answer {
 }
 
 /// What the member answers, which the deciding thread need not wait for.
+fn ping(fleet: &Fleet, member: &str, lasts: Duration, beside_bulk: bool) -> Result<Echoes, String> {
+    let members = fleet.members().ok_or("the node is ending")?;
+    let member = members.into_iter().find(|listed| listed.name == member);
+    let to = match member {
+        Some(listed) if listed.here => return Err("that is this machine".to_owned()),
+        Some(listed) => Tile(listed.tile),
+        None => {
+            return Err(
+                "there is no such machine in the fleet; `cosmos members` lists them".to_owned(),
+            );
+        }
+    };
+    echo::listen(fleet, to, lasts, beside_bulk).map_err(|error| error.to_string())
+}
+
 fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answer> {
     let refused = |because| Answer::Refused { because };
     Some(match request {
@@ -791,6 +807,19 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
             let name = fleet.status().map(|status| status.name);
             name.map_or_else(ending, |name| Answer::Done { name })
         }
+        Request::Ping {
+            member,
+            lasts_ms,
+            beside_bulk,
+        } => match ping(
+            fleet,
+            member,
+            Duration::from_millis(*lasts_ms),
+            *beside_bulk,
+        ) {
+            Ok(echoes) => Answer::Echoes(echoes),
+            Err(because) => refused(because),
+        },
         Request::On { member, request } => {
             let letter = serde_json::to_vec(request).expect("a request is plain data");
             match post.ask(member, &letter) {
@@ -1385,6 +1414,7 @@ impl Node {
             | Request::On { .. }
             | Request::Give { .. }
             | Request::Affairs
+            | Request::Ping { .. }
             | Request::Drain { .. } => ending(),
         };
         // Who asked may have gone.

@@ -75,6 +75,8 @@ pub(crate) enum Asked {
     Invite(Invite),
     /// List the machines of the fleet, as this node believes them to be, or what they hold and why.
     Members(Members),
+    /// Measure how long a word takes to another machine and back, in the class of what is urgent.
+    Ping(Ping),
     /// Let a machine be given nothing more by the fleet, and hand over what it runs for it.
     #[command(after_help = DRAIN)]
     Drain(Drain),
@@ -146,6 +148,9 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) name: Option<String>,
 
+    /// For tests of a fleet: let this node's clock be ahead by so many nanoseconds, or behind
+    #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) skew_ns: i64,
     /// Print where it is as JSON, once it is ready
     #[arg(long)]
     pub(crate) json: bool,
@@ -218,6 +223,23 @@ pub(crate) struct Invite {
     /// For how long it is good, such as 10min; at most a week
     #[arg(long, value_name = "TIME", default_value = "10min", value_parser = span)]
     pub(crate) lasts: Duration,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// The machine, as `cosmos members` calls it
+    pub(crate) member: String,
+
+    /// For how long, up to 20s
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span)]
+    pub(crate) lasts: Duration,
+
+    /// Send as much of class D meanwhile as the line takes
+    #[arg(long)]
+    pub(crate) beside_bulk: bool,
 
     #[command(flatten)]
     pub(crate) ask: Ask,

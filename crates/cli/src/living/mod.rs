@@ -36,6 +36,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Outside(asked) => node::outside(asked),
         Asked::Invite(asked) => fleet::invite(asked),
         Asked::Members(asked) => fleet::members(asked),
+        Asked::Ping(asked) => fleet::ping(asked),
         Asked::Drain(asked) => fleet::drain(asked),
         Asked::Leave(asked) => fleet::leave(asked),
     }
@@ -67,6 +68,7 @@ impl Asked {
             Self::Outside(asked) => asked.ask.json,
             Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,
+            Self::Ping(asked) => asked.ask.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.chosen.ask.json,
             Self::Wait(asked) => asked.ask.json,
             Self::Top(asked) => asked.ask.json,

@@ -23,6 +23,7 @@ pub(super) fn up(asked: &Up) -> Result<ExitCode> {
         listen: asked.listen,
         join: asked.join,
         name: asked.name.clone(),
+        skew_ns: asked.skew_ns,
     };
     daemon::node::up(&data, http, wishes, |resumed, dashboard, fleet| {
         let resumes = match resumed {

@@ -46,14 +46,15 @@ use super::archive::{Archive, Standing};
 use super::book::{Book, Guest};
 use super::council::{self, Asker, CouncilStatus, Duty, Log, Order, Seat};
 use super::directory::{Directory, ENTRIES_MAX, Entries, Entry};
+use super::echo::{self, Reply};
 use super::identity::{Authority, Validity};
 use super::joining::{self, Answer, Request, Welcome};
 use super::refusal::{Refusal, Refusals};
 use super::transport::{Happening, NotSent, Transport};
 use crate::lease::boottime;
 
-/// Seats in a fleet's one cell: eight by eight.
-pub const SEATS: u32 = 64;
+/// Seats in a fleet's one cell.
+pub const SEATS: u32 = membership::config::SEATS_SPARSE;
 
 /// The membership protocol's, in a frame.
 const MEMBERSHIP: u8 = 1;
@@ -171,11 +172,18 @@ impl Clock {
         clippy::disallowed_types,
         reason = "a real node lives by the host's clock"
     )]
-    pub(super) fn start() -> Self {
+    pub(super) fn start(skew_ns: i64) -> Self {
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let (unix, skew) = (
+            unix.unwrap_or_default(),
+            Duration::from_nanos(skew_ns.unsigned_abs()),
+        );
         Self {
             began: boottime(),
-            unix: unix.unwrap_or_default(),
+            unix: match skew_ns {
+                0.. => unix + skew,
+                _ => unix.saturating_sub(skew),
+            },
         }
     }
 
@@ -607,6 +615,17 @@ impl Member {
                 return heard;
             }
             other => {
+                if other == echo::PROTOCOL {
+                    match echo::reply(frame.class, &frame.payload).ok_or(Refusal::FrameNonsense)? {
+                        Reply::Say(answer) => {
+                            // Lost is lost: whoever asked counts it.
+                            let _ = self.send(from, Class::A, other, answer);
+                            return Ok(());
+                        }
+                        Reply::Nothing => return Ok(()),
+                        Reply::Hand => {}
+                    }
+                }
                 let heard = Heard {
                     from,
                     class: frame.class,
