@@ -21,12 +21,18 @@ const IDLE: Duration = Duration::from_secs(30);
 /// A loop of a shell that takes a second or so.
 const BUSY: &str = "i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done";
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures by the host's clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures by the host's clock"
+)]
 fn clock() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures by the host's clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures by the host's clock"
+)]
 fn pause(span: Duration) {
     std::thread::sleep(span);
 }
@@ -46,10 +52,20 @@ impl Drop for Node {
 impl Node {
     fn up(data: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cosmos"));
-        command.args(["up", "--http", "127.0.0.1:0"]).env("COSMOS_DATA", data);
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("a node starts");
+        command
+            .args(["up", "--http", "127.0.0.1:0"])
+            .env("COSMOS_DATA", data);
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a node starts");
         let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        while !said.next().expect("it says that it is ready").expect("text").starts_with("node: ready") {}
+        while !said
+            .next()
+            .expect("it says that it is ready")
+            .expect("text")
+            .starts_with("node: ready")
+        {}
         std::thread::spawn(move || said.for_each(drop));
         let data = data.to_owned();
         Self { child, data }
@@ -57,12 +73,17 @@ impl Node {
 
     fn cosmos(&self, words: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cosmos"));
-        command.args(words).env("COSMOS_DATA", &self.data).stdout(Stdio::null());
+        command
+            .args(words)
+            .env("COSMOS_DATA", &self.data)
+            .stdout(Stdio::null());
         assert!(command.status().expect("it starts").success(), "{words:?}");
     }
 
     fn ask(&self, request: &Request) -> Answer {
-        control::ask(&self.data, request).expect("the node answers").0
+        control::ask(&self.data, request)
+            .expect("the node answers")
+            .0
     }
 
     /// Processor time of the node and of all that it has waited for, in seconds.
@@ -109,7 +130,15 @@ fn per_second(node: &Node, count: usize) {
         let (took, spent) = bare(&format!("seq {count} | xargs -P 2 -n 1 /bin/true"));
         rows.push((count as f64 / took, spent * 1000.0 / count as f64));
         let (name, before, began) = (format!("r{round}"), node.spent(), clock());
-        node.cosmos(&["run", "-d", "--count", &count.to_string(), "--name", &name, "/bin/true"]);
+        node.cosmos(&[
+            "run",
+            "-d",
+            "--count",
+            &count.to_string(),
+            "--name",
+            &name,
+            "/bin/true",
+        ]);
         node.cosmos(&["wait", "--group", &name]);
         let took = began.elapsed().as_secs_f64();
         let spent = node.spent() - before;
@@ -136,6 +165,7 @@ fn start_and_end(node: &Node) {
         limits: Limits::default(),
         network: Network::default(),
         ports: Vec::new(),
+        seed: None,
         health: None,
         seed: None,
     };
@@ -201,7 +231,10 @@ fn busy(node: &Node) {
 
 fn main() {
     // Cargo hands on `--bench`.
-    let count = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(500);
+    let count = std::env::args()
+        .skip(1)
+        .find_map(|word| word.parse().ok())
+        .unwrap_or(500);
     let data = tempfile::tempdir().expect("a temporary folder");
     let node = Node::up(data.path());
     idle(&node);

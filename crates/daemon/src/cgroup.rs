@@ -174,8 +174,14 @@ impl Hierarchy {
             if self.around.is_none() {
                 sweep(parent);
             }
-            // A group costs the kernel something; who is of no class needs none here.
-            if matches!(*controller, "io" | "blkio") && limits.class.is_none() {
+            // A group of its own tree costs the kernel something, one for memory the most: who asks for nothing there
+            // needs none.
+            let asked = match *controller {
+                "io" | "blkio" => limits.class.is_some(),
+                "memory" => limits.memory.is_some() || self.version == 2,
+                _ => true,
+            };
+            if !asked {
                 continue;
             }
             let folder = parent.join(format!("cosmos-{}-{name}", std::process::id()));

@@ -203,8 +203,7 @@ impl Handle {
             Request::Why { name } => history::why(self, name.as_deref()),
             request => {
                 let answer = self.answer_of_affairs(&request);
-                let answer =
-                    answer.or_else(|| answer_of_fleet(&request, &self.fleet, &self.post));
+                let answer = answer.or_else(|| answer_of_fleet(&request, &self.fleet, &self.post));
                 answer.unwrap_or_else(|| decide(request, &self.events))
             }
         }

@@ -110,9 +110,7 @@ const LAYERS: [Layer; 19] = [
         "an end for everything: wardens, grace, force, going dark",
         ends,
     ),
-    ("mythOS", "agreement on one story", |_| {
-        (ABSENT, "machines agree on nothing but who is there".into())
-    }),
+    ("mythOS", "agreement on one story", agreed),
     ("nomOS", "rules and policy", |_| {
         (ABSENT, "no policy says what may run where".into())
     }),
@@ -330,6 +328,23 @@ fn mesh(looked: &Looked<'_>) -> Found {
         found += &format!("; {}", lost.join(", "));
     }
     well_if(lost.is_empty(), found)
+}
+
+/// Asked of those who vote: who does not reach enough of them has no answer.
+fn agreed(looked: &Looked<'_>) -> Found {
+    match looked.node.ask(Request::Affairs) {
+        Answer::Affairs(affairs) => {
+            let present = affairs.machines.iter().filter(|machine| machine.present);
+            let (present, all) = (present.count(), affairs.machines.len());
+            let programs = affairs.programs.len();
+            let found = format!(
+                "{present} of {all} machines renew what they hold; {programs} programs are the fleet's"
+            );
+            (Health::Well, found)
+        }
+        Answer::Refused { because } => (Health::Unwell, because),
+        other => (Health::Unwell, format!("{other:?}")),
+    }
 }
 
 /// Every program that runs must have a warden, and that must be this node's own child.

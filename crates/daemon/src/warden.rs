@@ -929,7 +929,11 @@ fn await_end(
 
 /// Lets those that waited come. Handlers are undone when the program is executed; ignoring would be inherited.
 fn catch_signals() -> Result<Signals, Failed> {
-    let signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD, libc::SIGALRM, LOST]));
+    let signals = Signals::new(
+        PASSED_ON
+            .into_iter()
+            .chain([libc::SIGCHLD, libc::SIGALRM, LOST]),
+    );
     let signals = signals.map_err(doing("catching signals"))?;
     hear();
     Ok(signals)

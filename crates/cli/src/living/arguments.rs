@@ -454,6 +454,7 @@ pub(crate) struct Run {
     /// not started again
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub(crate) deadline: Option<Duration>,
+
     /// Let a capsule run the same way twice: with a clock of its own, which only moves when it waits or looks, and
     /// chance from --seed. Its input is read to the end before it starts
     #[arg(long, conflicts_with_all = ["folders", "ports"])]

@@ -14,6 +14,6 @@ mod programs;
 mod real;
 mod reasons;
 mod rehearsal;
-mod top;
 mod served;
+mod top;
 mod why;
