@@ -335,7 +335,12 @@ impl Ward {
         self.enter_groups()?;
         let ended = capsule::run(&self.program, kind, &self.data);
         Ok(match ended {
-            Ok(ended) => ended.code,
+            Ok(ended) => {
+                if let Some(used) = ended.used {
+                    eprintln!("note: {} used {used}", self.program.name);
+                }
+                ended.code
+            }
             Err(error) => {
                 eprintln!("error: {error}");
                 error.exit_code()
