@@ -122,6 +122,7 @@ async function act(doing, method, path, program) {
 }
 
 const PHASES = {
+  waiting: () => ["waits for its turn", "waiting"],
   running: () => ["running", "running"],
   stopping: () => ["stopping", "waiting"],
   pausing: (p) => [`ended with ${p.code}, starts again`, "waiting"],
@@ -137,7 +138,7 @@ function draw() {
     const lives = p.phase !== "ended";
     return el("tr", { class: p.name === chosen ? "chosen" : "", "data-name": p.name },
       el("td", {}, el("b", {}, p.name), el("br"), el("code", {}, [p.program, ...p.arguments].join(" "))),
-      el("td", {}, el("span", { class: `state ${kind}` }, text)),
+      el("td", {}, el("button", { class: `state ${kind}`, title: "why?", onclick: () => explain(p.name) }, text)),
       el("td", { class: "number" }, lives && used ? used.cores.toFixed(2) : "–"),
       el("td", { class: "number" }, lives && used ? bytes(used.memory_bytes) : "–"),
       el("td", { class: "number" }, String(p.starts)),
@@ -149,18 +150,20 @@ function draw() {
   if (!programs.length) rows.replaceChildren(el("tr", {}, el("td", { colspan: 6 }, "No program yet. Start one below, or with ", el("code", {}, "cosmos run -d PROGRAM"), ".")));
   machines.replaceChildren(...members.map((m) => el("tr", { "data-machine": m.name },
     el("td", {}, el("b", {}, m.name), m.here && " (here)"),
-    el("td", {}, el("span", { class: `state ${MACHINES[m.state] ?? ""}` }, m.state)),
+    el("td", {}, m.here ? el("button", { class: `state ${MACHINES[m.state] ?? ""}`, title: "why?", onclick: () => explain(null) }, m.state)
+      : el("span", { class: `state ${MACHINES[m.state] ?? ""}` }, m.state)),
     el("td", {}, el("code", {}, m.address ?? "–")),
     el("td", { class: "number" }, String(m.tile)),
     el("td", { class: "number" }, String(m.incarnation)),
     el("td", { class: "number" }, span(Math.max(0, Date.now() - m.since_ms) / 1000)))));
   if (!status) return;
-  const figure = (value, unit, what) => el("div", { class: "figure" }, el("b", {}, value, unit && el("i", {}, unit)), el("span", {}, what));
+  const figure = (value, unit, what, why) => el("div", { class: "figure" }, el("b", {}, value, unit && el("i", {}, unit)),
+    why ? el("button", { class: "why", title: "why?", onclick: () => explain(null) }, what) : el("span", {}, what));
   figures.replaceChildren(
     figure(`${status.running}`, `of ${status.known}`, "programs running"),
     figure(last ? `${Math.round(last.busy * 100)}` : "–", "%", "of all cores in use"),
-    figure(last ? last.temperature.celsius.toFixed(1) : "–", "°C", last?.temperature.source === "modelled" ? "processor, modelled" : "processor"),
-    figure(last ? `${Math.round(last.clock * 100)}` : "–", "%", "of the processor given to programs"),
+    figure(last ? last.temperature.celsius.toFixed(1) : "–", "°C", last?.temperature.source === "modelled" ? "processor, modelled" : "processor", true),
+    figure(last ? `${Math.round(last.clock * 100)}` : "–", "%", "of the processor given to programs", true),
     figure(last ? bytes(last.memory_used_bytes) : "–", last && `of ${bytes(last.memory_total_bytes)}`, "memory in use"),
     figure(last ? bytes(last.node.memory_bytes) : "–", last && `${(last.node.cores * 100).toFixed(1)} %`, "the node itself, of a core"),
     figure(span(status.seconds), "", "since it started"));
@@ -190,6 +193,26 @@ function choose(program) {
     if (text.textContent.length > LOG_MAX) text.textContent = text.textContent.slice(-LOG_MAX / 2);
     if (bottom) text.scrollTop = text.scrollHeight;
   }).then(() => { end.textContent = "It has ended."; }, (error) => { if (error.name !== "AbortError") end.textContent = error.message; });
+}
+
+// ---- why
+
+const reasons = el("section", { class: "card", hidden: true, "aria-label": "Why" });
+/** Why a program is as it is, or the machine if none is named: what was decided, and because of what. */
+async function explain(program) {
+  try {
+    const why = await json("GET", program === null ? "/api/v1/why" : `/api/v1/programs/${encodeURIComponent(program)}/why`);
+    const at = (number) => `decision-${number}`;
+    reasons.replaceChildren(
+      el("div", { class: "head" }, el("h2", {}, `Why: ${program ?? "this machine"}`), el("button", { onclick: () => { reasons.hidden = true; } }, "Close")),
+      el("p", { class: "now" }, why.now),
+      el("ol", { class: "happened decisions" }, why.decisions.toReversed().map((d) => el("li", { id: at(d.number), tabindex: -1 },
+        el("time", {}, clock(d.unix_ms)), el("b", {}, d.action), el("span", {}, d.program && d.program !== program ? `${d.program}: ` : "", d.said,
+          d.cause && [" ", el("button", { class: "why", onclick: () => document.getElementById(at(d.cause))?.focus() }, `because of #${d.cause}`)],
+          el("small", {}, ` #${d.number}`))))));
+    reasons.hidden = false;
+    reasons.scrollIntoView({ block: "nearest" });
+  } catch (error) { tell(error.message, true); }
 }
 
 // ---- what is used
@@ -245,7 +268,8 @@ async function watch(redraw) {
         sampled = true;
       } else if (event.event === "program") {
         const item = JSON.parse(event.data), now = item.phase ? PHASES[item.phase](item)[0] : "forgotten";
-        happened.prepend(el("li", {}, el("time", {}, clock(item.unix_ms)), el("b", {}, item.name), el("span", {}, now)));
+        const name = item.phase ? el("button", { class: "why", title: "why?", onclick: () => explain(item.name) }, item.name) : el("b", {}, item.name);
+        happened.prepend(el("li", {}, el("time", {}, clock(item.unix_ms)), name, el("span", {}, now)));
         while (happened.children.length > 200) happened.lastChild.remove();
         news = true;
       }
@@ -268,7 +292,7 @@ async function begin() {
     el("div", { class: "stack" }, figures, livePlots,
       el("section", { class: "card" }, el("h2", {}, "Programs"), el("div", { class: "scroll" }, el("table", { class: "programs" },
         el("thead", {}, el("tr", {}, ["Program", "State", "Cores", "Memory", "Starts", ""].map((h, k) => el("th", { class: k >= 2 && k <= 4 ? "number" : "" }, h)))), rows)), said),
-      logs,
+      reasons, logs,
       el("section", { class: "card" }, el("h2", {}, "Run a program"), form),
       el("section", { class: "card" }, el("h2", {}, "Machines", el("small", {}, "of the fleet, as this node believes")), el("div", { class: "scroll" }, el("table", { class: "programs" },
         el("thead", {}, el("tr", {}, ["Machine", "State", "Address", "Tile", "Incarnation", "Since"].map((h, k) => el("th", { class: k >= 3 ? "number" : "" }, h)))), machines))),

@@ -746,6 +746,22 @@ function faults(rows) {
   rows.some((f) => f.injected && !f.fired) && el("p", { class: "under" }, "A fault that never fired has tested nothing."));
 }
 
+// What hosts noticed, as rehearsed and, if there is a measurement, as it was.
+function noticed(f) {
+  const at = (i, which, q) => {
+    const v = f.spans[i][which][q];
+    return el("td", { class: "n" }, known(v) ? of(`fleet/spans/${i}/${which}/${q}`, duration(v)) : "–");
+  };
+  const row = (s, i, who) => el("tr", {}, el("td", { class: "action" }, who === "predicted" ? s.what : ""), el("td", {}, who),
+    el("td", { class: "n", "data-of": `fleet/spans/${i}/${who}` }, s[who].toLocaleString("en")),
+    ["p50", "p99", "max"].map((q) => at(i, `${who}_seconds`, q)),
+    el("td", { class: "n" }, who === "measured" && known(s.ratio_p50) ? of(`fleet/spans/${i}/ratio_p50`, fixed(s.ratio_p50, 2)) : ""));
+  return [el("h2", {}, "What was noticed, and when", el("small", {}, `${f.rehearsals.toLocaleString("en")} rehearsals${f.measured ? ", beside what real hosts did" : ""}`)),
+    el("table", { class: "rows" },
+      el("tr", {}, el("th", {}, "From when to when"), el("th", {}, ""), ["Times", "Half", "99 in 100", "Slowest", "Half, over predicted"].map((h) => el("th", { class: "n" }, h))),
+      f.spans.flatMap((s, i) => [row(s, i, "predicted"), f.measured && row(s, i, "measured")].filter(Boolean)))];
+}
+
 function membership(m) {
   if (!m) return null;
   const d = m.detection_seconds, reach = Math.max(10, d.max || 0) * 1.05;
@@ -831,7 +847,7 @@ function replayPanel(s) {
 
 function figures(s, seed) {
   return el("section", { class: "figures" },
-    figure(count(s.tiles), s.kind === "site" ? "devices" : "tiles", null, "tiles"),
+    figure(count(s.tiles), { site: "devices", fleet: "hosts" }[s.kind] || "tiles", null, "tiles"),
     figure([duration(s.simulated_seconds), ""], "simulated", null, "simulated_seconds"),
     figure([duration(s.wall_seconds), ""], `wall, ${s.threads} thread${s.threads === 1 ? "" : "s"}`, null, "wall_seconds"),
     figure(count(s.events), "events", s.events.toLocaleString("en"), "events"),
@@ -903,6 +919,8 @@ function runPage() {
     });
     clocks.push(charts);
     dark.addEventListener("change", () => { colour(); charts.redraw(); });
+  } else if (s.fleet) {
+    main.append(...noticed(s.fleet));
   } else {
     main.append(el("h2", {}, "Over time"), el("p", { class: "quiet" }, "No samples were taken."));
   }

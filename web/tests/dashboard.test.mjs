@@ -94,6 +94,30 @@ test("what is started by command appears by itself, and what cannot be started i
   await close();
 });
 
+test("whatever is clicked says why it is so, back to what caused it", async () => {
+  const { page, said, close } = await open(url);
+  await page.getByText("The node runs").waitFor();
+  cosmos("run", "-d", "--name", "weak", "--restart", "on-failure", "sh", "-c", "sleep 0.2; exit 3");
+  const row = page.locator("tr[data-name=weak]");
+  await row.getByText("starts again").waitFor();
+  await row.locator("button.state").click();
+  const why = page.getByLabel("Why", { exact: true });
+  await why.getByText("it ended with 3").first().waitFor();
+  const cause = why.getByRole("button", { name: /because of #/ }).first();
+  const number = (await cause.textContent()).match(/#(\d+)/)[1];
+  await cause.click();
+  assert.equal(await page.evaluate(() => document.activeElement.id), `decision-${number}`);
+  cosmos("stop", "weak");
+  cosmos("rm", "weak");
+  await page.locator(".figure button.why", { hasText: "given to programs" }).click();
+  await why.getByText("Why: this machine").waitFor();
+  await why.getByText("the node started").waitFor();
+  await why.getByRole("button", { name: "Close" }).click();
+  assert.equal(await why.isVisible(), false);
+  assert.deepEqual(said, []);
+  await close();
+});
+
 test("another machine is seen to come and to die, and heat to slow programs", async () => {
   const { page, close } = await open(url);
   const here = page.locator("tr[data-machine]", { hasText: "(here)" });

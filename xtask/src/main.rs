@@ -4,6 +4,7 @@
 //! tracks; `fix` is its writing twin; `setup` fetches the tools both can use.
 
 mod browser;
+mod fleet;
 mod fuzz;
 mod setup;
 mod verify;
@@ -52,6 +53,8 @@ enum Task {
     },
     /// Build the examples as WebAssembly: modules (WASI preview 1) and components (preview 2).
     Wasm,
+    /// Do to real daemons in network namespaces what a universe of hosts says, and set it beside the prediction.
+    Fleet(fleet::Asked),
     /// Throw random bytes at the decoders until one breaks.
     Fuzz {
         /// One target only.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Bench { name, arguments } => bench(name.as_deref(), &arguments).map(|()| true),
         Task::Setup { check } => setup::setup(check).map(|()| true),
         Task::Wasm => wasm().map(|()| true),
+        Task::Fleet(asked) => fleet::fleet(&asked),
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds).map(|()| true),
     };
     match done {
@@ -131,11 +135,15 @@ fn fix() -> Result<()> {
     Ok(())
 }
 
-/// Modules and components; both compilers come with [`setup`].
-const WASM_TARGETS: [&str; 2] = ["wasm32-wasip1", "wasm32-wasip2"];
+/// Modules and components, each without the examples that only the other kind can be; both compilers come with
+/// [`setup`].
+const WASM_TARGETS: [(&str, &str); 2] = [("wasm32-wasip1", "http"), ("wasm32-wasip2", "counter")];
+
+/// The example in C, which needs a compiler that not everybody has.
+const WASM_IN_C: &str = "examples/target/wasm32-wasip2/release/total.wasm";
 
 fn wasm() -> Result<()> {
-    for target in WASM_TARGETS {
+    for (target, without) in WASM_TARGETS {
         ensure!(
             setup::has_target(target),
             "the target {target} is not installed; cargo xtask setup installs it"
@@ -150,8 +158,16 @@ fn wasm() -> Result<()> {
             "--target-dir",
             "examples/target",
         ];
-        stream(command("cargo", &build).args(["--target", target]))?;
+        let which = ["--target", target, "--workspace", "--exclude", without];
+        stream(command("cargo", &build).args(which))?;
         println!("examples/target/{target}/release/*.wasm");
+    }
+    match setup::compiles_c() {
+        true => {
+            stream(&mut command("sh", &["examples/total/build.sh", WASM_IN_C]))?;
+            println!("{WASM_IN_C}");
+        }
+        false => println!("left out: the example in C needs clang; cargo xtask setup installs it"),
     }
     Ok(())
 }

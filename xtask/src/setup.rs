@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use toml::Table;
 use xtask::root;
 
-use crate::{answers, browser, command, stream};
+use crate::{answers, browser, command, fleet, stream};
 
 /// Installs what is missing, or with `check` only reports it.
 pub(crate) fn setup(check: bool) -> Result<()> {
@@ -50,6 +50,18 @@ pub(crate) fn setup(check: bool) -> Result<()> {
             let packages: Vec<_> = SERVERS.iter().map(|(package, _)| *package).collect();
             packages_of_debian(&packages)
         },
+    )?;
+    tool(
+        "iproute2, nftables and util-linux, for hosts in network namespaces",
+        fleet::has_tools(),
+        check,
+        || packages_of_debian(&fleet::TOOLS.map(|(_, package)| package)),
+    )?;
+    tool(
+        "clang, to build the example in C",
+        compiles_c(),
+        check,
+        || packages_of_debian(&["clang"]),
     )?;
     let tools = browser::Tools::find();
     let present = tools.chromium.is_some();
@@ -96,6 +108,22 @@ pub(crate) fn has_target(target: &str) -> bool {
         let folder = String::from_utf8_lossy(&printed.stdout).trim().to_owned();
         printed.status.success() && fs::exists(folder).unwrap_or(false)
     })
+}
+
+/// Whether there is a clang; every one can compile for WebAssembly that was not built without it.
+pub(crate) fn compiles_c() -> bool {
+    answers(
+        "clang",
+        &[
+            "--target=wasm32-wasi",
+            "-c",
+            "-x",
+            "c",
+            "/dev/null",
+            "-o",
+            "/dev/null",
+        ],
+    )
 }
 
 #[expect(

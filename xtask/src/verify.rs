@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use xtask::architecture::Workspace;
 use xtask::root;
 
-use crate::{MANIFESTS, answers, browser, command, stream};
+use crate::{MANIFESTS, answers, browser, command, fleet, stream};
 
 /// A check that did not fail.
 enum Outcome {
@@ -25,7 +25,7 @@ enum Outcome {
 type Check = fn() -> Result<Outcome>;
 
 /// In order: what fails soonest comes first, what can be skipped last.
-const CHECKS: [(&str, Check); 9] = [
+const CHECKS: [(&str, Check); 10] = [
     ("format", format),
     ("clippy", clippy),
     ("tests", tests),
@@ -34,6 +34,7 @@ const CHECKS: [(&str, Check); 9] = [
     ("documentation", documentation),
     ("fuzz targets", fuzz_targets),
     ("licences", licences),
+    ("hosts", hosts),
     ("report in a browser", report),
 ];
 
@@ -155,6 +156,17 @@ fn licences() -> Result<Outcome> {
         return unavailable("cargo-deny is not installed; cargo xtask setup installs it");
     }
     cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"])
+}
+
+/// That real daemons live through what the twin rehearses; see [`fleet`].
+fn hosts() -> Result<Outcome> {
+    if let Err(missing) = fleet::ready() {
+        return unavailable(&missing);
+    }
+    match fleet::fleet(&fleet::Asked::short())? {
+        true => Ok(Outcome::Passed),
+        false => bail!("what happened is not as it must be; see above"),
+    }
 }
 
 /// That pages show what their runs found; see [`browser`].

@@ -30,6 +30,22 @@ at once or dropped; none leaves.
 Exit codes:
   0  fine
   2  the request was wrong; nothing was run";
+const COMPLETIONS: &str = "\
+Examples:
+  source <(cosmos completions bash)                              for this shell
+  cosmos completions bash > ~/.local/share/bash-completion/completions/cosmos
+  cosmos completions zsh > ~/.zfunc/_cosmos
+  cosmos completions fish > ~/.config/fish/completions/cosmos.fish";
+
+const WHY: &str = "\
+Where it looks:
+  A name is a program's if a node runs and knows it, and otherwise a job's in the newest run of a site in ./runs.
+  --run, --at and --records ask for a run, --data for a node. Without a name it is the machine that is asked about.
+
+Exit codes:
+  0    there is an answer
+  2    the request was wrong, or the run cannot be read or simulated again
+  130  stopped by Ctrl-C";
 const WHY_EXIT_CODES: &str = "\
 Exit codes:
   0    there is an answer
@@ -91,11 +107,24 @@ pub(crate) enum Command {
     /// Rehearse a universe on the twin: virtual time, the code that runs.
     #[command(subcommand, disable_help_subcommand = true, after_help = EXIT_CODES)]
     Twin(Rehearsal),
-    /// Say why a job of a site waited, ran where it ran, moved or was refused.
-    #[command(after_help = WHY_EXIT_CODES)]
+    /// Say why a program of the node runs, does not, or was slowed, or why the machine is as it is; or of a run that was
+    /// rehearsed, why a job waited, ran where it ran, moved or was refused.
+    #[command(after_help = WHY)]
     Why(Why),
     /// List the universes, each with its intent.
     Universes(Universes),
+    /// Print what a shell needs to complete this command's words.
+    #[command(after_help = COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder, one for each command; `man -l DIR/cosmos.1` shows the first.
+    Man {
+        /// The folder, which is made if need be
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,6 +132,9 @@ pub(crate) enum Rehearsal {
     /// Rehearse a universe once.
     #[command(after_help = EXIT_CODES)]
     Run(Run),
+    /// Say what a universe of hosts does to them, and when: every fault at its time.
+    #[command(after_help = EXIT_CODES)]
+    Plan(Plan),
     /// Rehearse a site with work that was recorded, and keep jobs and decisions for other tools.
     #[command(after_help = EXIT_CODES)]
     Replay(Replay),
@@ -123,8 +155,8 @@ pub(crate) enum Rehearsal {
 
 #[derive(Debug, Args)]
 pub(crate) struct Why {
-    /// The job: its name, or its number, as in #17
-    pub(crate) job: String,
+    /// The program; or the job: its name, or its number, as in #17 [default: the machine itself]
+    pub(crate) name: Option<String>,
 
     /// The run: the folder it left [default: the newest of a site in ./runs]
     #[arg(long, value_name = "DIR")]
@@ -137,6 +169,9 @@ pub(crate) struct Why {
     /// Read only what was recorded: nothing is simulated again
     #[arg(long, conflicts_with = "at")]
     pub(crate) records: bool,
+
+    #[command(flatten)]
+    pub(crate) data: crate::living::arguments::Data,
 
     #[command(flatten)]
     pub(crate) visit: Visit,
@@ -266,6 +301,25 @@ pub(crate) struct Run {
     /// time.end=2d, shell.2.limit=350K. The last one holds
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<Override>,
+
+    /// Of a fleet: the history of real hosts that lived through the same file, as cargo xtask fleet
+    /// writes it; set beside what was rehearsed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) measured: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// The universe: a path, or a name that `cosmos universes` lists
+    pub(crate) universe: String,
+
+    /// Change a key of the universe, as for a rehearsal
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<Override>,
+
+    /// Print it as JSON, times in nanoseconds, hosts counted from 0
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,12 +6,13 @@
 //! Tour: [`arguments`] what can be asked · [`universes`] which universes there
 //! are · [`run`] rehearsing them · [`pack`] packing a list into a cluster · [`why`] asking
 //! what was rehearsed · [`compare`] runs over each other · [`progress`] how far it is · [`complaint`]
-//! how what is wrong is said · [`living`] programs, and the node they run on.
+//! how what is wrong is said · [`manual`] what shells and `man` are told · [`living`] programs, and the node they run on.
 
 mod arguments;
 mod compare;
 mod complaint;
 mod living;
+mod manual;
 mod pack;
 mod progress;
 mod run;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     };
     let (json, done) = match &arguments.command {
         Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
+        Command::Twin(Rehearsal::Plan(asked)) => (asked.json, run::plan(asked)),
         Command::Twin(Rehearsal::Replay(asked)) => (asked.run.settled.json, run::replay(asked)),
         Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
         Command::Twin(Rehearsal::Pack(asked)) => (asked.json, pack::pack(asked)),
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
         Command::Twin(Rehearsal::Compare(asked)) => (asked.json, compare::compare(asked)),
         Command::Living(asked) => (asked.json(), living::answer(asked)),
         Command::Universes(asked) => (asked.json, universes::show(asked)),
+        Command::Completions { shell } => (false, manual::completions(*shell)),
+        Command::Man { folder } => (false, manual::pages(folder)),
     };
     done.unwrap_or_else(|error| {
         complaint::print(&error, json);

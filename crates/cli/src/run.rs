@@ -60,9 +60,43 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
     let given = Given {
         folder: asked.settled.trace.as_deref(),
+        measured: asked.measured.as_deref(),
         ..Given::default()
     };
     run_with(asked, &given, None)
+}
+
+/// What a fleet's universe does to its hosts, for people and for whoever does it to real ones.
+pub(crate) fn plan(asked: &arguments::Plan) -> Result<ExitCode> {
+    let universe = universes::find(&asked.universe)?;
+    let config = match prepare(&universe, &asked.settings, &Given::default())? {
+        Universe::Fleet(config, _) => config,
+        other => bail!("universe {} is no fleet: it has no hosts", other.name()),
+    };
+    if asked.json {
+        crate::print(&format!("{:#}\n", serde_json::to_value(&config)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = format!("{} hosts for {}\n", config.hosts, config.end);
+    for blow in &config.blows {
+        let hosts: Vec<_> = blow
+            .hosts
+            .iter()
+            .map(|host| (host + 1).to_string())
+            .collect();
+        let lasts = blow.until.map_or_else(
+            || "to the end".to_owned(),
+            |until| format!("for {}", until - blow.at),
+        );
+        text.push_str(&format!(
+            "{:>12}  {:<9}  {}  {lasts}\n",
+            blow.at.to_string(),
+            blow.what.name(),
+            hosts.join(", ")
+        ));
+    }
+    crate::print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn replay(asked: &arguments::Replay) -> Result<ExitCode> {
@@ -70,6 +104,7 @@ pub(crate) fn replay(asked: &arguments::Replay) -> Result<ExitCode> {
         folder: asked.run.settled.trace.as_deref(),
         jobs: &asked.jobs,
         format: asked.format.map(Into::into),
+        measured: asked.run.measured.as_deref(),
     };
     for path in asked.swf.iter().chain(&asked.decisions) {
         // Found out now, and not after an hour.
@@ -95,6 +130,11 @@ fn run_with(
     }
     let stop = watch_for_interrupt()?;
     let mut request = request(&prepared, &asked.settled, &asked.settings);
+    if let Some(measured) = given.measured {
+        request
+            .command
+            .push_str(&format!(" --measured {}", measured.display()));
+    }
     if let Some(replay) = replay {
         request.command = replayed(&request.command, replay);
         request.replay = Some(rehearsal::Replay {
@@ -516,6 +556,9 @@ fn tell(finished: &Finished) -> String {
             m.false_removals
         ));
     }
+    if let Some(fleet) = &summary.fleet {
+        text.push_str(&tell_fleet(fleet));
+    }
     if let Some(site) = &summary.site {
         let waiting = if site.waiting > 0 {
             format!(
@@ -547,6 +590,30 @@ fn tell(finished: &Finished) -> String {
         "report: {}\n",
         finished.directory.join("report.html").display()
     ));
+    text
+}
+
+fn tell_fleet(fleet: &record::summary::Fleet) -> String {
+    let mut text = format!("  {} rehearsals\n", fleet.rehearsals);
+    let row = |name: &str, count: u64, q: &record::summary::Quantiles| {
+        format!(
+            "    {name:<9}  {count:>7} times  p50 {:>6} s  p99 {:>6} s  max {:>6} s\n",
+            said(q.p50, 2),
+            said(q.p99, 2),
+            said(q.max, 2)
+        )
+    };
+    for span in &fleet.spans {
+        text.push_str(&format!("  {}\n", span.what));
+        text.push_str(&row("predicted", span.predicted, &span.predicted_seconds));
+        if fleet.measured {
+            text.push_str(&row("measured", span.measured, &span.measured_seconds));
+            text.push_str(&format!(
+                "    measured over predicted, p50: {}\n",
+                said(span.ratio_p50, 2)
+            ));
+        }
+    }
     text
 }
 

@@ -7,19 +7,42 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
 use twin::observer::Progress;
-use twin::record::Past;
+use twin::record::{Past, PastError};
 use twin::site::whatif::{self, Wish};
 use twin::site::why::{self, WhyError};
 use wire::Instant;
 
 use crate::arguments::{WhatIf, Why};
+use crate::living;
 use crate::progress::Display;
 use crate::run::{INTERRUPTED, watch_for_interrupt};
 
 /// Where runs are looked for when none is named.
 const RUNS: &str = "runs";
 
+/// Of what lives, or of a run.
 pub(crate) fn why(asked: &Why) -> Result<ExitCode> {
+    let rehearsed =
+        asked.run.is_some() || asked.at.is_some() || asked.records || asked.visit.trace.is_some();
+    let name = asked.name.as_deref();
+    if rehearsed {
+        let job = name.context("of a run, why needs the name or number of a job")?;
+        return of_run(asked, job);
+    }
+    let living = living::why::why(name, &asked.data, asked.visit.json);
+    let (Err(not_living), Some(job)) = (&living, name) else {
+        return living;
+    };
+    // A name that no node knows may be a job's.
+    match of_run(asked, job) {
+        Err(error) if matches!(error.downcast_ref(), Some(PastError::None { .. })) => {
+            Err(anyhow::anyhow!("{not_living}; and {error}"))
+        }
+        answered => answered,
+    }
+}
+
+fn of_run(asked: &Why, job: &str) -> Result<ExitCode> {
     let past = match &asked.run {
         Some(directory) => Past::open(directory)?,
         None => Past::newest(Path::new(RUNS))?,
@@ -28,7 +51,7 @@ pub(crate) fn why(asked: &Why) -> Result<ExitCode> {
         anstream::eprintln!("run: {}", past.directory().display());
     }
     let question = why::Asked {
-        job: &asked.job,
+        job,
         at: asked.at.map(|at| Instant::EPOCH + at.0),
         folder: asked.visit.trace.as_deref(),
         records_only: asked.records,

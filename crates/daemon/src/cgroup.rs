@@ -14,6 +14,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use wire::Class;
+
 use crate::program::Limits;
 
 /// How many processes and threads a program may have. A fork bomb ends here; PostgreSQL and a Java
@@ -23,8 +25,20 @@ pub const PROCESSES_MAX: u32 = 4096;
 /// The period over which processor time is dealt out, in microseconds: the kernel's own default.
 const PERIOD_US: u64 = 100_000;
 
-/// The controllers that are used.
-const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+/// The controllers that are used. Of a disk's time, `io` (version 2) and `blkio` (version 1) deal out by weight where the
+/// disk's scheduler knows weights.
+const CONTROLLERS: [&str; 5] = ["memory", "cpu", "pids", "io", "blkio"];
+
+/// What a class weighs where several want the same: each four times what the next does. C is what everybody has who
+/// asks for nothing, and so weighs what the kernel gives by itself.
+fn weight(class: Class) -> u64 {
+    match class {
+        Class::A => 1600,
+        Class::B => 400,
+        Class::C => 100,
+        Class::D => 25,
+    }
+}
 
 /// What the host offers.
 #[derive(Debug, PartialEq, Eq)]
@@ -128,6 +142,19 @@ impl Hierarchy {
         self
     }
 
+    /// From now on groups are made in the one around those of a node, if that has one: so what its programs are dealt
+    /// is shared.
+    #[must_use]
+    pub fn beside_those_of(mut self, node: u32) -> Self {
+        for parent in self.folders.values_mut() {
+            let around = parent.join(format!("cosmos-{node}"));
+            if around.is_dir() {
+                *parent = around;
+            }
+        }
+        self
+    }
+
     /// Deals out so many cores to all programs together, or as many as there are; `false` if the kernel does not.
     pub fn deal(&self, cores: Option<f64>) -> bool {
         self.around
@@ -144,7 +171,19 @@ impl Hierarchy {
             folders: BTreeMap::new(),
         };
         for (controller, parent) in &self.folders {
-            sweep(parent);
+            if self.around.is_none() {
+                sweep(parent);
+            }
+            // A group of its own tree costs the kernel something, one for memory the most: who asks for nothing there
+            // needs none.
+            let asked = match *controller {
+                "io" | "blkio" => limits.class.is_some(),
+                "memory" => limits.memory.is_some() || self.version == 2,
+                _ => true,
+            };
+            if !asked {
+                continue;
+            }
             let folder = parent.join(format!("cosmos-{}-{name}", std::process::id()));
             match fs::create_dir(&folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => continue,
@@ -210,13 +249,36 @@ impl Group {
                 let _ = set("memory.memsw.limit_in_bytes", bytes.to_string());
                 Ok(())
             }),
-            (2, _) => limits.cores.map_or(Ok(()), |cores| {
-                set("cpu.max", format!("{} {PERIOD_US}", quota_us(cores)))
+            (_, "io" | "blkio") => limits.class.map_or(Ok(()), |class| {
+                // Version 1 takes 10 to 1000, and 500 is what everybody has. Where the disk knows no weights there is
+                // no such file.
+                let of_1 = (weight(class) * 5).clamp(10, 1000);
+                let _ = match self.version {
+                    2 => set("io.weight", weight(class).to_string()),
+                    _ => set("blkio.weight", of_1.to_string())
+                        .or_else(|_| set("blkio.bfq.weight", of_1.to_string())),
+                };
+                Ok(())
             }),
-            (_, _) => limits.cores.map_or(Ok(()), |cores| {
-                set("cpu.cfs_period_us", PERIOD_US.to_string())?;
-                set("cpu.cfs_quota_us", quota_us(cores).to_string())
-            }),
+            (2, _) => {
+                let weighed = limits
+                    .class
+                    .map(|class| set("cpu.weight", weight(class).to_string()));
+                weighed.unwrap_or(Ok(()))?;
+                limits.cores.map_or(Ok(()), |cores| {
+                    set("cpu.max", format!("{} {PERIOD_US}", quota_us(cores)))
+                })
+            }
+            (_, _) => {
+                // 1024 is what 100 is in version 2.
+                let shares = limits.class.map(|class| weight(class) * 1024 / 100);
+                let weighed = shares.map(|shares| set("cpu.shares", shares.to_string()));
+                weighed.unwrap_or(Ok(()))?;
+                limits.cores.map_or(Ok(()), |cores| {
+                    set("cpu.cfs_period_us", PERIOD_US.to_string())?;
+                    set("cpu.cfs_quota_us", quota_us(cores).to_string())
+                })
+            }
         }
     }
 
@@ -336,6 +398,7 @@ mod tests {
             memory: Some(4096),
             cores: Some(1.5),
             fuel: None,
+            class: Some(Class::D),
         };
         let group = found.group("x", limits).unwrap();
         let folder = group.folders["memory"].clone();
@@ -347,6 +410,7 @@ mod tests {
             fs::read_to_string(folder.join("cpu.max")).unwrap(),
             "150000 100000"
         );
+        assert_eq!(fs::read_to_string(folder.join("cpu.weight")).unwrap(), "25");
         assert!(group.deal(Some(0.25)));
         let quota = || fs::read_to_string(folder.join("cpu.max")).unwrap();
         assert_eq!(quota(), "25000 100000");

@@ -162,11 +162,16 @@ const TMP: &std::ffi::CStr = c"mode=1777,size=1g";
 const SHM: &std::ffi::CStr = c"mode=1777,size=256m";
 
 /// Gives this process, which must have its own namespaces of users, mounts and processes, a root of
-/// its own, and moves it there. Of the node's directory, `data`, nothing is seen in it.
+/// its own, and moves it there. Of the node's directory, `data`, nothing is seen in it, and of the host's secrets, which
+/// are looked for unless they are `known`, neither.
 ///
 /// # Errors
 /// If the kernel refuses a step; the process is then somewhere between, and must end.
-pub fn enter_own_root(program: &Program, data: &Path) -> Result<(), Failed> {
+pub fn enter_own_root(
+    program: &Program,
+    data: &Path,
+    known: Option<&[PathBuf]>,
+) -> Result<(), Failed> {
     // Nothing that is mounted from here on may show outside.
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(step("making mounts private"))?;
@@ -203,8 +208,12 @@ pub fn enter_own_root(program: &Program, data: &Path) -> Result<(), Failed> {
         source.put(root)?;
     }
     let nothing = Nothing::in_folder(root)?;
-    for secret in secrets() {
-        nothing.cover(&below(root, &secret))?;
+    let found = match known {
+        Some(_) => Vec::new(),
+        None => secrets(|_| ()),
+    };
+    for secret in known.unwrap_or(&found) {
+        nothing.cover(&below(root, secret))?;
     }
     // Shortest first, so that one in another is not covered by it.
     let mut promised: Vec<_> = promised.iter().collect();
@@ -319,13 +328,15 @@ impl Nothing {
 }
 
 /// What of `/etc` is root's alone: programs that root runs are root, and it is not for them.
-fn secrets() -> Vec<PathBuf> {
+/// `enters` is called with each folder before it is read.
+fn secrets(mut enters: impl FnMut(&Path)) -> Vec<PathBuf> {
     let mut secrets = Vec::new();
     if !rustix::process::geteuid().is_root() {
         return secrets;
     }
     let mut folders = vec![PathBuf::from("/etc")];
     while let Some(folder) = folders.pop() {
+        enters(&folder);
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             // Of the entry, not of what a link leads to: that lies elsewhere, or is met there.
             let Ok(found) = entry.metadata() else {
@@ -340,6 +351,51 @@ fn secrets() -> Vec<PathBuf> {
         }
     }
     secrets
+}
+
+/// What of the host is root's alone, looked for once and again whenever something there changes: looking is a thousand
+/// calls of the kernel, and a program is started with fewer. The kernel tells (inotify) of every change that is made by a
+/// name in `/etc`; a file that also has a name elsewhere can be changed by that unnoticed.
+#[derive(Debug)]
+pub struct Secrets {
+    /// None where the kernel does not tell of all of it.
+    watch: Option<OwnedFd>,
+    found: Vec<PathBuf>,
+}
+
+impl Secrets {
+    /// Looks, and has the kernel tell of changes from now on.
+    #[must_use]
+    pub fn watched() -> Self {
+        use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
+        let mut complete = watch.is_some();
+        let changes = WatchFlags::ATTRIB
+            | WatchFlags::CREATE
+            | WatchFlags::MOVE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        let found = secrets(|folder| {
+            let watched = (watch.as_ref()).map(|watch| inotify::add_watch(watch, folder, changes));
+            complete &= matches!(watched, Some(Ok(_)));
+        });
+        let watch = watch.filter(|_| complete);
+        Self { watch, found }
+    }
+
+    /// As they are at this moment; none if whoever needs them must look.
+    pub fn now(&mut self) -> Option<Vec<PathBuf>> {
+        let mut events = [0; 4096];
+        let told = rustix::io::read(self.watch.as_ref()?, &mut events);
+        if told != Err(rustix::io::Errno::AGAIN) {
+            *self = Self::watched();
+            self.watch.as_ref()?;
+        }
+        // They are told on as text.
+        let is_text = |path: &PathBuf| path.to_str().is_some();
+        self.found.iter().all(is_text).then(|| self.found.clone())
+    }
 }
 
 /// Device and inode: what a folder is, by whatever name.

@@ -25,7 +25,11 @@ use serde::{Deserialize, Serialize};
 use crate::affairs::Affairs;
 use crate::fleet::{self, FleetStatus};
 use crate::heat::Reading;
+use crate::history::Why;
+use crate::load::Load;
 use crate::program::Program;
+use crate::services::Service;
+use crate::store::Membership;
 use crate::supervision::{Phase, Restart};
 use crate::warden::Host;
 
@@ -54,6 +58,11 @@ pub enum Request {
         /// When to start it again.
         restart: Restart,
     },
+    /// Run all of these, or none.
+    RunAll {
+        /// What.
+        programs: Vec<Wanted>,
+    },
     /// Run this somewhere in the fleet, and keep it running wherever that is.
     Give {
         /// What to call it; a name is found if there is none.
@@ -76,6 +85,16 @@ pub enum Request {
     },
     /// Say what runs, and what ran.
     List,
+    /// Say when a program has ended for good.
+    Wait {
+        /// Which.
+        name: String,
+    },
+    /// Say why a program is as it is, or why the machine is.
+    Why {
+        /// The program.
+        name: Option<String>,
+    },
     /// Say what a program said.
     Logs {
         /// Which.
@@ -100,6 +119,10 @@ pub enum Request {
     },
     /// Say how the node is.
     Status,
+    /// Say what the machine, the node and its programs have used so far.
+    Load,
+    /// Say how the layers are, by their names.
+    Services,
     /// Where a model stands in for the processor's temperature: cool it with air of this temperature, in degrees
     /// Celsius, from now on.
     Outside {
@@ -115,6 +138,15 @@ pub enum Request {
     },
     /// Take leave of the fleet; programs run on.
     Leave,
+    /// Measure how long a word takes to another machine and back.
+    Ping {
+        /// Its name.
+        member: String,
+        /// For how long, in milliseconds; no longer than [`fleet::echo::LASTS_MAX`].
+        lasts_ms: u64,
+        /// Whether class D has all it can take meanwhile.
+        beside_bulk: bool,
+    },
     /// Ask another node of the fleet, which answers [`Request::Run`], [`Request::List`], [`Request::Stop`] and
     /// [`Request::Remove`].
     On {
@@ -123,6 +155,24 @@ pub enum Request {
         /// What.
         request: Box<Self>,
     },
+}
+
+/// A program that is to run, and on which terms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// What to call it; the node finds a name if there is none.
+    pub name: Option<String>,
+    /// What to run.
+    pub program: Program,
+    /// When to start it again.
+    pub restart: Restart,
+    /// The group it is to belong to.
+    #[serde(default)]
+    pub group: Option<Membership>,
+    /// By when it has to have ended, in milliseconds since 1970.
+    #[serde(default)]
+    pub deadline_unix_ms: Option<u64>,
 }
 
 /// What a node answers.
@@ -134,6 +184,13 @@ pub enum Answer {
         /// Its name.
         name: String,
     },
+    /// To [`Request::RunAll`].
+    Given {
+        /// Their names, in the order in which they were asked for.
+        names: Vec<String>,
+    },
+    /// To [`Request::Why`].
+    Why(Box<Why>),
     /// To [`Request::List`], by name.
     List {
         /// All that are known.
@@ -145,11 +202,20 @@ pub enum Answer {
     Inside(Box<Host>),
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Load`].
+    Load(Box<Load>),
+    /// To [`Request::Services`], all that have a name.
+    Services {
+        /// In the order of the requirements.
+        services: Vec<Service>,
+    },
     /// To [`Request::Members`], by tile.
     Members {
         /// All that ever came.
         members: Vec<fleet::Listed>,
     },
+    /// To [`Request::Ping`].
+    Echoes(fleet::echo::Echoes),
     /// To [`Request::Affairs`].
     Affairs(Box<Affairs>),
     /// To [`Request::Invite`].
@@ -180,11 +246,20 @@ pub struct Listed {
     pub phase: Phase,
     /// The process that stands over it while it runs.
     pub process: Option<u32>,
+    /// When it was started, while it runs, in milliseconds since 1970.
+    #[serde(default)]
+    pub since_unix_ms: Option<u64>,
     /// How often it was started.
     pub starts: u64,
     /// Whether the kernel ended some of it, the last time it ended, because its memory was used up.
     #[serde(default)]
     pub out_of_memory: bool,
+    /// Whether it was ended because its deadline passed.
+    #[serde(default)]
+    pub late: bool,
+    /// Its group.
+    #[serde(default)]
+    pub group: Option<Membership>,
 }
 
 /// How a node is.

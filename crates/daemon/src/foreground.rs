@@ -2,14 +2,18 @@
 
 use std::io;
 use std::path::Path;
-use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::iterator::Signals;
 
 use crate::cgroup::Hierarchy;
 use crate::program::Program;
-use crate::warden::{self, Host};
+use crate::supervision::GRACE;
+use crate::warden::{self, Host, Streams};
 
 /// How a program of the host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +22,22 @@ pub struct Ended {
     pub code: u8,
     /// Whether the kernel killed some of it because its memory was used up.
     pub out_of_memory: bool,
+    /// Whether it was ended because its deadline passed.
+    pub late: bool,
 }
 
-/// Runs a program to its end. To be called from the main thread: the program ends with the thread.
+/// Runs a program to its end, which is asked for if it has not come by the deadline, and forced after
+/// [`GRACE`]. To be called from the main thread: the program ends with the thread.
 ///
 /// # Errors
 /// If no process can be started or waited for.
-pub fn run(program: &Program, data: &Path) -> io::Result<Ended> {
-    let group = Hierarchy::of_this_host().and_then(|host| host.group("run", program.limits));
+pub fn run(program: &Program, data: &Path, deadline: Option<Duration>) -> io::Result<Ended> {
+    let host = Hierarchy::of_this_host().map(|host| match crate::node::of(data) {
+        // A hot machine's node slows all that are in its group.
+        Some(node) => host.beside_those_of(node),
+        None => host,
+    });
+    let group = host.and_then(|host| host.group("run", program.limits));
     // Before there is a child, so that none of its signals is missed.
     let mut signals = Signals::new(
         warden::PASSED_ON
@@ -33,16 +45,29 @@ pub fn run(program: &Program, data: &Path) -> io::Result<Ended> {
             // A terminal tells of its size whoever has it, which is us.
             .chain([libc::SIGWINCH, libc::SIGCHLD]),
     )?;
-    let child = warden::start(program, group.as_ref(), None, data.to_owned(), |command| {
-        command
-    })?;
-    let code = accompany(&child, &mut signals)?;
+    let (group_of, data) = (group.as_ref(), data.to_owned());
+    let child = warden::start(program, group_of, None, data, None, &Streams::default())?;
+    let late = Arc::new(AtomicBool::new(false));
+    if let Some(deadline) = deadline {
+        let (child, late) = (child, Arc::clone(&late));
+        thread::Builder::new()
+            .name("deadline".into())
+            .spawn(move || {
+                thread::park_timeout(deadline);
+                late.store(true, Ordering::Relaxed);
+                warden::signal(child, Signal::TERM);
+                thread::park_timeout(Duration::from_nanos(GRACE.0));
+                warden::signal(child, Signal::KILL);
+            })?;
+    }
+    let code = accompany(child, &mut signals)?;
     let killed = group
         .as_ref()
         .map_or(0, crate::cgroup::Group::killed_for_memory);
     Ok(Ended {
         code,
         out_of_memory: killed > 0,
+        late: late.load(Ordering::Relaxed),
     })
 }
 
@@ -57,12 +82,11 @@ pub fn run_inside(host: &Host, program: &Program, data: &Path) -> io::Result<u8>
             // A terminal tells of its size whoever has it, which is us.
             .chain([libc::SIGWINCH, libc::SIGCHLD]),
     )?;
-    let child = warden::go_inside(host, program, data.to_owned(), |command| command)?;
-    accompany(&child, &mut signals)
+    let child = warden::go_inside(host, program, data.to_owned())?;
+    accompany(child, &mut signals)
 }
 
-fn accompany(child: &Child, signals: &mut Signals) -> io::Result<u8> {
-    let child = Pid::from_child(child);
+fn accompany(child: Pid, signals: &mut Signals) -> io::Result<u8> {
     let terminal = Terminal::lend(child);
     loop {
         match rustix::process::waitpid(Some(child), WaitOptions::NOHANG | WaitOptions::UNTRACED) {

@@ -8,8 +8,10 @@
 //! Limits are those of [`CPU_NODE`], the device whose model stands in where there is no sensor, and on every other
 //! machine too: what its own processor bears is not read.
 //!
-//! Deliberately absent: slowing where the kernel deals out no processor time (no control group for cpu), and
-//! `cosmos run` in the foreground, which no node answers for. There only the limit protects.
+//! `cosmos run` in the foreground joins the group of the node of its directory, if one runs, and is slowed with the rest.
+//!
+//! Deliberately absent: slowing where the kernel deals out no processor time (no control group for cpu). There only the
+//! limit protects.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +59,7 @@ pub struct Heat(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     latest: Option<(f64, Temperature)>,
+    read: Option<std::time::Instant>,
     clock: Option<f64>,
     outside: Option<Kelvin>,
 }
@@ -77,6 +80,13 @@ impl Heat {
                 clock: state.clock(),
             })
         })
+    }
+
+    /// The last reading, and how long ago it was.
+    #[must_use]
+    pub fn latest_and_age(&self) -> Option<(Reading, Duration)> {
+        let read = self.with(|state| state.read)?;
+        Some((self.latest()?, clock() - read))
     }
 
     /// The share of the processor that programs are given.
@@ -114,7 +124,9 @@ impl Heat {
                     let since = now - std::mem::replace(&mut before, now);
                     if let Some((busy, temperature)) = sensors.read(Seconds(since.as_secs_f64())) {
                         if let Some(temperature) = temperature {
-                            heat.with(|state| state.latest = Some((busy, temperature)));
+                            heat.with(|state| {
+                                (state.latest, state.read) = (Some((busy, temperature)), Some(now));
+                            });
                         }
                         // No number where sensors are silent: the guard holds on for a while, then slows.
                         let found = temperature.map_or(f64::NAN, |found| found.celsius);

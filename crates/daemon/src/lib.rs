@@ -8,8 +8,8 @@
 //! [`program`] what is to run · [`capsule`] running WebAssembly · [`cache`] its compiled code · [`foreground`] a
 //! program of the host with this terminal · [`warden`] the process that stands over it · [`confinement`] what it can
 //! see and do · [`network`] whom it can reach · [`health`] whether it is well · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
-//! [`journal`] what programs said · [`news`] what happened to them · [`store`] what is remembered, in its [`annals`] · [`control`] how
-//! commands talk to the node · [`front`] the dashboard and the API · [`sensors`] how hot and busy the machine is ·
+//! [`journal`] what programs said · [`news`] what happened to them · [`history`] what was decided, and why · [`store`] what is remembered, in its [`annals`] · [`control`] how
+//! commands talk to the node · [`front`] the dashboard and the API · [`sensors`] how hot and busy the machine is · [`load`] what everybody uses · [`services`] how the layers are ·
 //! [`heat`] keeping it below its limit · [`fleet`] the other machines · [`affairs`] what they run together · [`lease`] until when · [`node`] which joins them.
 //!
 //! Deliberately absent: work that takes its state along. The node machine that the twin drives runs in
@@ -17,6 +17,7 @@
 
 pub mod affairs;
 pub mod annals;
+pub mod braid;
 pub mod cache;
 pub mod capsule;
 pub mod cgroup;
@@ -27,13 +28,17 @@ pub mod foreground;
 pub mod front;
 pub mod health;
 pub mod heat;
+pub mod history;
 pub mod journal;
 pub mod lease;
+pub mod load;
 pub mod network;
 pub mod news;
 pub mod node;
 pub mod program;
 pub mod sensors;
+pub mod services;
 pub mod store;
 pub mod supervision;
+mod verdict;
 pub mod warden;

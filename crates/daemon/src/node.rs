@@ -1,8 +1,10 @@
 //! The node itself: one thread that decides, and threads that wait for it.
 //!
 //! The deciding thread owns everything: supervision, what is remembered, processes. It takes one event
-//! after another from a bounded queue and does what comes of it, so no two things ever happen at once.
-//! Around it wait one thread for signals, one for the sensors, one for the fleet and one for its letters, one for
+//! after another from a bounded queue and does what comes of it, so no two things ever happen at once. What several
+//! events in a row leave to be remembered is written together, and only then answered: a disk's sync is waited for once
+//! for all who came during the last one.
+//! Around it wait one thread for signals, one for the history, one for the sensors, one for the fleet and one for its letters, one for
 //! the dashboard, one for connections, one for each connection (at most
 //! [`SILENT_MAX`] and [`ANSWERED_MAX`]), and one for each program that runs, which reads what it says and then waits
 //! for its end. Programs are started by the deciding thread because they end with the thread that started
@@ -10,7 +12,7 @@
 //!
 //! It is started in the foreground; making it a background process is the business of an init system.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
@@ -18,7 +20,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -28,27 +29,37 @@ use std::time::Duration;
 use ::node::council::{Became, Fate, Room};
 use consensus::{Index, Lease};
 use machine::Machine as _;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::iterator::Signals;
-use wire::Instant;
+use telemetry::{Action, Reason};
+use wire::{Instant, Nanos, Tile};
 
 use crate::affairs::{self, Spec};
 use crate::cache::make_private;
-use crate::cgroup::{Group, Hierarchy};
-use crate::control::{self, Answer, Limited, Listed, Request, Status};
+use crate::cgroup::{self, Hierarchy};
+use crate::confinement::Secrets;
+use crate::control::{self, Answer, Limited, Listed, Request, Status, Wanted};
 use crate::fleet::council::{Begin, Order};
+use crate::fleet::echo::{self, Echoes};
 use crate::fleet::post::Post;
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::front;
 use crate::heat::{self, Heat};
+use crate::history::{self, Draft, History};
 use crate::journal::Journal;
 use crate::lease::{self, Grip, Tenancy};
-use crate::news::News;
+use crate::load;
+use crate::news::{News, unix_ms};
 use crate::program::{self, Kind};
 use crate::sensors::Source;
-use crate::store::{self, Record, Store, StoreError};
-use crate::supervision::{Effect, Id, Input, Phase, Restart, Supervision};
-use crate::warden;
+use crate::services;
+use crate::store::{self, Membership, Record, Store, StoreError, Wish};
+use crate::supervision::{
+    Because, Effect, Group, GroupId, Id, Input, Intensity, Phase, Restart, Strategy, Supervision,
+    Terms,
+};
+use crate::verdict::Change;
+use crate::warden::{self, Streams};
 
 /// So many connections may be open whose request has not come yet; the next one closes the one that has been silent
 /// longest. Whoever is silent can therefore keep nobody out.
@@ -59,6 +70,10 @@ pub const ANSWERED_MAX: usize = 256;
 
 /// Events that may wait; who has another one waits to hand it in.
 const EVENTS_MAX: usize = 256;
+
+/// About so many bytes of new programs are written at once, and the rest after that: a commit has its limit
+/// ([`trust::chain::COMMIT_MAX`]), and JSON may make six of one.
+const WRITTEN_MAX: usize = 4 << 20;
 
 /// Why a node did not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -155,10 +170,14 @@ pub(crate) struct Handle {
     journals: Journals,
     /// What happened to programs.
     pub(crate) news: Arc<News>,
+    /// What was decided about them.
+    pub(crate) history: History,
     fleet: Fleet,
     post: Post,
     /// How hot the machine is.
     pub(crate) heat: Heat,
+    /// The node's directory.
+    pub(crate) data: Arc<Path>,
 }
 
 impl Handle {
@@ -173,8 +192,27 @@ impl Handle {
             }
             other => other,
         };
+        match request {
+            Request::Load => {
+                load::look(self).map_or_else(|other| other, |load| Answer::Load(Box::new(load)))
+            }
+            Request::Services => match services::look(self) {
+                Ok(services) => Answer::Services { services },
+                Err(other) => other,
+            },
+            Request::Why { name } => history::why(self, name.as_deref()),
+            request => {
+                let answer = self.answer_of_affairs(&request);
+                let answer = answer.or_else(|| answer_of_fleet(&request, &self.fleet, &self.post));
+                answer.unwrap_or_else(|| decide(request, &self.events))
+            }
+        }
+    }
+
+    /// What the fleet has agreed on or is to agree on.
+    fn answer_of_affairs(&self, request: &Request) -> Option<Answer> {
         let (fleet, here) = (&self.fleet, |name: &str| self.journal(name).is_some());
-        let answer = match &request {
+        match request {
             Request::Give {
                 name,
                 program,
@@ -196,9 +234,8 @@ impl Handle {
             Request::Remove { name } if !here(name) && affairs::any(fleet) => {
                 affairs::forget(fleet, name)
             }
-            _ => answer_of_fleet(&request, fleet, &self.post),
-        };
-        answer.unwrap_or_else(|| decide(request, &self.events))
+            _ => None,
+        }
     }
 
     /// What a program said, if it is known.
@@ -216,6 +253,25 @@ struct Known {
     process: Option<Process>,
     /// Who waits for its end.
     waiting: Vec<SyncSender<Answer>>,
+    /// The last decision about it.
+    decided: Option<u64>,
+    /// And why it was asked to end, while it has not.
+    stopped: Option<Reason>,
+}
+
+/// What takes effect once it is written, and who is told then.
+struct Staged {
+    wish: Wish,
+    answer: SyncSender<Answer>,
+    /// What is told.
+    done: Answer,
+}
+
+/// A group that has members.
+struct Grouped {
+    id: GroupId,
+    terms: Group,
+    members: usize,
 }
 
 /// The lease something runs under.
@@ -233,8 +289,9 @@ struct Held {
 
 struct Process {
     pid: Pid,
+    since_unix_ms: u64,
     /// Removed with this.
-    group: Option<Group>,
+    group: Option<cgroup::Group>,
 }
 
 struct Node {
@@ -246,7 +303,19 @@ struct Node {
     known: BTreeMap<String, Known>,
     names: BTreeMap<Id, String>,
     next_id: Id,
+    groups: BTreeMap<String, Grouped>,
+    /// Wishes to be written with what is owed.
+    staged: Vec<Staged>,
+    staged_bytes: usize,
+    /// Answers that are true once it is written.
+    answers: Vec<(SyncSender<Answer>, Answer)>,
     journals: Journals,
+    history: History,
+    /// The decision that all of this goes on, or ends.
+    turned: Option<u64>,
+    secrets: Secrets,
+    /// What programs read.
+    nothing: OwnedFd,
     host: Option<Hierarchy>,
     limits: Limited,
     fleet: Fleet,
@@ -296,6 +365,9 @@ pub fn up(
             logs.display()
         ));
     }
+    let (history, unreadable) =
+        History::open(data).map_err(at("opening", &data.join(history::FILE)))?;
+    damaged.extend(unreadable);
     for damage in &damaged {
         eprintln!("warning: {damage}");
     }
@@ -322,7 +394,15 @@ pub fn up(
         known: BTreeMap::new(),
         names: BTreeMap::new(),
         next_id: 0,
+        groups: BTreeMap::new(),
+        staged: Vec::new(),
+        staged_bytes: 0,
+        answers: Vec::new(),
         journals: Journals::default(),
+        history: history.clone(),
+        turned: None,
+        secrets: Secrets::watched(),
+        nothing: File::open("/dev/null")?.into(),
         host,
         fleet: fleet.clone(),
         events: events.clone(),
@@ -360,7 +440,7 @@ pub fn up(
                 }
             }
         })?;
-    watch_heat(&node.heat, fleet.clone(), events.clone())?;
+    watch_heat(&node.heat, fleet.clone(), events.clone(), history.clone())?;
     let asked = events.clone();
     let post = Post::open(fleet.clone(), move |letter| answer_afar(&letter, &asked))?;
     let known = fleet.status().ok_or(FleetError::Ended)?;
@@ -368,9 +448,11 @@ pub fn up(
         events,
         journals: Arc::clone(&node.journals),
         news: Arc::clone(&node.news),
+        history: history.clone(),
         fleet,
         post,
         heat: node.heat.clone(),
+        data: data.into(),
     };
     if dashboard != Asked::Nowhere {
         let opened = front::open(data, dashboard, handle.clone());
@@ -401,21 +483,34 @@ pub fn up(
             }
         })?;
     ready(wanted.len(), node.dashboard, &known);
+    let begun = Draft::new(Action::Start, Reason::Asked).found(wanted.len() as f64);
+    let said = format!(
+        "the node started; {} programs ran when it ended",
+        wanted.len()
+    );
+    node.turned = Some(node.history.decided(begun, said));
     for id in wanted {
-        let record = &node.known[&node.names[&id]].record;
-        node.tell(Input::Run(id, record.restart));
+        let terms = node.terms(id);
+        node.tell(Input::Run(id, terms));
     }
-    node.live(&queue)
+    // From here on who is started was asked for.
+    node.turned = None;
+    let ended = node.live(&queue);
+    history.settle();
+    ended
 }
 
 /// What a node has in its directory.
-const OURS: [&str; 11] = [
+const OURS: [&str; 14] = [
     "annals",
     "code",
     "control.sock",
     "council",
     "fleet.redb",
     "held",
+    "history.db",
+    "history.db-shm",
+    "history.db-wal",
     "key",
     lease::LEDGER,
     lease::LEDGER_BEFORE,
@@ -492,6 +587,18 @@ fn lock(data: &Path) -> Result<File, NodeError> {
     Ok(file)
 }
 
+/// The process of the node that runs on a directory, if one does.
+pub(crate) fn of(data: &Path) -> Option<u32> {
+    let file = File::open(data.join("lock")).ok()?;
+    let shared = rustix::fs::FlockOperation::NonBlockingLockShared;
+    if rustix::fs::flock(&file, shared).is_ok() {
+        // Nobody holds it. It is given up with the file.
+        return None;
+    }
+    let text = fs::read_to_string(data.join("lock")).ok()?;
+    text.trim().parse().ok()
+}
+
 /// Tries again while something is held by nobody who lives: a node that was killed while it started a
 /// program leaves its files and their locks to a process that is about to execute a warden, and gives
 /// them up by that. Milliseconds, on a slow machine more; after five seconds it is something else.
@@ -522,7 +629,7 @@ fn limits(host: Option<&Hierarchy>) -> Limited {
     let probed = program::Limits {
         memory: Some(1 << 30),
         cores: Some(1.0),
-        fuel: None,
+        ..program::Limits::default()
     };
     let group = host.and_then(|host| host.group("probe", probed));
     let kept = |controller: &str, otherwise: &str| match (&group, host) {
@@ -646,6 +753,7 @@ fn answer_afar(letter: &[u8], events: &SyncSender<Event>) -> Vec<u8> {
     let answer = match serde_json::from_slice(letter) {
         Ok(
             request @ (Request::Run { .. }
+            | Request::RunAll { .. }
             | Request::List
             | Request::Stop { .. }
             | Request::Remove { .. }),
@@ -666,6 +774,21 @@ fn ending() -> Answer {
 }
 
 /// What the member answers, which the deciding thread need not wait for.
+fn ping(fleet: &Fleet, member: &str, lasts: Duration, beside_bulk: bool) -> Result<Echoes, String> {
+    let members = fleet.members().ok_or("the node is ending")?;
+    let member = members.into_iter().find(|listed| listed.name == member);
+    let to = match member {
+        Some(listed) if listed.here => return Err("that is this machine".to_owned()),
+        Some(listed) => Tile(listed.tile),
+        None => {
+            return Err(
+                "there is no such machine in the fleet; `cosmos members` lists them".to_owned(),
+            );
+        }
+    };
+    echo::listen(fleet, to, lasts, beside_bulk).map_err(|error| error.to_string())
+}
+
 fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answer> {
     let refused = |because| Answer::Refused { because };
     Some(match request {
@@ -684,6 +807,19 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
             let name = fleet.status().map(|status| status.name);
             name.map_or_else(ending, |name| Answer::Done { name })
         }
+        Request::Ping {
+            member,
+            lasts_ms,
+            beside_bulk,
+        } => match ping(
+            fleet,
+            member,
+            Duration::from_millis(*lasts_ms),
+            *beside_bulk,
+        ) {
+            Ok(echoes) => Answer::Echoes(echoes),
+            Err(because) => refused(because),
+        },
         Request::On { member, request } => {
             let letter = serde_json::to_vec(request).expect("a request is plain data");
             match post.ask(member, &letter) {
@@ -729,8 +865,12 @@ fn recite(stream: &mut UnixStream, journal: &Journal, follow: bool) -> io::Resul
 
 fn unknown(name: &str) -> Answer {
     Answer::Refused {
-        because: format!("there is no program named {name:?}; `cosmos ps` lists them"),
+        because: unknown_name(name),
     }
+}
+
+pub(crate) fn unknown_name(name: &str) -> String {
+    format!("there is no program named {name:?}; `cosmos ps` lists them")
 }
 
 impl Node {
@@ -772,18 +912,45 @@ impl Node {
         let id = self.next_id;
         self.next_id += 1;
         self.names.insert(id, name.to_owned());
-        let (process, waiting) = (None, Vec::new());
-        self.known.insert(
-            name.to_owned(),
-            Known {
-                id,
-                record,
-                held,
-                process,
-                waiting,
-            },
-        );
+        if let Some(group) = &record.group {
+            let (next, terms) = (self.next_id, group.terms);
+            let grouped = self.groups.entry(group.name.clone());
+            let grouped = grouped.or_insert(Grouped {
+                id: next,
+                terms,
+                members: 0,
+            });
+            grouped.members += 1;
+        }
+        let known = Known {
+            id,
+            record,
+            held,
+            process: None,
+            waiting: Vec::new(),
+            decided: None,
+            stopped: None,
+        };
+        self.known.insert(name.to_owned(), known);
         Ok(id)
+    }
+
+    /// On which terms a program runs, by the clock that supervision is told.
+    fn terms(&self, id: Id) -> Terms {
+        let record = &self.known[&self.names[&id]].record;
+        let group = record.group.as_ref().and_then(|group| {
+            let grouped = self.groups.get(&group.name)?;
+            Some((grouped.id, grouped.terms))
+        });
+        let deadline = record.deadline_unix_ms.map(|by| {
+            let left = by.saturating_sub(unix_ms());
+            self.now() + Nanos::from_millis(left)
+        });
+        Terms {
+            restart: record.restart,
+            deadline,
+            group,
+        }
     }
 
     fn now(&self) -> Instant {
@@ -801,33 +968,14 @@ impl Node {
                 }
             };
             match event {
-                Ok(Event::Asked(request, answer)) => self.answer(*request, answer),
-                Ok(Event::Ended(id, code)) => {
-                    self.look_why(id);
-                    self.tell(Input::Ended(id, code));
-                }
-                Ok(Event::Signalled) => {
-                    for held in self
-                        .known
-                        .values_mut()
-                        .filter_map(|known| known.held.as_mut())
-                    {
-                        held.finishing = true;
-                    }
-                    self.tell(Input::Drain);
-                }
-                Ok(Event::Clocked(share)) => self.clocked(share),
-                Ok(Event::Ordered(order)) => self.ordered(order),
-                Ok(Event::Well(id, starts)) => self.well(id, starts),
-                Ok(Event::TooHot(celsius)) => {
-                    // Programs end with this process, at once.
-                    let limit = wire::Kelvin(heat::limits().limit_kelvin).as_celsius();
-                    return Err(NodeError::TooHot { celsius, limit });
-                }
+                Ok(event) => self.happened(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.store.pay();
+            // What came meanwhile shares what follows.
+            for event in queue.try_iter().take(EVENTS_MAX) {
+                self.happened(event)?;
+            }
             let now = self.now();
             if self.supervision.deadline().is_some_and(|due| due <= now) {
                 let mut effects = Vec::new();
@@ -835,10 +983,104 @@ impl Node {
                     .wake(now, &mut |effect| effects.push(effect));
                 self.obey(effects);
             }
+            self.write();
         }
         // The last word, when nothing runs here any more.
         self.fleet.leave();
         Ok(())
+    }
+
+    fn happened(&mut self, event: Event) -> Result<(), NodeError> {
+        match event {
+            Event::Asked(request, answer) => self.answer(*request, answer),
+            Event::Ended(id, code) => {
+                self.look_why(id);
+                self.tell(Input::Ended(id, code));
+            }
+            Event::Signalled => {
+                let held = self.known.values_mut();
+                for held in held.filter_map(|known| known.held.as_mut()) {
+                    held.finishing = true;
+                }
+                let end = Draft::new(Action::Stop, Reason::Draining);
+                let said = "the node was told to end".to_owned();
+                self.turned = Some(self.history.decided(end, said));
+                self.tell(Input::Drain);
+            }
+            Event::Clocked(share) => self.clocked(share),
+            Event::Ordered(order) => self.ordered(order),
+            Event::Well(id, starts) => self.well(id, starts),
+            Event::TooHot(celsius) => {
+                // Programs end with this process, at once.
+                let limit = wire::Kelvin(heat::limits().limit_kelvin).as_celsius();
+                return Err(NodeError::TooHot { celsius, limit });
+            }
+        }
+        if self.staged_bytes > WRITTEN_MAX {
+            self.write();
+        }
+        Ok(())
+    }
+
+    /// Writes what is owed and staged, and then does and answers what depends on it.
+    fn write(&mut self) {
+        let mut staged = std::mem::take(&mut self.staged);
+        self.staged_bytes = 0;
+        let wishes = |staged: &[Staged]| -> Vec<Wish> {
+            staged.iter().map(|staged| staged.wish.clone()).collect()
+        };
+        let mut written = self.store.write(&wishes(&staged));
+        if written.is_err() && staged.len() > 1 {
+            // What is too much together may fit alone.
+            let all = std::mem::take(&mut staged);
+            for one in all {
+                match self.store.write(std::slice::from_ref(&one.wish)) {
+                    Ok(()) => staged.push(one),
+                    Err(error) => refuse(&one.answer, error.to_string()),
+                }
+            }
+            written = Ok(());
+        }
+        match written {
+            Ok(()) => {
+                for one in staged {
+                    self.fulfil(one);
+                }
+            }
+            Err(error) => {
+                if !self.answers.is_empty() {
+                    eprintln!("error: what became of programs cannot be written yet: {error}");
+                }
+                for one in staged {
+                    refuse(&one.answer, error.to_string());
+                }
+            }
+        }
+        for (answer, said) in self.answers.drain(..) {
+            // Who asked may have gone.
+            let _ = answer.send(said);
+        }
+    }
+
+    /// Does what has just been written.
+    fn fulfil(&mut self, staged: Staged) {
+        match staged.wish {
+            Wish::Give(given) => {
+                let mut ids = Vec::new();
+                for (name, record) in given {
+                    match self.know(&name, record) {
+                        Ok(id) => ids.push(id),
+                        Err(error) => return refuse(&staged.answer, error.to_string()),
+                    }
+                }
+                for id in ids {
+                    let terms = self.terms(id);
+                    self.tell(Input::Run(id, terms));
+                }
+            }
+            Wish::Forget(name) => self.forgotten(&name),
+        }
+        self.answers.push((staged.answer, staged.done));
     }
 
     fn tell(&mut self, input: Input) {
@@ -854,7 +1096,7 @@ impl Node {
                 Effect::Start(id) => self.start(id),
                 Effect::Ask(id) => self.signal(id, Signal::TERM),
                 Effect::Force(id) => self.signal(id, Signal::KILL),
-                Effect::Became(id, phase) => self.became(id, phase),
+                Effect::Became(id, phase, because) => self.became(id, phase, because),
                 Effect::Drained => self.drained = true,
             }
         }
@@ -923,8 +1165,12 @@ impl Node {
         limits.cores = dealt(limits.cores, self.heat.clock());
         let group = self.host.as_ref().and_then(|host| host.group(name, limits));
         let (said, saying) = io::pipe()?;
-        let also: OwnedFd = saying.try_clone()?.into();
-        let saying: OwnedFd = saying.into();
+        let streams = Streams {
+            stdin: Some(self.nothing.try_clone()?),
+            stderr: Some(saying.try_clone()?.into()),
+            stdout: Some(saying.into()),
+        };
+        let (data, secrets) = (self.data.clone(), self.secrets.now());
         let lease = known.held.as_ref().map(|held| (&held.tenancy, &held.grip));
         if let Some((_, grip)) = lease {
             if !grip.holds() {
@@ -938,15 +1184,12 @@ impl Node {
                 self.events.clone(),
             )?;
         }
-        let child = warden::start(
-            program,
-            group.as_ref(),
-            lease,
-            self.data.clone(),
-            |command| command.stdin(Stdio::null()).stdout(saying).stderr(also),
-        )?;
+        let group_of = group.as_ref();
+        let child = warden::start(program, group_of, lease, data, secrets, &streams)?;
+        drop(streams);
         known.process = Some(Process {
-            pid: Pid::from_child(&child),
+            pid: child,
+            since_unix_ms: unix_ms(),
             group,
         });
         let events = self.events.clone();
@@ -986,8 +1229,9 @@ impl Node {
         journals.get(name).cloned()
     }
 
-    fn became(&mut self, id: Id, phase: Phase) {
+    fn became(&mut self, id: Id, phase: Phase, because: Because) {
         let name = self.names[&id].clone();
+        self.decide(id, &name, phase, because);
         self.news.tell(&name, Some(phase));
         let journal = self.journal(&name);
         let known = self
@@ -1038,15 +1282,50 @@ impl Node {
         if !self.supervision.is_draining() {
             known.record.fate.wanted = false;
         }
-        if let Err(error) = self.store.became(&name, known.record.fate) {
-            eprintln!("error: what became of {name} cannot be written yet: {error}");
-        }
+        self.store.became(&name, known.record.fate);
         if let Some(journal) = journal {
             journal.set_open(false);
         }
         for waiting in known.waiting.drain(..) {
-            let _ = waiting.send(Answer::Done { name: name.clone() });
+            let done = Answer::Done { name: name.clone() };
+            self.answers.push((waiting, done));
         }
+    }
+
+    /// Records why a program became what it is.
+    fn decide(&mut self, id: Id, name: &str, phase: Phase, because: Because) {
+        let other = match because {
+            Because::Fell(other) | Because::TooOften(other) if other != id => {
+                self.names.get(&other)
+            }
+            _ => None,
+        };
+        let known = &self.known[name];
+        let due = self.supervision.due(id);
+        let change = Change {
+            phase,
+            because,
+            record: &known.record,
+            stopped: known.stopped,
+            other: other.map(|other| {
+                let decided = self.known.get(other).and_then(|other| other.decided);
+                (other.as_str(), decided)
+            }),
+            own: known.decided,
+            turned: self.turned,
+            pause: due.map(|due| due.since(self.now()).as_secs_f64()),
+            clock: self.heat.clock(),
+        };
+        let (draft, said) = change.decision();
+        let reason = draft.reason;
+        let number = self.history.decided(draft.about(name), said);
+        let known = self.known.get_mut(name).expect("it was there just now");
+        known.decided = Some(number);
+        known.stopped = match phase {
+            Phase::Stopping => Some(reason),
+            _ => None,
+        };
+        known.record.fate.late |= because == Because::Late;
     }
 
     fn answer(&mut self, request: Request, answer: SyncSender<Answer>) {
@@ -1055,14 +1334,29 @@ impl Node {
                 name,
                 program,
                 restart,
-            } => self.run(
-                name,
-                Record {
+            } => {
+                let wanted = Wanted {
+                    name,
                     program,
                     restart,
-                    fate: store::Fate::BEGINNING,
-                },
-            ),
+                    group: None,
+                    deadline_unix_ms: None,
+                };
+                match self.check(vec![wanted]) {
+                    Ok(given) => {
+                        let name = given[0].0.clone();
+                        return self.stage(Wish::Give(given), answer, Answer::Done { name });
+                    }
+                    Err(because) => Answer::Refused { because },
+                }
+            }
+            Request::RunAll { programs } => match self.check(programs) {
+                Ok(given) => {
+                    let names = given.iter().map(|(name, _)| name.clone()).collect();
+                    return self.stage(Wish::Give(given), answer, Answer::Given { names });
+                }
+                Err(because) => Answer::Refused { because },
+            },
             Request::List => Answer::List {
                 programs: self.list(),
             },
@@ -1082,19 +1376,11 @@ impl Node {
                 },
                 Some(known) => {
                     let id = known.id;
-                    let lives = matches!(
-                        self.supervision.phase(id),
-                        Some(Phase::Running | Phase::Pausing { .. } | Phase::Stopping)
-                    );
-                    if lives {
+                    if !has_ended(self.supervision.phase(id)) {
                         // From here on a node that starts would not resume it, whatever happens.
                         known.record.fate.wanted = false;
                         // Who wants an end gets it, also where it cannot be written down.
-                        if let Err(error) = self.store.became(&name, known.record.fate) {
-                            eprintln!(
-                                "error: that {name} is to stop cannot be written yet: {error}"
-                            );
-                        }
+                        self.store.became(&name, known.record.fate);
                         known.waiting.push(answer);
                         self.tell(Input::Stop(id));
                         return;
@@ -1102,53 +1388,125 @@ impl Node {
                     Answer::Done { name }
                 }
             },
-            Request::Remove { name } => self.remove(&name),
+            Request::Wait { name } => match self.known.get_mut(&name) {
+                None => unknown(&name),
+                Some(known) if has_ended(self.supervision.phase(known.id)) => Answer::Done { name },
+                Some(known) => return known.waiting.push(answer),
+            },
+            Request::Remove { name } => match self.may_be_forgotten(&name) {
+                Ok(()) => {
+                    let wish = Wish::Forget(name.clone());
+                    return self.stage(wish, answer, Answer::Done { name });
+                }
+                Err(because) => Answer::Refused { because },
+            },
             Request::Outside { celsius } => self.outside(celsius),
             Request::Inside { name } => self.inside(&name),
-            // Answered where the connection is: the one takes as long as the reader likes, the others
-            // are the member's affair.
+            // Answered where the connection is: the one takes as long as the reader likes, others need not keep
+            // this thread, and the rest is the member's affair.
             Request::Logs { .. } => Answer::Logs,
-            Request::Members
+            Request::Load
+            | Request::Services
+            | Request::Why { .. }
+            | Request::Members
             | Request::Invite { .. }
             | Request::Leave
             | Request::On { .. }
             | Request::Give { .. }
             | Request::Affairs
+            | Request::Ping { .. }
             | Request::Drain { .. } => ending(),
         };
         // Who asked may have gone.
         let _ = answer.send(answered);
     }
 
-    fn run(&mut self, name: Option<String>, record: Record) -> Answer {
-        let refused = |because: String| Answer::Refused { because };
+    fn stage(&mut self, wish: Wish, answer: SyncSender<Answer>, done: Answer) {
+        if let Wish::Give(given) = &wish {
+            let sizes = given.iter().map(|(_, record)| record.program.length());
+            self.staged_bytes += sizes.sum::<usize>();
+        }
+        self.staged.push(Staged { wish, answer, done });
+    }
+
+    /// The programs that are wanted with their names, if all of them can be had.
+    fn check(&self, wanted: Vec<Wanted>) -> Result<Vec<(String, Record)>, String> {
         if self.supervision.is_draining() {
-            return refused("the node is ending".to_owned());
+            return Err("the node is ending".to_owned());
         }
-        let name = name.unwrap_or_else(|| self.free_name(&record.program.path));
-        if !is_name(&name) {
-            return refused(format!(
-                "the name {name:?}: expected at most 64 letters, digits, '.', '_' and '-', the first a letter or digit"
-            ));
+        // Whoever asked just before has not been answered yet, and has its names all the same.
+        let staged = self.staged.iter().filter_map(|staged| match &staged.wish {
+            Wish::Give(given) => Some(given.iter().map(|(name, _)| name.clone())),
+            Wish::Forget(_) => None,
+        });
+        let mut taken: BTreeSet<String> = staged.flatten().collect();
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        let mut kinds: BTreeMap<PathBuf, Kind> = BTreeMap::new();
+        let mut numbers = BTreeMap::new();
+        let mut given = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let Wanted {
+                name,
+                program,
+                restart,
+                group,
+                deadline_unix_ms,
+            } = wanted;
+            let name = name.unwrap_or_else(|| self.free_name(&program.path, &taken, &mut numbers));
+            if !is_name(&name) {
+                return Err(format!(
+                    "the name {name:?}: expected at most 64 letters, digits, '.', '_' and '-', the first a letter or digit"
+                ));
+            }
+            if self.known.contains_key(&name) || taken.contains(&name) {
+                return Err(format!(
+                    "there is a program named {name:?} already; `cosmos rm {name}` forgets it"
+                ));
+            }
+            let kind = match kinds.get(&program.path) {
+                Some(kind) => *kind,
+                None => {
+                    let kind = program::kind(&program.path).map_err(|error| error.to_string())?;
+                    kinds.insert(program.path.clone(), kind);
+                    kind
+                }
+            };
+            program.check(kind)?;
+            if let Some(Membership { name: group, terms }) = &group {
+                if !is_name(group) {
+                    return Err(format!(
+                        "the group {group:?}: expected a name like a program's"
+                    ));
+                }
+                let of_staged = groups.get(group).copied();
+                let of_known = self.groups.get(group).map(|grouped| grouped.terms);
+                match of_known.or(of_staged) {
+                    Some(found) if found != *terms => {
+                        return Err(format!(
+                            "the group {group} is there already, {}; found {}",
+                            spelled(&found),
+                            spelled(terms)
+                        ));
+                    }
+                    _ => groups.insert(group.clone(), *terms),
+                };
+                if terms.strategy == Strategy::AllForOne && restart == Restart::Never {
+                    return Err(format!(
+                        "{name} is never started again (--restart), so {group} cannot rise with it"
+                    ));
+                }
+            }
+            taken.insert(name.clone());
+            let record = Record {
+                program,
+                restart,
+                fate: store::Fate::BEGINNING,
+                group,
+                deadline_unix_ms,
+            };
+            given.push((name, record));
         }
-        if self.known.contains_key(&name) {
-            return refused(format!(
-                "there is a program named {name:?} already; `cosmos rm {name}` forgets it"
-            ));
-        }
-        let kind = program::kind(&record.program.path).map_err(|error| error.to_string());
-        if let Err(because) = kind.and_then(|kind| record.program.check(kind)) {
-            return refused(because);
-        }
-        if let Err(error) = self.store.give(&name, &record) {
-            return refused(error.to_string());
-        }
-        let restart = record.restart;
-        match self.know(&name, record) {
-            Ok(id) => self.tell(Input::Run(id, restart)),
-            Err(error) => return refused(error.to_string()),
-        }
-        Answer::Done { name }
+        Ok(given)
     }
 
     fn ordered(&mut self, order: Order) {
@@ -1211,7 +1569,7 @@ impl Node {
                 held.next = Some(Box::new(begin));
                 return;
             }
-            self.remove(&name);
+            self.forgotten(&name);
         }
         let unable = |because: String| Became::Fated(Fate::Unable(because));
         if self.supervision.is_draining() {
@@ -1221,7 +1579,7 @@ impl Node {
         }
         let begun = self.begin_as(&name, begin);
         match begun {
-            Ok((id, restart)) => self.tell(Input::Run(id, restart)),
+            Ok((id, restart)) => self.tell(Input::Run(id, Terms::alone(restart))),
             Err(because) => self.fleet.became(lease, fence, unable(because)),
         }
     }
@@ -1236,6 +1594,8 @@ impl Node {
             program,
             restart,
             fate: store::Fate::BEGINNING,
+            group: None,
+            deadline_unix_ms: None,
         };
         let held = Held {
             lease: begin.lease,
@@ -1287,8 +1647,22 @@ impl Node {
         }
     }
 
-    fn free_name(&self, path: &Path) -> String {
-        program::free_name(path, 48, |name| self.known.contains_key(name))
+    /// A name that nobody has; `numbers` says from where on to look.
+    fn free_name(
+        &self,
+        path: &Path,
+        taken: &BTreeSet<String>,
+        numbers: &mut BTreeMap<String, u64>,
+    ) -> String {
+        let stem = program::stem(path, 48);
+        let number = numbers.entry(stem.clone()).or_insert(0);
+        loop {
+            *number += 1;
+            let name = format!("{stem}-{number}");
+            if !self.known.contains_key(&name) && !taken.contains(&name) {
+                return name;
+            }
+        }
     }
 
     fn list(&self) -> Vec<Listed> {
@@ -1304,8 +1678,11 @@ impl Node {
                 .process
                 .as_ref()
                 .and_then(|process| process.pid.as_raw_pid().try_into().ok()),
+            since_unix_ms: known.process.as_ref().map(|process| process.since_unix_ms),
             starts: known.record.fate.starts,
             out_of_memory: known.record.fate.out_of_memory,
+            late: known.record.fate.late,
+            group: known.record.group.clone(),
         });
         listed.collect()
     }
@@ -1341,7 +1718,11 @@ impl Node {
             Some(process) => Answer::Inside(Box::new(warden::Host {
                 program: known.record.program.clone(),
                 process: process.pid.as_raw_pid(),
-                doors: process.group.as_ref().map(Group::doors).unwrap_or_default(),
+                doors: process
+                    .group
+                    .as_ref()
+                    .map(cgroup::Group::doors)
+                    .unwrap_or_default(),
             })),
             None => Answer::Refused {
                 because: format!("{name} does not run; `cosmos ps` says how it is"),
@@ -1349,24 +1730,34 @@ impl Node {
         }
     }
 
-    fn remove(&mut self, name: &str) -> Answer {
+    fn may_be_forgotten(&self, name: &str) -> Result<(), String> {
         let Some(known) = self.known.get(name) else {
-            return unknown(name);
+            return Err(unknown_name(name));
         };
-        let id = known.id;
-        if self.supervision.phase(id).is_some() && !self.supervision.forget(id) {
-            let because = format!("{name} has not ended; `cosmos stop {name}` ends it");
-            return Answer::Refused { because };
+        let phase = self.supervision.phase(known.id);
+        match has_ended(phase) {
+            true => Ok(()),
+            false => Err(format!(
+                "{name} has not ended; `cosmos stop {name}` ends it"
+            )),
         }
-        if self.known[name].held.is_none()
-            && let Err(error) = self.store.forget(name)
+    }
+
+    fn forgotten(&mut self, name: &str) {
+        // Two may have asked for it at once.
+        let Some(known) = self.known.remove(name) else {
+            return;
+        };
+        self.supervision.forget(known.id);
+        self.names.remove(&known.id);
+        if let Some(group) = known.record.group
+            && let Some(grouped) = self.groups.get_mut(&group.name)
         {
-            return Answer::Refused {
-                because: error.to_string(),
-            };
+            grouped.members -= 1;
+            if grouped.members == 0 {
+                self.groups.remove(&group.name);
+            }
         }
-        self.known.remove(name);
-        self.names.remove(&id);
         self.news.tell(name, None);
         let mut journals = self
             .journals
@@ -1376,10 +1767,34 @@ impl Node {
             // Its program is forgotten either way.
             let _ = journal.remove();
         }
-        Answer::Done {
-            name: name.to_owned(),
-        }
     }
+}
+
+/// Of a program that was not started since the node was, there is no phase: it had ended before.
+fn has_ended(phase: Option<Phase>) -> bool {
+    matches!(phase, None | Some(Phase::Ended { .. }))
+}
+
+fn refuse(answer: &SyncSender<Answer>, because: String) {
+    // Who asked may have gone.
+    let _ = answer.send(Answer::Refused { because });
+}
+
+fn spelled(terms: &Group) -> String {
+    let strategy = match terms.strategy {
+        Strategy::OneForOne => "one-for-one",
+        Strategy::AllForOne => "all-for-one",
+    };
+    let Intensity {
+        restarts,
+        within_ms,
+    } = terms.intensity;
+    let within = Nanos::from_millis(within_ms);
+    let at_once = match terms.at_once {
+        Some(most) => format!(", {most} at a time"),
+        None => String::new(),
+    };
+    format!("{strategy}, at most {restarts} restarts in {within}{at_once}")
 }
 
 /// The exit codes that say that a program could not be started: cosmos failed, it cannot be executed, it is not there.
@@ -1426,22 +1841,34 @@ fn await_well(
 
 /// What this machine has for programs of the fleet.
 fn room() -> Room {
-    let told = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|total| total.split_whitespace().next()?.parse::<u64>().ok());
     Room {
         cpu_milli: (cores() * 1_000.0) as u64,
-        memory: kib.unwrap_or(0) << 10,
+        memory: load::memory().total_bytes,
     }
 }
 
 /// Tells the guard every temperature, and the deciding thread what the guard made of it.
-fn watch_heat(heat: &Heat, fleet: Fleet, events: SyncSender<Event>) -> io::Result<()> {
+fn watch_heat(
+    heat: &Heat,
+    fleet: Fleet,
+    events: SyncSender<Event>,
+    history: History,
+) -> io::Result<()> {
     let mut share = 1.0;
     heat.watch(move |temperature| {
         let Some(guarded) = fleet.sense(temperature) else {
             return false;
         };
+        if let Some((action, reason, found, bound)) = guarded.decided {
+            let [found, bound] = [found, bound].map(|kelvin| wire::Kelvin(kelvin).as_celsius());
+            let draft = Draft::new(action, reason).found(found).against(bound);
+            let said = match action {
+                Action::Darken => format!("the machine goes dark: found {found:.1} °C, it may have {bound:.1} °C"),
+                Action::Release => format!("programs get the whole processor again: found {found:.1} °C, slowed from {bound:.1} °C on"),
+                _ => format!("programs are slowed: found {found:.1} °C, slowed from {bound:.1} °C on"),
+            };
+            history.decided(draft, said);
+        }
         if guarded.dark {
             let _ = events.send(Event::TooHot(temperature.as_celsius()));
             return false;
@@ -1462,7 +1889,7 @@ fn cores() -> f64 {
 }
 
 /// Reads what a program says until nobody can say more, then waits for its end.
-fn attend(mut child: Child, mut said: io::PipeReader, journal: &Journal) -> u8 {
+fn attend(child: Pid, mut said: io::PipeReader, journal: &Journal) -> u8 {
     let mut piece = vec![0; 16 << 10];
     loop {
         match said.read(&mut piece) {
@@ -1473,12 +1900,17 @@ fn attend(mut child: Child, mut said: io::PipeReader, journal: &Journal) -> u8 {
             Err(_) => break,
         }
     }
-    let status = child.wait().ok();
-    let code = status.and_then(|status| {
-        use std::os::unix::process::ExitStatusExt as _;
-        status.code().or(status.signal().map(|signal| 128 + signal))
-    });
-    code.map_or(125, |code| code.to_le_bytes()[0])
+    loop {
+        match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                let signalled = status.terminating_signal().map(|signal| 128 + signal);
+                let code = status.exit_status().or(signalled);
+                return code.map_or(125, |code| code.to_le_bytes()[0]);
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return 125,
+        }
+    }
 }
 
 /// Names become names of files.

@@ -16,6 +16,7 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wire::Class;
 
 use crate::health::Health;
 
@@ -46,6 +47,9 @@ pub struct Program {
     /// How to find out whether it is well; capsules are not asked.
     #[serde(default)]
     pub health: Option<Health>,
+    /// Where a capsule's chance comes from if it is rehearsed: then its time is its own too.
+    #[serde(default)]
+    pub seed: Option<u64>,
 }
 
 /// A folder of the host that a program may read and write.
@@ -70,13 +74,13 @@ pub enum Network {
     Host,
 }
 
-/// A port of the host that leads to one of a program in a network of its own.
+/// A port of the host that leads to one of a program in a network of its own, or to a capsule that answers HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// Where the host listens.
     pub host: SocketAddr,
-    /// Where the program does, on its loopback.
+    /// Where the program does, on its loopback. A capsule has no ports of its own: every one leads to it.
     pub guest: u16,
 }
 
@@ -198,9 +202,47 @@ pub struct Limits {
     pub cores: Option<f64>,
     /// Instructions of WebAssembly, as wasmtime's fuel counts them: one each, structure free.
     pub fuel: Option<u64>,
+    /// How much it is given where others want the same: processor, and disk where the host shares that out.
+    #[serde(default, with = "class", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub class: Option<Class>,
+}
+
+/// A class as its letter.
+mod class {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de};
+    use wire::Class;
+
+    #[expect(clippy::ref_option, reason = "serde asks for it")]
+    pub(super) fn serialize<S: Serializer>(
+        class: &Option<Class>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        class.map(|class| class.to_string()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Option<Class>, D::Error> {
+        let Some(letter) = Option::<String>::deserialize(from)? else {
+            return Ok(None);
+        };
+        let found = Class::ALL
+            .into_iter()
+            .find(|class| class.to_string() == letter);
+        let wrong = || de::Error::custom(format!("found class {letter:?}, expected A, B, C or D"));
+        found.map(Some).ok_or_else(wrong)
+    }
 }
 
 impl Program {
+    /// About how long it is when it is written, in bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        let words = self.arguments.iter().map(String::len);
+        let variables = self.environment.iter();
+        let variables = variables.map(|(key, value)| key.len() + value.len());
+        words.chain(variables).sum()
+    }
+
     /// Whether what is asked for can be had by a program of this kind.
     ///
     /// # Errors
@@ -213,8 +255,26 @@ impl Program {
                 "is a capsule, which has one core (--cpu); its instructions are limited with --fuel",
             );
         }
-        if !native && (!self.ports.is_empty() || self.network != Network::Own) {
-            return refused("is a capsule, which has no network (--net, --port)");
+        if !native && self.network != Network::Own {
+            return refused("is a capsule, which has no network (--net)");
+        }
+        if kind == Kind::Module && !self.ports.is_empty() {
+            return refused(
+                "is a module, which nobody can ask: expected a component that answers HTTP (--port)",
+            );
+        }
+        if native && self.seed.is_some() {
+            return refused("is no capsule, its time and chance are the host's (--deterministic)");
+        }
+        if self.seed.is_some() && !self.ports.is_empty() {
+            return refused(
+                "answers requests, which come when they come: that cannot be repeated (--deterministic, --port)",
+            );
+        }
+        if self.seed.is_some() && !self.folders.is_empty() {
+            return refused(
+                "is to run the same way twice, and what lies in a folder, in which order and with which times, is the host's (--deterministic, --dir)",
+            );
         }
         if !native && self.health.is_some() {
             return refused("is a capsule, which is not asked for its health");
@@ -282,6 +342,15 @@ pub fn inherited() -> impl Iterator<Item = (String, String)> {
 
 /// A name for a program after its file, of at most so many letters and a number, that is not taken.
 pub(crate) fn free_name(path: &Path, letters: usize, taken: impl Fn(&str) -> bool) -> String {
+    let stem = stem(path, letters);
+    let mut names = (1..).map(|number| format!("{stem}-{number}"));
+    names
+        .find(|name| !taken(name))
+        .expect("there are more numbers than programs")
+}
+
+/// With what such a name begins.
+pub(crate) fn stem(path: &Path, letters: usize) -> String {
     let stem = path
         .file_stem()
         .and_then(|stem| stem.to_str())
@@ -293,10 +362,7 @@ pub(crate) fn free_name(path: &Path, letters: usize, taken: impl Fn(&str) -> boo
         .collect();
     let stem = stem.trim_start_matches(['.', '_', '-']);
     let stem = if stem.is_empty() { "program" } else { stem };
-    let mut names = (1..).map(|number| format!("{stem}-{number}"));
-    names
-        .find(|name| !taken(name))
-        .expect("there are more numbers than programs")
+    stem.to_owned()
 }
 
 /// What a file holds.

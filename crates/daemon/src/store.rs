@@ -1,22 +1,24 @@
 //! What a node remembers: which programs it was given, and what became of each.
 //!
 //! Every change is in the [`annals`](crate::annals) before anybody is told of it, so what was acknowledged outlives a
-//! crash at any moment. All that matters of them fits in memory and is held there; the annals are read once, when a
+//! crash at any moment. Changes that come together are written together: what became of programs is *owed* until
+//! [`Store::write`], which whoever decides calls before it answers. All that matters of them fits in memory and is held there; the annals are read once, when a
 //! node starts. Why no database: docs/decisions/2026-11-21-what-was-acknowledged-is-a-chain.md.
 //!
 //! A node whose disk is full must still stop programs and know how they ended. New programs are therefore refused
 //! while [`RESERVE`] is not free after them, and what became of the others is written into that. Should even that
-//! fail, it is *owed*: it holds in memory, and is written as soon as there is room.
+//! fail, it stays owed: it holds in memory, and is written as soon as there is room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trust::chain::Seal;
 
 use crate::annals::{Annals, AnnalsError, Damaged};
 use crate::program::Program;
-use crate::supervision::Restart;
+use crate::supervision::{Group, Restart};
 
 /// Room that new programs leave, in bytes: for some four hundred that end.
 pub const RESERVE: u64 = 64 << 10;
@@ -30,6 +32,22 @@ pub struct Record {
     pub restart: Restart,
     /// How it stands.
     pub fate: Fate,
+    /// The group it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Membership>,
+    /// By when it has to have ended, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_unix_ms: Option<u64>,
+}
+
+/// Which group a program belongs to, and on which terms all of it does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Membership {
+    /// Its name.
+    pub name: String,
+    /// What holds for all of it.
+    #[serde(flatten)]
+    pub terms: Group,
 }
 
 /// How a program stands.
@@ -43,6 +61,9 @@ pub struct Fate {
     pub starts: u64,
     /// Whether the kernel ended some of it, the last time, because its memory was used up.
     pub out_of_memory: bool,
+    /// Whether it was ended because its deadline passed.
+    #[serde(default)]
+    pub late: bool,
 }
 
 impl Fate {
@@ -52,7 +73,17 @@ impl Fate {
         code: None,
         starts: 0,
         out_of_memory: false,
+        late: false,
     };
+}
+
+/// A change that takes effect once it is written.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// Programs to be remembered, all or none of them.
+    Give(Vec<(String, Record)>),
+    /// A program to be forgotten.
+    Forget(String),
 }
 
 /// One change, as the annals hold it, in JSON.
@@ -101,6 +132,8 @@ pub struct Store {
     annals: Annals,
     programs: BTreeMap<String, Record>,
     owed: BTreeSet<String>,
+    /// Whether what is owed could not be written the last time.
+    stuck: bool,
 }
 
 impl Store {
@@ -120,8 +153,9 @@ impl Store {
         let told = |record: &[u8]| {
             number += 1;
             if wrong.is_none() {
-                wrong = apply(&mut programs, record)
-                    .err()
+                let read = serde_json::from_slice::<Change>(record);
+                let read = read.map_err(|error| error.to_string());
+                wrong = (read.and_then(|change| change.apply(&mut programs)).err())
                     .map(|because| (number, because));
             }
         };
@@ -138,6 +172,7 @@ impl Store {
             annals,
             programs,
             owed,
+            stuck: false,
         };
         if store.annals.wants_anew() {
             store.begin_anew()?;
@@ -151,52 +186,61 @@ impl Store {
         &self.programs
     }
 
-    /// Remembers a program; it is on the disk when this returns.
-    ///
-    /// # Errors
-    /// If it could not be written, or less than [`RESERVE`] would be left; the former state holds.
-    pub fn give(&mut self, name: &str, record: &Record) -> Result<(), StoreError> {
-        let (name, record) = (name.to_owned(), record.clone());
-        self.write(&Change::Given { name, record }, RESERVE)
+    /// Notes what became of a program. It holds, and is on the disk after the next [`Store::write`] that succeeds.
+    pub fn became(&mut self, name: &str, fate: Fate) {
+        if let Some(record) = self.programs.get_mut(name) {
+            record.fate = fate;
+            self.owed.insert(name.to_owned());
+        }
     }
 
-    /// Remembers what became of a program.
+    /// Writes what is owed and what is wished, in one commit; it is on the disk when this returns.
     ///
     /// # Errors
-    /// If it could not be written. It holds all the same, but would be forgotten by a crash before there is room.
-    pub fn became(&mut self, name: &str, fate: Fate) -> Result<(), StoreError> {
-        let Some(record) = self.programs.get_mut(name) else {
-            return Ok(());
-        };
-        record.fate = fate;
-        let name = name.to_owned();
-        let owing = name.clone();
-        self.write(&Change::Became { name, fate }, 0)
-            .inspect_err(|_| {
-                self.owed.insert(owing);
-            })
-    }
-
-    /// Forgets a program.
-    ///
-    /// # Errors
-    /// If it could not be written; the program is still known.
-    pub fn forget(&mut self, name: &str) -> Result<(), StoreError> {
-        let name = name.to_owned();
-        self.write(&Change::Forgotten { name }, 0)
-    }
-
-    /// Tries to write what is owed; to be called now and then.
-    pub fn pay(&mut self) {
-        for name in self.owed.clone() {
-            let Some(fate) = self.programs.get(&name).map(|record| record.fate) else {
-                self.owed.remove(&name);
-                continue;
-            };
-            if self.write(&Change::Became { name, fate }, 0).is_err() {
-                return;
+    /// If it could not be written, or less than [`RESERVE`] would be left after new programs. What is owed still is,
+    /// and nothing that was wished has happened.
+    pub fn write(&mut self, wishes: &[Wish]) -> Result<(), StoreError> {
+        let mut changes = Vec::new();
+        for name in &self.owed {
+            if let Some(record) = self.programs.get(name) {
+                let (name, fate) = (name.clone(), record.fate);
+                changes.push(Change::Became { name, fate });
             }
         }
+        let mut spare = 0;
+        for wish in wishes {
+            match wish.clone() {
+                Wish::Give(given) => {
+                    spare = RESERVE;
+                    let given = given.into_iter();
+                    changes.extend(given.map(|(name, record)| Change::Given { name, record }));
+                }
+                Wish::Forget(name) => changes.push(Change::Forgotten { name }),
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        // A segment that is too long can wait; one that is not sound cannot.
+        if self.annals.wants_anew() {
+            match self.begin_anew() {
+                Err(AnnalsError::Disk { .. }) | Ok(()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let written = changes.iter();
+        let written = written.map(|change| serde_json::to_vec(change).expect("plain data"));
+        let written: Vec<_> = written.collect();
+        let appended = (self.annals).append(written.iter().map(Vec::as_slice), spare);
+        self.stuck = appended.is_err();
+        appended?;
+        self.owed.clear();
+        for change in changes {
+            change
+                .apply(&mut self.programs)
+                .expect("what was wished fits what is known");
+        }
+        Ok(())
     }
 
     /// The seal over every change so far.
@@ -205,27 +249,10 @@ impl Store {
         self.annals.seal()
     }
 
-    /// How many programs' ends are not on the disk yet.
+    /// How many programs' ends the disk has not taken.
     #[must_use]
     pub fn owed(&self) -> usize {
-        self.owed.len()
-    }
-
-    fn write(&mut self, change: &Change, spare: u64) -> Result<(), StoreError> {
-        // A segment that is too long can wait; one that is not sound cannot.
-        if self.annals.wants_anew() {
-            match self.begin_anew() {
-                Err(AnnalsError::Disk { .. }) | Ok(()) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let written = serde_json::to_vec(change).expect("a change is plain data");
-        self.annals.append([written.as_slice()], spare)?;
-        apply(&mut self.programs, &written).expect("what was written can be read");
-        if let Change::Became { name, .. } | Change::Forgotten { name } = change {
-            self.owed.remove(name);
-        }
-        Ok(())
+        if self.stuck { self.owed.len() } else { 0 }
     }
 
     fn begin_anew(&mut self) -> Result<(), AnnalsError> {
@@ -240,20 +267,22 @@ impl Store {
     }
 }
 
-fn apply(programs: &mut BTreeMap<String, Record>, written: &[u8]) -> Result<(), String> {
-    match serde_json::from_slice(written).map_err(|error| error.to_string())? {
-        Change::Given { name, record } => drop(programs.insert(name, record)),
-        Change::Became { name, fate } => match programs.get_mut(&name) {
-            Some(record) => record.fate = fate,
-            None => {
-                return Err(format!(
-                    "it says what became of {name:?}, which is not known"
-                ));
-            }
-        },
-        Change::Forgotten { name } => drop(programs.remove(&name)),
+impl Change {
+    fn apply(self, programs: &mut BTreeMap<String, Record>) -> Result<(), String> {
+        match self {
+            Self::Given { name, record } => drop(programs.insert(name, record)),
+            Self::Became { name, fate } => match programs.get_mut(&name) {
+                Some(record) => record.fate = fate,
+                None => {
+                    return Err(format!(
+                        "it says what became of {name:?}, which is not known"
+                    ));
+                }
+            },
+            Self::Forgotten { name } => drop(programs.remove(&name)),
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -274,10 +303,18 @@ mod tests {
                 network: Network::default(),
                 ports: Vec::new(),
                 health: None,
+                seed: None,
             },
             restart: Restart::OnFailure,
             fate: Fate::BEGINNING,
+            group: None,
+            deadline_unix_ms: None,
         }
+    }
+
+    fn give(store: &mut Store, names: &[&str]) {
+        let given = names.iter().map(|name| ((*name).to_owned(), record()));
+        store.write(&[Wish::Give(given.collect())]).unwrap();
     }
 
     #[test]
@@ -290,19 +327,21 @@ mod tests {
             code: Some(3),
             starts: 2,
             out_of_memory: true,
+            late: false,
         };
-        for name in ["a", "b", "c"] {
-            store.give(name, &record()).unwrap();
-        }
-        store.became("a", ended).unwrap();
-        store.forget("b").unwrap();
+        give(&mut store, &["a", "b"]);
+        give(&mut store, &["c"]);
+        store.became("a", ended);
+        store.became("b", ended);
+        assert_eq!((store.owed.len(), store.owed()), (2, 0));
+        store.write(&[Wish::Forget("b".to_owned())]).unwrap();
         drop(store);
         // Once as it was written, once more as the base of a new segment.
         for _ in 0..2 {
             let (mut store, _) = Store::open(folder.path()).unwrap();
             let names: Vec<_> = store.programs().keys().cloned().collect();
             assert_eq!(names, ["a", "c"]);
-            assert_eq!((store.programs()["a"].fate, store.owed()), (ended, 0));
+            assert_eq!((store.programs()["a"].fate, store.owed.len()), (ended, 0));
             store.begin_anew().unwrap();
         }
     }
@@ -311,7 +350,7 @@ mod tests {
     fn a_record_that_is_whole_and_unknown_is_no_damage() {
         let folder = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(folder.path()).unwrap();
-        store.give("a", &record()).unwrap();
+        give(&mut store, &["a"]);
         store
             .annals
             .append([&br#"{"change":"painted","name":"a"}"#[..]], 0)

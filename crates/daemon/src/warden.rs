@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The **outer** warden asks the kernel to be killed when its parent dies, becomes a member of the
-//! program's control groups, and unshares namespaces. The **inner** asks the same of the outer, builds
+//! program's control groups, and unshares namespaces. The **inner**, its fork, asks the same of the outer, builds
 //! the program's world (see [`confinement`]), starts it, and reaps whatever ends. It
 //! is process 1 of its namespace: when it ends, for whatever reason, the kernel kills everything in there,
 //! daemons that have detached themselves included. No cooperation of the program is needed, and no
@@ -30,18 +30,21 @@
 //! stands below it, whatever the node does meanwhile, and waits until nothing of it is left.
 //!
 //! **Going inside** ([`go_inside`]) is a third way to stand over a program: the outer warden enters the namespaces of
-//! one that runs, and the inner one is a *guest* there. It ends with what it was started for, or with its host.
+//! one that runs, and the inner one is a *guest* there. It ends with what it was started for, with whoever asked for it, or
+//! with its host, and what it started with it.
 
+use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode};
+use std::process::{Command, ExitCode};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
@@ -78,8 +81,10 @@ struct Ward {
     limit_cores: bool,
     /// The node's directory: compiled code is kept there, and no program sees it.
     data: PathBuf,
-    /// Inherited sockets that listen on the host, and the ports inside they lead to.
-    listening: Vec<(i32, u16)>,
+    /// What of the host's is root's alone, if whoever starts it knows.
+    secrets: Option<Vec<PathBuf>>,
+    /// Of a guest, whose parent has no number for it: an inherited pipe that ends with that.
+    parents: Option<i32>,
     /// The lease it runs under, and the inherited descriptor of its grip.
     lease: Option<(Tenancy, i32)>,
 }
@@ -87,15 +92,14 @@ struct Ward {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     Outer,
-    Inner,
     /// Of the program over which this warden stands, an outer one.
     GoingInside(i32),
     Guest,
 }
 
 /// Starts a program under a warden, in a process group of its own, whose number is the child's.
-/// Standard streams are as `streams` sets them. The calling thread must outlive the program: when it
-/// ends, the kernel ends the program.
+/// Standard streams are as `streams` says. `secrets` are those of [`confinement::Secrets`], if they are at hand.
+/// The calling thread must outlive the program: when it ends, the kernel ends the program.
 ///
 /// # Errors
 /// If no process can be started.
@@ -104,8 +108,9 @@ pub fn start(
     group: Option<&Group>,
     lease: Option<(&Tenancy, &Grip)>,
     data: PathBuf,
-    streams: impl FnOnce(&mut Command) -> &mut Command,
-) -> io::Result<Child> {
+    secrets: Option<Vec<PathBuf>>,
+    streams: &Streams,
+) -> io::Result<Pid> {
     let holds = |controller| group.is_some_and(|group| group.holds(controller));
     let ward = Ward {
         program: program.clone(),
@@ -115,12 +120,11 @@ pub fn start(
         limit_memory: !holds("memory"),
         limit_cores: !holds("cpu"),
         data,
-        listening: Vec::new(),
+        secrets,
+        parents: None,
         lease: lease.map(|(tenancy, grip)| (tenancy.clone(), grip.descriptor())),
     };
-    begin(&ward, Path::new("/proc/self/exe"), |command| {
-        streams(command.process_group(0))
-    })
+    begin(&ward, Path::new("/proc/self/exe"), true, streams)
 }
 
 /// Kills the program under the warden that [`start`] gave, and leaves it to the warden to see that nothing of it is left.
@@ -156,12 +160,7 @@ pub struct Host {
 ///
 /// # Errors
 /// If no process can be started.
-pub fn go_inside(
-    host: &Host,
-    program: &Program,
-    data: PathBuf,
-    streams: impl FnOnce(&mut Command) -> &mut Command,
-) -> io::Result<Child> {
+pub fn go_inside(host: &Host, program: &Program, data: PathBuf) -> io::Result<Pid> {
     let ward = Ward {
         program: program.clone(),
         parent: rustix::process::getpid().as_raw_pid(),
@@ -170,12 +169,16 @@ pub fn go_inside(
         limit_memory: host.doors.is_empty(),
         limit_cores: host.doors.is_empty(),
         data,
-        listening: Vec::new(),
+        secrets: None,
+        parents: None,
         lease: None,
     };
-    begin(&ward, Path::new("/proc/self/exe"), |command| {
-        streams(command.process_group(0))
-    })
+    begin(
+        &ward,
+        Path::new("/proc/self/exe"),
+        true,
+        &Streams::default(),
+    )
 }
 
 /// Sends a signal to the program under the warden that [`start`] gave.
@@ -187,36 +190,107 @@ pub fn signal(warden: Pid, signal: Signal) {
     };
 }
 
-/// Starts this executable as a warden. As `/proc/self/exe` it is found even when it has been replaced on disk.
-fn begin(
-    ward: &Ward,
-    executable: &Path,
-    set: impl FnOnce(&mut Command) -> &mut Command,
-) -> io::Result<Child> {
+/// What a program's standard streams are; none for those of whoever starts it.
+#[derive(Debug, Default)]
+pub struct Streams {
+    /// What it reads.
+    pub stdin: Option<OwnedFd>,
+    /// What it says.
+    pub stdout: Option<OwnedFd>,
+    /// What it says besides.
+    pub stderr: Option<OwnedFd>,
+}
+
+/// Starts this executable as a warden, in a process group of its own if it is a program's first. As `/proc/self/exe` it
+/// is found even when it has been replaced on disk.
+///
+/// [`PASSED_ON`] wait in it until it can hear them, so that none is lost. This is not [`std::process::Command`], which
+/// can make signals wait only by copying this process first (fork): a node has megabytes to copy, and starts hundreds.
+fn begin(ward: &Ward, executable: &Path, own_group: bool, streams: &Streams) -> io::Result<Pid> {
+    use std::os::unix::ffi::OsStrExt as _;
     let mut told = File::from(rustix::fs::memfd_create("ward", MemfdFlags::empty())?);
     told.write_all(&serde_json::to_vec(ward).expect("a ward is plain data"))?;
-    let mut command = Command::new(executable);
-    command
-        .arg0("cosmos")
-        .args([WORD, &told.as_raw_fd().to_string()])
-        .env_clear();
-    set(&mut command);
-    let lease = match ward.stage {
-        Stage::Outer | Stage::Inner => ward.lease.as_ref().map(|(_, grip)| *grip),
-        _ => None,
-    };
-    // SAFETY: it takes no lock and no memory.
-    unsafe {
-        command.pre_exec(move || {
-            hold_back(true);
-            // Handed on to this process alone: others that are started at the same time have it closed.
-            match lease.map(|grip| libc::fcntl(grip, libc::F_SETFD, 0)) {
-                Some(-1) => Err(io::Error::last_os_error()),
-                _ => Ok(()),
-            }
-        });
+    let executable = CString::new(executable.as_os_str().as_bytes())?;
+    let descriptor = CString::new(told.as_raw_fd().to_string())?;
+    let word = CString::new(WORD)?;
+    let words = [
+        c"cosmos".as_ptr(),
+        word.as_ptr(),
+        descriptor.as_ptr(),
+        std::ptr::null(),
+    ];
+    let nothing = [std::ptr::null::<libc::c_char>()];
+    let all = [&streams.stdin, &streams.stdout, &streams.stderr];
+    let mut flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+    if own_group {
+        flags |= libc::POSIX_SPAWN_SETPGROUP;
     }
-    command.spawn()
+    let done = |code: i32| match code {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    };
+    let mut child = 0;
+    // SAFETY: attributes and actions are made before they are used and unmade after; every pointer is to something
+    // that lives until the call returns, by when the child has its own copy or has not come to be.
+    unsafe {
+        let mut attributes = std::mem::zeroed();
+        let mut actions = std::mem::zeroed();
+        done(libc::posix_spawnattr_init(&raw mut attributes))?;
+        done(libc::posix_spawn_file_actions_init(&raw mut actions))?;
+        let mut set = || -> io::Result<()> {
+            let mut waiting = std::mem::zeroed();
+            libc::sigemptyset(&raw mut waiting);
+            for signal in PASSED_ON {
+                libc::sigaddset(&raw mut waiting, signal);
+            }
+            done(libc::posix_spawnattr_setsigmask(
+                &raw mut attributes,
+                &raw const waiting,
+            ))?;
+            // Rust ignores it in this process, and programs expect to end of it.
+            let mut usual = std::mem::zeroed();
+            libc::sigemptyset(&raw mut usual);
+            libc::sigaddset(&raw mut usual, libc::SIGPIPE);
+            done(libc::posix_spawnattr_setsigdefault(
+                &raw mut attributes,
+                &raw const usual,
+            ))?;
+            done(libc::posix_spawnattr_setpgroup(&raw mut attributes, 0))?;
+            let flags = libc::c_short::try_from(flags).expect("a few bits");
+            done(libc::posix_spawnattr_setflags(&raw mut attributes, flags))?;
+            for (number, stream) in (0..).zip(all) {
+                if let Some(stream) = stream {
+                    let from = stream.as_raw_fd();
+                    done(libc::posix_spawn_file_actions_adddup2(
+                        &raw mut actions,
+                        from,
+                        number,
+                    ))?;
+                }
+            }
+            if let Some((_, grip)) = &ward.lease {
+                // Handed on to this process alone: others that are started at the same time have it closed.
+                done(libc::posix_spawn_file_actions_adddup2(
+                    &raw mut actions,
+                    *grip,
+                    *grip,
+                ))?;
+            }
+            done(libc::posix_spawn(
+                &raw mut child,
+                executable.as_ptr(),
+                &raw const actions,
+                &raw const attributes,
+                words.as_ptr().cast(),
+                nothing.as_ptr().cast(),
+            ))
+        };
+        let set = set();
+        libc::posix_spawn_file_actions_destroy(&raw mut actions);
+        libc::posix_spawnattr_destroy(&raw mut attributes);
+        set?;
+    }
+    Ok(Pid::from_raw(child).expect("a child has a number"))
 }
 
 /// What an executable that uses [`start`] must do first if its first argument is [`WORD`].
@@ -226,7 +300,11 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
         let descriptor: i32 = descriptor.parse().ok()?;
         File::open(format!("/proc/self/fd/{descriptor}")).ok()
     });
-    let Some(ward) = told.and_then(|told| serde_json::from_reader::<_, Ward>(told).ok()) else {
+    let told = told.and_then(|mut told| {
+        let mut text = Vec::new();
+        told.read_to_end(&mut text).ok().map(|_| text)
+    });
+    let Some(ward) = told.and_then(|told| serde_json::from_slice::<Ward>(&told).ok()) else {
         eprintln!("error: {WORD} is not for people");
         return ExitCode::from(2);
     };
@@ -353,6 +431,9 @@ pub(crate) const PASSED_ON: [i32; 6] = [
     libc::SIGUSR2,
 ];
 
+/// Tells a reaper that its parent has died. Nobody sends it to a program, and who is not asked for it ends of it.
+const LOST: i32 = libc::SIGPWR;
+
 impl Ward {
     fn keep(self) -> Result<u8, Failed> {
         let refuse = |because: String| {
@@ -378,19 +459,14 @@ impl Ward {
             }
             (_, kind) => {
                 let kind = kind?;
-                hold_back(false);
+                hear();
                 return self.capsule(kind);
             }
         }
-        // Handlers are undone when the program is executed; ignoring would be inherited.
-        let mut signals = Signals::new(PASSED_ON.into_iter().chain([libc::SIGCHLD, libc::SIGALRM]))
-            .map_err(doing("catching signals"))?;
-        hold_back(false);
         match self.stage {
-            Stage::Outer => self.outer(&mut signals),
-            Stage::Inner => self.inner(&mut signals),
-            Stage::GoingInside(warden) => self.go_inside(warden, &mut signals),
-            Stage::Guest => self.guest(&mut signals),
+            Stage::Outer => self.outer(),
+            Stage::GoingInside(warden) => self.go_inside(warden, &mut catch_signals()?),
+            Stage::Guest => self.guest(&mut catch_signals()?),
         }
     }
 
@@ -432,7 +508,12 @@ impl Ward {
             held.note("end");
         }
         Ok(match ended {
-            Ok(ended) => ended.code,
+            Ok(ended) => {
+                if let Some(used) = ended.used {
+                    eprintln!("note: {} used {used}", self.program.name);
+                }
+                ended.code
+            }
             Err(error) => {
                 eprintln!("error: {error}");
                 error.exit_code()
@@ -448,29 +529,20 @@ impl Ward {
         Ok(())
     }
 
-    /// The lease, as this process sees it.
+    /// The lease.
     fn held(&self) -> Result<Option<Held>, Failed> {
         let Some((tenancy, grip)) = &self.lease else {
             return Ok(None);
         };
-        // From inside its walls the file cannot be seen, and the outer warden writes there.
-        let ledger = match self.stage {
-            Stage::Outer => {
-                let ledger = Ledger::open(&self.data);
-                Some(Arc::new(
-                    ledger.map_err(doing("opening the history of leases"))?,
-                ))
-            }
-            _ => None,
-        };
+        let ledger = Ledger::open(&self.data).map_err(doing("opening the history of leases"))?;
         Ok(Some(Held {
             tenancy: tenancy.clone(),
             grip: Grip::inherited(*grip),
-            ledger,
+            ledger: Some(Arc::new(ledger)),
         }))
     }
 
-    fn outer(mut self, signals: &mut Signals) -> Result<u8, Failed> {
+    fn outer(mut self) -> Result<u8, Failed> {
         if !self.ties_its_life_to_its_parent()? {
             return Ok(FAILED);
         }
@@ -509,7 +581,7 @@ impl Ward {
                 io::Error::from(error)
             );
             drop(listening);
-            return self.reap(held, signals);
+            return self.reap(held, &mut catch_signals()?);
         }
         let map = |file: &str, text: String| {
             std::fs::write(file, text).map_err(doing(&format!("writing {file}")))
@@ -517,27 +589,34 @@ impl Ward {
         map("/proc/self/setgroups", "deny".to_owned())?;
         map("/proc/self/uid_map", format!("{0} {0} 1", user.as_raw()))?;
         map("/proc/self/gid_map", format!("{0} {0} 1", group.as_raw()))?;
-        keep_over_exec().map_err(doing("keeping capabilities"))?;
-        for (listener, port) in &listening {
-            hand_on(listener).map_err(doing("handing on a port"))?;
-            self.listening.push((listener.as_raw_fd(), port.guest));
-        }
-        self.stage = Stage::Inner;
         self.parent = rustix::process::getpid().as_raw_pid();
-        let inner = begin(&self, Path::new("/proc/self/exe"), |command| command);
-        let inner = inner.map_err(doing("starting process 1 of its namespace"))?;
+        // SAFETY: this process has one thread, so the child holds no lock that nobody gives back. Executing it anew
+        // would cost as much as all the rest of a start.
+        let inner = unsafe { libc::fork() };
+        if inner < 0 {
+            let error = io::Error::last_os_error();
+            return Err(doing("starting process 1 of its namespace")(error));
+        }
+        let Some(inner) = Pid::from_raw(inner) else {
+            let listening = listening.into_iter();
+            let listening = listening
+                .map(|(listener, port)| (listener, port.guest))
+                .collect();
+            // From inside its walls the ledger cannot be seen, and the outer warden writes there.
+            let held = held.map(|held| Held {
+                ledger: None,
+                ..held
+            });
+            return self.inner(listening, held, &mut catch_signals()?);
+        };
         drop(listening);
-        pass_on_early(pid(&inner), signals);
+        let signals = &mut catch_signals()?;
+        pass_on_early(inner, signals);
         if let Some(held) = &held {
             held.note("begin");
         }
-        let ended = await_end(
-            pid(&inner),
-            Below::Warden,
-            &Others::default(),
-            held.as_ref(),
-            signals,
-        );
+        let (others, lease) = (Others::default(), held.as_ref());
+        let ended = await_end(inner, Below::Warden, &others, lease, signals);
         // Process 1 is gone, and with it everything in its namespace.
         if let Some(held) = &held {
             held.note("end");
@@ -552,7 +631,12 @@ impl Ward {
         Ok(parent == Some(self.parent))
     }
 
-    fn inner(self, signals: &mut Signals) -> Result<u8, Failed> {
+    fn inner(
+        self,
+        listening: Vec<(TcpListener, u16)>,
+        held: Option<Held>,
+        signals: &mut Signals,
+    ) -> Result<u8, Failed> {
         die_with_parent(Signal::KILL)?;
         // Seen from in here the parent has no number, but /proc is still the outer one.
         let status = std::fs::read_to_string("/proc/self/status");
@@ -561,17 +645,11 @@ impl Ward {
         if parent.and_then(|parent| parent.trim().parse().ok()) != Some(self.parent) {
             return Ok(FAILED);
         }
-        let mut listening = Vec::new();
-        for (descriptor, port) in &self.listening {
-            // SAFETY: this process inherited it for this, and nothing else here knows its number.
-            let listener = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(*descriptor) };
-            listening.push((TcpListener::from(listener), *port));
-        }
         if self.program.network == Network::Own {
             network::bring_up_loopback().map_err(doing("bringing up its loopback"))?;
         }
-        confinement::enter_own_root(&self.program, &self.data)?;
-        let held = self.held()?;
+        let secrets = self.secrets.as_deref();
+        confinement::enter_own_root(&self.program, &self.data, secrets)?;
         self.start_and_await(true, listening, held, signals)
     }
 
@@ -616,32 +694,37 @@ impl Ward {
         rustix::thread::move_into_thread_name_spaces(held.as_fd(), spaces)
             .map_err(doing("going inside"))?;
         keep_over_exec().map_err(doing("keeping capabilities"))?;
+        let (parents, _held) = io::pipe().map_err(doing("making a pipe"))?;
+        hand_on(&parents).map_err(doing("handing on a pipe"))?;
+        self.parents = Some(parents.as_raw_fd());
         self.stage = Stage::Guest;
         let executable_inside = format!("/proc/self/fd/{}", executable.as_raw_fd());
-        let guest = begin(&self, Path::new(&executable_inside), |command| command);
+        let guest = begin(
+            &self,
+            Path::new(&executable_inside),
+            false,
+            &Streams::default(),
+        );
         let guest = guest.map_err(doing("starting inside"))?;
-        await_end(
-            pid(&guest),
-            Below::Warden,
-            &Others::default(),
-            None,
-            signals,
-        )
+        await_end(guest, Below::Warden, &Others::default(), None, signals)
     }
 
+    /// Not process 1 here: what it started goes on when it ends, unless it ends that first. So it is the reaper of
+    /// its descendants, and told of its parent's end by a signal that can be caught.
     fn guest(self, signals: &mut Signals) -> Result<u8, Failed> {
-        die_with_parent(Signal::KILL)?;
-        // A parent that is outside has no number here; who lost it is given to process 1.
-        if rustix::process::getppid().is_some() {
+        become_reaper()?;
+        die_with_parent(Signal::POWER)?;
+        if self.parents.is_some_and(has_ended) {
             return Ok(FAILED);
         }
-        self.start_and_await(true, Vec::new(), None, signals)
+        let ended = self.start_and_await(true, Vec::new(), None, signals);
+        kill_descendants();
+        ended
     }
 
     /// Without namespaces: the program as a child, and what it leaves behind as children.
     fn reap(self, held: Option<Held>, signals: &mut Signals) -> Result<u8, Failed> {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-            .map_err(doing("becoming a reaper"))?;
+        become_reaper()?;
         if let Some(folder) = confinement::shows(&self.program, &self.data, true) {
             let because = format!(
                 "{} shows the node's own directory, {}, which cannot be hidden without namespaces",
@@ -651,7 +734,7 @@ impl Ward {
             return Err(doing("looking at its folders")(io::Error::other(because)));
         }
         // A signal that can be caught: the descendants must be killed before this process ends.
-        die_with_parent(Signal::HUP)?;
+        die_with_parent(Signal::POWER)?;
         if let Some(held) = &held {
             held.note("begin");
         }
@@ -716,7 +799,8 @@ impl Ward {
         };
         let mut command = beside(&program.path, &program.name, &program.arguments);
         let child = command.spawn().map_err(unexecutable(&program.path))?;
-        let (child, others, unwell) = (pid(&child), Others::default(), Arc::new(OnceLock::new()));
+        let child = Pid::from_child(&child);
+        let (others, unwell) = (Others::default(), Arc::new(OnceLock::new()));
         pass_on_early(child, signals);
         if let Some(health) = &program.health {
             let because = Arc::clone(&unwell);
@@ -790,13 +874,24 @@ fn keep_over_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether nobody holds the other side of a pipe any more.
+fn has_ended(pipe: i32) -> bool {
+    // SAFETY: this process inherited it for this, and has it until it ends.
+    let pipe = unsafe { BorrowedFd::borrow_raw(pipe) };
+    let mut asked = [PollFd::from_borrowed_fd(pipe, PollFlags::IN)];
+    let now = Timespec::default();
+    rustix::event::poll(&mut asked, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+/// What descendants leave behind becomes this process's child.
+fn become_reaper() -> Result<(), Failed> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(doing("becoming a reaper"))
+}
+
 fn die_with_parent(signal: Signal) -> Result<(), Failed> {
     let asked = rustix::process::set_parent_process_death_signal(Some(signal));
     asked.map_err(doing("asking to end with its parent"))
-}
-
-fn pid(child: &Child) -> Pid {
-    Pid::from_child(child)
 }
 
 /// Reaps whatever ends until this child does: its exit code, or 128 + the signal that ended it.
@@ -807,7 +902,6 @@ fn await_end(
     held: Option<&Held>,
     signals: &mut Signals,
 ) -> Result<u8, Failed> {
-    let born_to = rustix::process::getppid();
     let timer = held.map(|held| held.watch(child)).transpose()?;
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
@@ -825,8 +919,7 @@ fn await_end(
                         held.look(child, timer)?;
                         continue;
                     }
-                    // Only where this is a reaper; elsewhere the kernel has killed us already.
-                    if signal == libc::SIGHUP && rustix::process::getppid() != born_to {
+                    if signal == LOST {
                         return Ok(128 + 9);
                     }
                     if let Some(signal) = Signal::from_named_raw(signal) {
@@ -839,6 +932,18 @@ fn await_end(
     }
 }
 
+/// Lets those that waited come. Handlers are undone when the program is executed; ignoring would be inherited.
+fn catch_signals() -> Result<Signals, Failed> {
+    let signals = Signals::new(
+        PASSED_ON
+            .into_iter()
+            .chain([libc::SIGCHLD, libc::SIGALRM, LOST]),
+    );
+    let signals = signals.map_err(doing("catching signals"))?;
+    hear();
+    Ok(signals)
+}
+
 /// What came before there was a child to give it to.
 fn pass_on_early(child: Pid, signals: &mut Signals) {
     for signal in signals.pending().filter_map(Signal::from_named_raw) {
@@ -848,23 +953,16 @@ fn pass_on_early(child: Pid, signals: &mut Signals) {
     }
 }
 
-/// Lets [`PASSED_ON`] wait, or no more. A warden is executed with them waiting, so that none is lost before it
-/// has its handlers.
-fn hold_back(hold: bool) {
-    let how = if hold {
-        libc::SIG_BLOCK
-    } else {
-        libc::SIG_UNBLOCK
-    };
-    // SAFETY: a set of signals on the stack is filled before it is read; all these may be called between
-    // fork and exec.
+/// Lets [`PASSED_ON`] come, which [`begin`] made wait.
+fn hear() {
+    // SAFETY: a set of signals on the stack is filled before it is read.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         for signal in PASSED_ON {
             libc::sigaddset(&raw mut set, signal);
         }
-        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Purpose {
     Manufacture = 6,
     /// How long a voter without a leader is patient.
     Agreement = 7,
+    /// What a capsule finds when it asks for something random in a run that can be repeated.
+    Capsule = 8,
 }
 
 /// A reproducible sequence of random numbers.

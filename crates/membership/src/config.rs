@@ -6,6 +6,9 @@ use wire::{Cell, Hexagons, Nanos};
 use crate::message::Peer;
 use crate::suspicion::CONFIRMATIONS_MAX;
 
+/// Seats in the one cell of a fleet of machines, eight by eight; see [`Config::sparse`].
+pub const SEATS_SPARSE: u32 = 64;
+
 /// The agreement of one cell; its members share one copy.
 ///
 /// The defaults are for round trips up to 50 ms. What follows from them for a

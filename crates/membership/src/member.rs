@@ -603,11 +603,17 @@ impl Member {
             None => self.somebody(&[]),
         };
         //= spec 14
-        if self.state(scheduled) == State::Removed {
+        let removed = match self.state(scheduled) {
+            State::Removed => Some(scheduled),
+            // Where most seats are vacant, a removed peer's own turn comes once in a minute.
+            State::Left => self.somebody_removed(),
+            State::Alive | State::Suspect => None,
+        };
+        if let Some(removed) = removed {
             let often = target.is_none();
             if often || self.stream.below(self.config.knock_one_in.into()) == 0 {
                 let number = self.next_number();
-                self.send(scheduled, Kind::Ping, number, Updates::NONE, NOTHING, out);
+                self.send(removed, Kind::Ping, number, Updates::NONE, NOTHING, out);
             }
         }
         let Some(target) = target else { return };
@@ -796,6 +802,17 @@ impl Member {
         let start = self.stream.below(tiles.into()) as u32;
         let round = (start..tiles).chain(0..start).map(|tile| Peer(tile as u16));
         round.into_iter().find(|&peer| will_do(peer, &self.roster))
+    }
+
+    /// A removed peer at random, if there is one.
+    fn somebody_removed(&mut self) -> Option<Peer> {
+        let tiles = self.config.tiles();
+        let is_removed = |(_, claim): &(Peer, Claim)| claim.state() == State::Removed;
+        // Chance is drawn only where there is something to choose.
+        self.roster.known(tiles, Peer(0)).find(is_removed)?;
+        let from = Peer(self.stream.below(tiles.into()) as u16);
+        let removed = self.roster.known(tiles, from).find(is_removed);
+        removed.map(|(peer, _)| peer)
     }
 
     /// What this member would tell of a peer.

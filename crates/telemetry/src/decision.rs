@@ -60,6 +60,14 @@ vocabulary!(
         Lose = "lose",
         /// Work was stopped to make room for other work, and waits again.
         Preempt = "preempt",
+        /// A program was started.
+        Start = "start",
+        /// A program that ended is started again after a pause.
+        Restart = "restart",
+        /// A program was asked to end.
+        Stop = "stop",
+        /// A program ended and stays so.
+        End = "end",
     }
 );
 
@@ -115,6 +123,32 @@ vocabulary!(
         Lent = "lent capacity was taken back",
         /// The request contradicts itself or names what there is not.
         Malformed = "the request makes no sense",
+        /// Somebody wished it.
+        Asked = "it was asked for",
+        /// The node started, and this ran when it ended.
+        Resumed = "it ran when the node ended",
+        /// It ended by itself, and said that all went well.
+        Finished = "it has done its work",
+        /// It ended by itself otherwise, or was ended by a signal.
+        Failed = "it failed",
+        /// It did not answer when it was asked whether it is well.
+        Unwell = "it failed its health check",
+        /// It used up its memory.
+        MemoryUsed = "its memory was used up",
+        /// Its pause after a failure is over.
+        Rested = "its pause is over",
+        /// As many of its group run as may at a time.
+        GroupFull = "as many of its group run as may at a time",
+        /// One of its group made room.
+        Turn = "its turn has come",
+        /// One of its group failed, and all of it is started again.
+        GroupFell = "its group falls and rises together",
+        /// Starting again did not help.
+        TooOften = "it was started again too often",
+        /// It had not ended by its deadline.
+        Late = "its deadline passed",
+        /// The node ends.
+        Draining = "the node ends",
     }
 );
 

@@ -88,6 +88,7 @@ impl Again {
             folder: folder.as_deref(),
             jobs: &inputs.jobs,
             format: inputs.format,
+            ..Given::default()
         })?;
         match universe {
             Universe::Site(config, Some(scene)) => Ok(Self {
@@ -117,7 +118,7 @@ impl Again {
     pub fn with(&self, settings: &[Override]) -> Result<site::Config, AgainError> {
         match Self::read(&self.inputs, settings)? {
             Universe::Site(config, _) => Ok(*config),
-            other @ Universe::Shells(_) => Err(AgainError::NotASite {
+            other => Err(AgainError::NotASite {
                 universe: other.name().to_owned(),
             }),
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::fleet;
 use crate::observer::{Link, Observer, Progress};
 use crate::record::history::JobRow;
 use crate::record::{Decisions, History, Inputs, RecordError, RunDirectory, Series, Summary};
@@ -25,12 +26,15 @@ pub enum Universe {
     Shells(Box<shells::Config>),
     /// A GPU cluster's work on racks and cooling loops.
     Site(Box<site::Config>, Option<Box<Scene>>),
+    /// Hosts on one switch, and what was measured of them.
+    Fleet(Box<fleet::Config>, Option<Box<fleet::History>>),
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Shells,
     Site,
+    Fleet,
 }
 
 impl Universe {
@@ -51,13 +55,18 @@ impl Universe {
         let kind = root
             .choice(
                 "kind",
-                &[("shells", Kind::Shells), ("site", Kind::Site)],
+                &[
+                    ("shells", Kind::Shells),
+                    ("site", Kind::Site),
+                    ("fleet", Kind::Fleet),
+                ],
                 "What it describes.",
             )
             .required();
         match kind {
             Kind::Shells => Self::Shells(Box::new(shells::schema::read(root, name, intent))),
             Kind::Site => Self::Site(Box::new(site::schema(root, name, intent)), None),
+            Kind::Fleet => Self::Fleet(Box::new(fleet::config::read(root, name, intent)), None),
         }
     }
 
@@ -67,6 +76,7 @@ impl Universe {
         match self {
             Self::Shells(config) => &config.name,
             Self::Site(config, _) => &config.name,
+            Self::Fleet(config, _) => &config.name,
         }
     }
 
@@ -76,6 +86,7 @@ impl Universe {
         match self {
             Self::Shells(config) => config.seed,
             Self::Site(..) => 1,
+            Self::Fleet(config, _) => config.seed,
         }
     }
 
@@ -97,19 +108,25 @@ impl Universe {
     /// # Errors
     /// As [`Universe::load_trace`].
     pub fn load(&mut self, given: &Given<'_>) -> Result<(), LoadError> {
-        match (self, given.folder) {
-            (Self::Site(config, scene), folder) => {
-                *scene = Some(Box::new(set(config, folder, given)?));
-                Ok(())
+        let universe = self.name().to_owned();
+        match (&mut *self, given.measured) {
+            (Self::Fleet(config, measured), Some(path)) => {
+                *measured = Some(Box::new(history(path, config)?));
             }
-            (Self::Shells(_), None) if given.jobs.is_empty() => Ok(()),
-            (Self::Shells(config), folder) => Err(LoadError::Unused {
-                universe: config.name.clone(),
-                folder: folder
-                    .or(given.jobs.first().map(PathBuf::as_path))
-                    .unwrap_or(Path::new(""))
-                    .to_owned(),
-            }),
+            (_, None) => {}
+            (_, Some(path)) => {
+                let path = path.to_owned();
+                return Err(LoadError::NoFleet { universe, path });
+            }
+        }
+        if let Self::Site(config, scene) = self {
+            *scene = Some(Box::new(set(config, given.folder, given)?));
+            return Ok(());
+        }
+        let unused = given.folder.or(given.jobs.first().map(PathBuf::as_path));
+        match unused.map(Path::to_owned) {
+            Some(folder) => Err(LoadError::Unused { universe, folder }),
+            None => Ok(()),
         }
     }
 }
@@ -121,7 +138,7 @@ impl Universe {
     /// If a folder of lists cannot be read.
     pub fn files(&self, given: &Given<'_>) -> Result<Vec<PathBuf>, LoadError> {
         let Self::Site(config, _) = self else {
-            return Ok(Vec::new());
+            return Ok(given.measured.map(Path::to_owned).into_iter().collect());
         };
         let folder = given.folder.unwrap_or(Path::new(""));
         let mut files = Vec::new();
@@ -165,6 +182,21 @@ pub struct Given<'a> {
     pub jobs: &'a [PathBuf],
     /// How these are written; found out if not said.
     pub format: Option<Format>,
+    /// What was measured of real hosts, to be held against a fleet's rehearsals.
+    pub measured: Option<&'a Path>,
+}
+
+/// Reads what was measured of a fleet.
+fn history(path: &Path, config: &fleet::Config) -> Result<fleet::History, LoadError> {
+    let unread = |source| LoadError::Unread {
+        path: path.to_owned(),
+        source,
+    };
+    let text = std::fs::read_to_string(path).map_err(unread)?;
+    fleet::History::read(&text, config).map_err(|source| LoadError::Measured {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Reads everything a site begins with.
@@ -289,6 +321,30 @@ pub enum LoadError {
     /// It cannot be read.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// What was measured of hosts was given for something else.
+    #[error("universe {universe} is no fleet, yet --measured {} was given", path.display())]
+    NoFleet {
+        /// Which universe.
+        universe: String,
+        /// What was given.
+        path: PathBuf,
+    },
+    /// What was measured cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unread {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What was measured is not of this universe.
+    #[error("{}: {source}", path.display())]
+    Measured {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: fleet::HistoryError,
+    },
 }
 
 /// What a run is asked for besides its universe.
@@ -450,6 +506,14 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
                 summary,
                 series,
                 step_response,
+            }
+        }
+        Universe::Fleet(config, measured) => {
+            let outcome = fleet::run(&config, measured.as_deref(), request.seed, observer);
+            Outcome {
+                summary: outcome.summary,
+                series: outcome.series,
+                step_response: None,
             }
         }
         Universe::Site(config, scene) => {

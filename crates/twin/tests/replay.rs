@@ -42,7 +42,7 @@ fn universe(settings: &[&str]) -> Universe {
 fn config(settings: &[&str]) -> Config {
     match universe(settings) {
         Universe::Site(config, _) => *config,
-        Universe::Shells(_) => panic!("gpu-1024 is a site"),
+        _ => panic!("gpu-1024 is a site"),
     }
 }
 

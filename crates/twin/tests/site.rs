@@ -22,7 +22,7 @@ fn openb() -> Config {
     let document = Document::parse("openb.toml", UNIVERSE, &[]).unwrap();
     match Universe::read(&document).unwrap_or_else(|e| panic!("{e}")) {
         Universe::Site(config, _) => *config,
-        Universe::Shells(_) => panic!("openb is a site"),
+        _ => panic!("openb is a site"),
     }
 }
 

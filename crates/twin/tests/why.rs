@@ -513,7 +513,7 @@ fn site(nodes: u32) -> Config {
     ];
     match read(UNIVERSE, &settings) {
         Universe::Site(config, _) => *config,
-        Universe::Shells(_) => panic!("why is a site"),
+        _ => panic!("why is a site"),
     }
 }
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use daemon::fleet;
+use daemon::store::Membership;
+use daemon::supervision::Intensity;
 use trust::invitation::{Invitation, NoInvitation};
+use wire::Class;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,6 +18,11 @@ Examples:
   cosmos run --dir docs count.wasm docs/a.md   with a folder
   cosmos run --mem 64MiB --fuel 1000000000 hello.wasm
                                                and with limits
+  cosmos run --port 8080:80 http.wasm          a component that answers HTTP, until Ctrl-C
+  cosmos run --deterministic --seed 7 dice.wasm
+                                               the same way whenever the seed is the same
+  cosmos run --state count.state counter.wasm < events.txt
+                                               a capsule that lives from line to line, through kill -9 too
   cosmos run -d --name web --restart always --dir site --port 8080:80 ./server
                                                on the node that `cosmos up` started
   cosmos run -d -f app.toml                    as a file says
@@ -48,8 +56,16 @@ pub(crate) enum Asked {
     Stop(Named),
     /// Forget programs that have ended, with what they said.
     Rm(Named),
+    /// Wait until programs have ended for good.
+    Wait(Chosen),
     /// Say how the node is, how hot, and who keeps its programs within their limits.
     Status(Ask),
+    /// Show the node and its programs as they are: processor, memory, heat, restarts; for as long as you look.
+    #[command(after_help = TOP)]
+    Top(Top),
+    /// List the layers of the system by their names, how each is on this node, and what it does.
+    #[command(after_help = SERVICES)]
+    Services(Ask),
     /// Print the address of the node's dashboard, with the key to it.
     #[command(after_help = DASHBOARD)]
     Dashboard(Ask),
@@ -59,12 +75,30 @@ pub(crate) enum Asked {
     Invite(Invite),
     /// List the machines of the fleet, as this node believes them to be, or what they hold and why.
     Members(Members),
+    /// Measure how long a word takes to another machine and back, in the class of what is urgent.
+    Ping(Ping),
     /// Let a machine be given nothing more by the fleet, and hand over what it runs for it.
     #[command(after_help = DRAIN)]
     Drain(Drain),
     /// Take leave of the fleet; programs run on, and the next `cosmos up` comes back.
     Leave(Ask),
 }
+
+const TOP: &str = "\
+On a terminal it goes on until q or Ctrl-C; keys choose what to sort by. Into a pipe or a file it says once what was
+used between two looks.
+
+A program's heat is its part of what the processor gives off, by the model of the twin: no sensor tells one program's
+heat from another's.";
+
+const SERVICES: &str = "\
+  well    it does what it should, as far as can be seen at this moment
+  unwell  it does not, or not all of it
+  absent  this node has none
+
+Exit codes:
+  0  none is unwell
+  1  at least one is";
 
 const DRAIN: &str = "\
 Of a program with several replicas each is started elsewhere first, and ended here once that is well and all the others are: one at a time.
@@ -114,8 +148,74 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) name: Option<String>,
 
+    /// For tests of a fleet: let this node's clock be ahead by so many nanoseconds, or behind
+    #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) skew_ns: i64,
+    /// Print where it is as JSON, once it is ready
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) data: Data,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// What comes first
+    #[arg(long, value_name = "WHAT", default_value = "cpu")]
+    pub(crate) sort: Sort,
+
+    /// Between one look and the next, from 100ms to 1h
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = pace)]
+    pub(crate) every: Duration,
+
+    /// Say it once and end
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+/// What `cosmos top` sorts by: the most first, names and states by the alphabet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sort {
+    Cpu,
+    Memory,
+    Heat,
+    Restarts,
+    State,
+    Uptime,
+    Name,
+}
+
+impl Sort {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Heat => "heat",
+            Self::Restarts => "restarts",
+            Self::State => "state",
+            Self::Uptime => "uptime",
+            Self::Name => "name",
+        }
+    }
+}
+
+/// Programs by their names, or by their group's.
+#[derive(Debug, Args)]
+pub(crate) struct Chosen {
+    /// The programs
+    #[arg(required_unless_present = "group", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// All of this group
+    #[arg(long, value_name = "GROUP", conflicts_with = "names")]
+    pub(crate) group: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
 }
 
 #[derive(Debug, Args)]
@@ -123,6 +223,23 @@ pub(crate) struct Invite {
     /// For how long it is good, such as 10min; at most a week
     #[arg(long, value_name = "TIME", default_value = "10min", value_parser = span)]
     pub(crate) lasts: Duration,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// The machine, as `cosmos members` calls it
+    pub(crate) member: String,
+
+    /// For how long, up to 20s
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span)]
+    pub(crate) lasts: Duration,
+
+    /// Send as much of class D meanwhile as the line takes
+    #[arg(long)]
+    pub(crate) beside_bulk: bool,
 
     #[command(flatten)]
     pub(crate) ask: Ask,
@@ -175,7 +292,7 @@ pub(crate) struct Ask {
 #[derive(Debug, Args)]
 pub(crate) struct Outside {
     /// In degrees Celsius; a node begins with 20
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = celsius)]
     pub(crate) celsius: f64,
 
     #[command(flatten)]
@@ -213,22 +330,22 @@ pub(crate) struct Logs {
     #[arg(long, short)]
     pub(crate) follow: bool,
 
+    /// Print each line as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) data: Data,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// The programs
-    #[arg(required = true, value_name = "NAME")]
-    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) chosen: Chosen,
 
     /// On another machine of the fleet, by its name
-    #[arg(long, value_name = "MACHINE")]
+    #[arg(long, value_name = "MACHINE", conflicts_with = "group")]
     pub(crate) on: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) ask: Ask,
 }
 
 /// [`daemon::supervision::Restart`] as a word on the command line.
@@ -265,20 +382,40 @@ impl From<Network> for daemon::program::Network {
     }
 }
 
-#[derive(Debug, Args)]
+/// [`daemon::supervision::Strategy`] as a word on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Strategy {
+    OneForOne,
+    AllForOne,
+}
+
+impl From<Strategy> for daemon::supervision::Strategy {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::OneForOne => Self::OneForOne,
+            Strategy::AllForOne => Self::AllForOne,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Run {
     /// Read what to run, and how, from a TOML file
     #[arg(
         long,
         short,
         value_name = "FILE",
-        conflicts_with_all = ["environment", "folders", "memory", "cores", "fuel", "network", "ports", "restart", "words"]
+        conflicts_with_all = ["environment", "folders", "memory", "cores", "fuel", "seed", "deterministic", "state", "class", "network", "ports", "restart", "group", "batch", "words"]
     )]
     pub(crate) file: Option<PathBuf>,
 
     /// Where the paths of a file begin.
     #[arg(skip)]
     pub(crate) directory: Option<PathBuf>,
+
+    /// Of a file with several programs: which group they are.
+    #[arg(skip)]
+    pub(crate) membership: Option<Membership>,
 
     /// Only a file says how to find out whether it is well.
     #[arg(skip)]
@@ -304,11 +441,48 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N")]
     pub(crate) fuel: Option<u64>,
 
+    /// How much it is given where others want the same: A the most, then B, C and D, each a quarter of the one before;
+    /// who says nothing is as C. Processor, and disk where the host shares that out
+    #[arg(long, value_name = "CLASS", value_parser = class)]
+    pub(crate) class: Option<Class>,
+
+    /// How many GPUs it needs
+    #[arg(long = "gpu", value_name = "N", value_parser = gpus)]
+    pub(crate) gpus: Option<u32>,
+
+    /// It has to have ended after so long, such as 90s or 10min; otherwise it is asked to end, forced 10 s later, and
+    /// not started again
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub(crate) deadline: Option<Duration>,
+
+    /// Let a capsule run the same way twice: with a clock of its own, which only moves when it waits or looks, and
+    /// chance from --seed. Its input is read to the end before it starts
+    #[arg(long, conflicts_with_all = ["folders", "ports"])]
+    pub(crate) deterministic: bool,
+
+    /// Where its chance comes from
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "deterministic",
+        default_value_t = 1
+    )]
+    pub(crate) seed: u64,
+
+    /// Let a capsule live from event to event, and keep what it is between them in this file: its function on_event is
+    /// called for each line of standard input, and its answers bear the line's number
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "folders", "ports"])]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Which event the first line is; those it has seen are passed over
+    #[arg(long, value_name = "N", requires = "state", default_value_t = 1)]
+    pub(crate) first: u64,
+
     /// Whose network it is in: one of its own, which only --port leads into, or the host's
     #[arg(long = "net", value_name = "WHOSE", default_value = "own")]
     pub(crate) network: Network,
 
-    /// Let a port of the host lead to one of the program's own network
+    /// Let a port of the host lead to one of the program's own network, or to a capsule that answers HTTP
     #[arg(
         long = "port",
         value_name = "[ADDRESS:]HOST:GUEST",
@@ -342,6 +516,36 @@ pub(crate) struct Run {
     )]
     pub(crate) restart: Restart,
 
+    /// Let it belong to a group, whose members are supervised together
+    #[arg(long, requires = "detach", value_name = "NAME")]
+    pub(crate) group: Option<String>,
+
+    /// What it means for the others of the group when one is to be started again: nothing, or that all are
+    #[arg(
+        long,
+        requires = "group",
+        value_name = "STRATEGY",
+        default_value = "one-for-one"
+    )]
+    pub(crate) strategy: Strategy,
+
+    /// How often members may be started again within which time, before the group is given up [default: 5/10s]
+    #[arg(long, requires = "group", value_name = "N/TIME", value_parser = intensity)]
+    pub(crate) intensity: Option<Intensity>,
+
+    /// How many of the group run at a time; the others wait for their turn [default: all; of --count and --batch as many
+    /// as there are cores]
+    #[arg(long, requires = "detach", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) at_once: Option<u32>,
+
+    /// Run it so many times, each with its number from 1 on in COSMOS_INDEX
+    #[arg(long, requires = "detach", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) count: Option<u32>,
+
+    /// Run what each line of a file says, taken apart as a shell would; - is standard input
+    #[arg(long, requires = "detach", value_name = "FILE", conflicts_with_all = ["count", "words"])]
+    pub(crate) batch: Option<PathBuf>,
+
     /// Print its name as JSON
     #[arg(long, requires = "detach")]
     pub(crate) json: bool,
@@ -351,7 +555,7 @@ pub(crate) struct Run {
 
     /// The program and its words: a WebAssembly file, an executable file, or a name on PATH
     #[arg(
-        required_unless_present = "file",
+        required_unless_present_any = ["file", "batch"],
         trailing_var_arg = true,
         allow_hyphen_values = true,
         value_name = "PROGRAM [ARGS]"
@@ -417,6 +621,58 @@ impl FromStr for Bytes {
         let number: u64 = text[..end].parse().map_err(|_| wrong())?;
         number.checked_mul(unit).map(Self).ok_or_else(wrong)
     }
+}
+
+/// What the node takes, so that what is no temperature at all is refused as what it is.
+fn celsius(text: &str) -> Result<f64, String> {
+    let celsius = text
+        .parse()
+        .ok()
+        .filter(|celsius: &f64| celsius.is_finite());
+    celsius.ok_or_else(|| format!("found \"{text}\", expected a temperature in °C, such as 35"))
+}
+
+fn class(text: &str) -> Result<Class, String> {
+    let found = Class::ALL
+        .into_iter()
+        .find(|class| class.to_string() == text);
+    found.ok_or_else(|| format!("found \"{text}\", expected A, B, C or D"))
+}
+
+/// What no node can give yet is refused where it is asked for, with what was found.
+fn gpus(text: &str) -> Result<u32, String> {
+    let wanted: u32 = (text.parse()).map_err(|_| format!("found \"{text}\", expected a number"))?;
+    let there = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, Iterator::count);
+    match wanted {
+        0 => Ok(0),
+        _ => Err(format!(
+            "found {there} GPUs on this machine, and a node hands none to programs yet"
+        )),
+    }
+}
+
+/// An `--intensity`.
+fn intensity(text: &str) -> Result<Intensity, String> {
+    let wrong = || format!("found \"{text}\", expected restarts and a time, such as 5/10s");
+    let (restarts, within) = text.split_once('/').ok_or_else(wrong)?;
+    let within = span(within).map_err(|_| wrong())?;
+    Ok(Intensity {
+        restarts: restarts.parse().map_err(|_| wrong())?,
+        within_ms: u64::try_from(within.as_millis()).map_err(|_| wrong())?,
+    })
+}
+
+/// An `--every`.
+fn pace(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("found \"{text}\", expected a time from 100ms to 1h, such as 2s");
+    let span = match text.strip_suffix("ms") {
+        Some(number) => Duration::from_millis(number.trim().parse().map_err(|_| wrong())?),
+        None => span(text).map_err(|_| wrong())?,
+    };
+    let possible = Duration::from_millis(100)..=Duration::from_secs(3600);
+    Some(span)
+        .filter(|span| possible.contains(span))
+        .ok_or_else(wrong)
 }
 
 fn http(text: &str) -> Result<daemon::node::Asked, String> {

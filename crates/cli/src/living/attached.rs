@@ -1,9 +1,12 @@
 //! `cosmos run`: a program in the foreground, with this process's streams, to its end.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use daemon::capsule::events::{self, Life};
 use daemon::capsule::{self, Origin};
 use daemon::control::{self, Answer, Request};
 use daemon::foreground;
@@ -23,8 +26,21 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
         }
     };
     match kind {
-        Kind::Module | Kind::Component => Ok(run_capsule(&program, kind, &data)),
-        Kind::Native => run_native(program, &data),
+        Kind::Module | Kind::Component => {
+            if let Some(deadline) = asked.deadline {
+                end_after(deadline, &program.name);
+            }
+            Ok(run_capsule(&program, kind, &data, asked)?)
+        }
+        Kind::Native => {
+            let lives = asked.state.is_none();
+            anyhow::ensure!(
+                lives,
+                "{} is no capsule, its state cannot be seen (--state)",
+                program.name
+            );
+            run_native(program, &data, asked.deadline)
+        }
     }
 }
 
@@ -61,10 +77,12 @@ pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
             memory: asked.memory.map(|bytes| bytes.0),
             cores: asked.cores,
             fuel: asked.fuel,
+            class: asked.class,
         },
         network: asked.network.into(),
         ports: asked.ports.clone(),
         health: asked.health.clone(),
+        seed: asked.deterministic.then_some(asked.seed),
     };
     program.check(kind).map_err(anyhow::Error::msg)?;
     Ok(Ok((program, kind)))
@@ -76,9 +94,28 @@ pub(super) fn with_inherited(mut program: Program) -> Program {
     program
 }
 
-fn run_native(program: Program, data: &Path) -> Result<ExitCode> {
+/// What `timeout` of the GNU tools says of who was too slow.
+const LATE: u8 = 124;
+
+fn late(name: &str, deadline: Duration) {
+    let seconds = deadline.as_secs_f64();
+    let said = anyhow::anyhow!("{name} was ended: it had not ended after {seconds} s (--deadline)");
+    complaint::print(&said, false);
+}
+
+/// A capsule in the foreground is this process, and has nothing to put in order.
+fn end_after(deadline: Duration, name: &str) {
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        std::thread::park_timeout(deadline);
+        late(&name, deadline);
+        std::process::exit(LATE.into());
+    });
+}
+
+fn run_native(program: Program, data: &Path, deadline: Option<Duration>) -> Result<ExitCode> {
     let program = with_inherited(program);
-    let ended = match foreground::run(&program, data) {
+    let ended = match foreground::run(&program, data, deadline) {
         Ok(ended) => ended,
         Err(error) => {
             let error = anyhow::Error::from(error).context(format!("running {}", program.name));
@@ -89,6 +126,10 @@ fn run_native(program: Program, data: &Path) -> Result<ExitCode> {
     if let (true, Some(limit)) = (ended.out_of_memory, program.limits.memory) {
         let said = anyhow::Error::msg(program::used_up_memory(&program.name, limit));
         complaint::print(&said, false);
+    }
+    if let (true, Some(deadline)) = (ended.late, deadline) {
+        late(&program.name, deadline);
+        return Ok(ExitCode::from(LATE));
     }
     Ok(ExitCode::from(ended.code))
 }
@@ -135,21 +176,40 @@ pub(crate) fn exec(asked: &Exec) -> Result<ExitCode> {
     }
 }
 
-fn run_capsule(program: &Program, kind: Kind, data: &Path) -> ExitCode {
-    match capsule::run(program, kind, data) {
-        Ok(ended) => {
-            if ended.code_from == Origin::Recompiled {
-                anstream::eprintln!(
-                    "note: the compiled code kept for {} was damaged; it was compiled anew",
-                    program.name
-                );
-            }
-            ExitCode::from(ended.code)
+fn run_capsule(program: &Program, kind: Kind, data: &Path, asked: &Run) -> Result<ExitCode> {
+    let ended = match &asked.state {
+        None => capsule::run(program, kind, data),
+        Some(state) => {
+            let life = Life {
+                state: std::path::absolute(state).context("--state")?,
+                first: asked.first,
+            };
+            events::live(
+                program,
+                kind,
+                data,
+                &life,
+                io::stdin().lock(),
+                &mut io::stdout().lock(),
+            )
         }
+    };
+    let ended = match ended {
+        Ok(ended) => ended,
         Err(error) => {
             let code = error.exit_code();
             complaint::print(&error.into(), false);
-            ExitCode::from(code)
+            return Ok(ExitCode::from(code));
         }
+    };
+    if ended.code_from == Origin::Recompiled {
+        anstream::eprintln!(
+            "note: the compiled code kept for {} was damaged; it was compiled anew",
+            program.name
+        );
     }
+    if let Some(used) = ended.used {
+        anstream::eprintln!("note: {} used {used}", program.name);
+    }
+    Ok(ExitCode::from(ended.code))
 }

@@ -9,7 +9,7 @@ use daemon::affairs::Affairs;
 use daemon::control::{Answer, Request};
 use serde_json::json;
 
-use super::arguments::{Ask, Drain, Invite, Members};
+use super::arguments::{Ask, Drain, Invite, Members, Ping};
 use super::node::{print, print_json, put, table, unexpected};
 
 pub(super) fn invite(asked: &Invite) -> Result<ExitCode> {
@@ -61,11 +61,41 @@ pub(super) fn members(asked: &Members) -> Result<ExitCode> {
     clippy::disallowed_types,
     reason = "people ask how long ago it was by their own clock"
 )]
-fn ago(unix_ms: u64) -> String {
+pub(super) fn ago(unix_ms: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_secs());
-    let seconds = wire::Nanos::from_secs(now.saturating_sub(unix_ms / 1000));
-    format!("{seconds} ago")
+    match now.saturating_sub(unix_ms / 1000) {
+        0 => "just now".to_owned(),
+        seconds => format!("{} ago", wire::Nanos::from_secs(seconds)),
+    }
+}
+
+pub(super) fn ping(asked: &Ping) -> Result<ExitCode> {
+    let request = Request::Ping {
+        member: asked.member.clone(),
+        lasts_ms: u64::try_from(asked.lasts.as_millis()).unwrap_or(u64::MAX),
+        beside_bulk: asked.beside_bulk,
+    };
+    let echoes = match put(&asked.ask.data.directory()?, &request)? {
+        Answer::Echoes(echoes) if asked.ask.json => return print_json(&json!(echoes)),
+        Answer::Echoes(echoes) => echoes,
+        other => return unexpected(&other),
+    };
+    let ms = |us: u64| us as f64 / 1e3;
+    let beside = echoes
+        .bulk_bits_per_second
+        .map_or_else(String::new, |rate| {
+            format!(", beside {:.1} Mbit/s of class D", rate as f64 / 1e6)
+        });
+    print(&format!(
+        "{}: {} asked, {} lost; p50 {:.3} ms, p99 {:.3} ms, longest {:.3} ms{beside}\n",
+        asked.member,
+        echoes.asked,
+        echoes.lost,
+        ms(echoes.p50_us),
+        ms(echoes.p99_us),
+        ms(echoes.max_us)
+    ))
 }
 
 pub(super) fn leave(asked: &Ask) -> Result<ExitCode> {

@@ -6,23 +6,29 @@
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use daemon::health::{Check, Health};
 use daemon::program::{Folder, Port};
+use daemon::store::Membership;
+use daemon::supervision::{Group, Intensity};
 use twin::universe::{self, Document, Table};
-use wire::Nanos;
+use wire::{Class, Nanos};
 
-use super::arguments::{Bytes, Network, Restart, Run, cores_allowed, variable};
+use super::arguments::{Bytes, Network, Restart, Run, Strategy, cores_allowed, variable};
 
 /// No manifest is longer, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
+/// So many programs one file may have.
+const PROGRAMS_MAX: usize = 1000;
+
 /// What a list in it may hold, and what a command line can.
 const WORDS_MAX: usize = 4096;
 
-/// The request that a manifest makes, with what else was asked.
-pub(super) fn read(file: &Path, asked: &Run) -> Result<Run> {
+/// The requests that a manifest makes, with what else was asked.
+pub(super) fn read(file: &Path, asked: &Run) -> Result<Vec<Run>> {
     let said = file.display().to_string();
     let opened = fs::File::open(file).with_context(|| said.clone())?;
     let mut text = String::new();
@@ -35,11 +41,71 @@ pub(super) fn read(file: &Path, asked: &Run) -> Result<Run> {
     );
     let folder = std::path::absolute(file)?;
     let folder = folder.parent().context("a file is in a folder")?;
-    let run = Document::parse(&said, &text, &[])?.read(|root| schema(root, folder, asked))?;
-    Ok(run)
+    let runs = Document::parse(&said, &text, &[])?.read(|root| schema(root, folder, asked))?;
+    Ok(runs)
 }
 
-fn schema(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
+/// One program, or several as a group.
+fn schema(root: &Table<'_>, folder: &Path, asked: &Run) -> Vec<Run> {
+    if !root.has("programs") {
+        return vec![program(root, folder, asked)];
+    }
+    let doc = "Programs that are supervised together.";
+    let programs = root.tables("programs", 1..=PROGRAMS_MAX, doc);
+    let membership = group(&root.table("group", "What holds for all of them."), asked);
+    if asked.name.is_some() {
+        root.refuse(
+            "programs",
+            "several cannot all have the name that --name says",
+        );
+    }
+    let runs = programs.iter().map(|table| Run {
+        membership: membership.clone(),
+        ..program(table, folder, asked)
+    });
+    runs.collect()
+}
+
+fn group(table: &Table<'_>, asked: &Run) -> Option<Membership> {
+    if !table.is_present() {
+        return None;
+    }
+    let name = table.text("name", "What the group is called.").required();
+    let strategies = [
+        ("one-for-one", Strategy::OneForOne),
+        ("all-for-one", Strategy::AllForOne),
+    ];
+    let doc = "What it means for the others when one is to be started again.";
+    let strategy = table
+        .choice("strategy", &strategies, doc)
+        .or(Strategy::OneForOne);
+    let usual = Intensity::default();
+    let doc = "How often members may be started again before all are given up.";
+    let restarts = table.count("restarts", doc);
+    let restarts = restarts.range(0..=1_000_000).or(usual.restarts.into());
+    let within = table.time("within", "Within which time.");
+    let within = within
+        .range(Nanos::from_millis(10)..=Nanos::DAY)
+        .or(Nanos::from_millis(usual.within_ms));
+    let at_once = table.count("at_once", "How many of them run at a time.");
+    let at_once = at_once.range(1..=u64::from(u32::MAX)).optional();
+    if !asked.detach {
+        table.refuse("name", "only a node has groups (--detach)");
+    }
+    Some(Membership {
+        name,
+        terms: Group {
+            strategy: strategy.into(),
+            intensity: Intensity {
+                restarts: u32::try_from(restarts).unwrap_or(u32::MAX),
+                within_ms: within.0 / 1_000_000,
+            },
+            at_once: at_once.and_then(|most| u32::try_from(most).ok()),
+        },
+    })
+}
+
+fn program(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
     let texts = |key, doc| root.text(key, doc).list(0..=WORDS_MAX);
     let program = root
         .text("program", "The program: a file, or a name on PATH.")
@@ -88,6 +154,19 @@ fn schema(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
     }
     let replicas = replicas.and_then(|replicas| u32::try_from(replicas).ok());
     let replicas = asked.replicas.or(replicas);
+    let deterministic = root
+        .flag(
+            "deterministic",
+            "Whether a capsule runs the same way twice.",
+        )
+        .or(false);
+    let seed = root
+        .count("seed", "Where its chance comes from.")
+        .range(0..=u64::MAX)
+        .optional();
+    if seed.is_some() && !deterministic {
+        root.refuse("seed", "only what is deterministic has one");
+    }
     Run {
         words,
         environment,
@@ -111,13 +190,33 @@ fn schema(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
             .count("fuel", "How many instructions a capsule may execute.")
             .range(1..=u64::MAX)
             .optional(),
+        class: class(root),
+        deadline: root
+            .time("deadline", "After how long it has to have ended.")
+            .range(Nanos::from_secs(1)..=Nanos(Nanos::DAY.0 * 7))
+            .optional()
+            .map(|after| Duration::from_nanos(after.0)),
+        deterministic,
+        seed: seed.unwrap_or(1),
+        // Events come through standard input, and so does the word where their state is.
+        state: None,
+        first: 1,
         health: health(root),
         directory: Some(PathBuf::from(folder)),
         file: None,
-        detach: asked.detach,
-        json: asked.json,
-        data: asked.data.clone(),
+        ..asked.clone()
     }
+}
+
+fn class(root: &Table<'_>) -> Option<Class> {
+    let classes = [
+        ("A", Class::A),
+        ("B", Class::B),
+        ("C", Class::C),
+        ("D", Class::D),
+    ];
+    let doc = "How much it is given where others want the same.";
+    root.choice("class", &classes, doc).optional()
 }
 
 fn health(root: &Table<'_>) -> Option<Health> {

@@ -1,13 +1,16 @@
 //! Programs, and the node they run on.
 //!
 //! Tour: [`arguments`] what can be asked · [`manifest`] as a file · [`attached`] a program in the foreground · [`node`] a node, and
-//! what it is asked · [`fleet`] the other machines.
+//! what it is asked · [`top`] who uses what · [`why`] why it is so · [`fleet`] the other machines.
 
 pub(crate) mod arguments;
 mod attached;
+mod batch;
 mod fleet;
 mod manifest;
 mod node;
+mod top;
+pub(crate) mod why;
 
 use std::process::ExitCode;
 
@@ -18,30 +21,36 @@ use arguments::{Asked, Run};
 
 pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
     match asked {
-        Asked::Run(asked) => match &asked.file {
-            Some(file) => run(&manifest::read(file, asked)?),
-            None => run(asked),
-        },
+        Asked::Run(asked) => run(asked),
         Asked::Up(asked) => node::up(asked),
         Asked::Exec(asked) => attached::exec(asked),
         Asked::Ps(asked) => node::ps(asked),
         Asked::Logs(asked) => node::logs(asked),
-        Asked::Stop(asked) => node::each(asked, |name| Request::Stop { name }),
+        Asked::Stop(asked) => node::stop(asked),
         Asked::Rm(asked) => node::each(asked, |name| Request::Remove { name }),
+        Asked::Wait(asked) => node::wait(asked),
         Asked::Status(asked) => node::status(asked),
+        Asked::Top(asked) => top::top(asked),
+        Asked::Services(asked) => node::services(asked),
         Asked::Dashboard(asked) => node::dashboard(asked),
         Asked::Outside(asked) => node::outside(asked),
         Asked::Invite(asked) => fleet::invite(asked),
         Asked::Members(asked) => fleet::members(asked),
+        Asked::Ping(asked) => fleet::ping(asked),
         Asked::Drain(asked) => fleet::drain(asked),
         Asked::Leave(asked) => fleet::leave(asked),
     }
 }
 
 fn run(asked: &Run) -> Result<ExitCode> {
-    match asked.detach {
-        true => node::run(asked),
-        false => attached::run(asked),
+    let said = match &asked.file {
+        Some(file) => manifest::read(file, asked)?,
+        None => vec![asked.clone()],
+    };
+    match said.as_slice() {
+        [one] if !asked.detach => attached::run(one),
+        _ if !asked.detach => anyhow::bail!("several programs are for a node to run (--detach)"),
+        all => node::run(asked, all),
     }
 }
 
@@ -50,14 +59,23 @@ impl Asked {
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Run(asked) => asked.json,
-            Self::Status(asked) | Self::Dashboard(asked) | Self::Leave(asked) => asked.json,
+            Self::Status(asked)
+            | Self::Services(asked)
+            | Self::Dashboard(asked)
+            | Self::Leave(asked) => asked.json,
             Self::Members(asked) => asked.ask.json,
             Self::Drain(asked) => asked.ask.json,
             Self::Outside(asked) => asked.ask.json,
             Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,
-            Self::Stop(asked) | Self::Rm(asked) => asked.ask.json,
-            Self::Up(_) | Self::Logs(_) | Self::Exec(_) => false,
+            Self::Ping(asked) => asked.ask.json,
+            Self::Stop(asked) | Self::Rm(asked) => asked.chosen.ask.json,
+            Self::Wait(asked) => asked.ask.json,
+            Self::Top(asked) => asked.ask.json,
+            Self::Up(asked) => asked.json,
+            Self::Logs(asked) => asked.json,
+            // What is said is the program's.
+            Self::Exec(_) => false,
         }
     }
 }

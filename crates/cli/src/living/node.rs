@@ -6,15 +6,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use daemon::control::{self, Answer, Listed, Request, Status};
+use daemon::control::{self, Answer, Listed, Request, Status, Wanted};
 use daemon::fleet::{FleetStatus, Wishes};
-use daemon::program::Kind;
 use daemon::sensors::Source;
+use daemon::services::Health;
 use daemon::supervision::Phase;
 use serde_json::json;
 
-use super::arguments::{Ask, Logs, Named, Outside, Ps, Run, Up};
-use super::{attached, fleet};
+use super::arguments::{Ask, Chosen, Logs, Named, Outside, Ps, Run, Up};
+use super::{batch, fleet};
 
 pub(super) fn up(asked: &Up) -> Result<ExitCode> {
     let data = asked.data.directory()?;
@@ -23,6 +23,7 @@ pub(super) fn up(asked: &Up) -> Result<ExitCode> {
         listen: asked.listen,
         join: asked.join,
         name: asked.name.clone(),
+        skew_ns: asked.skew_ns,
     };
     daemon::node::up(&data, http, wishes, |resumed, dashboard, fleet| {
         let resumes = match resumed {
@@ -31,6 +32,12 @@ pub(super) fn up(asked: &Up) -> Result<ExitCode> {
             n => format!(", resuming {n} programs"),
         };
         anstream::eprintln!("node: ready on {}{resumes}", data.display());
+        if asked.json {
+            // Nobody who reads it may be there any more.
+            let _ = print_json(&json!({
+                "data": data, "process": std::process::id(), "resumed": resumed, "dashboard": dashboard, "fleet": fleet,
+            }));
+        }
         if let Some(address) = dashboard {
             anstream::eprintln!(
                 "node: dashboard on {address}; `cosmos dashboard` prints the address to open"
@@ -47,30 +54,69 @@ pub(super) fn up(asked: &Up) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn run(asked: &Run) -> Result<ExitCode> {
-    let (program, kind) = attached::read(asked)??;
-    let program = match kind {
-        Kind::Native => attached::with_inherited(program),
-        _ => program,
-    };
-    let (name, restart) = (asked.name.clone(), asked.restart.into());
-    let request = match asked.replicas {
-        Some(replicas) => Request::Give {
-            name,
-            program,
-            restart,
-            replicas,
-        },
-        None => {
-            let run = Request::Run {
-                name,
-                program,
-                restart,
-            };
-            on(asked.on.as_ref(), run)
+/// About so many bytes of programs are handed over at once; a frame has its limit.
+const HANDED_MAX: usize = 2 << 20;
+
+/// Hands programs to the node: all of them or none, unless they are more than a frame holds.
+pub(super) fn run(asked: &Run, all: &[Run]) -> Result<ExitCode> {
+    let mut wanted = Vec::new();
+    for one in all {
+        match &one.batch {
+            Some(file) => wanted.extend(batch::read(file, one)?),
+            None => wanted.extend(batch::wanted(one)?),
         }
+    }
+    anyhow::ensure!(
+        !wanted.is_empty(),
+        "found no program in the batch, expected one in each line"
+    );
+    let data = asked.data.directory()?;
+    if let ([one], Some(replicas)) = (all, all[0].replicas) {
+        return give(one, replicas, wanted, &data);
+    }
+    let mut names = Vec::new();
+    let mut given = |programs: Vec<Wanted>| -> Result<()> {
+        match put(&data, &on(asked.on.as_ref(), Request::RunAll { programs }))? {
+            Answer::Given { names: more } => names.extend(more),
+            other => drop(unexpected(&other)?),
+        }
+        Ok(())
     };
-    match put(&asked.data.directory()?, &request)? {
+    let (mut part, mut length) = (Vec::new(), 0);
+    for one in wanted {
+        length += one.program.length() + 1024;
+        part.push(one);
+        if length > HANDED_MAX {
+            given(std::mem::take(&mut part))?;
+            length = 0;
+        }
+    }
+    if !part.is_empty() {
+        given(part)?;
+    }
+    match names.as_slice() {
+        [name] if asked.json => print_json(&json!({ "name": name })),
+        names if asked.json => print_json(&json!({ "names": names })),
+        names => print(&(names.join("\n") + "\n")),
+    }
+}
+
+/// Hands a program to the fleet, which runs so many of it wherever it likes.
+fn give(asked: &Run, replicas: u32, mut wanted: Vec<Wanted>, data: &Path) -> Result<ExitCode> {
+    let (Some(one), true) = (wanted.pop(), wanted.is_empty()) else {
+        bail!("--count and --batch are for one machine, expected them without --replicas");
+    };
+    anyhow::ensure!(
+        one.group.is_none() && one.deadline_unix_ms.is_none(),
+        "--group and --deadline are for one machine, expected them without --replicas"
+    );
+    let give = Request::Give {
+        name: one.name,
+        program: one.program,
+        restart: one.restart,
+        replicas,
+    };
+    match put(data, &give)? {
         Answer::Done { name } if asked.json => print_json(&json!({ "name": name })),
         Answer::Done { name } => print(&format!("{name}\n")),
         other => unexpected(&other),
@@ -104,25 +150,46 @@ pub(super) fn ps(asked: &Ps) -> Result<ExitCode> {
 }
 
 pub(super) fn table(programs: &[Listed]) -> String {
-    let width = programs.iter().map(|program| program.name.len());
-    let width = width.max().unwrap_or(0).max(4);
+    let group = |program: &Listed| {
+        program
+            .group
+            .as_ref()
+            .map_or("", |group| &group.name)
+            .to_owned()
+    };
+    let column = |title: &str, of: &dyn Fn(&Listed) -> String| {
+        let width = programs.iter().map(|program| of(program).len()).max();
+        width.unwrap_or(0).max(title.len())
+    };
+    let width = column("NAME", &|program| program.name.clone());
+    // Whoever has no groups need not know of them.
+    let grouped = programs.iter().any(|program| program.group.is_some());
+    let groups = column("GROUP", &group);
+    let in_group = |text: &str| match grouped {
+        true => format!("{text:<groups$}  "),
+        false => String::new(),
+    };
     let mut table = format!(
-        "{:<width$}  {:<12}  {:>6}  PROGRAM\n",
-        "NAME", "STATE", "STARTS"
+        "{:<width$}  {}{:<12}  {:>6}  PROGRAM\n",
+        "NAME",
+        in_group("GROUP"),
+        "STATE",
+        "STARTS"
     );
     for program in programs {
         let (name, starts) = (&program.name, program.starts);
         let words = std::iter::once(&program.program).chain(&program.arguments);
         let words: Vec<_> = words.map(|word| on_one_line(word)).collect();
         let (state, words) = (state(program), words.join(" "));
-        let line = format!("{name:<width$}  {state:<12}  {starts:>6}  {words}\n");
+        let group = in_group(&group(program));
+        let line = format!("{name:<width$}  {group}{state:<12}  {starts:>6}  {words}\n");
         table.push_str(&line);
     }
     table
 }
 
 /// Line ends and what a terminal would obey are shown instead of done.
-fn on_one_line(word: &str) -> String {
+pub(super) fn on_one_line(word: &str) -> String {
     let shown = |c: char| match c.is_control() {
         true => c.escape_default().to_string(),
         false => c.to_string(),
@@ -130,14 +197,16 @@ fn on_one_line(word: &str) -> String {
     word.chars().map(shown).collect()
 }
 
-fn state(program: &Listed) -> String {
+pub(super) fn state(program: &Listed) -> String {
     match program.phase {
+        Phase::Waiting => "waiting".to_owned(),
         Phase::Running => "running".to_owned(),
         Phase::Pausing { code } => format!("pausing ({code})"),
         Phase::Stopping => "stopping".to_owned(),
         Phase::Ended { code: Some(code) } if program.out_of_memory => {
             format!("ended ({code}, out of memory)")
         }
+        Phase::Ended { code: Some(code) } if program.late => format!("ended ({code}, late)"),
         Phase::Ended { code: Some(code) } => format!("ended ({code})"),
         Phase::Ended { code: None } => "stopped".to_owned(),
     }
@@ -156,9 +225,27 @@ pub(super) fn logs(asked: &Logs) -> Result<ExitCode> {
     }
     let mut out = io::stdout().lock();
     let mut piece = vec![0; 64 << 10];
+    let mut line = Vec::new();
     loop {
         let length = said.read(&mut piece)?;
-        let written = out.write_all(&piece[..length]).and_then(|()| out.flush());
+        let mut shown = piece[..length].to_vec();
+        if asked.json {
+            line.append(&mut shown);
+            // What comes last need not end as a line does.
+            let end = match length {
+                0 => line.len(),
+                _ => line
+                    .iter()
+                    .rposition(|byte| *byte == b'\n')
+                    .map_or(0, |end| end + 1),
+            };
+            for said in String::from_utf8_lossy(&line[..end]).lines() {
+                shown.extend(json!({ "line": said }).to_string().into_bytes());
+                shown.push(b'\n');
+            }
+            line.drain(..end);
+        }
+        let written = out.write_all(&shown).and_then(|()| out.flush());
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return Ok(ExitCode::SUCCESS);
@@ -171,20 +258,87 @@ pub(super) fn logs(asked: &Logs) -> Result<ExitCode> {
     }
 }
 
+/// The programs that are meant, those that wait for their turn first: stopping others would make it come.
+fn named(asked: &Chosen, data: &Path) -> Result<Vec<String>> {
+    let Some(group) = &asked.group else {
+        return Ok(asked.names.clone());
+    };
+    let mut programs = match put(data, &Request::List)? {
+        Answer::List { programs } => programs,
+        other => bail!("the node answered something else than was asked: {other:?}"),
+    };
+    programs.retain(|one| one.group.as_ref().is_some_and(|of| of.name == *group));
+    anyhow::ensure!(
+        !programs.is_empty(),
+        "there is no group named {group:?}; `cosmos ps` lists them"
+    );
+    programs.sort_by_key(|program| program.phase != Phase::Waiting);
+    Ok(programs.into_iter().map(|program| program.name).collect())
+}
+
+fn told(asked: &Ask, names: &[String]) -> Result<ExitCode> {
+    match asked.json {
+        true => print_json(&json!({ "names": names })),
+        false => Ok(ExitCode::SUCCESS),
+    }
+}
+
 /// One request for each name; those after one that was refused are not asked.
 pub(super) fn each(asked: &Named, request: impl Fn(String) -> Request) -> Result<ExitCode> {
-    let data = asked.ask.data.directory()?;
-    for name in &asked.names {
+    let ask = &asked.chosen.ask;
+    let data = ask.data.directory()?;
+    let names = named(&asked.chosen, &data)?;
+    for name in &names {
         match put(&data, &on(asked.on.as_ref(), request(name.clone())))? {
-            Answer::Done { name } if !asked.ask.json => print(&format!("{name}\n"))?,
+            Answer::Done { name } if !ask.json => print(&format!("{name}\n"))?,
             Answer::Done { .. } => ExitCode::SUCCESS,
             other => return unexpected(&other),
         };
     }
-    if asked.ask.json {
-        print_json(&json!({ "names": asked.names }))?;
+    told(ask, &names)
+}
+
+pub(super) fn stop(asked: &Named) -> Result<ExitCode> {
+    each(asked, |name| Request::Stop { name })
+}
+
+pub(super) fn wait(asked: &Chosen) -> Result<ExitCode> {
+    let data = asked.ask.data.directory()?;
+    let names = named(asked, &data)?;
+    for name in &names {
+        let name = name.clone();
+        match put(&data, &Request::Wait { name })? {
+            Answer::Done { .. } => {}
+            other => return unexpected(&other),
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    told(&asked.ask, &names)
+}
+
+pub(super) fn services(asked: &Ask) -> Result<ExitCode> {
+    let services = match put(&asked.data.directory()?, &Request::Services)? {
+        Answer::Services { services } => services,
+        other => return unexpected(&other),
+    };
+    let unwell = services
+        .iter()
+        .any(|service| service.health == Health::Unwell);
+    if asked.json {
+        print_json(&json!({ "services": services }))?;
+    } else {
+        let mut table = String::new();
+        for service in &services {
+            let health = match service.health {
+                Health::Well => "well",
+                Health::Unwell => "unwell",
+                Health::Absent => "absent",
+            };
+            let (name, does, found) = (&service.name, &service.does, on_one_line(&service.found));
+            writeln!(table, "{name:<12} {health:<7} {does}\n{:<20} {found}", "")?;
+        }
+        print(&table)?;
+    }
+    Ok(ExitCode::from(u8::from(unwell)))
 }
 
 pub(super) fn status(asked: &Ask) -> Result<ExitCode> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::place::Place;
+use crate::place::{Place, has};
 
 impl Place {
     /// A module given as text.
@@ -154,6 +154,12 @@ fn compiled_code_is_kept_and_a_damaged_copy_is_seen_and_replaced() {
     assert_eq!(place.cached().len(), 2);
 }
 
+/// One example, as a word of a command.
+pub(crate) fn example(name: &str, target: &str) -> Option<String> {
+    let file = examples(target)?.join(name).with_extension("wasm");
+    Some(file.display().to_string())
+}
+
 /// The examples, built for a target; `None`, said aloud, where its compiler is missing. A build
 /// server has run `cargo xtask setup`, so there that is a failure.
 fn examples(target: &str) -> Option<PathBuf> {
@@ -171,9 +177,14 @@ fn examples(target: &str) -> Option<PathBuf> {
         eprintln!("skipped: {missing}");
         return None;
     }
+    let without = match target {
+        "wasm32-wasip1" => "http",
+        _ => "counter",
+    };
     let built = Command::new("cargo")
         .args(["build", "--quiet", "--locked", "--offline", "--release"])
         .args(["--manifest-path", "examples/Cargo.toml", "--target", target])
+        .args(["--workspace", "--exclude", without])
         .args(["--target-dir", "examples/target"])
         .current_dir(&root)
         .status()
@@ -247,4 +258,110 @@ fn words_are_counted_in_what_is_given_to_read_and_in_folders_that_were_promised(
             assert!(said.err.starts_with("wordcount: "), "{}", said.err);
         }
     }
+}
+
+#[test]
+fn a_rehearsed_capsule_does_the_same_for_the_same_seed() {
+    let place = Place::new();
+    for target in TARGETS {
+        let Some(dice) = example("dice", target) else {
+            return;
+        };
+        let throw = |seed: &str| {
+            let asked = ["run", "--deterministic", "--seed", seed, &dice, "20"];
+            let said = place.cosmos(&asked, "");
+            assert_eq!(said.code, Some(0), "{}", said.err);
+            (said.out, said.err)
+        };
+        let first = throw("7");
+        assert_eq!(first, throw("7"));
+        let (out, err) = first;
+        assert_ne!(out, throw("8").0);
+        // Its own time began at 0 and it slept twenty times for 10 ms; looking took the rest.
+        let lines: Vec<_> = out.lines().collect();
+        assert!(lines[19].contains(" after 2000"), "{}", lines[19]);
+        assert!(lines[20].starts_with("at 2000"), "{}", lines[20]);
+        assert_eq!(lines[21], "7ff8000000000000");
+        assert!(
+            err.starts_with("note: ") && err.contains(" units of fuel and 2000"),
+            "{err}"
+        );
+        // Without it, chance is chance.
+        let chance = [0; 2].map(|_| place.cosmos(&["run", &dice, "20"], "").out);
+        assert_ne!(chance[0], chance[1]);
+    }
+}
+
+#[test]
+fn what_cannot_be_repeated_is_refused_in_a_rehearsal_and_input_is_read_first() {
+    let place = Place::new();
+    place.module("exit.wasm", EXIT);
+    fs::create_dir(place.path("texts")).unwrap();
+    for (asked, says) in [
+        (
+            &["--deterministic", "--dir", "texts", "exit.wasm"][..],
+            "cannot be used with",
+        ),
+        (&["--seed", "3", "exit.wasm"], "--deterministic"),
+        (
+            &["--deterministic", "true"],
+            "its time and chance are the host's",
+        ),
+    ] {
+        let said = place.cosmos(&[&["run"], asked].concat(), "");
+        assert_eq!(said.code, Some(2), "{asked:?}: {}", said.err);
+        assert!(said.err.contains(says), "{asked:?}: {}", said.err);
+    }
+    place.write(
+        "app.toml",
+        b"program = \"./exit.wasm\"\ndeterministic = true\ndirs = [\"texts\"]\n",
+    );
+    let said = place.cosmos(&["run", "-f", "app.toml"], "");
+    assert!(said.err.contains("what lies in a folder"), "{}", said.err);
+    for target in TARGETS {
+        let Some(count) = example("wordcount", target) else {
+            return;
+        };
+        let asked = ["run", "--deterministic", &count];
+        let said = [0; 2].map(|_| place.cosmos(&asked, "a b c\nd\n"));
+        assert_eq!(said[0].out, "2 4 8 -\n", "{}", said[0].err);
+        assert_eq!(said[0].err, said[1].err);
+    }
+}
+
+#[test]
+fn a_component_may_be_written_in_c() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let clang = Command::new("clang").arg("--version").output().is_ok();
+    if !has("clang", clang) || examples("wasm32-wasip2").is_none() {
+        return;
+    }
+    let place = Place::new();
+    let built = Command::new("sh")
+        .args([
+            "examples/total/build.sh",
+            &place.path("total.wasm").display().to_string(),
+        ])
+        .current_dir(root)
+        .status();
+    assert!(built.expect("a shell").success());
+    // A component, not a module.
+    assert_eq!(
+        fs::read(place.path("total.wasm")).unwrap()[4..8],
+        [0x0d, 0, 1, 0]
+    );
+    let said = place.cosmos(&["run", "total.wasm", "sum"], "1\n20\n-300\n");
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(0), "sum: -279\n"),
+        "{}",
+        said.err
+    );
+    let said = place.cosmos(&["run", "total.wasm"], "");
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(1), "total: 0\n"),
+        "{}",
+        said.err
+    );
 }

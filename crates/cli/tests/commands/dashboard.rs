@@ -262,11 +262,9 @@ fn what_is_wrong_is_refused_with_what_was_expected() {
         up.ask("GET", "/api/v1/programs/none/logs", None).status,
         404
     );
-    assert_eq!(
-        up.ask("GET", "/api/v1/programs/none/logs?follow=perhaps", None)
-            .status,
-        400
-    );
+    let perhaps = up.ask("GET", "/api/v1/programs/none/logs?follow=perhaps", None);
+    assert_eq!(perhaps.status, 400);
+    assert!(perhaps.json()["error"].as_str().unwrap().contains("follow"));
     // Nothing that was refused is known.
     assert_eq!(
         up.ask("GET", "/api/v1/programs", None).json(),
@@ -290,6 +288,49 @@ fn idle_connections_lock_nobody_out_for_long() {
         stream.read(&mut [0; 16]).is_ok_and(|length| length > 0)
     });
     drop(idle);
+}
+
+#[test]
+fn those_who_follow_leave_room_for_those_who_ask() {
+    let up = Front::new();
+    let follow = || {
+        let mut stream = up.connect();
+        write!(
+            stream,
+            "GET /api/v1/live HTTP/1.1\r\nHost: {}\r\nAuthorization: bearer {}\r\n\r\n",
+            up.address, up.key
+        )
+        .unwrap();
+        let mut status = [0; "HTTP/1.1 200".len()];
+        stream.read_exact(&mut status).unwrap();
+        (String::from_utf8(status.to_vec()).unwrap(), stream)
+    };
+    let mut followers = Vec::new();
+    while let (status, stream) = follow()
+        && status.ends_with("200")
+    {
+        followers.push(stream);
+        assert!(followers.len() < 120, "there is no end to them");
+    }
+    assert_eq!(followers.len(), 96);
+    assert_eq!(up.ask("GET", "/api/v1/status", None).status, 200);
+    assert_eq!(up.ask("GET", "/api/v1/live", None).status, 503);
+    drop(followers);
+    wait_until("there is room again", || follow().0.ends_with("200"));
+}
+
+#[test]
+fn the_api_says_why_a_program_is_as_it_is() {
+    let up = Front::new();
+    let wish = json!({"words": ["sh", "-c", "exit 3"], "name": "brief"});
+    assert_eq!(up.ask("POST", "/api/v1/programs", Some(&wish)).status, 201);
+    let why = || up.ask("GET", "/api/v1/programs/brief/why", None).json();
+    wait_until("it has ended", || why()["program"]["phase"] == "ended");
+    let there = up.place.cosmos(&["why", "brief", "--json"], "").out;
+    assert_eq!(why(), serde_json::from_str::<Value>(&there).unwrap());
+    assert!(why()["now"].as_str().unwrap().contains("it ended with 3"));
+    let services = up.ask("GET", "/api/v1/services", None).json();
+    assert_eq!(services["services"][0]["name"], "cosmOS");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A node on this machine as whoever runs it meets it: it keeps what it was given, through every end.
 
-use crate::place::{Place, Up, has, processes, unheard_of, wait_until};
+use crate::place::{Place, Up, has, processes, unheard_of, wait_until, walled};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -455,4 +455,50 @@ fn a_program_that_has_only_just_been_started_can_be_asked_to_end() {
         // By the request, not by force after ten seconds.
         assert_eq!(place.program(name)["code"], 143, "{name}");
     }
+}
+
+#[test]
+fn what_exec_started_ends_with_whoever_asked_for_it() {
+    if !walled() {
+        return;
+    }
+    let place = Place::new();
+    let (_up, _) = Up::at(&place);
+    let script = "echo up; exec sleep 1000";
+    place.ok(&["run", "-d", "--name", "host", "sh", "-c", script]);
+    wait_until("it runs", || place.ok(&["logs", "host"]) == "up\n");
+    let left = unheard_of(21);
+    let script = format!("setsid sleep {left} & echo ready; wait");
+    let mut exec = place.ready(&["exec", "host", "sh", "-c", &script]);
+    wait_until("it runs", || {
+        !processes(&format!("sleep {left}")).is_empty()
+    });
+    exec.kill().unwrap();
+    exec.wait().unwrap();
+    wait_until("nothing of it is left", || processes(&left).is_empty());
+    assert_eq!(place.phase("host"), "running");
+}
+
+#[test]
+fn a_program_in_the_foreground_shares_what_the_nodes_programs_are_given() {
+    let place = Place::new();
+    let (up, _) = Up::at(&place);
+    let groups = place.ok(&["run", "cat", "/proc/self/cgroup"]);
+    let status: Value = serde_json::from_str(&place.ok(&["status", "--json"])).unwrap();
+    let dealt = status["limits"]["cores"].as_str();
+    if !has(
+        "a control group for cpu",
+        dealt.is_some_and(|who| who.starts_with("cgroup")),
+    ) {
+        return;
+    }
+    let around = format!("/cosmos-{}/cosmos-", up.0.id());
+    assert!(groups.contains(&around), "{groups}");
+    let wrong = place.cosmos(&["outside", "nan"], "");
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong.err.contains("found \"nan\", expected a temperature"),
+        "{}",
+        wrong.err
+    );
 }

@@ -34,6 +34,7 @@ use ring::rand::SecureRandom as _;
 use scheduler::Guard;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use telemetry::{Action, Reason};
 use tokio::sync::mpsc;
 use trust::Key;
 use trust::invitation::{Invitation, Secret};
@@ -45,14 +46,15 @@ use super::archive::{Archive, Standing};
 use super::book::{Book, Guest};
 use super::council::{self, Asker, CouncilStatus, Duty, Log, Order, Seat};
 use super::directory::{Directory, ENTRIES_MAX, Entries, Entry};
+use super::echo::{self, Reply};
 use super::identity::{Authority, Validity};
 use super::joining::{self, Answer, Request, Welcome};
 use super::refusal::{Refusal, Refusals};
 use super::transport::{Happening, NotSent, Transport};
 use crate::lease::boottime;
 
-/// Seats in a fleet's one cell: eight by eight.
-pub const SEATS: u32 = 64;
+/// Seats in a fleet's one cell.
+pub const SEATS: u32 = membership::config::SEATS_SPARSE;
 
 /// The membership protocol's, in a frame.
 const MEMBERSHIP: u8 = 1;
@@ -121,6 +123,8 @@ pub struct Guarded {
     pub clock: f64,
     /// The power is to be cut, for good; the member is silent already.
     pub dark: bool,
+    /// What was decided because of it: what was done, why, what was found and what it was held against, in kelvin.
+    pub decided: Option<(Action, Reason, f64, f64)>,
 }
 
 /// What the rest of the node asks of its membership.
@@ -168,11 +172,18 @@ impl Clock {
         clippy::disallowed_types,
         reason = "a real node lives by the host's clock"
     )]
-    pub(super) fn start() -> Self {
+    pub(super) fn start(skew_ns: i64) -> Self {
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let (unix, skew) = (
+            unix.unwrap_or_default(),
+            Duration::from_nanos(skew_ns.unsigned_abs()),
+        );
         Self {
             began: boottime(),
-            unix: unix.unwrap_or_default(),
+            unix: match skew_ns {
+                0.. => unix + skew,
+                _ => unix.saturating_sub(skew),
+            },
         }
     }
 
@@ -210,6 +221,8 @@ pub(super) struct Member {
     directory: Directory,
     transport: Transport,
     refusals: Refusals,
+    /// What the guard decided last, until it is told on.
+    decided: Option<(Action, Reason, f64, f64)>,
     /// Since when each is held to be what it is, in milliseconds of Unix time.
     since: BTreeMap<Tile, u64>,
     began_ms: u64,
@@ -293,6 +306,7 @@ impl Member {
             directory,
             transport,
             refusals: Refusals::default(),
+            decided: None,
             since: BTreeMap::new(),
             began_ms: clock.unix_ms(),
             listeners: BTreeMap::new(),
@@ -472,7 +486,10 @@ impl Member {
                 Effect::Changed { peer, .. } => self.changed(Tile(peer.0.into())),
                 Effect::Rejected(reason) => self.refusals.count(Refusal::Message(reason)),
                 // Read from the guard by whoever told it ([`Ask::Sense`]).
-                Effect::SetClock(_) | Effect::Panic | Effect::Decided(..) => {}
+                Effect::SetClock(_) | Effect::Panic => {}
+                Effect::Decided(action, reason, found, bound) => {
+                    self.decided = Some((action, reason, found, bound));
+                }
             }
         }
     }
@@ -601,6 +618,17 @@ impl Member {
                 return heard;
             }
             other => {
+                if other == echo::PROTOCOL {
+                    match echo::reply(frame.class, &frame.payload).ok_or(Refusal::FrameNonsense)? {
+                        Reply::Say(answer) => {
+                            // Lost is lost: whoever asked counts it.
+                            let _ = self.send(from, Class::A, other, answer);
+                            return Ok(());
+                        }
+                        Reply::Nothing => return Ok(()),
+                        Reply::Hand => {}
+                    }
+                }
                 let heard = Heard {
                     from,
                     class: frame.class,
@@ -693,7 +721,12 @@ impl Member {
             Ask::Sense(temperature, answer) => {
                 self.tell(Input::Sensed(temperature.0));
                 let (clock, dark) = (self.node.guard().clock(), self.node.guard().is_dark());
-                let _ = answer.send(Guarded { clock, dark });
+                let decided = self.decided.take();
+                let _ = answer.send(Guarded {
+                    clock,
+                    dark,
+                    decided,
+                });
             }
             Ask::Sit { log, room, orders } => {
                 self.chair = Chair::Empty(Box::new((log, room, orders)));

@@ -12,14 +12,17 @@
 //! # Tour
 //! [`identity`] keys and certificates · [`book`] invitations that still hold · [`joining`] how a stranger becomes a
 //! member · [`directory`] where everybody is · [`transport`] bytes of a class to a member · [`member`] the node machine in
-//! the real world · [`post`] questions to other nodes · [`council`] who runs what · [`parcel`] what is longer than a frame · [`refusal`] what was turned away, by name · [`archive`] what is kept.
+//! the real world · [`post`] questions to other nodes · [`council`] who runs what · [`parcel`] what is longer than a frame · [`echo`] how long a word takes ·
+//! `copa` how much may be under way · [`refusal`] what was turned away, by name · [`archive`] what is kept.
 //!
 //! Deliberately absent: work that takes its state along, more than one cell, and a second authority.
 
 pub mod archive;
 pub mod book;
+mod copa;
 pub mod council;
 pub mod directory;
+pub mod echo;
 pub mod identity;
 pub mod joining;
 pub mod member;
@@ -71,6 +74,8 @@ pub struct Wishes {
     pub join: Option<Invitation>,
     /// What to be called.
     pub name: Option<String>,
+    /// By how many nanoseconds its clock is to be wrong, for tests: ahead, or behind if negative.
+    pub skew_ns: i64,
 }
 
 /// Why a machine is in no fleet.
@@ -209,7 +214,7 @@ async fn begin(
     archive: Archive,
     wishes: Wishes,
 ) -> Result<(Member, mpsc::Receiver<transport::Happening>), FleetError> {
-    let clock = Clock::start();
+    let clock = Clock::start(wishes.skew_ns);
     if let Some(name) = wishes
         .name
         .as_ref()

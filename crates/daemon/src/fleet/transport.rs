@@ -4,7 +4,8 @@
 //! other. Class A travels in datagrams, which overtake everything and are not sent again: what is urgent is
 //! stale by the time a loss is noticed, and those who speak in it repeat themselves anyway. Classes B to
 //! D each have a stream, reliable and in order, and QUIC serves the more urgent first.
-//! So what floods one class delays the others by a packet at most, on this side of the wire.
+//! So what floods one class delays the others by a packet at most, on this side of the wire; and lest it does so
+//! beyond, what is under way goes by delay (`copa`).
 //!
 //! What travels is always a [`wire::Frame`] in its [`trust::envelope`], though TLS has proven already who
 //! speaks. The envelope's key comes out of the handshake (a TLS exporter, RFC 5705), one for each connection and
@@ -33,6 +34,7 @@ use trust::Key;
 use trust::envelope::{Opening, SEALED_BYTES_MAX, Sealing};
 use wire::{Class, Frame, Tile};
 
+use super::copa::Courtesy;
 use super::identity::{self, Identity, IdentityError};
 use super::joining::{self, Request};
 use super::refusal::Refusal;
@@ -45,6 +47,8 @@ pub const AT_THE_DOOR_MAX: usize = 64;
 pub const WAITING_MAX: usize = 64;
 /// So many bytes of datagrams may wait in a connection.
 const DATAGRAMS_BYTES_MAX: usize = 256 << 10;
+/// So much of what was said in classes B to D may wait for its acknowledgement: what fills a line of 1 Gbit/s for 8 ms.
+const UNACKNOWLEDGED_BYTES_MAX: u64 = 1 << 20;
 /// So many streams may a member have open towards another; three are needed.
 const STREAMS_MAX: u32 = 8;
 /// So many things that happened wait for the member; then the sockets wait.
@@ -118,6 +122,8 @@ fn settings() -> Arc<TransportConfig> {
             IdleTimeout::try_from(IDLE_MAX).expect("half a minute can be said"),
         ))
         .datagram_send_buffer_size(DATAGRAMS_BYTES_MAX)
+        .congestion_controller_factory(Arc::new(Courtesy))
+        .send_window(UNACKNOWLEDGED_BYTES_MAX)
         .max_concurrent_uni_streams(STREAMS_MAX.into())
         .max_concurrent_bidi_streams(1_u8.into());
     Arc::new(settings)

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -24,14 +24,18 @@ use prometheus_client::registry::{Registry, Unit};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::live::Sample;
-use super::{Shared, refused};
+use super::{STREAM_LASTS, Shared, refused};
 use crate::control::{Answer, Listed, Request, Status};
 use crate::fleet;
 use crate::health::Health;
+use crate::history::Why;
+use crate::journal::Journal;
 use crate::news::Item;
 use crate::program::{self, Folder, Limits, Network, Port, Program};
+use crate::services::Service;
 use crate::supervision::Restart;
 
 type App = State<Arc<Shared>>;
@@ -138,6 +142,33 @@ pub(super) fn routes() -> Vec<Route> {
             )
         },
         Route {
+            answers: schema::<Why>,
+            ..plain(
+                "/api/v1/programs/{name}/why",
+                "get",
+                "Why a program runs, does not, or was slowed: how it is, and the decisions that led there with their causes.",
+                get(why_program),
+            )
+        },
+        Route {
+            answers: schema::<Why>,
+            ..plain(
+                "/api/v1/why",
+                "get",
+                "Why the machine is as it is: what its programs are given, and the decisions about all of them.",
+                get(why_machine),
+            )
+        },
+        Route {
+            answers: schema::<Services>,
+            ..plain(
+                "/api/v1/services",
+                "get",
+                "The layers of the system by their names, as they were found just now.",
+                get(services),
+            )
+        },
+        Route {
             kind: "text/event-stream",
             ..plain(
                 "/api/v1/live",
@@ -196,6 +227,12 @@ struct Members {
     members: Vec<fleet::Listed>,
 }
 
+/// The layers.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Services {
+    services: Vec<Service>,
+}
+
 /// The program concerned.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Done {
@@ -227,6 +264,8 @@ struct Wish {
     ports: Vec<Port>,
     /// How to find out whether it is well.
     health: Option<Health>,
+    /// Let a capsule run the same way for the same seed, with a time of its own.
+    seed: Option<u64>,
     /// When it is started again; never if absent.
     restart: Option<Restart>,
 }
@@ -285,6 +324,41 @@ async fn members(State(shared): App) -> Response {
         Ok(_) => other(),
         Err(refused) => refused,
     }
+}
+
+async fn why_program(State(shared): App, Path(name): Path<String>) -> Response {
+    match known(&shared, &name) {
+        Ok(_) => why(&shared, Some(name)).await,
+        Err(refused) => refused,
+    }
+}
+
+async fn why_machine(State(shared): App) -> Response {
+    why(&shared, None).await
+}
+
+async fn why(shared: &Shared, name: Option<String>) -> Response {
+    match ask(shared, Request::Why { name }).await {
+        Ok(Answer::Why(why)) => Json(why).into_response(),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
+}
+
+async fn services(State(shared): App) -> Response {
+    match ask(&shared, Request::Services).await {
+        Ok(Answer::Services { services }) => Json(Services { services }).into_response(),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
+}
+
+/// What a program says, if there is one of this name.
+fn known(shared: &Shared, name: &str) -> Result<Arc<Journal>, Response> {
+    shared.node.journal(name).ok_or_else(|| {
+        let because = format!("there is no program named {name:?}");
+        refused(StatusCode::NOT_FOUND, because)
+    })
 }
 
 async fn run(State(shared): App, wish: Result<Json<Wish>, JsonRejection>) -> Response {
@@ -353,15 +427,13 @@ fn wanted(wish: Wish) -> Result<Program, String> {
         network: wish.network,
         ports: wish.ports,
         health: wish.health,
+        seed: wish.seed,
     })
 }
 
 async fn named(shared: &Shared, name: String, request: Request) -> Response {
-    if shared.node.journal(&name).is_none() {
-        return refused(
-            StatusCode::NOT_FOUND,
-            format!("there is no program named {name:?}"),
-        );
+    if let Err(refused) = known(shared, &name) {
+        return refused;
     }
     match ask(shared, request).await {
         Ok(Answer::Done { name }) => Json(Done { name }).into_response(),
@@ -383,20 +455,30 @@ async fn remove(State(shared): App, Path(name): Path<String>) -> Response {
 async fn logs(
     State(shared): App,
     Path(name): Path<String>,
-    Query(asked): Query<Following>,
+    asked: Result<Query<Following>, QueryRejection>,
 ) -> Response {
     const PIECE_MAX: usize = 64 << 10;
-    let Some(journal) = shared.node.journal(&name) else {
-        return refused(
-            StatusCode::NOT_FOUND,
-            format!("there is no program named {name:?}"),
-        );
+    let Query(asked) = match asked {
+        Ok(asked) => asked,
+        Err(rejection) => return refused(rejection.status(), rejection.body_text()),
     };
-    let pieces = stream::unfold(Some((journal, asked.from)), move |at| async move {
-        let (journal, from) = at?;
+    let journal = match known(&shared, &name) {
+        Ok(journal) => journal,
+        Err(refused) => return refused,
+    };
+    let place = match asked.follow.then(|| shared.streams.place()).transpose() {
+        Ok(place) => place,
+        Err(refused) => return refused,
+    };
+    let until = tokio::time::Instant::now() + STREAM_LASTS;
+    let pieces = stream::unfold(Some((journal, asked.from, place)), move |at| async move {
+        let (journal, from, place) = at?;
         let reading = tokio::task::spawn_blocking(move || {
             let mut piece = journal.read(from, PIECE_MAX);
-            while asked.follow && matches!(&piece, Ok(piece) if piece.bytes.is_empty()) {
+            while asked.follow
+                && tokio::time::Instant::now() < until
+                && matches!(&piece, Ok(piece) if piece.bytes.is_empty())
+            {
                 if !journal.wait(from, Duration::from_secs(1)) {
                     break;
                 }
@@ -407,7 +489,10 @@ async fn logs(
         let (piece, journal) = reading.await.ok()?;
         match piece {
             Ok(piece) if piece.bytes.is_empty() => None,
-            Ok(piece) => Some((Ok(Bytes::from(piece.bytes)), Some((journal, piece.next)))),
+            Ok(piece) => Some((
+                Ok(Bytes::from(piece.bytes)),
+                Some((journal, piece.next, place)),
+            )),
             Err(error) => Some((Err(error), None)),
         }
     });
@@ -421,15 +506,23 @@ struct Watching {
     program: tokio::sync::watch::Receiver<u64>,
     seen: (u64, u64),
     ready: std::collections::VecDeque<sse::Event>,
+    until: tokio::time::Instant,
+    _place: OwnedSemaphorePermit,
 }
 
 async fn live(State(shared): App) -> Response {
+    let place = match shared.streams.place() {
+        Ok(place) => place,
+        Err(refused) => return refused,
+    };
     let watching = Watching {
         sample: shared.live.watch(),
         program: shared.node.news.watch(),
         shared,
         seen: (0, 0),
         ready: std::collections::VecDeque::new(),
+        until: tokio::time::Instant::now() + STREAM_LASTS,
+        _place: place,
     };
     let events = stream::unfold(watching, |mut watching| async move {
         loop {
@@ -464,6 +557,7 @@ async fn live(State(shared): App) -> Response {
                 tokio::select! {
                     changed = watching.sample.changed() => changed.ok()?,
                     changed = watching.program.changed() => changed.ok()?,
+                    () = tokio::time::sleep_until(watching.until) => return None,
                 }
             }
         }

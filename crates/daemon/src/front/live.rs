@@ -1,7 +1,6 @@
 //! What the machine and its programs use, every two seconds, kept for twenty minutes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::sync::watch;
 use super::Shared;
 use crate::control::{Answer, Listed, Request};
 use crate::heat::Reading;
+use crate::load;
 use crate::news::unix_ms;
 use crate::sensors::use_of;
 
@@ -123,7 +123,7 @@ pub(super) async fn measure(shared: Arc<Shared>) {
             continue;
         };
         number += 1;
-        let (memory_used_bytes, memory_total_bytes) = memory();
+        let memory = load::memory();
         let mut next = BTreeMap::new();
         let mut used = |name: &str, process: u32| {
             let used = use_of(process);
@@ -151,8 +151,8 @@ pub(super) async fn measure(shared: Arc<Shared>) {
             number,
             unix_ms: unix_ms(),
             reading,
-            memory_used_bytes,
-            memory_total_bytes,
+            memory_used_bytes: memory.used_bytes,
+            memory_total_bytes: memory.total_bytes,
             node,
             programs,
         });
@@ -163,16 +163,4 @@ fn running(programs: &[Listed]) -> impl Iterator<Item = (&str, u32)> {
     programs
         .iter()
         .filter_map(|program| Some((program.name.as_str(), program.process?)))
-}
-
-/// Used and total memory of the machine, in bytes.
-fn memory() -> (u64, u64) {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let bytes = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key));
-        let number = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        number.unwrap_or(0) << 10
-    };
-    let total = bytes("MemTotal:");
-    (total.saturating_sub(bytes("MemAvailable:")), total)
 }

@@ -9,7 +9,9 @@
 //! the page's own files, which tell nothing of the node, wants the key in the node's directory (`key`, mode 0600)
 //! as a bearer token (RFC 6750). A browser adds no such token by itself, so another site's page cannot speak in
 //! its owner's name; a request whose `Origin` is not this address is refused besides. Connections are at most
-//! [`CONNECTIONS_MAX`], a head must arrive within [`HEAD_PATIENCE`], a body has at most [`BODY_MAX`] bytes.
+//! [`CONNECTIONS_MAX`], a head must arrive within [`HEAD_PATIENCE`], a body has at most [`BODY_MAX`] bytes. Of the
+//! connections [`STREAMS_MAX`] may be streams that go on, each for [`STREAM_LASTS`] (a page asks again), and none is held
+//! longer than [`CONNECTION_LASTS`], so whoever has gone without a word keeps nobody out.
 //!
 //! Deliberately absent: TLS. Beyond loopback it belongs behind what terminates it.
 
@@ -32,7 +34,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service as _;
 
 use crate::node::{Asked, Handle};
@@ -45,6 +47,13 @@ pub const CONNECTIONS_MAX: usize = 128;
 pub const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// No body of a request is longer, in bytes.
 pub const BODY_MAX: usize = 64 << 10;
+
+/// So many connections may follow something; more are refused, and others are served meanwhile.
+pub const STREAMS_MAX: usize = 96;
+/// A stream that follows something ends after so long, and may be asked for again.
+pub const STREAM_LASTS: Duration = Duration::from_secs(10 * 60);
+/// No connection is kept longer, whatever it does.
+pub const CONNECTION_LASTS: Duration = Duration::from_secs(11 * 60);
 
 const KEY: &str = "key";
 
@@ -87,6 +96,20 @@ struct Shared {
     node: Handle,
     key: blake3::Hash,
     live: live::Live,
+    streams: Streams,
+}
+
+/// Places for connections that go on.
+struct Streams(Arc<Semaphore>);
+
+impl Streams {
+    /// A place, held for as long as what is returned is.
+    fn place(&self) -> Result<OwnedSemaphorePermit, Response> {
+        Arc::clone(&self.0).try_acquire_owned().map_err(|_| {
+            let because = format!("{STREAMS_MAX} others follow something already");
+            refused(StatusCode::SERVICE_UNAVAILABLE, because)
+        })
+    }
 }
 
 /// Begins to serve; tells where.
@@ -110,6 +133,7 @@ pub(crate) fn open(data: &Path, asked: Asked, node: Handle) -> io::Result<Socket
         node,
         key: blake3::hash(key.as_bytes()),
         live: live::Live::default(),
+        streams: Streams(Arc::new(Semaphore::new(STREAMS_MAX))),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -150,7 +174,7 @@ async fn accept(listener: tokio::net::TcpListener, router: Router) {
                 .header_read_timeout(HEAD_PATIENCE)
                 .serve_connection(TokioIo::new(stream), service);
             // Who hangs up needs no explanation.
-            let _ = connection.await;
+            let _ = tokio::time::timeout(CONNECTION_LASTS, connection).await;
         });
     }
 }
@@ -215,7 +239,10 @@ fn may(key: &blake3::Hash, headers: &HeaderMap) -> Result<(), (StatusCode, &'sta
             return Err((StatusCode::FORBIDDEN, "a page of another origin asked"));
         }
     }
-    let shown = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+    // Of a scheme's name the case does not matter (RFC 9110, 11.1).
+    let shown = text(header::AUTHORIZATION)
+        .and_then(|value| value.split_once(' '))
+        .and_then(|(scheme, shown)| scheme.eq_ignore_ascii_case("bearer").then_some(shown));
     // Compared as hashes, which takes the same time wherever they differ.
     match shown {
         Some(shown) if blake3::hash(shown.as_bytes()) == *key => Ok(()),
@@ -303,6 +330,7 @@ mod tests {
         let host = ("host", "127.0.0.1:7600");
         let right = ("authorization", "Bearer right");
         assert_eq!(ask(&[host, right]), Ok(()));
+        assert_eq!(ask(&[host, ("authorization", "bearer right")]), Ok(()));
         assert_eq!(
             ask(&[host, right, ("origin", "http://127.0.0.1:7600")]),
             Ok(())

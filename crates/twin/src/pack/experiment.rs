@@ -12,6 +12,9 @@ use wire::Tile;
 use super::{Order, PackError};
 use crate::site::Trace;
 
+/// Steps towards better places after each arrival, where moves are allowed at all. With one, many moves that are
+/// worth their while are found too late; with four no more are (`docs/bench/pack.md`).
+const STEPS: usize = 2;
 /// The curve has a point each time so much more of the capacity has arrived.
 pub const STEP_PERCENT: u32 = 5;
 /// It ends here, as the published one does.
@@ -231,6 +234,7 @@ impl Experiment<'_> {
         let (mut residents, mut moved) = (Residents::new(nodes.len()), 0);
         // Moves that may be made, in hundredths.
         let mut credit = 0;
+        let steps_each = if self.migrate > 0 { STEPS } else { 0 };
         for &pod in &self.order.0 {
             let demand = &demands[pod as usize];
             arrived += u64::from(demand.gpu_total());
@@ -258,7 +262,7 @@ impl Experiment<'_> {
                 None => dropped += 1,
             }
             decisions.push(clock().saturating_sub(before));
-            if self.migrate > 0 {
+            for _ in 0..steps_each {
                 let before = clock();
                 let one = ranking.tidy(&mut ledger, &mut residents, credit >= 100);
                 steps.push(clock().saturating_sub(before));

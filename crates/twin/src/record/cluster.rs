@@ -101,6 +101,10 @@ pub struct Moment<'a> {
 pub struct Jobs {
     /// The terms a candidate's score is made of, in the order of [`Candidate::terms`].
     pub terms: Vec<String>,
+    /// The tests of [`Why::funnel`], in their order: what a node lacks that falls to each.
+    pub tests: Vec<&'static str>,
+    /// What jobs ask for, each wording once, and its number.
+    wants: BTreeMap<Box<str>, u32>,
     all: Vec<Job>,
     stays: Vec<Stay>,
     whys: usize,
@@ -119,11 +123,11 @@ pub struct Job {
     /// Its number, as in `decisions.work` of `history.db`.
     pub id: u64,
     /// Its name in the trace.
-    pub name: String,
+    pub name: Box<str>,
     /// Its tenant, an index into [`Cluster::tenants`].
     pub tenant: u32,
-    /// What it asks for, in words: `4 × 8 H100 in one row`.
-    pub wants: String,
+    /// What it asks for, a number that [`Jobs::want`] gave.
+    pub wants: u32,
     /// Thousandths of a GPU it asks for, all tasks together.
     pub gpu_milli: u64,
     /// Tasks that start together.
@@ -171,9 +175,9 @@ pub struct Step {
     /// The node it is about, an index into the film; of a gang, the first.
     pub node: Option<u32>,
     /// Why, in a sentence: which decision caused it. May be empty.
-    pub text: String,
-    /// What it rests on; `None` if that was not kept.
-    pub why: Option<Why>,
+    pub text: Box<str>,
+    /// What it rests on; `None` if that was not kept. Boxed, as most decisions have none.
+    pub why: Option<Box<Why>>,
 }
 
 /// What a decision rests on.
@@ -181,38 +185,32 @@ pub struct Step {
 pub struct Why {
     /// Nodes there were to begin with.
     pub nodes: u32,
-    /// Each test in its order, and how many nodes were left after it.
-    pub funnel: Vec<Left>,
+    /// How many nodes were left after each of [`Jobs::tests`].
+    pub funnel: Box<[u32]>,
     /// Jobs that stand before it, or that it made room for.
-    pub ahead: Vec<u64>,
+    pub ahead: Box<[u64]>,
     /// Between which times it was expected to start, in seconds of coordinate time;
     /// `None` if there was no telling.
     pub start_seconds: Option<[f64; 2]>,
     /// The same in words, with what it rests on; empty if nobody looked ahead.
-    pub start_text: String,
+    pub start_text: Box<str>,
     /// What would let it start sooner, cheapest first.
-    pub changes: Vec<Change>,
+    pub changes: Box<[Change]>,
     /// Nodes that were left, from the best.
-    pub candidates: Vec<Candidate>,
-}
-
-/// How many nodes a test left.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Left {
-    /// What a node lacks that falls to it: `too little GPU free`.
-    pub test: &'static str,
-    /// Nodes left after it.
-    pub left: u32,
+    pub candidates: Box<[Candidate]>,
 }
 
 /// Something asked for less, and when the job could start then.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
     /// What: `6 instead of 8 GPUs`.
-    pub text: String,
+    pub text: Box<str>,
     /// The start that could be expected then, in seconds of coordinate time.
     pub start_seconds: f64,
 }
+
+/// Terms that a score can have.
+pub const TERMS_MAX: usize = 4;
 
 /// A node that could take a job, and its score; the lowest wins.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -221,8 +219,8 @@ pub struct Candidate {
     pub node: u32,
     /// Its score.
     pub score: f64,
-    /// What it is the sum of, see [`Jobs::terms`].
-    pub terms: Vec<f64>,
+    /// What it is the sum of, one for each of [`Jobs::terms`]; the rest are 0.
+    pub terms: [f64; TERMS_MAX],
 }
 
 /// A time a job spent on a node.
@@ -429,6 +427,22 @@ impl Jobs {
         self.whys_untold
     }
 
+    /// The number of what a job asks for in words, such as `4 × 8 H100 in one row`.
+    pub fn want(&mut self, words: String) -> u32 {
+        let next = self.wants.len() as u32;
+        *self.wants.entry(words.into()).or_insert(next)
+    }
+
+    /// What jobs ask for, by number.
+    #[must_use]
+    pub fn wants(&self) -> Vec<&str> {
+        let mut wants = vec![""; self.wants.len()];
+        for (words, &number) in &self.wants {
+            wants[number as usize] = words;
+        }
+        wants
+    }
+
     /// A job is there.
     pub fn arrived(&mut self, job: Job) {
         if self.all.len() < Self::JOBS_MAX {
@@ -467,6 +481,8 @@ impl Jobs {
                 step.why = None;
             }
         }
+        // Most jobs have few: room for four would be room for none twice over.
+        job.steps.reserve_exact(1);
         job.steps.push(step);
     }
 
@@ -493,7 +509,7 @@ impl Jobs {
             return;
         };
         if let Some(why) = job.steps.last_mut().and_then(|step| step.why.as_mut()) {
-            (why.start_seconds, why.start_text) = (start_seconds, text);
+            (why.start_seconds, why.start_text) = (start_seconds, text.into());
         }
     }
 
@@ -575,9 +591,9 @@ mod tests {
     fn job(id: u64) -> Job {
         Job {
             id,
-            name: format!("job-{id}"),
+            name: format!("job-{id}").into(),
             tenant: 0,
-            wants: "1 H100".to_owned(),
+            wants: 0,
             gpu_milli: 1_000,
             tasks: 1,
             arrived: 0.0,
@@ -674,8 +690,8 @@ mod tests {
             action,
             reason: Reason::BestScore,
             node: None,
-            text: String::new(),
-            why: Some(Why::default()),
+            text: Box::default(),
+            why: Some(Box::default()),
         };
         for id in 0..Jobs::WHYS_MAX as u64 {
             jobs.arrived(job(id));

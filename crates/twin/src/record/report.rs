@@ -482,15 +482,14 @@ impl Serialize for JobsPart<'_> {
         part.serialize_entry("states", &State::ALL.map(State::name))?;
         part.serialize_entry("actions", &each(Action::ALL.iter().map(|a| a.name())))?;
         part.serialize_entry("reasons", &each(Reason::ALL.iter().map(|r| r.name())))?;
-        part.serialize_entry("names", &each(all().map(|j| j.name.as_str())))?;
+        part.serialize_entry("names", &each(all().map(|j| &*j.name)))?;
         let id = all().map(|j| j.id as f64);
         part.serialize_entry("id", &column(id, f64::to_le_bytes))?;
         let tenant = all().map(|j| j.tenant);
         part.serialize_entry("tenant", &column(tenant, u32::to_le_bytes))?;
-        let mut wants = Words::default();
-        let want = column(all().map(|j| wants.index(&j.wants)), u32::to_le_bytes);
+        let want = column(all().map(|j| j.wants), u32::to_le_bytes);
         part.serialize_entry("want", &want)?;
-        part.serialize_entry("wants", &wants.words)?;
+        part.serialize_entry("wants", &jobs.wants())?;
         let gpu_milli = all().map(|j| j.gpu_milli as u32);
         part.serialize_entry("gpu_milli", &column(gpu_milli, u32::to_le_bytes))?;
         let tasks = all().map(|j| j.tasks);
@@ -558,12 +557,9 @@ impl Serialize for StepsPart<'_> {
         });
         part.serialize_entry("why", &column(why, u32::to_le_bytes))?;
         let whys = || steps().filter_map(|step| step.why.as_ref());
-        let mut tests = Words::default();
-        for left in whys().flat_map(|why| &why.funnel) {
-            tests.index(left.test);
-        }
-        part.serialize_entry("whys", &each(whys().map(|why| grounds(why, &tests))))?;
-        part.serialize_entry("tests", &tests.words)?;
+        let terms = self.0.terms.len();
+        part.serialize_entry("whys", &each(whys().map(|why| grounds(why, terms))))?;
+        part.serialize_entry("tests", &self.0.tests)?;
         part.end()
     }
 }
@@ -580,7 +576,7 @@ fn each<I: Iterator<Item: Serialize> + Clone>(all: I) -> impl Serialize {
 }
 
 /// What a decision rests on, without what it has not; a few thousand of them lie in a page.
-fn grounds(why: &Why, tests: &Words<'_>) -> Value {
+fn grounds(why: &Why, terms: usize) -> Value {
     let mut told = serde_json::Map::new();
     let mut tell = |key: &str, value: Value| {
         if value.as_array().is_none_or(|all| !all.is_empty()) {
@@ -588,21 +584,21 @@ fn grounds(why: &Why, tests: &Words<'_>) -> Value {
         }
     };
     tell("nodes", json!(why.nodes));
-    let funnel = why.funnel.iter();
-    let funnel = funnel.map(|l| json!([tests.numbers[l.test], l.left]));
+    let funnel = why.funnel.iter().enumerate();
+    let funnel = funnel.map(|(test, left)| json!([test, left]));
     tell("funnel", funnel.collect());
     tell("ahead", json!(why.ahead));
     if let Some(between) = why.start_seconds {
         tell("start", between.iter().map(|&t| rounded(t, 3)).collect());
     }
     if !why.start_text.is_empty() {
-        tell("start_text", why.start_text.as_str().into());
+        tell("start_text", (*why.start_text).into());
     }
     let changes = why.changes.iter();
     let changes = changes.map(|c| json!([c.text, rounded(c.start_seconds, 3)]));
     tell("changes", changes.collect());
     let candidates = why.candidates.iter().map(|c| {
-        let terms = c.terms.iter().map(|&t| rounded(t, 4));
+        let terms = c.terms[..terms].iter().map(|&t| rounded(t, 4));
         json!([c.node, rounded(c.score, 4), terms.collect::<Value>()])
     });
     tell("candidates", candidates.collect());

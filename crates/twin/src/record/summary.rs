@@ -65,6 +65,9 @@ pub struct Summary {
     pub site: Option<Site>,
     /// How its tenants and their work fared.
     pub replay: Option<Replay>,
+    /// What a fleet of hosts noticed, and how it was really.
+    #[serde(default)]
+    pub fleet: Option<Fleet>,
 }
 
 /// What the holons of a universe are.
@@ -76,6 +79,8 @@ pub enum Kind {
     Shells,
     /// Racks in rows, cooled by loops.
     Site,
+    /// Hosts on one switch.
+    Fleet,
 }
 
 /// Something that must hold throughout a run.
@@ -378,6 +383,35 @@ pub struct Distance {
     pub distance: f64,
 }
 
+/// What a fleet of hosts noticed in many rehearsals, beside what real ones did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// Rehearsals, each with other chance.
+    pub rehearsals: u64,
+    /// Whether there is a measurement beside them.
+    pub measured: bool,
+    /// How long what took.
+    pub spans: Vec<Span>,
+}
+
+/// How long one kind of thing took, as was predicted and as was measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// From when to when: `held removed after kill`.
+    pub what: String,
+    /// In all rehearsals together.
+    pub predicted_seconds: Quantiles,
+    /// How often it happened there.
+    pub predicted: u64,
+    /// Among real hosts.
+    pub measured_seconds: Quantiles,
+    /// How often it happened there.
+    pub measured: u64,
+    /// The measured median over the predicted one.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub ratio_p50: f64,
+}
+
 impl Summary {
     /// Whether every invariant held. An empty list holds.
     #[must_use]
@@ -479,6 +513,7 @@ impl Kind {
         match self {
             Self::Shells => "shells",
             Self::Site => "site",
+            Self::Fleet => "fleet",
         }
     }
 }

@@ -23,7 +23,7 @@ use super::Called;
 use super::floor::Floor;
 use super::jobs::Workload;
 use super::outcome::Fate;
-use crate::record::cluster::{self, Candidate, Cluster, Left, State, Step, Why};
+use crate::record::cluster::{self, Candidate, Cluster, State, Step, Why};
 use crate::record::film::{Film, Node, Still};
 
 /// Jobs of which it is asked what would help when they begin to wait.
@@ -82,6 +82,7 @@ pub(super) fn cluster(load: &Workload, floor: &Floor, weights: &[f64], policy: P
         _ => &["fit", "heat"],
     };
     cluster.jobs.terms = terms.iter().copied().map(str::to_owned).collect();
+    cluster.jobs.tests = Test::ALL.into_iter().map(Test::name).collect();
     cluster
 }
 
@@ -100,11 +101,13 @@ impl Witness {
 
     pub(super) fn arrived(&mut self, cluster: &mut Cluster, load: &Workload, id: u64) {
         let job = &load.jobs.jobs[id as usize];
+        let wants = words::wants(&super::world::asked(id, job), &Called(load));
+        let wants = cluster.jobs.want(wants);
         cluster.jobs.arrived(cluster::Job {
             id,
-            name: job.name.to_string(),
+            name: job.name.to_string().into(),
             tenant: job.tenant.into(),
-            wants: words::wants(&super::world::asked(id, job), &Called(load)),
+            wants,
             gpu_milli: job.gpu_milli(),
             tasks: job.tasks.into(),
             arrived: job.arrives.as_secs_f64(),
@@ -195,12 +198,12 @@ impl Witness {
                 .jobs
                 .jobs
                 .get(decision.work as usize)
-                .map_or_else(String::new, |listed| {
+                .map_or_else(Box::default, |listed| {
                     let job = super::world::asked(decision.work, listed);
                     let sentence = words::decision(decision, evidence, &job, &Called(load));
-                    sentence + because
+                    (sentence + because).into()
                 }),
-            why: evidence.map(grounds),
+            why: evidence.map(|evidence| Box::new(grounds(evidence))),
         };
         cluster.jobs.step(decision.work, step);
     }
@@ -313,12 +316,8 @@ impl Witness {
     }
 }
 
-fn funnel(of: &scheduler::site::Funnel) -> Vec<Left> {
-    let left = |test: &Test| Left {
-        test: test.name(),
-        left: of.left_after(*test),
-    };
-    Test::ALL.iter().map(left).collect()
+fn funnel(of: &scheduler::site::Funnel) -> Box<[u32]> {
+    Test::ALL.iter().map(|test| of.left_after(*test)).collect()
 }
 
 fn grounds(evidence: &Evidence) -> Why {
@@ -326,14 +325,14 @@ fn grounds(evidence: &Evidence) -> Why {
         node: c.node,
         score: c.score(),
         terms: match c.terms {
-            Some(of) => vec![of.unusable, of.scarcity, of.spread, c.heat],
-            None => vec![c.fit, c.heat],
+            Some(of) => [of.unusable, of.scarcity, of.spread, c.heat],
+            None => [c.fit, c.heat, 0.0, 0.0],
         },
     });
     Why {
         nodes: evidence.funnel.nodes,
         funnel: funnel(&evidence.funnel),
-        ahead: evidence.because_of.clone(),
+        ahead: evidence.because_of.as_slice().into(),
         candidates: candidates.collect(),
         ..Why::default()
     }
@@ -343,7 +342,7 @@ fn grounds(evidence: &Evidence) -> Why {
 fn outlook(pending: &Pending, names: &Called<'_>, now: Instant) -> Step {
     let changes = pending.changes.iter().filter_map(|it| {
         Some(cluster::Change {
-            text: words::change(&pending.job, it.change, names),
+            text: words::change(&pending.job, it.change, names).into(),
             start_seconds: it.start.likely.or(it.start.latest)?.as_secs_f64(),
         })
     });
@@ -365,16 +364,16 @@ fn outlook(pending: &Pending, names: &Called<'_>, now: Instant) -> Step {
         action: Action::Queue,
         reason: pending.reason,
         node: None,
-        text,
-        why: Some(Why {
+        text: text.into(),
+        why: Some(Box::new(Why {
             nodes: pending.funnel.nodes,
             funnel: funnel(&pending.funnel),
-            ahead: pending.ahead.first.clone(),
+            ahead: pending.ahead.first.as_slice().into(),
             start_seconds: None,
-            start_text: String::new(),
+            start_text: Box::default(),
             changes: changes.collect(),
-            candidates: Vec::new(),
-        }),
+            candidates: Box::default(),
+        })),
     }
 }
 

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use telemetry::{Action, Decision, Reason};
 use twin::observer::Link;
 use twin::record::report::{comparison_page, packing_page, run_page, sweep_page};
-use twin::record::summary::{Distance, FaultWindow, Quantiles, Replay, Tenant};
+use twin::record::summary::{Distance, FaultWindow, Fleet, Quantiles, Replay, Span, Tenant};
 use twin::record::{
     Comparison, Curve, History, Map, Metric, Packing, ReadError, RecordError, RunDirectory, Series,
     Stored, Summary, Sweep,
@@ -47,6 +47,10 @@ fn the_keys_of_a_summary_are_a_promise() {
         tenants: vec![Tenant::default()],
         distances: vec![Distance::default()],
         ..Replay::default()
+    });
+    summary.fleet = Some(Fleet {
+        spans: vec![Span::default()],
+        ..Fleet::default()
     });
     let json: serde_json::Value = serde_json::from_str(&summary.to_json()).unwrap();
     for promised in [
@@ -120,6 +124,14 @@ fn the_keys_of_a_summary_are_a_promise() {
         "replay/distances/0/measured",
         "replay/distances/0/replayed",
         "replay/distances/0/distance",
+        "fleet/rehearsals",
+        "fleet/measured",
+        "fleet/spans/0/what",
+        "fleet/spans/0/predicted_seconds/p50",
+        "fleet/spans/0/measured_seconds/p50",
+        "fleet/spans/0/predicted",
+        "fleet/spans/0/measured",
+        "fleet/spans/0/ratio_p50",
     ] {
         assert!(
             json.pointer(&format!("/{promised}")).is_some(),

@@ -268,6 +268,7 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
         ],
         site: None,
         replay: None,
+        fleet: None,
     };
     (summary, series)
 }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use telemetry::{Action, Reason};
-use twin::record::cluster::{Candidate, Change, Job, Jobs, Left, Moment, State, Step, Why};
+use twin::record::cluster::{Candidate, Change, Job, Jobs, Moment, State, Step, Why};
 use twin::record::film::{Node, Still};
 use twin::record::series::Group;
 use twin::record::summary::{
@@ -27,6 +27,14 @@ const TENANTS: [(&str, f64); 5] = [
     ("vision", 2.0),
     ("speech", 1.0),
     ("students", 1.0),
+];
+
+const TESTS: [&str; 5] = [
+    "off or lost",
+    "other GPU model",
+    "too little CPU free",
+    "too little GPU free",
+    "too far apart for the gang",
 ];
 
 /// Model, GPUs of a node, watts of a GPU, and in how many rows.
@@ -137,22 +145,17 @@ impl Room {
         let mut fitting: Vec<u32> = of_model.iter().filter(fits).copied().collect();
         fitting.sort_by(|&a, &b| self.score(job, a).total_cmp(&self.score(job, b)));
         let enough = fitting.len() >= job.tasks as usize;
-        let left = |test: &'static str, left: usize| Left {
-            test,
-            left: left as u32,
-        };
         Why {
             nodes: NODES as u32,
-            funnel: vec![
-                left("off or lost", NODES - 1),
-                left("other GPU model", of_model.len()),
-                left("too little CPU free", of_model.len() * 9 / 10),
-                left("too little GPU free", fitting.len()),
-                left(
-                    "too far apart for the gang",
-                    if enough { fitting.len() } else { 0 },
-                ),
-            ],
+            funnel: [
+                NODES - 1,
+                of_model.len(),
+                of_model.len() * 9 / 10,
+                fitting.len(),
+                if enough { fitting.len() } else { 0 },
+            ]
+            .map(|left| left as u32)
+            .into(),
             candidates: fitting
                 .iter()
                 .take(if enough { 5 } else { 0 })
@@ -161,7 +164,7 @@ impl Room {
                     Candidate {
                         node,
                         score: fit + heat,
-                        terms: vec![fit, heat],
+                        terms: [fit, heat, 0.0, 0.0],
                     }
                 })
                 .collect(),
@@ -213,6 +216,7 @@ pub(crate) fn cluster(count: u64) -> (Summary, Series) {
     let tenants = TENANTS.map(|(name, weight)| (name.to_owned(), weight));
     let mut cluster = Cluster::new(Film::new(nodes.clone()), &tenants, &loops);
     cluster.jobs.terms = ["fit", "heat"].map(str::to_owned).to_vec();
+    cluster.jobs.tests = TESTS.to_vec();
     cluster.loop_changed(FAULT.0, FAULT.1, 0.5);
     cluster.loop_changed(FAULT.0, FAULT.2, 1.0);
 
@@ -288,8 +292,8 @@ pub(crate) fn cluster(count: u64) -> (Summary, Series) {
                             action: Action::Place,
                             reason: Reason::BestScore,
                             node: Some(on[0].0),
-                            text: String::new(),
-                            why: Some(room.why(&job)),
+                            text: Box::default(),
+                            why: Some(Box::new(room.why(&job))),
                         };
                         cluster.jobs.step(id, step);
                     }
@@ -560,11 +564,12 @@ fn wants(job: &Asked) -> String {
 }
 
 fn tell_arrival(jobs: &mut Jobs, id: u64, job: &Asked, never: bool, now: f64) {
+    let wanted = jobs.want(wants(job));
     jobs.arrived(Job {
         id,
-        name: format!("{}-{id:05}", TENANTS[job.tenant].0),
+        name: format!("{}-{id:05}", TENANTS[job.tenant].0).into(),
         tenant: job.tenant as u32,
-        wants: wants(job),
+        wants: wanted,
         gpu_milli: u64::from(job.each * job.tasks),
         tasks: job.tasks,
         arrived: now,
@@ -585,7 +590,8 @@ fn tell_arrival(jobs: &mut Jobs, id: u64, job: &Asked, never: bool, now: f64) {
                 job.each / 1_000,
                 MODELS[job.model].0,
                 MODELS[job.model].1
-            ),
+            )
+            .into(),
             why: None,
         };
         jobs.step(id, step);
@@ -595,31 +601,32 @@ fn tell_arrival(jobs: &mut Jobs, id: u64, job: &Asked, never: bool, now: f64) {
 
 fn tell_waiting(jobs: &mut Jobs, room: &Room, id: u64, job: &Asked, ahead: &[u64], now: f64) {
     let turn = room.find(job).is_some();
-    let why = jobs.wants_why(id).then(|| Why {
+    let why = || Why {
         ahead: ahead.iter().rev().take(8).copied().collect(),
         start_seconds: Some([
             now + 60.0 + 40.0 * ahead.len() as f64,
             now + 400.0 + 160.0 * ahead.len() as f64,
         ]),
         changes: match job.tasks {
-            1 => vec![Change {
-                text: format!("without the restriction to {}", MODELS[job.model].0),
+            1 => Box::new([Change {
+                text: format!("without the restriction to {}", MODELS[job.model].0).into(),
                 start_seconds: now,
-            }],
-            _ => vec![
+            }]),
+            _ => Box::new([
                 Change {
-                    text: format!("with {} instead of {} nodes", job.tasks / 2, job.tasks),
+                    text: format!("with {} instead of {} nodes", job.tasks / 2, job.tasks).into(),
                     start_seconds: now,
                 },
                 Change {
-                    text: "spread over two rows".to_owned(),
+                    text: "spread over two rows".into(),
                     start_seconds: now + 240.0,
                 },
-            ],
+            ]),
         },
-        candidates: Vec::new(),
+        candidates: Box::default(),
         ..room.why(job)
-    });
+    };
+    let why = jobs.wants_why(id).then(|| Box::new(why()));
     let step = Step {
         seconds: now,
         action: Action::Queue,
@@ -630,13 +637,10 @@ fn tell_waiting(jobs: &mut Jobs, room: &Room, id: u64, job: &Asked, ahead: &[u64
         },
         node: None,
         text: if turn {
-            format!("{} jobs of its kind came earlier", ahead.len())
+            format!("{} jobs of its kind came earlier", ahead.len()).into()
         } else {
-            format!(
-                "no {} has {} GPUs free",
-                MODELS[job.model].0,
-                f64::from(job.each) / 1_000.0
-            )
+            let gpus = f64::from(job.each) / 1_000.0;
+            format!("no {} has {gpus} GPUs free", MODELS[job.model].0).into()
         },
         why,
     };

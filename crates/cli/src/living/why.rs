@@ -1,0 +1,50 @@
+//! `cosmos why` of what lives: a program of the node, or the machine.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use daemon::control::{Answer, Request};
+use daemon::history::Why;
+use serde_json::json;
+
+use super::arguments::Data;
+use super::fleet::ago;
+use super::node::{on_one_line, print, print_json, put, unexpected};
+
+/// Asks the node why a program is as it is, or the machine if none is named.
+pub(crate) fn why(name: Option<&str>, data: &Data, json: bool) -> Result<ExitCode> {
+    let name = name.map(str::to_owned);
+    let why = match put(&data.directory()?, &Request::Why { name })? {
+        Answer::Why(why) => why,
+        other => return unexpected(&other),
+    };
+    if json {
+        return print_json(&json!(why));
+    }
+    print(&told(&why)?)
+}
+
+fn told(why: &Why) -> Result<String> {
+    let mut text = format!("{}\n", on_one_line(&why.now));
+    let about = why.program.as_ref().map(|program| program.name.as_str());
+    for decision in &why.decisions {
+        let of = match &decision.program {
+            Some(program) if Some(program.as_str()) == about => String::new(),
+            Some(program) => format!("{program}: "),
+            None if about.is_some() => "machine: ".to_owned(),
+            None => String::new(),
+        };
+        let because = match decision.cause {
+            Some(cause) => format!(" (because of #{cause})"),
+            None => String::new(),
+        };
+        let (number, when) = (format!("#{}", decision.number), ago(decision.unix_ms));
+        let (action, said) = (decision.action.name(), on_one_line(&decision.said));
+        writeln!(
+            text,
+            "  {number:>6}  {when:<14}  {action:<8}  {of}{said}{because}"
+        )?;
+    }
+    Ok(text)
+}
