@@ -5,35 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use consensus::{Index, Lease, Message, Terms};
+use consensus::{Index, Lease, Message};
 use machine::{Machine as _, Persist, Persisted};
 use node::Council;
 use node::council::{Became, Command, Config, Effect, Fate, Input, Room, Vote, apply};
-use wire::{Cell, Class, Encode as _, Instant, Nanos, Tile};
+use wire::{Class, Encode as _, Instant, Nanos, Tile};
 
 use super::{Event, World};
 use crate::fleet::history::Leases;
 use crate::fleet::leases;
-
-/// A daemon's (`daemon::fleet::council`): how leases are measured, how long an end may take, and how patient voters are.
-const TERMS: Terms = Terms {
-    term: Nanos::from_secs(3),
-    rate_error_ppm: 1_000,
-    skew: Nanos::ZERO,
-};
-const HALT: Nanos = Nanos::from_millis(500);
-
-fn config() -> Config {
-    let mut voter = consensus::Config::new(Cell(0));
-    (voter.beat, voter.patience) = (Nanos::from_millis(300), Nanos::from_secs(1));
-    (voter.append_bytes_max, voter.piece_bytes_max) = (16 << 10, 16 << 10);
-    voter.command_bytes_max = 40 << 10;
-    Config {
-        voter,
-        terms: TERMS,
-        halt: HALT,
-    }
-}
 
 /// From being granted a program to saying that it is well.
 const WELL_AFTER: Nanos = Nanos::from_millis(200);
@@ -95,7 +75,7 @@ impl World<'_> {
         };
         let all = (0..u64::from(self.scene.config.hosts)).map(Tile);
         let me = (Tile(host.into()), u64::from(at.life));
-        let council = Council::new(config(), me, vote, room, all.clone(), seed, now);
+        let council = Council::new(Config::of_a_fleet(), me, vote, room, all.clone(), seed, now);
         at.seat.council = Some(council.expect("its own records"));
         at.seat.armed = None;
         for tile in all {
