@@ -36,7 +36,7 @@ pub fn run(
     let scene = Scene::new(config);
     let mut chance = Stream::new(seed, Tile(0), Purpose::Manufacture);
     let mut predicted = Samples::default();
-    let (mut events, mut messages, mut suspicions, mut footprint) = (0, 0, 0, 0);
+    let (mut events, mut messages, mut false_suspicions, mut footprint) = (0, 0, 0, 0);
     let mut hashes = Vec::new();
     let mut wrong_with_leases = Vec::new();
     let mut done = 0;
@@ -50,7 +50,7 @@ pub fn run(
         wrong_with_leases.extend(wrong.expect("its own lines"));
         events += rehearsed.events;
         messages += rehearsed.messages;
-        suspicions += rehearsed.suspicions;
+        false_suspicions += rehearsed.false_suspicions;
         footprint = rehearsed.footprint;
         let owner = number << 16;
         hashes.extend((owner..).zip(rehearsed.hashes));
@@ -80,10 +80,7 @@ pub fn run(
         detection_seconds: detection,
         failures: predicted.deaths,
         undetected: predicted.unnoticed.len() as u64,
-        // Nobody is suspected wrongly for long here; who is held removed wrongly is what counts.
-        false_suspicions: suspicions
-            .saturating_sub(kills.len() as u64)
-            .min(suspicions),
+        false_suspicions,
         false_removals: predicted.mistaken.len() as u64,
         messages,
         bytes_per_tile: footprint as f64 / f64::from(config.hosts),
