@@ -1,6 +1,6 @@
 //! This machine's seat in the council of its fleet: the world around [`node::Council`].
 //!
-//! The machine decides; this carries what it says in [`parcel`](super::parcel)s of class B, keeps what a voter must not forget in
+//! The machine decides; this carries what it says in [`parcel`]s of class B, keeps what a voter must not forget in
 //! [`Annals`] of its own, and hands what is to begin and end to the thread that owns programs ([`Order`]). It also holds the grips:
 //! whenever the machine may go on longer, every program it holds may, and its warden learns so from a [`Grip`], not from a message.
 //!

@@ -15,7 +15,7 @@
 //! Everything happens on one thread. A write to disk holds it up for the length of a sync, which is
 //! short against the protocol's timeouts and saves a second life of everything that is under way. The council's log, which is written several times a second, has a thread.
 //!
-//! The machine's seat in the [`council`](super::council) is beside the node, and takes from it only who is there.
+//! The machine's seat in the [`council`] is beside the node, and takes from it only who is there.
 //!
 //! Deliberately absent: more than one cell.
 
