@@ -48,10 +48,6 @@ const SOCKET: &str = "control.sock";
 /// What can be asked of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "ask", deny_unknown_fields)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and what is kept of it is in a box"
-)]
 pub enum Request {
     /// Run this, and keep it running as `restart` says.
     Run {
