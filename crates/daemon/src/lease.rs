@@ -8,7 +8,7 @@
 //!
 //! All of it is in nanoseconds of `CLOCK_BOOTTIME`, which goes on while the machine is suspended and is never set.
 //!
-//! [`Ledger`] is what is left of it: a line when something begins and one when nothing of it is left, written by the warden, which sees both.
+//! `Ledger` is what is left of it: a line when something begins and one when nothing of it is left, written by the warden, which sees both.
 //!
 //! Deliberately absent: who holds what, which is the [council](crate::fleet)'s.
 

@@ -508,7 +508,12 @@ impl Ward {
             held.note("end");
         }
         Ok(match ended {
-            Ok(ended) => ended.code,
+            Ok(ended) => {
+                if let Some(used) = ended.used {
+                    eprintln!("note: {} used {used}", self.program.name);
+                }
+                ended.code
+            }
             Err(error) => {
                 eprintln!("error: {error}");
                 error.exit_code()

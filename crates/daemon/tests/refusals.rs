@@ -6,13 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use consensus::{Ask, Author, Kind, Message};
 use daemon::fleet::archive::{Archive, Standing};
 use daemon::fleet::identity::{
     Authority, Identity, MEMBERS, Secret, Validity, host_name, knocking,
 };
 use daemon::fleet::joining::{self, Request, Welcome};
 use daemon::fleet::transport::frame_key;
-use daemon::fleet::{self, Fleet, FleetError, PROTOCOL_FREE, Wishes};
+use daemon::fleet::{self, Fleet, FleetError, PROTOCOL_FREE, Wishes, council, parcel};
+use node::council::Room;
 use quinn::{Connection, Endpoint};
 use rustls::RootCertStore;
 use tempfile::TempDir;
@@ -21,7 +23,7 @@ use trust::Key;
 use trust::envelope::{SEALED_BYTES_MAX, Sealing, seal};
 use trust::invitation::{Fingerprint, Invitation};
 use wire::frame::PAYLOAD_BYTES_MAX;
-use wire::{Class, Encode as _, Frame, Tile, Version};
+use wire::{Cell, Class, Encode as _, Frame, Tile, Version};
 
 /// A fleet of one, whose authority the test knows, and a runtime for those who knock.
 struct Door {
@@ -346,6 +348,73 @@ fn certificates_that_are_missing_wrong_expired_or_of_oneself_open_nothing() {
     door.counts("certificate-missing", 1);
     // Nobody of these was taken for a member.
     assert_eq!(door.fleet.members().unwrap().len(), 1);
+}
+
+#[test]
+fn what_a_member_says_to_the_council_is_bounded_and_refused_by_name() {
+    let door = Door::new();
+    let folder = TempDir::new().unwrap();
+    let sat = door.fleet.sit(folder.path(), Room::default());
+    let (_orders, damaged) = sat.unwrap();
+    assert_eq!(damaged, []);
+    let connection = door.member();
+    let key = frame_key(&connection, true).unwrap();
+    let mut sequence = 0;
+    let mut say = |payload: Vec<u8>| {
+        let said = Frame {
+            protocol: council::PROTOCOL,
+            payload,
+            ..frame(sequence)
+        };
+        sequence += 1;
+        connection.send_datagram(seal(&said, &key).into()).unwrap();
+    };
+    let parcel = |number, message: &Message| {
+        let mut pieces = parcel::pack(number, &message.to_bytes()).unwrap();
+        assert_eq!(pieces.len(), 1);
+        pieces.remove(0)
+    };
+    let message = |cell, from, author| Message {
+        cell: Cell(cell),
+        from: Tile(from),
+        to: Tile(0),
+        kind: Kind::Request {
+            author: Author {
+                tile: Tile(author),
+                desk: 1,
+                life: 1,
+            },
+            number: 1,
+            ask: Ask::Read(Arc::from(*b"")),
+        },
+    };
+    say(b"\xff".to_vec());
+    door.counts("frame-nonsense", 1);
+    // More than anybody may say, and a piece of what was never begun.
+    let announced = |total: u64, begin: u64| {
+        let mut payload = 1_u64.to_bytes();
+        total.encode(&mut payload);
+        begin.encode(&mut payload);
+        payload.push(0);
+        payload
+    };
+    say(announced(1 << 40, 0));
+    door.counts("frame-nonsense", 2);
+    say(announced(1_000, 500));
+    door.counts("frame-nonsense", 3);
+    // In another's name, by its head and by who asks.
+    say(parcel(2, &message(0, 4, 4)));
+    door.counts("frame-nonsense", 4);
+    say(parcel(3, &message(0, 5, 4)));
+    door.counts("council-not-its-author", 1);
+    say(parcel(4, &message(7, 5, 5)));
+    door.counts("council-wrong-cell", 1);
+    // Its own is answered, not refused.
+    say(parcel(5, &message(0, 5, 5)));
+    say(parcel(6, &message(7, 5, 5)));
+    door.counts("council-wrong-cell", 2);
+    let refused = door.fleet.status().unwrap().refused;
+    assert_eq!(refused.values().sum::<u64>(), 7, "{refused:?}");
 }
 
 #[test]

@@ -15,24 +15,15 @@ use node::council::{
     Reply, Room, Unanswered, Vote, apply, read,
 };
 use wire::codec::decode_all;
-use wire::{Cell, Class, Encode as _, Instant, Nanos, Tile};
+use wire::{Class, Encode as _, Instant, Nanos, Tile};
 
 const MS: Nanos = Nanos::MILLISECOND;
 const BEGINNING: Instant = Instant(100 * Nanos::SECOND.0);
-const HALT: Nanos = Nanos::from_millis(300);
-
+/// As everywhere, but that a log is replaced by a snapshot every few dozen lines.
 fn config() -> Config {
-    let mut voter = consensus::Config::new(Cell(0));
-    (voter.beat, voter.patience) = (Nanos::from_millis(200), Nanos::from_secs(1));
-    (voter.log_bytes_max, voter.trail) = (4_000, 16);
-    Config {
-        voter,
-        terms: Terms {
-            skew: Nanos::ZERO,
-            ..Terms::default()
-        },
-        halt: HALT,
-    }
+    let mut config = Config::of_a_fleet();
+    (config.voter.log_bytes_max, config.voter.trail) = (4_000, 16);
+    config
 }
 
 /// A clock that is never set, and as wrong as it may be.
@@ -321,7 +312,7 @@ impl World {
                     *self.count.entry("end").or_default() += 1;
                     // The longest it may take, by the clock of the machine.
                     let clock = self.hosts[host].clock;
-                    let over = clock.when(self.local(host) + HALT).since(self.now);
+                    let over = clock.when(self.local(host) + config().halt).since(self.now);
                     if let Some(run) = self.hosts[host].runs.get_mut(&lease) {
                         run.finishing = false;
                         let number = run.number;
@@ -463,7 +454,7 @@ impl World {
                 }
                 *self.count.entry("dead man's handle").or_default() += 1;
                 let clock = self.hosts[host].clock;
-                let over = clock.when(run.handle + HALT).since(self.now);
+                let over = clock.when(run.handle + config().halt).since(self.now);
                 self.add(over, Happening::Over(host, lease, number));
             }
             Happening::Over(host, lease, number) => {

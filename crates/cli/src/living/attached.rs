@@ -209,12 +209,7 @@ fn run_capsule(program: &Program, kind: Kind, data: &Path, asked: &Run) -> Resul
         );
     }
     if let Some(used) = ended.used {
-        anstream::eprintln!(
-            "note: {} used {} units of fuel and {} ns of its own time",
-            program.name,
-            used.fuel,
-            used.clock_ns
-        );
+        anstream::eprintln!("note: {} used {used}", program.name);
     }
     Ok(ExitCode::from(ended.code))
 }

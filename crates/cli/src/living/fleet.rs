@@ -152,7 +152,7 @@ fn leases(data: &Path, json: bool) -> Result<ExitCode> {
             .leader
             .as_ref()
             .map_or_else(|| "nobody just now".to_owned(), name);
-        writeln!(text, "\n{} vote, led by {leader}", voters.join(", "))?;
+        writeln!(text, "\nvotes: {}; led by {leader}", voters.join(", "))?;
     }
     for place in &affairs.machines {
         let (name, duty) = (&place.name, &place.duty);

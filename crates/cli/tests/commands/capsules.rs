@@ -263,7 +263,6 @@ fn words_are_counted_in_what_is_given_to_read_and_in_folders_that_were_promised(
 #[test]
 fn a_rehearsed_capsule_does_the_same_for_the_same_seed() {
     let place = Place::new();
-    let mut used = Vec::new();
     for target in TARGETS {
         let Some(dice) = example("dice", target) else {
             return;
@@ -287,19 +286,10 @@ fn a_rehearsed_capsule_does_the_same_for_the_same_seed() {
             err.starts_with("note: ") && err.contains(" units of fuel and 2000"),
             "{err}"
         );
-        used.push(out);
         // Without it, chance is chance.
         let chance = [0; 2].map(|_| place.cosmos(&["run", &dice, "20"], "").out);
         assert_ne!(chance[0], chance[1]);
     }
-    // The same seed throws the same, whatever it was compiled to; when it looked at the clock may differ.
-    let dice = |out: &String| {
-        out.lines()
-            .take(20)
-            .map(|line| line[..1].to_owned())
-            .collect::<String>()
-    };
-    assert_eq!(dice(&used[0]).len(), dice(&used[1]).len());
 }
 
 #[test]

@@ -329,3 +329,26 @@ fn packing_refuses_what_it_cannot_pack() {
         "{err}"
     );
 }
+
+#[test]
+fn what_a_universe_does_to_hosts_is_told_before_it_is_done() {
+    let folder = folder(&[]);
+    let (code, out, _) = cosmos(&folder, &["twin", "plan", "five-short"]);
+    assert_eq!(code, 0);
+    assert!(
+        out.starts_with("5 hosts for 33")
+            && out.contains("partition  4, 5")
+            && out.contains("kill"),
+        "{out}"
+    );
+    let (_, out, _) = cosmos(&folder, &["twin", "plan", "five-short", "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(plan["blows"][0]["kind"], "partition");
+    assert_eq!(plan["blows"][0]["hosts"], serde_json::json!([3, 4]));
+    let (code, _, err) = cosmos(&folder, &["twin", "plan", "cell"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("is no fleet"), "{err}");
+    let (code, _, err) = cosmos(&folder, &["twin", "run", "cell", "--measured", "x.json"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("is no fleet"), "{err}");
+}

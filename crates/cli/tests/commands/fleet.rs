@@ -312,6 +312,41 @@ fn a_program_is_sent_to_a_machine_by_its_name_and_seen_from_another() {
 }
 
 #[test]
+fn a_word_to_another_machine_comes_back_idle_and_beside_bulk() {
+    let place = Place::new();
+    let ada = Machine::up(&place, "ada", &[]);
+    let machines = [ada.joined("ben"), ada];
+    all_hold(&machines, &["ada", "ben"], "alive");
+    let ada = &machines[1];
+    let ping = |more: &[&str]| -> Value {
+        let words = [&["ping", "ben", "--lasts", "1s", "--json"], more].concat();
+        serde_json::from_str(&ada.ok(&words)).expect("JSON")
+    };
+    let idle = ping(&[]);
+    assert!(idle["asked"].as_u64() > Some(0), "{idle}");
+    assert!(idle["p99_us"].as_u64() >= idle["p50_us"].as_u64(), "{idle}");
+    assert_eq!(idle["bulk_bits_per_second"], Value::Null);
+    let beside = ping(&["--beside-bulk"]);
+    assert!(
+        beside["asked"].as_u64() > beside["lost"].as_u64(),
+        "{beside}"
+    );
+    assert!(
+        beside["bulk_bits_per_second"].as_u64() > Some(0),
+        "{beside}"
+    );
+    for (name, because) in [("eve", "no such machine"), ("ada", "that is this machine")] {
+        let said = place.cosmos(&["ping", name, "--data", "ada"], "");
+        assert_eq!(said.code, Some(2));
+        assert!(said.err.contains(because), "{}", said.err);
+    }
+    assert!(
+        ada.holds("ben", "alive"),
+        "bulk costs nobody his membership"
+    );
+}
+
+#[test]
 fn a_damaged_record_of_the_fleet_is_named_with_what_follows_from_it() {
     let place = Place::new();
     drop(Machine::up(&place, "ada", &[]));

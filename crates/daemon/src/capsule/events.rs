@@ -43,6 +43,9 @@ pub const EVENT_MAX: usize = 1 << 20;
 /// So many events that lie ready share a snapshot.
 pub const BATCH_MAX: usize = 1024;
 
+/// Once the answers of a batch are longer than this together, in bytes, they are kept and said before it goes on.
+const ANSWERS_MAX: usize = 8 << 20;
+
 /// Where a capsule's life is kept, and where its events go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
@@ -119,6 +122,14 @@ pub fn live(
         input: BufReader::with_capacity(64 << 10, input),
         next: life.first,
     };
+    let mut speak = |said: &mut Vec<u8>| {
+        let done = output.write_all(said).and_then(|()| output.flush());
+        said.clear();
+        done.map_err(|source| Failed::Unheard {
+            name: program.name.clone(),
+            source,
+        })
+    };
     loop {
         let (events, broken) = feed.batch();
         let seen = |number: u64| number <= kept.events;
@@ -132,33 +143,31 @@ pub fn live(
                 say(&mut said, number, &kept.answers[index]);
             }
         }
-        let mut wrong = None;
-        if !new.is_empty() {
-            let (answers, failed) = breed.answer(&mut capsule, &kept, &new, &mut fuel);
-            for ((number, _), answer) in new.iter().zip(&answers) {
+        speak(&mut said)?;
+        let mut rest = new.as_slice();
+        while !rest.is_empty() {
+            let (answers, stop) = breed.answer(&mut capsule, &kept, rest, &mut fuel);
+            let (answered, more) = rest.split_at(answers.len());
+            for ((number, _), answer) in answered.iter().zip(&answers) {
                 say(&mut said, *number, answer);
             }
             if !answers.is_empty() {
                 kept = capsule.snapshot(kept.events + answers.len() as u64, answers)?;
                 archive.write(&kept)?;
             }
-            wrong = failed;
-        }
-        let done = output.write_all(&said).and_then(|()| output.flush());
-        done.map_err(|source| Failed::Unheard {
-            name: program.name.clone(),
-            source,
-        })?;
-        match wrong {
-            Some(Stop::Ended(code)) => {
-                return Ok(Ended {
-                    code,
-                    code_from,
-                    used: breed.used(fuel, &capsule),
-                });
+            speak(&mut said)?;
+            rest = more;
+            match stop {
+                Some(Stop::Ended(code)) => {
+                    return Ok(Ended {
+                        code,
+                        code_from,
+                        used: breed.used(fuel, &capsule),
+                    });
+                }
+                Some(Stop::Failed(failed)) => return Err(failed),
+                None => {}
             }
-            Some(Stop::Failed(failed)) => return Err(failed),
-            None => {}
         }
         match broken {
             None => {}
@@ -303,7 +312,7 @@ impl Breed<'_> {
         Ok(capsule)
     }
 
-    /// Answers as many events as it can. If one of them stops it, the capsule is then as it was after the one before.
+    /// Answers as many events as it can, at least one. If one of them stops it, the capsule is then as it was after the one before.
     fn answer<'b>(
         &'b self,
         capsule: &mut Capsule<'b>,
@@ -312,10 +321,16 @@ impl Breed<'_> {
         fuel: &mut u64,
     ) -> (Vec<Vec<u8>>, Option<Stop>) {
         let spent = *fuel;
-        let mut answers = Vec::new();
+        let (mut answers, mut length) = (Vec::new(), 0);
         for (number, event) in events {
+            if length > ANSWERS_MAX {
+                break;
+            }
             match capsule.on(*number, event.clone(), fuel) {
-                Ok(answer) => answers.push(answer),
+                Ok(answer) => {
+                    length += answer.len();
+                    answers.push(answer);
+                }
                 Err(stop) => {
                     *fuel = spent;
                     // Its memory is in the midst of something: the others are told to one that is not.

@@ -26,6 +26,7 @@ pub mod rehearsed;
 pub mod served;
 pub mod snapshot;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use wasmtime::component::{Component, ResourceTable};
@@ -58,6 +59,16 @@ pub struct Used {
     pub fuel: u64,
     /// Of its own time, in nanoseconds.
     pub clock_ns: u64,
+}
+
+impl fmt::Display for Used {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} units of fuel and {} ns of its own time",
+            self.fuel, self.clock_ns
+        )
+    }
 }
 
 /// Why a capsule did not run, or not to its own end.

@@ -12,6 +12,8 @@
 //! line what answers is a thread that is woken, and its lateness is no queue; and changes are slower by as much, lest what is not seen yet is done again. A loss takes three tenths off what may be
 //! under way, at most once a round trip: the paper does without, but a queue shorter than `1/δ` packets shows only in losses. There is no mode that competes
 //! with those who fill queues: bulk between machines of a fleet gives way to them, down to [`PACKETS_MIN`] in a round trip.
+//!
+//! Why not by losses, or by BBR: [decision](../../../../docs/decisions/2026-11-21-what-is-under-way-goes-by-delay.md).
 
 use std::any::Any;
 use std::collections::VecDeque;

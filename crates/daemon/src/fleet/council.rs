@@ -1,6 +1,6 @@
 //! This machine's seat in the council of its fleet: the world around [`node::Council`].
 //!
-//! The machine decides; this carries what it says in [`parcel`](super::parcel)s of class B, keeps what a voter must not forget in
+//! The machine decides; this carries what it says in [`parcel`]s of class B, keeps what a voter must not forget in
 //! [`Annals`] of its own, and hands what is to begin and end to the thread that owns programs ([`Order`]). It also holds the grips:
 //! whenever the machine may go on longer, every program it holds may, and its warden learns so from a [`Grip`], not from a message.
 //!
@@ -10,7 +10,7 @@
 //! who never had one. Where it is the only voter nobody can do that, and the council stands still: that is said, not mended.
 //!
 //! **Time** is the member's clock, which is `CLOCK_BOOTTIME` from a beginning on: never set, not even while suspended at rest. So leases need no
-//! margin for clocks that jump ([`TERMS`]).
+//! margin for clocks that jump ([`Config::of_a_fleet`]).
 //!
 //! A machine that is alone keeps its seat empty until somebody asks for something, so that a fleet of one writes nothing in vain.
 
@@ -22,7 +22,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::thread;
 use std::time::Duration;
 
-use consensus::{Ask, Index, Lease, Message, Terms};
+use consensus::{Ask, Index, Lease, Message};
 use machine::{Machine as _, Persist, Persisted};
 use node::Council;
 use node::council::{Became, Config, Effect, Input, Room, Unanswered, Vote};
@@ -30,7 +30,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use wire::codec::decode_all;
-use wire::{Cell, Class, Encode as _, Instant, Nanos, Tile};
+use wire::{Class, Encode as _, Instant, Nanos, Tile};
 
 use super::parcel::{self, Arriving};
 use super::{FleetError, PROTOCOL_FREE};
@@ -44,33 +44,8 @@ pub const PROTOCOL: u8 = PROTOCOL_FREE + 1;
 /// Behind what is urgent and may be lost, before what people wait for.
 pub(super) const CLASS: Class = Class::B;
 
-/// How leases are measured here. A clock that is never set has no jumps to be charged for.
-pub const TERMS: Terms = Terms {
-    term: Nanos::from_secs(3),
-    rate_error_ppm: 1_000,
-    skew: Nanos::ZERO,
-};
-
-/// How long it may take until a program that is killed is over, and until the timer that kills it is heard on a machine that is
-/// busy.
-pub const HALT: Nanos = Nanos::from_millis(500);
-
 /// Nobody waits longer for the voters.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-
-fn config() -> Config {
-    let mut voter = consensus::Config::new(Cell(0));
-    // Disks of busy machines take longer than the defaults allow for, and waiting for an election costs less than a false one.
-    (voter.beat, voter.patience) = (Nanos::from_millis(300), Nanos::from_secs(1));
-    // What a message carries fits into one parcel.
-    (voter.append_bytes_max, voter.piece_bytes_max) = (16 << 10, 16 << 10);
-    voter.command_bytes_max = 40 << 10;
-    Config {
-        voter,
-        terms: TERMS,
-        halt: HALT,
-    }
-}
 
 /// What the thread that owns programs is told.
 #[derive(Debug)]
@@ -278,8 +253,16 @@ impl Seat {
         };
         let lost_vote = vote == Vote::Lost;
         let me = (standing.tile, standing.life);
-        let machine = Council::new(config(), me, vote, room, others, standing.seed, now)
-            .map_err(FleetError::Council)?;
+        let machine = Council::new(
+            Config::of_a_fleet(),
+            me,
+            vote,
+            room,
+            others,
+            standing.seed,
+            now,
+        )
+        .map_err(FleetError::Council)?;
         let (writes, told) = channel();
         let thread = thread::Builder::new().name("council".into());
         thread.spawn(move || log.keep(&told, &written))?;

@@ -15,7 +15,7 @@
 //! Everything happens on one thread. A write to disk holds it up for the length of a sync, which is
 //! short against the protocol's timeouts and saves a second life of everything that is under way. The council's log, which is written several times a second, has a thread.
 //!
-//! The machine's seat in the [`council`](super::council) is beside the node, and takes from it only who is there.
+//! The machine's seat in the [`council`] is beside the node, and takes from it only who is there.
 //!
 //! Deliberately absent: more than one cell.
 
@@ -605,12 +605,15 @@ impl Member {
                 }
             }
             council::PROTOCOL => {
-                let mut heard = Ok(());
+                // Whoever speaks is somebody to agree with.
+                self.sit(true);
+                let mut heard = Err(Refusal::FrameNonsense);
                 self.with_seat(|seat, now| {
-                    seat.hear(now, from, &frame.payload).unwrap_or_else(|()| {
-                        heard = Err(Refusal::FrameNonsense);
-                        Vec::new()
-                    })
+                    let duties = seat.hear(now, from, &frame.payload);
+                    if duties.is_ok() {
+                        heard = Ok(());
+                    }
+                    duties.unwrap_or_default()
                 });
                 return heard;
             }

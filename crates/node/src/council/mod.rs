@@ -42,7 +42,7 @@ use consensus::{
 };
 use machine::{Machine, Persist, Persisted, Purpose, Stream};
 use wire::codec::decode_all;
-use wire::{Encode as _, Instant, Nanos, Tile};
+use wire::{Cell, Encode as _, Instant, Nanos, Tile};
 
 pub use chair::AWAY;
 use chair::Chair;
@@ -60,6 +60,29 @@ pub struct Config {
     pub terms: Terms,
     /// How long the world may need to end what runs under a lease.
     pub halt: Nanos,
+}
+
+impl Config {
+    /// Of a fleet of machines: what every one of them goes by, real or rehearsed.
+    ///
+    /// Their clock is never set, so leases are charged for no jumps. Disks of busy machines take longer than the voters' defaults allow for,
+    /// and waiting for an election costs less than a false one. What a message carries fits into fifty frames.
+    #[must_use]
+    pub fn of_a_fleet() -> Self {
+        let mut voter = consensus::Config::new(Cell(0));
+        (voter.beat, voter.patience) = (Nanos::from_millis(300), Nanos::SECOND);
+        (voter.append_bytes_max, voter.piece_bytes_max) = (16 << 10, 16 << 10);
+        voter.command_bytes_max = 40 << 10;
+        Self {
+            voter,
+            terms: Terms {
+                skew: Nanos::ZERO,
+                ..Terms::default()
+            },
+            // Until a program that is killed is over, and until the timer that kills it is heard on a machine that is busy.
+            halt: Nanos::from_millis(500),
+        }
+    }
 }
 
 /// How a tile stands to the vote when it starts.
@@ -482,14 +505,13 @@ impl Council {
                     held.into_iter().for_each(|lease| self.begin(lease, out));
                 }
             }
-            (Errand::Report(lease, fence, Fate::Ended(_) | Fate::Unable(_)), Outcome::Done(_)) => {
+            (Errand::Report(lease, fence, Fate::Ended(_) | Fate::Unable(_)), Outcome::Done(_))
                 if self
                     .holdings
                     .get(&lease)
-                    .is_some_and(|holding| holding.fence == fence)
-                {
-                    self.let_go(now, lease, out);
-                }
+                    .is_some_and(|holding| holding.fence == fence) =>
+            {
+                self.let_go(now, lease, out);
             }
             _ => {}
         }

@@ -152,7 +152,7 @@ fn move_on(register: &Register, number: u64, program: &Program, decree: &mut imp
         return open(decree);
     }
     let is_recalled = |replica: &u32| register.leases.is_recalled(lease(*replica));
-    if program.slots.keys().any(|replica| is_recalled(replica)) {
+    if program.slots.keys().any(is_recalled) {
         return;
     }
     let leaves = |replica: &u32| {

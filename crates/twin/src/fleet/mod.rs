@@ -1,7 +1,7 @@
 //! How will a few real machines take it?
 //!
-//! A fleet of hosts on one switch, as `cosmos up` makes them: the machine that a daemon feeds with datagrams, a clock and
-//! a disk is fed with simulated ones, in the very cell (seats, turns and timeouts) that daemons form. Hosts are killed and started
+//! A fleet of hosts on one switch, as `cosmos up` makes them: the machines that a daemon feeds with datagrams, a clock and
+//! a disk, its node and its seat in the council, are fed with simulated ones, in the very cell (seats, turns and timeouts) that daemons form. Hosts are killed and started
 //! again, paused, cut off, slowed; what is noticed, by whom and when is what this world is for.
 //!
 //! The same file is a script for real hosts: `cargo xtask fleet` does to daemons in network namespaces what this world does
@@ -16,7 +16,7 @@
 //! nothing. A host that is started speaks after `hosts.boot`. Connections are not modelled: what a class A datagram needs of one is there
 //! as soon as its host is.
 //!
-//! Deliberately absent: programs, leases and heat.
+//! Deliberately absent: what a program does, and heat.
 //!
 //! Tour: [`config`] the universe file · [`world`] one rehearsal · [`history`] what happened, and what to make of it ·
 //! [`leases`] whether two ever held one · [`outcome`] what came of all of them.

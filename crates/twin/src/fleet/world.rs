@@ -45,7 +45,7 @@ pub(super) struct Rehearsed {
     pub(super) history: History,
     pub(super) events: u64,
     pub(super) messages: u64,
-    pub(super) suspicions: u64,
+    pub(super) false_suspicions: u64,
     pub(super) footprint: usize,
     /// Of each host's history.
     pub(super) hashes: Vec<u64>,
@@ -159,7 +159,7 @@ struct World<'a> {
     changes: Vec<Change>,
     events: u64,
     messages: u64,
-    suspicions: u64,
+    false_suspicions: u64,
 }
 
 impl<'a> World<'a> {
@@ -193,7 +193,7 @@ impl<'a> World<'a> {
             changes: Vec::new(),
             events: 0,
             messages: 0,
-            suspicions: 0,
+            false_suspicions: 0,
         };
         for host in 0..hosts {
             let at = Instant::EPOCH + world.chance.span(Nanos::SECOND);
@@ -423,7 +423,12 @@ impl<'a> World<'a> {
         if subject < self.scene.config.hosts && subject != observer {
             self.believe(observer, subject, state.is_present());
         }
-        self.suspicions += u64::from(state == State::Suspect);
+        if state == State::Suspect && subject < self.scene.config.hosts {
+            let at = &self.hosts[subject as usize];
+            let is_there = at.node.is_some() && at.asleep <= self.now;
+            let heard = is_there && !self.cut(observer, subject);
+            self.false_suspicions += u64::from(heard);
+        }
         let began = Instant::EPOCH + SETTLING;
         if self.now < began || subject >= self.scene.config.hosts || subject == observer {
             return;
@@ -462,7 +467,7 @@ impl<'a> World<'a> {
             for _ in 0..u8::from(sends) + u8::from(hears) {
                 match blow.what {
                     What::Loss { share } => arrives &= !self.chance.chance(share),
-                    What::Delay { more } => delay = delay + more,
+                    What::Delay { more } => delay += more,
                     _ => {}
                 }
             }
@@ -503,7 +508,7 @@ impl<'a> World<'a> {
             },
             events: self.events,
             messages: self.messages,
-            suspicions: self.suspicions,
+            false_suspicions: self.false_suspicions,
             hashes: self.hosts.iter().map(|host| host.hash).collect(),
         }
     }

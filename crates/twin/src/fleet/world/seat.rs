@@ -5,35 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use consensus::{Index, Lease, Message, Terms};
+use consensus::{Index, Lease, Message};
 use machine::{Machine as _, Persist, Persisted};
 use node::Council;
 use node::council::{Became, Command, Config, Effect, Fate, Input, Room, Vote, apply};
-use wire::{Cell, Class, Encode as _, Instant, Nanos, Tile};
+use wire::{Class, Encode as _, Instant, Nanos, Tile};
 
 use super::{Event, World};
 use crate::fleet::history::Leases;
 use crate::fleet::leases;
-
-/// A daemon's (`daemon::fleet::council`): how leases are measured, how long an end may take, and how patient voters are.
-const TERMS: Terms = Terms {
-    term: Nanos::from_secs(3),
-    rate_error_ppm: 1_000,
-    skew: Nanos::ZERO,
-};
-const HALT: Nanos = Nanos::from_millis(500);
-
-fn config() -> Config {
-    let mut voter = consensus::Config::new(Cell(0));
-    (voter.beat, voter.patience) = (Nanos::from_millis(300), Nanos::from_secs(1));
-    (voter.append_bytes_max, voter.piece_bytes_max) = (16 << 10, 16 << 10);
-    voter.command_bytes_max = 40 << 10;
-    Config {
-        voter,
-        terms: TERMS,
-        halt: HALT,
-    }
-}
 
 /// From being granted a program to saying that it is well.
 const WELL_AFTER: Nanos = Nanos::from_millis(200);
@@ -95,7 +75,7 @@ impl World<'_> {
         };
         let all = (0..u64::from(self.scene.config.hosts)).map(Tile);
         let me = (Tile(host.into()), u64::from(at.life));
-        let council = Council::new(config(), me, vote, room, all.clone(), seed, now);
+        let council = Council::new(Config::of_a_fleet(), me, vote, room, all.clone(), seed, now);
         at.seat.council = Some(council.expect("its own records"));
         at.seat.armed = None;
         for tile in all {
@@ -334,5 +314,48 @@ impl Seat {
             text: self.lines.iter().map(line).collect(),
             deaths_ns: self.deaths_ns.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Scene;
+    use crate::fleet::{Samples, config, leases};
+    use crate::universe::Document;
+
+    #[test]
+    fn what_is_given_runs_before_the_time_begins_to_count_and_again_after_a_death() {
+        let text = "[time]\nend = '40 s'\n[hosts]\ncount = 5\n\
+                    [[program]]\nname = 'web'\nreplicas = 3\ncommand = ['true']\n\
+                    [[fault]]\nkind = 'kill'\nat = '1 s'\nhosts = [2]\n";
+        let document = Document::parse("five.toml", text, &[]).unwrap();
+        let read = document.read(|root| config::read(root, String::new(), String::new()));
+        let config = read.unwrap();
+        let scene = Scene::new(&config);
+        let mut moved = 0;
+        for seed in 0..10 {
+            let history = scene.rehearse(seed).history;
+            assert_eq!(history.wrong_with_leases().unwrap(), [], "seed {seed}");
+            let told = history.leases.iter();
+            let told: Vec<_> = told
+                .map(|told| (leases::read(&told.text).unwrap(), told.deaths_ns.clone()))
+                .collect();
+            let (held, _) = leases::held(&told);
+            assert_eq!(held.len(), 3, "seed {seed}: {held:?}");
+            let failovers = Samples::of(&config, &history).failover;
+            let failovers = failovers.get("kill").map_or(0, Vec::len);
+            let lost = held.values().filter(|held| held[0].host == 1).count();
+            assert_eq!(failovers, lost, "seed {seed}: {held:?}");
+            for held in held.values() {
+                assert!(held[0].from < history.began_boottime_ns, "seed {seed}");
+                let last = held.last().unwrap();
+                assert!(
+                    last.host != 1 && last.until == u64::MAX,
+                    "seed {seed}: {held:?}"
+                );
+                moved += usize::from(held[0].host == 1);
+            }
+        }
+        assert!(moved > 0, "the dead one never held anything");
     }
 }
