@@ -167,7 +167,6 @@ fn start_and_end(node: &Node) {
         ports: Vec::new(),
         seed: None,
         health: None,
-        seed: None,
     };
     let mut took = Vec::new();
     for round in 0..100 {

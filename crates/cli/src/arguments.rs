@@ -100,6 +100,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one in all, read once")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]

@@ -147,7 +147,6 @@ word!(Reason);
 mod word {
     use super::{Deserialize as _, Deserializer, Serializer, Word, de};
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
     pub(super) fn serialize<W: Word, S: Serializer>(word: &W, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(word.word())
     }

@@ -38,6 +38,7 @@ Exit codes:
   134  a capsule ended in a trap
   137  a limit was reached";
 
+#[expect(clippy::large_enum_variant, reason = "there is one in all, read once")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Asked {
     /// Run a program: WebAssembly (WASI modules and components), or one of this host.

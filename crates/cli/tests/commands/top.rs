@@ -126,7 +126,7 @@ impl Terminal {
 
     /// It has ended well, and the terminal is as it was.
     #[track_caller]
-    fn is_restored(mut self, after: &str) {
+    fn comes_back(mut self, after: &str) {
         let ended = self.child.wait().unwrap();
         assert_eq!(ended.code(), Some(0), "{after}: {ended}");
         wait_until("the terminal is given back", || {
@@ -212,14 +212,15 @@ fn it_shows_who_uses_what_sorts_by_keys_and_follows_the_size_of_the_terminal() {
     let (_up, _) = Up::at(&place);
     terminal.wait_for("2 of 2 programs run");
     terminal.press(b"q");
-    terminal.is_restored("q");
+    terminal.comes_back("q");
 }
 
 #[test]
 fn the_terminal_is_given_back_on_every_end() {
     let place = Place::new();
     let (_up, _) = Up::at(&place);
-    let ends: [(&str, fn(&mut Terminal)); 4] = [
+    type End = fn(&mut Terminal);
+    let ends: [(&str, End); 4] = [
         ("Ctrl-C", |terminal| terminal.press(b"\x03")),
         ("SIGTERM", |terminal| terminal.signal(libc::SIGTERM)),
         ("SIGINT", |terminal| terminal.signal(libc::SIGINT)),
@@ -229,7 +230,7 @@ fn the_terminal_is_given_back_on_every_end() {
         let mut terminal = Terminal::new(&place, &["top"]);
         terminal.wait_for("0 of 0 programs run");
         end(&mut terminal);
-        terminal.is_restored(name);
+        terminal.comes_back(name);
     }
     // What cannot be begun leaves the terminal alone.
     let nowhere = Terminal::new(&place, &["top", "--data", "nowhere"]);

@@ -27,12 +27,11 @@ use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::live::Sample;
-use super::{STREAM_LASTS, Shared, refused};
+use super::{STREAM_LASTS, STREAMS_MAX, Shared, refused};
 use crate::control::{Answer, Listed, Request, Status};
 use crate::fleet;
 use crate::health::Health;
 use crate::history::Why;
-use crate::journal::Journal;
 use crate::news::Item;
 use crate::program::{self, Folder, Limits, Network, Port, Program};
 use crate::services::Service;
@@ -327,9 +326,9 @@ async fn members(State(shared): App) -> Response {
 }
 
 async fn why_program(State(shared): App, Path(name): Path<String>) -> Response {
-    match known(&shared, &name) {
-        Ok(_) => why(&shared, Some(name)).await,
-        Err(refused) => refused,
+    match shared.node.journal(&name) {
+        Some(_) => why(&shared, Some(name)).await,
+        None => unknown(&name),
     }
 }
 
@@ -353,12 +352,14 @@ async fn services(State(shared): App) -> Response {
     }
 }
 
-/// What a program says, if there is one of this name.
-fn known(shared: &Shared, name: &str) -> Result<Arc<Journal>, Response> {
-    shared.node.journal(name).ok_or_else(|| {
-        let because = format!("there is no program named {name:?}");
-        refused(StatusCode::NOT_FOUND, because)
-    })
+fn unknown(name: &str) -> Response {
+    let because = format!("there is no program named {name:?}");
+    refused(StatusCode::NOT_FOUND, because)
+}
+
+fn full() -> Response {
+    let because = format!("{STREAMS_MAX} others follow something already");
+    refused(StatusCode::SERVICE_UNAVAILABLE, because)
 }
 
 async fn run(State(shared): App, wish: Result<Json<Wish>, JsonRejection>) -> Response {
@@ -432,8 +433,8 @@ fn wanted(wish: Wish) -> Result<Program, String> {
 }
 
 async fn named(shared: &Shared, name: String, request: Request) -> Response {
-    if let Err(refused) = known(shared, &name) {
-        return refused;
+    if shared.node.journal(&name).is_none() {
+        return unknown(&name);
     }
     match ask(shared, request).await {
         Ok(Answer::Done { name }) => Json(Done { name }).into_response(),
@@ -462,13 +463,12 @@ async fn logs(
         Ok(asked) => asked,
         Err(rejection) => return refused(rejection.status(), rejection.body_text()),
     };
-    let journal = match known(&shared, &name) {
-        Ok(journal) => journal,
-        Err(refused) => return refused,
+    let Some(journal) = shared.node.journal(&name) else {
+        return unknown(&name);
     };
-    let place = match asked.follow.then(|| shared.streams.place()).transpose() {
-        Ok(place) => place,
-        Err(refused) => return refused,
+    let place = asked.follow.then(|| shared.streams.place());
+    let Some(place) = place.map_or(Some(None), |place| place.map(Some)) else {
+        return full();
     };
     let until = tokio::time::Instant::now() + STREAM_LASTS;
     let pieces = stream::unfold(Some((journal, asked.from, place)), move |at| async move {
@@ -511,9 +511,8 @@ struct Watching {
 }
 
 async fn live(State(shared): App) -> Response {
-    let place = match shared.streams.place() {
-        Ok(place) => place,
-        Err(refused) => return refused,
+    let Some(place) = shared.streams.place() else {
+        return full();
     };
     let watching = Watching {
         sample: shared.live.watch(),

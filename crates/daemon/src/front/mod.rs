@@ -103,12 +103,9 @@ struct Shared {
 struct Streams(Arc<Semaphore>);
 
 impl Streams {
-    /// A place, held for as long as what is returned is.
-    fn place(&self) -> Result<OwnedSemaphorePermit, Response> {
-        Arc::clone(&self.0).try_acquire_owned().map_err(|_| {
-            let because = format!("{STREAMS_MAX} others follow something already");
-            refused(StatusCode::SERVICE_UNAVAILABLE, because)
-        })
+    /// A place, held for as long as what is returned is; none if there is none left.
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_owned().ok()
     }
 }
 
