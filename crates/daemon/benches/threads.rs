@@ -6,7 +6,6 @@
 
 #![expect(
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     reason = "how long something takes is a question for the wall clock"
 )]
 
@@ -154,7 +153,7 @@ fn deaths(processes: usize) {
         }
         let whole = |s: Strand| braid.touch(s, |t| t.keeps_a_copy()) == Some(true);
         while !Strand::ALL.into_iter().all(whole) {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::park_timeout(Duration::from_millis(1));
         }
         let before = Wall::now();
         braid.kill(strand);

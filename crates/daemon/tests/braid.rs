@@ -149,7 +149,7 @@ fn wait_for(mut done: impl FnMut() -> bool) {
         if done() {
             return;
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::park_timeout(Duration::from_millis(1));
     }
     panic!("waited a minute");
 }
@@ -232,7 +232,7 @@ fn a_torus_with_damaged_memory_is_replaced_by_what_it_was() {
     });
     let victim = names[17];
     // Sealed by now: a damaged slot is found by looking at it.
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::park_timeout(Duration::from_millis(100));
     let hit = braid.touch(victim.strand(), move |torus| {
         torus
             .lattice_mut()

@@ -235,7 +235,10 @@ fn hand_over(switch: &mut Switch, plan: &Plan) -> Result<()> {
         }
     }
     let wanted: u32 = plan.programs.iter().map(|program| program.replicas).sum();
-    while wanted > 0 {
+    if wanted == 0 {
+        return Ok(());
+    }
+    loop {
         let said = switch.host(0).ask(&["members", "--leases", "--json"]);
         let leased = said.map(|said| serde_json::from_str::<Leased>(&said));
         let programs = leased
@@ -248,7 +251,7 @@ fn hand_over(switch: &mut Switch, plan: &Plan) -> Result<()> {
             .count();
         if running == wanted as usize {
             eprintln!("{running} replicas run");
-            break;
+            return Ok(());
         }
         ensure!(
             now() < until,
@@ -257,7 +260,6 @@ fn hand_over(switch: &mut Switch, plan: &Plan) -> Result<()> {
         );
         pause(Duration::from_millis(200));
     }
-    Ok(())
 }
 
 fn members((cosmos, data): &(PathBuf, PathBuf)) -> Result<Vec<Member>> {

@@ -230,7 +230,8 @@ pub(super) fn serve(program: &Program, bytes: &[u8], data: &Path) -> Result<Ende
     })
 }
 
-/// Becomes true once this process has been told to end; told again, it ends as if nobody had listened.
+/// Becomes true once this process has been told to end. Told again, or once its grace is long over, it ends as if nobody
+/// had listened: whatever holds the thread that answers cannot hold this one.
 fn told_to_end() -> io::Result<watch::Receiver<bool>> {
     let mut signals = signal_hook::iterator::Signals::new([libc::SIGTERM, libc::SIGINT])?;
     let (tell, told) = watch::channel(false);
@@ -238,9 +239,15 @@ fn told_to_end() -> io::Result<watch::Receiver<bool>> {
         .name("signals".into())
         .spawn(move || {
             for signal in signals.forever() {
+                let end = move || signal_hook::low_level::emulate_default_handler(signal);
                 if tell.send_replace(true) {
-                    let _ = signal_hook::low_level::emulate_default_handler(signal);
+                    let _ = end();
                 }
+                let last = thread::Builder::new().name("last".into());
+                let _ = last.spawn(move || {
+                    thread::park_timeout(GRACE + GRACE / 2);
+                    end()
+                });
             }
         })?;
     Ok(told)
