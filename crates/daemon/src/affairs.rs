@@ -186,6 +186,7 @@ pub(crate) fn give(
             .map_or(0, |cores| (cores * 1_000.0).ceil() as u64),
         memory: program.limits.memory.unwrap_or(0),
     };
+    let class = program.limits.class.unwrap_or(Class::C);
     let spec = serde_json::to_vec(&Spec { program, restart }).expect("a program is plain data");
     if spec.len() > SPEC_BYTES_MAX {
         return refused(format!(
@@ -198,7 +199,7 @@ pub(crate) fn give(
         spec: spec.into(),
         replicas,
         demand,
-        class: Class::C,
+        class,
     };
     answer(fleet, &command, &name)
 }

@@ -136,7 +136,7 @@ pub enum Request {
         /// For how long it is good, in seconds.
         lasts_s: u64,
     },
-    /// Take leave of the fleet; programs run on.
+    /// Take leave of the fleet; what it runs for the fleet ends with its leases, the rest runs on.
     Leave,
     /// Measure how long a word takes to another machine and back.
     Ping {

@@ -188,13 +188,30 @@ impl History {
         let (connection, damaged) = match begin(&path) {
             Ok(connection) => (connection, None),
             Err(error) => {
-                let aside = put_aside(&path)?;
-                let said = format!(
-                    "{} cannot be read: {error}; it is kept in {}, and a new one begun",
-                    path.display(),
-                    aside.display()
-                );
-                (begin(&path).map_err(io::Error::other)?, Some(said))
+                let at = path.display();
+                let again = if is_damage(&error) {
+                    put_aside(&path).map_err(|error| error.to_string()).and_then(|aside| {
+                        let connection = begin(&path).map_err(|error| error.to_string())?;
+                        let aside = aside.display();
+                        Ok((connection, format!("{at} cannot be read: {error}; it is kept in {aside}, and a new one begun")))
+                    })
+                } else {
+                    Err(error.to_string())
+                };
+                // Nothing hangs on this file: a full disk keeps no node from starting.
+                let (connection, said) = match again {
+                    Ok(begun) => begun,
+                    Err(error) => {
+                        let connection = begin(Path::new(":memory:")).map_err(io::Error::other)?;
+                        (
+                            connection,
+                            format!(
+                                "{at}: {error}; what is decided is kept in memory until the next start"
+                            ),
+                        )
+                    }
+                };
+                (connection, Some(said))
             }
         };
         let last: Option<u64> = connection
@@ -336,6 +353,19 @@ fn begin(path: &Path) -> rusqlite::Result<Connection> {
     }
 }
 
+/// Whether the file is broken, and not merely out of reach at the moment.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            matches!(failure.code, DatabaseCorrupt | NotADatabase)
+        }
+        // What the check found.
+        rusqlite::Error::InvalidColumnName(_) => true,
+        _ => false,
+    }
+}
+
 fn put_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = path.with_extension("damaged");
     fs::rename(path, &aside)?;
@@ -472,7 +502,11 @@ fn about(connection: &Connection, program: Option<&str>) -> rusqlite::Result<Vec
     let mut one =
         connection.prepare_cached(&format!("SELECT {COLUMNS} FROM decisions WHERE number = ?"))?;
     let mut missing: BTreeSet<u64> = found.values().filter_map(|one| one.cause).collect();
-    while let Some(number) = missing.pop_first() {
+    // The latest first; who restarts for ever has causes without end.
+    for _ in 0..TOLD_MAX {
+        let Some(number) = missing.pop_last() else {
+            break;
+        };
         if found.contains_key(&number) {
             continue;
         }

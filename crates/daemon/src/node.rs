@@ -20,8 +20,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -285,6 +285,8 @@ struct Held {
     finishing: bool,
     /// What is to begin under its name once it is over.
     next: Option<Box<Begin>>,
+    /// Which of its starts is waited for to be well.
+    awaits: Arc<AtomicU64>,
 }
 
 struct Process {
@@ -501,7 +503,7 @@ pub fn up(
 }
 
 /// What a node has in its directory.
-const OURS: [&str; 14] = [
+const OURS: [&str; 15] = [
     "annals",
     "code",
     "control.sock",
@@ -509,6 +511,7 @@ const OURS: [&str; 14] = [
     "fleet.redb",
     "held",
     "history.db",
+    "history.damaged",
     "history.db-shm",
     "history.db-wal",
     "key",
@@ -1148,8 +1151,10 @@ impl Node {
             }
         };
         // Not at once: whoever obeys is in the midst of effects.
-        let events = self.events.clone();
-        thread::spawn(move || events.send(Event::Ended(id, code)));
+        if let Err(TrySendError::Full(ended)) = self.events.try_send(Event::Ended(id, code)) {
+            let events = self.events.clone();
+            thread::spawn(move || events.send(ended));
+        }
     }
 
     fn spawn(&mut self, id: Id, name: &str) -> io::Result<()> {
@@ -1172,13 +1177,14 @@ impl Node {
         };
         let (data, secrets) = (self.data.clone(), self.secrets.now());
         let lease = known.held.as_ref().map(|held| (&held.tenancy, &held.grip));
-        if let Some((_, grip)) = lease {
-            if !grip.holds() {
+        if let Some(held) = &known.held {
+            if !held.grip.holds() {
                 return Err(io::Error::other("its lease has ended"));
             }
-            grip.set_well(false);
+            lease::bound_ledger(&self.data);
+            held.grip.set_well(false);
             await_well(
-                grip.clone(),
+                held,
                 (id, known.record.fate.starts),
                 program.health.is_some(),
                 self.events.clone(),
@@ -1518,6 +1524,17 @@ impl Node {
             })?;
             Some((known.id, node.names[&known.id].clone()))
         };
+        if let Order::Finish(lease, fence) | Order::End(lease, fence, _) = &order {
+            // What was to begin under it has not yet, and must not.
+            for held in self
+                .known
+                .values_mut()
+                .filter_map(|known| known.held.as_mut())
+            {
+                let waits = |next: &mut Box<Begin>| (next.lease, next.fence) == (*lease, *fence);
+                held.next.take_if(waits);
+            }
+        }
         match order {
             Order::Begin(begin) => self.begin(*begin),
             Order::Finish(lease, fence) => match held(self, lease, fence) {
@@ -1585,6 +1602,10 @@ impl Node {
     }
 
     fn begin_as(&mut self, name: &str, begin: Begin) -> Result<(Id, Restart), String> {
+        // Another machine has checked it, or says so; files are named by it.
+        if !is_name(&begin.name) {
+            return Err(format!("{:?} is no name of a program", begin.name));
+        }
         let Spec { program, restart } =
             serde_json::from_slice(&begin.spec).map_err(|error| error.to_string())?;
         let kind = program::kind(&program.path).map_err(|error| error.to_string())?;
@@ -1609,6 +1630,7 @@ impl Node {
             awaited: true,
             finishing: false,
             next: None,
+            awaits: Arc::default(),
         };
         let folder = lease::said(&self.data);
         let id = self
@@ -1814,9 +1836,9 @@ fn fate(code: u8, said: Option<&Journal>) -> Became {
 }
 
 /// Says when what was begun under a lease is well: once its health was asked for and found, or, where nothing is asked, once it has
-/// run for a second. Gives up with the lease.
+/// run for a second. Gives up with the lease, and with the next start.
 fn await_well(
-    grip: Grip,
+    held: &Held,
     (id, starts): (Id, u64),
     is_asked: bool,
     events: SyncSender<Event>,
@@ -1825,9 +1847,11 @@ fn await_well(
     let thread = thread::Builder::new()
         .name("well".into())
         .stack_size(64 << 10);
+    held.awaits.store(starts, Ordering::Relaxed);
+    let (grip, awaits) = (held.grip.clone(), Arc::clone(&held.awaits));
     let waiting = thread.spawn(move || {
         let begun = lease::boottime();
-        while grip.holds() {
+        while grip.holds() && awaits.load(Ordering::Relaxed) == starts {
             pause(PAUSE);
             let settled = lease::boottime().saturating_sub(begun) >= 1_000_000_000;
             if grip.is_well() || !is_asked && settled {

@@ -332,6 +332,10 @@ fn mesh(looked: &Looked<'_>) -> Found {
 
 /// Asked of those who vote: who does not reach enough of them has no answer.
 fn agreed(looked: &Looked<'_>) -> Found {
+    // Asking would make a council of a machine that has never needed one.
+    if looked.status.fleet.council.is_none() {
+        return (Health::Well, "nothing has been agreed on yet".to_owned());
+    }
     match looked.node.ask(Request::Affairs) {
         Answer::Affairs(affairs) => {
             let present = affairs.machines.iter().filter(|machine| machine.present);

@@ -501,7 +501,6 @@ impl Ward {
         }
         if let Some(held) = &held {
             held.note("begin");
-            held.grip.set_well(true);
         }
         let ended = capsule::run(&self.program, kind, &self.data);
         if let Some(held) = &held {

@@ -461,7 +461,9 @@ impl Stage {
             .hosts()
             .zip(self.deaths_ns)
             .map(|(host, deaths_ns)| Leases {
-                text: fs::read_to_string(host.data.join("leases.jsonl")).unwrap_or_default(),
+                text: ["leases.jsonl.old", "leases.jsonl"]
+                    .map(|part| fs::read_to_string(host.data.join(part)).unwrap_or_default())
+                    .concat(),
                 deaths_ns,
             });
         let leases: Vec<_> = told.collect();

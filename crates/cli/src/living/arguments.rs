@@ -81,7 +81,7 @@ pub(crate) enum Asked {
     /// Let a machine be given nothing more by the fleet, and hand over what it runs for it.
     #[command(after_help = DRAIN)]
     Drain(Drain),
-    /// Take leave of the fleet; programs run on, and the next `cosmos up` comes back.
+    /// Take leave of the fleet; what this machine runs for itself runs on, and the next `cosmos up` comes back.
     Leave(Ask),
 }
 
@@ -103,7 +103,7 @@ Exit codes:
 
 const DRAIN: &str = "\
 Of a program with several replicas each is started elsewhere first, and ended here once that is well and all the others are: one at a time.
-A program with one replica is promised to be alone, so it is ended first. Where nothing else has room, what is here stays.
+A program with one replica is promised to be alone, so it is ended first, and waits where nothing else has room. Of several, those stay that have nowhere to go.
 `cosmos ps --fleet` shows how far it is. The machine remembers it, also when it starts again, until `--undo`.";
 
 const DASHBOARD: &str = "\

@@ -10,7 +10,7 @@ use daemon::control::{Answer, Request};
 use serde_json::json;
 
 use super::arguments::{Ask, Drain, Invite, Members, Ping};
-use super::node::{print, print_json, put, table, unexpected};
+use super::node::{on_one_line, print, print_json, put, table, unexpected};
 
 pub(super) fn invite(asked: &Invite) -> Result<ExitCode> {
     let lasts_s = asked.lasts.as_secs();
@@ -160,7 +160,12 @@ fn leases(data: &Path, json: bool) -> Result<ExitCode> {
         writeln!(text, "{name} is {duty}{present}")?;
     }
     for decided in &affairs.decisions {
-        writeln!(text, "{:>8}  {}", decided.at, decided.sentence)?;
+        writeln!(
+            text,
+            "{:>8}  {}",
+            decided.at,
+            on_one_line(&decided.sentence)
+        )?;
     }
     print(&text)
 }
@@ -183,7 +188,7 @@ fn shared(affairs: &Affairs) -> Result<String> {
             let because = replica
                 .because
                 .as_ref()
-                .map(|because| format!("({because})"));
+                .map(|because| format!("({})", on_one_line(because)));
             let line = format!(
                 "{name:<width$}  {:<8}  {machine}{}",
                 replica.state,

@@ -71,6 +71,11 @@ pub(super) fn run(asked: &Run, all: &[Run]) -> Result<ExitCode> {
         "found no program in the batch, expected one in each line"
     );
     let data = asked.data.directory()?;
+    anyhow::ensure!(
+        all.len() == 1 || all.iter().all(|one| one.replicas.is_none()),
+        "replicas are for a file of one program, found {} in it",
+        all.len()
+    );
     if let ([one], Some(replicas)) = (all, all[0].replicas) {
         return give(one, replicas, wanted, &data);
     }

@@ -403,7 +403,11 @@ impl Seat {
                                 grip,
                             })));
                         }
-                        Err(error) => eprintln!("error: {name} was not begun: {error}"),
+                        Err(error) => {
+                            let because = format!("{name} was not begun: {error}");
+                            let unable = Became::Fated(node::council::Fate::Unable(because));
+                            duties.extend(self.became(now, lease, fence, unable));
+                        }
                     }
                 }
                 Effect::Finish { lease, fence } => {
@@ -430,14 +434,19 @@ impl Seat {
 
     /// Tells the wardens how long what is held is held.
     fn put_off(&mut self, now: Instant, boottime: u64) {
+        let held: BTreeMap<_, _> = self.machine.held().collect();
+        self.grips.retain(|lease, (fence, grip)| {
+            let kept = held.get(lease) == Some(fence);
+            if !kept {
+                grip.put_off(0);
+            }
+            kept
+        });
         let until = self.machine.until();
         if until == self.until {
             return;
         }
         self.until = until;
-        let held: BTreeMap<_, _> = self.machine.held().collect();
-        self.grips
-            .retain(|lease, (fence, _)| held.get(lease) == Some(fence));
         let until = boottime_of(until, now, boottime);
         self.grips
             .values()
