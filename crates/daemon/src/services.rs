@@ -58,7 +58,7 @@ struct Looked<'a> {
 /// One row of [`LAYERS`]: name, what it does, and how to find out how it is.
 type Layer = (&'static str, &'static str, fn(&Looked<'_>) -> Found);
 
-//= requirements P
+// The names are those of the requirements, section P.
 const LAYERS: [Layer; 19] = [
     (
         "cosmOS",

@@ -21,7 +21,7 @@
 //! Weights are counts, so all of it is whole numbers: what is kept incrementally is
 //! equal, not nearly equal, to what is computed from scratch.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -127,12 +127,17 @@ impl Typical {
             kept,
         };
         // Most models are named by no shape and share a table.
+        let masks: BTreeSet<u32> = typical.shapes().iter().map(|(s, _)| s.models.0).collect();
+        let mut known: Vec<Vec<bool>> = Vec::new();
         for model in 0..MODELS_MAX {
-            let table = typical.table(model as u8);
-            let known = typical.tables.iter().position(|known| *known == table);
-            typical.table_of[model] = known.unwrap_or(typical.tables.len()) as u8;
-            if known.is_none() {
+            let may = |mask: &u32| Models(*mask).contains(model as u8);
+            let named: Vec<bool> = masks.iter().map(may).collect();
+            let table = known.iter().position(|other| *other == named);
+            typical.table_of[model] = table.unwrap_or(known.len()) as u8;
+            if table.is_none() {
+                let table = typical.table(model as u8);
                 typical.tables.push(table);
+                known.push(named);
             }
         }
         typical
@@ -146,17 +151,28 @@ impl Typical {
             if shape.share() == 0 || !shape.models.contains(model) {
                 continue;
             }
-            let cpu = self.cpus.partition_point(|&c| c < shape.cpu_milli) + 1;
-            for row in cpu..=self.cpus.len() {
-                if shape.gpus == 1 {
-                    let share = usize::from(self.shares_within[usize::from(shape.share())]);
-                    one[row * width..][share..width]
-                        .iter_mut()
-                        .for_each(|n| *n += count);
-                } else {
-                    several[row][usize::from(shape.gpus)..]
-                        .iter_mut()
-                        .for_each(|n| *n += count);
+            let row = self.cpus.partition_point(|&c| c < shape.cpu_milli) + 1;
+            if shape.gpus == 1 {
+                let share = usize::from(self.shares_within[usize::from(shape.share())]);
+                one[row * width + share] += count;
+            } else {
+                several[row][usize::from(shape.gpus)] += count;
+            }
+        }
+        // Who has more has enough for all who need less: sums along both axes.
+        for row in 0..=self.cpus.len() {
+            for share in 1..width {
+                one[row * width + share] += one[row * width + share - 1];
+            }
+            for gpus in 1..=GPUS_MAX {
+                several[row][gpus] += several[row][gpus - 1];
+            }
+            if row > 0 {
+                for share in 0..width {
+                    one[row * width + share] += one[(row - 1) * width + share];
+                }
+                for gpus in 0..=GPUS_MAX {
+                    several[row][gpus] += several[row - 1][gpus];
                 }
             }
         }

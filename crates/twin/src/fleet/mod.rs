@@ -18,7 +18,7 @@
 //!
 //! Deliberately absent: what a program does, and heat.
 //!
-//! Tour: [`config`] the universe file · [`world`] one rehearsal · [`history`] what happened, and what to make of it ·
+//! Tour: [`config`] the universe file · `world` one rehearsal · [`history`] what happened, and what to make of it ·
 //! [`leases`] whether two ever held one · [`outcome`] what came of all of them.
 
 pub mod config;

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::str::FromStr;
 
-use scheduler::ledger::{Demand, GPUS_MAX, Models, WHOLE};
+use scheduler::ledger::{Demand, Models, WHOLE};
 use scheduler::site::{Quality, words};
 use serde_json::{Value, json};
 use telemetry::{Action, Sketch};
@@ -260,10 +260,11 @@ impl FromStr for Submission {
             let span = || time(value).ok_or_else(|| wrong("a time, such as 2h or \"1h 30min\""));
             match key {
                 "gpus" => {
-                    let most = GPUS_MAX as f64 * 256.0;
+                    // More than one node of any site, which is told why it never starts.
+                    let most = f64::from(u8::MAX);
                     let gpus = number(most).filter(|n| *n <= 1.0 || n.fract() == 0.0);
                     let gpus = gpus.ok_or_else(|| {
-                        wrong("a whole number, or a share of one GPU such as 0.25")
+                        wrong("a whole number of at most 255, or a share of one GPU such as 0.25")
                     })?;
                     job.gpu_milli = (gpus * f64::from(WHOLE)).round() as u32;
                 }
@@ -341,7 +342,7 @@ impl Submission {
             demand: Demand {
                 cpu_milli: self.cpu_milli.unwrap_or_else(|| per_gpu(12_000)),
                 memory_mib: self.memory_mib.unwrap_or_else(|| per_gpu(65_536)),
-                gpus: u8::try_from(gpus).unwrap_or(u8::MAX),
+                gpus: u8::try_from(gpus).expect("read as at most 255"),
                 gpu_milli: match self.gpu_milli {
                     0 => 0,
                     milli if milli < WHOLE.into() => milli as u16,
@@ -1022,6 +1023,10 @@ mod tests {
             (
                 "gpus=2.5,runs=1h",
                 "gpus: found \"2.5\"; expected a whole number",
+            ),
+            (
+                "gpus=900,runs=1h",
+                "gpus: found \"900\"; expected a whole number of at most 255",
             ),
             ("gpus=1,runs=fast", "runs: found \"fast\"; expected a time"),
             (
