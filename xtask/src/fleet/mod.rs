@@ -111,6 +111,9 @@ pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
         .with_context(|| format!("reading {}", asked.scenario.display()))?;
     let out = folder(asked.out.as_deref())?;
     fs::create_dir_all(place()).context("making target/fleet")?;
+    // A copy: whatever is built meanwhile may put another file in this one's place.
+    let program = out.join("xtask");
+    fs::copy("/proc/self/exe", &program).context("copying this program")?;
     let mut inside = Command::new("setpriv");
     inside
         .args([
@@ -129,7 +132,7 @@ pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
             "private",
             "--",
         ])
-        .arg(std::env::current_exe().context("finding this program")?)
+        .arg(&program)
         .args(["fleet", "--within", "--cosmos"])
         .arg(&cosmos)
         .arg("--out")
@@ -137,6 +140,7 @@ pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
     if asked.classes {
         inside.arg("--classes").args(asked.json.then_some("--json"));
         let status = inside.status().context("starting setpriv")?;
+        let _ = fs::remove_file(&program);
         return match status.code() {
             Some(code @ (0 | 1)) => Ok(code == 0),
             _ => bail!(
@@ -150,6 +154,7 @@ pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
         .arg(&scenario)
         .args(asked.hosts.map(|hosts| hosts.to_string()));
     let status = inside.status().context("starting setpriv")?;
+    let _ = fs::remove_file(&program);
     ensure!(
         status.success(),
         "the hosts' namespaces ended with {status}; what they said is in {}",
