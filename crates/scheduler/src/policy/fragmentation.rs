@@ -171,8 +171,9 @@ impl Typical {
                 for share in 0..width {
                     one[row * width + share] += one[(row - 1) * width + share];
                 }
-                for gpus in 0..=GPUS_MAX {
-                    several[row][gpus] += several[row - 1][gpus];
+                let (before, here) = several.split_at_mut(row);
+                for (sum, less) in here[0].iter_mut().zip(&before[row - 1]) {
+                    *sum += less;
                 }
             }
         }
