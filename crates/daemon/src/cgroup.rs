@@ -302,13 +302,16 @@ impl Group {
         self.folders.contains_key(controller)
     }
 
-    /// The files into which a process writes `0` to become a member.
+    /// The files into which a process with one thread writes `0` to become a member.
     #[must_use]
     pub fn doors(&self) -> Vec<PathBuf> {
-        let doors = self
-            .folders
-            .values()
-            .map(|folder| folder.join("cgroup.procs"));
+        // Whole processes move under a lock that every fork of the machine takes as well, and that is only had after a
+        // grace period of the kernel's: a thread that moves itself needs none. Version 2 does not let it.
+        let file = match self.version {
+            2 => "cgroup.procs",
+            _ => "tasks",
+        };
+        let doors = self.folders.values().map(|folder| folder.join(file));
         let mut doors: Vec<_> = doors.collect();
         doors.dedup();
         doors

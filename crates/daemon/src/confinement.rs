@@ -23,6 +23,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
@@ -598,6 +599,19 @@ const REFUSED: [libc::c_long; 38] = [
 /// # Errors
 /// If the kernel has no filters, or this processor has no compiler for them.
 pub fn refuse_calls() -> Result<(), String> {
+    for program in filters().as_ref()? {
+        seccompiler::apply_filter(program).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// The filters that refuse them, which are the same for every program: compiled once, by who is forked if need be.
+pub(crate) fn filters() -> &'static Result<[BpfProgram; 2], String> {
+    static COMPILED: OnceLock<Result<[BpfProgram; 2], String>> = OnceLock::new();
+    COMPILED.get_or_init(compile)
+}
+
+fn compile() -> Result<[BpfProgram; 2], String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let masked = |argument: u8, mask: u64, value: u64| {
         let compare = SeccompCmpOp::MaskedEq(mask);
@@ -639,8 +653,5 @@ pub fn refuse_calls() -> Result<(), String> {
     let types = masked(1, u64::from(u32::MAX), libc::TIOCSTI);
     rules.insert(libc::SYS_ioctl, vec![types.map_err(|error| words(&error))?]);
     let absent = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    for program in [compile(absent, libc::ENOSYS)?, compile(rules, libc::EPERM)?] {
-        seccompiler::apply_filter(&program).map_err(|error| words(&error))?;
-    }
-    Ok(())
+    Ok([compile(absent, libc::ENOSYS)?, compile(rules, libc::EPERM)?])
 }

@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 use crate::cgroup::Hierarchy;
 use crate::program::Program;
 use crate::supervision::GRACE;
-use crate::warden::{self, Host, Streams};
+use crate::warden::{self, Host};
 
 /// How a program of the host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub fn run(program: &Program, data: &Path, deadline: Option<Duration>) -> io::Re
             .chain([libc::SIGWINCH, libc::SIGCHLD]),
     )?;
     let (group_of, data) = (group.as_ref(), data.to_owned());
-    let child = warden::start(program, group_of, None, data, None, &Streams::default())?;
+    let child = warden::start(program, group_of, data)?;
     let late = Arc::new(AtomicBool::new(false));
     if let Some(deadline) = deadline {
         let (child, late) = (child, Arc::clone(&late));

@@ -3,7 +3,7 @@
 //! Standard output and standard error come through one pipe, so that what is read is in the order in
 //! which it was said. It is kept as it came, in two files: when the newer reaches [`FILE_MAX`] bytes it
 //! replaces the older. A reader follows by position, counted from the first byte ever said, and is told
-//! when it was too slow and bytes are gone.
+//! when it was too slow and bytes are gone. Who says nothing has no file, and who has ended has none open.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -27,7 +27,8 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct State {
-    file: File,
+    /// To be appended to, once there is something to append.
+    file: Option<File>,
     /// Position of the first byte of the older and of the newer file, and of the next to be written.
     older_from: u64,
     newer_from: u64,
@@ -64,7 +65,7 @@ impl Journal {
     /// Opens the journal of this name in a folder, and goes on with what is there.
     ///
     /// # Errors
-    /// If its files cannot be opened.
+    /// If its files cannot be looked at.
     pub fn open(folder: &Path, name: &str) -> io::Result<Self> {
         Self::with_bound(folder, name, FILE_MAX)
     }
@@ -74,11 +75,15 @@ impl Journal {
             folder.join(format!("{name}.log")),
             folder.join(format!("{name}.log.1")),
         );
-        let file = begin(&newer)?;
-        let newer_from = fs::metadata(&older).map_or(0, |found| found.len());
-        let end = newer_from + file.metadata()?.len();
+        let length = |path| match fs::metadata(path) {
+            Ok(found) => Ok(found.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        };
+        let newer_from = length(&older)?;
+        let end = newer_from + length(&newer)?;
         let state = State {
-            file,
+            file: None,
             older_from: 0,
             newer_from,
             end,
@@ -127,12 +132,16 @@ impl Journal {
             let room = self.file_max - (state.end - state.newer_from).min(self.file_max);
             if room == 0 {
                 fs::rename(&self.newer, &self.older)?;
-                state.file = begin(&self.newer)?;
+                state.file = None;
                 (state.older_from, state.newer_from) = (state.newer_from, state.end);
                 continue;
             }
             let fits = usize::try_from(room).unwrap_or(usize::MAX).min(said.len());
-            let written = state.file.write(&said[..fits])?;
+            let file = match &mut state.file {
+                Some(file) => file,
+                none => none.insert(begin(&self.newer)?),
+            };
+            let written = file.write(&said[..fits])?;
             state.end += written as u64;
             said = &said[written..];
         }
@@ -141,7 +150,12 @@ impl Journal {
 
     /// Says whether more may come; who follows a journal that is closed comes to its end.
     pub fn set_open(&self, open: bool) {
-        self.state().open = open;
+        let mut state = self.state();
+        state.open = open;
+        if !open {
+            state.file = None;
+        }
+        drop(state);
         self.more.notify_all();
     }
 
@@ -158,10 +172,12 @@ impl Journal {
             false => (&self.newer, state.newer_from, state.end),
         };
         let most = (most as u64).min(file_end - begin);
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(begin - file_from))?;
         let mut bytes = Vec::new();
-        file.take(most).read_to_end(&mut bytes)?;
+        if most > 0 {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(begin - file_from))?;
+            file.take(most).read_to_end(&mut bytes)?;
+        }
         let next = begin + bytes.len() as u64;
         Ok(Piece {
             lost: begin.saturating_sub(from),
@@ -224,6 +240,24 @@ mod tests {
         drop(journal);
         let again = Journal::with_bound(folder.path(), "x", 10).unwrap();
         assert_eq!(again.read(10, 100).unwrap(), piece(0, b"KLMNO", 15));
+    }
+
+    #[test]
+    fn who_says_nothing_leaves_no_file_and_who_speaks_again_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path(), "x").unwrap();
+        assert_eq!(journal.read(0, 100).unwrap().bytes, b"");
+        journal.set_open(false);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        journal.set_open(true);
+        journal.write(b"ab").unwrap();
+        journal.set_open(false);
+        journal.write(b"cd").unwrap();
+        assert_eq!(journal.read(1, 100).unwrap().bytes, b"bcd");
+        drop(journal);
+        let again = Journal::open(folder.path(), "x").unwrap();
+        again.write(b"ef").unwrap();
+        assert_eq!(again.read(0, 100).unwrap().bytes, b"abcdef");
     }
 
     #[test]

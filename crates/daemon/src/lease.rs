@@ -14,7 +14,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,15 +56,13 @@ impl Grip {
         Ok(grip)
     }
 
-    /// The one a warden inherited.
-    pub(crate) fn inherited(descriptor: i32) -> Self {
-        // SAFETY: whoever started this process left it open for this, and nothing else here knows its number.
-        let file = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        Self(Arc::new(file.into()))
+    /// The one a warden was handed.
+    pub(crate) fn inherited(descriptor: OwnedFd) -> Self {
+        Self(Arc::new(descriptor.into()))
     }
 
-    pub(crate) fn descriptor(&self) -> i32 {
-        self.0.as_raw_fd()
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// It holds until then from now on.

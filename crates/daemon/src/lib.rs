@@ -6,7 +6,7 @@
 //!
 //! # Tour
 //! [`program`] what is to run · [`capsule`] running WebAssembly · [`cache`] its compiled code · [`foreground`] a
-//! program of the host with this terminal · [`warden`] the process that stands over it · [`confinement`] what it can
+//! program of the host with this terminal · [`warden`] the process that stands over it · [`stem`] from what it is forked · [`confinement`] what it can
 //! see and do · [`network`] whom it can reach · [`health`] whether it is well · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
 //! [`journal`] what programs said · [`news`] what happened to them · [`history`] what was decided, and why · [`store`] what is remembered, in its [`annals`] · [`control`] how
 //! commands talk to the node · [`front`] the dashboard and the API · [`sensors`] how hot and busy the machine is · [`load`] what everybody uses · [`services`] how the layers are ·
@@ -38,6 +38,7 @@ pub mod node;
 pub mod program;
 pub mod sensors;
 pub mod services;
+pub mod stem;
 pub mod store;
 pub mod supervision;
 mod verdict;

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -53,13 +53,14 @@ use crate::news::{News, unix_ms};
 use crate::program::{self, Kind};
 use crate::sensors::Source;
 use crate::services;
+use crate::stem::{self, Stem};
 use crate::store::{self, Membership, Record, Store, StoreError, Wish};
 use crate::supervision::{
     Because, Effect, Group, GroupId, Id, Input, Intensity, Phase, Restart, Strategy, Supervision,
     Terms,
 };
 use crate::verdict::Change;
-use crate::warden::{self, Streams};
+use crate::warden;
 
 /// So many connections may be open whose request has not come yet; the next one closes the one that has been silent
 /// longest. Whoever is silent can therefore keep nobody out.
@@ -316,6 +317,8 @@ struct Node {
     /// The decision that all of this goes on, or ends.
     turned: Option<u64>,
     secrets: Secrets,
+    /// From which wardens are forked, by the deciding thread.
+    stem: Stem,
     /// What programs read.
     nothing: OwnedFd,
     host: Option<Hierarchy>,
@@ -404,6 +407,7 @@ pub fn up(
         history: history.clone(),
         turned: None,
         secrets: Secrets::watched(),
+        stem: Stem::start()?,
         nothing: File::open("/dev/null")?.into(),
         host,
         fleet: fleet.clone(),
@@ -1140,7 +1144,16 @@ impl Node {
 
     fn start(&mut self, id: Id) {
         let name = self.names[&id].clone();
-        let code = match self.spawn(id, &name) {
+        if let Some(known) = self.known.get_mut(&name) {
+            known.record.fate.starts += 1;
+        }
+        let spawned = match self.spawn(id, &name) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.renew_stem().and_then(|()| self.spawn(id, &name))
+            }
+            spawned => spawned,
+        };
+        let code = match spawned {
             Ok(()) => return,
             Err(error) => {
                 let said = format!("error: {name} was not started: {error}\n");
@@ -1160,7 +1173,6 @@ impl Node {
     fn spawn(&mut self, id: Id, name: &str) -> io::Result<()> {
         let journal = self.journal(name).ok_or(io::ErrorKind::NotFound)?;
         let known = self.known.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
-        known.record.fate.starts += 1;
         let program = &known.record.program;
         let mut limits = program.limits;
         if !matches!(program::kind(&program.path), Ok(Kind::Native)) {
@@ -1170,12 +1182,6 @@ impl Node {
         limits.cores = dealt(limits.cores, self.heat.clock());
         let group = self.host.as_ref().and_then(|host| host.group(name, limits));
         let (said, saying) = io::pipe()?;
-        let streams = Streams {
-            stdin: Some(self.nothing.try_clone()?),
-            stderr: Some(saying.try_clone()?.into()),
-            stdout: Some(saying.into()),
-        };
-        let (data, secrets) = (self.data.clone(), self.secrets.now());
         let lease = known.held.as_ref().map(|held| (&held.tenancy, &held.grip));
         if let Some(held) = &known.held {
             if !held.grip.holds() {
@@ -1191,8 +1197,10 @@ impl Node {
             )?;
         }
         let group_of = group.as_ref();
-        let child = warden::start(program, group_of, lease, data, secrets, &streams)?;
-        drop(streams);
+        let sees = (self.data.clone(), self.secrets.now());
+        let streams = [self.nothing.as_fd(), saying.as_fd(), saying.as_fd()];
+        let child = warden::fork(&self.stem, program, group_of, lease, sees, streams)?;
+        drop(saying);
         known.process = Some(Process {
             pid: child,
             since_unix_ms: unix_ms(),
@@ -1207,6 +1215,22 @@ impl Node {
             let _ = events.send(Event::Ended(id, code));
         });
         spawned.map(drop)
+    }
+
+    /// Somebody has killed the stem: nothing that it forked goes on unknown.
+    fn renew_stem(&mut self) -> io::Result<()> {
+        self.stem = Stem::start()?;
+        let programs = self.known.values();
+        let programs = programs.filter_map(|known| Some(known.process.as_ref()?.pid));
+        let known: BTreeSet<_> = (programs.chain([self.stem.process()]))
+            .map(Pid::as_raw_pid)
+            .collect();
+        for stray in stem::strays(|child| known.contains(&child.as_raw_pid())) {
+            warden::end(stray);
+            let wait = || rustix::process::waitpid(Some(stray), WaitOptions::empty());
+            rustix::io::retry_on_intr(wait)?;
+        }
+        Ok(())
     }
 
     /// Of a program that has ended: whether its memory was used up, which its code does not say.

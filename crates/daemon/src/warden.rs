@@ -24,7 +24,8 @@
 //! program alone. See [`signal`].
 //!
 //! A warden is told what to do in a file without a name, whose descriptor it inherits: a command line is too short
-//! (128 KiB for a word), and can be read by everybody. Of descriptors a program inherits three.
+//! (128 KiB for a word), and can be read by everybody. Of descriptors a program inherits three. A node does not execute
+//! each of its wardens: they are forks of its [`stem`](crate::stem), and its children as if it had.
 //!
 //! **A lease.** A program may run until an instant that the node puts off, and not longer ([`lease`](crate::lease)): then the outer warden kills what
 //! stands below it, whatever the node does meanwhile, and waits until nothing of it is left.
@@ -33,9 +34,9 @@
 //! one that runs, and the inner one is a *guest* there. It ends with what it was started for, with whoever asked for it, or
 //! with its host, and what it started with it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -59,10 +60,14 @@ use crate::health::{self, Others};
 use crate::lease::{Grip, Ledger, Tenancy, Timer, boottime};
 use crate::network;
 use crate::program::{self, Kind, Network, Port, Program};
+use crate::stem::{self, Forked, Stem};
 use crate::supervision::GRACE;
 
 /// The first argument that makes this executable a warden; see [`main`].
 pub const WORD: &str = "__warden";
+
+/// The second, of what is no warden yet; see [`stem`].
+const STEM: &str = "stem";
 
 /// What cosmos itself could not do, as an exit code.
 const FAILED: u8 = 125;
@@ -85,8 +90,11 @@ struct Ward {
     secrets: Option<Vec<PathBuf>>,
     /// Of a guest, whose parent has no number for it: an inherited pipe that ends with that.
     parents: Option<i32>,
-    /// The lease it runs under, and the inherited descriptor of its grip.
-    lease: Option<(Tenancy, i32)>,
+    /// The lease it runs under.
+    lease: Option<Tenancy>,
+    /// And its grip, which is handed on beside this.
+    #[serde(skip)]
+    grip: Option<Grip>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,33 +106,32 @@ enum Stage {
 }
 
 /// Starts a program under a warden, in a process group of its own, whose number is the child's.
-/// Standard streams are as `streams` says. `secrets` are those of [`confinement::Secrets`], if they are at hand.
+/// Standard streams are as this process's.
 /// The calling thread must outlive the program: when it ends, the kernel ends the program.
 ///
 /// # Errors
 /// If no process can be started.
-pub fn start(
+pub fn start(program: &Program, group: Option<&Group>, data: PathBuf) -> io::Result<Pid> {
+    let ward = Ward::outer(program, group, None, data, None);
+    begin(&ward, Path::new("/proc/self/exe"), true)
+}
+
+/// The same with a warden that is forked from a stem, which the calling thread has started. `secrets` are those of
+/// [`confinement::Secrets`], if they are at hand.
+///
+/// # Errors
+/// If no process can be started; [`io::ErrorKind::BrokenPipe`] if the stem has ended.
+pub fn fork(
+    stem: &Stem,
     program: &Program,
     group: Option<&Group>,
     lease: Option<(&Tenancy, &Grip)>,
-    data: PathBuf,
-    secrets: Option<Vec<PathBuf>>,
-    streams: &Streams,
+    (data, secrets): (PathBuf, Option<Vec<PathBuf>>),
+    streams: [BorrowedFd<'_>; 3],
 ) -> io::Result<Pid> {
-    let holds = |controller| group.is_some_and(|group| group.holds(controller));
-    let ward = Ward {
-        program: program.clone(),
-        parent: rustix::process::getpid().as_raw_pid(),
-        stage: Stage::Outer,
-        doors: group.map(Group::doors).unwrap_or_default(),
-        limit_memory: !holds("memory"),
-        limit_cores: !holds("cpu"),
-        data,
-        secrets,
-        parents: None,
-        lease: lease.map(|(tenancy, grip)| (tenancy.clone(), grip.descriptor())),
-    };
-    begin(&ward, Path::new("/proc/self/exe"), true, streams)
+    let ward = Ward::outer(program, group, lease, data, secrets);
+    let grip = lease.map(|(_, grip)| grip.as_fd());
+    stem.fork(ward.told(MemfdFlags::CLOEXEC)?.as_fd(), streams, grip)
 }
 
 /// Kills the program under the warden that [`start`] gave, and leaves it to the warden to see that nothing of it is left.
@@ -172,13 +179,9 @@ pub fn go_inside(host: &Host, program: &Program, data: PathBuf) -> io::Result<Pi
         secrets: None,
         parents: None,
         lease: None,
+        grip: None,
     };
-    begin(
-        &ward,
-        Path::new("/proc/self/exe"),
-        true,
-        &Streams::default(),
-    )
+    begin(&ward, Path::new("/proc/self/exe"), true)
 }
 
 /// Sends a signal to the program under the warden that [`start`] gave.
@@ -190,37 +193,45 @@ pub fn signal(warden: Pid, signal: Signal) {
     };
 }
 
-/// What a program's standard streams are; none for those of whoever starts it.
-#[derive(Debug, Default)]
-pub struct Streams {
-    /// What it reads.
-    pub stdin: Option<OwnedFd>,
-    /// What it says.
-    pub stdout: Option<OwnedFd>,
-    /// What it says besides.
-    pub stderr: Option<OwnedFd>,
-}
-
 /// Starts this executable as a warden, in a process group of its own if it is a program's first. As `/proc/self/exe` it
 /// is found even when it has been replaced on disk.
 ///
-/// [`PASSED_ON`] wait in it until it can hear them, so that none is lost. This is not [`std::process::Command`], which
-/// can make signals wait only by copying this process first (fork): a node has megabytes to copy, and starts hundreds.
-fn begin(ward: &Ward, executable: &Path, own_group: bool, streams: &Streams) -> io::Result<Pid> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let mut told = File::from(rustix::fs::memfd_create("ward", MemfdFlags::empty())?);
-    told.write_all(&serde_json::to_vec(ward).expect("a ward is plain data"))?;
-    let executable = CString::new(executable.as_os_str().as_bytes())?;
+/// [`PASSED_ON`] wait in it until it can hear them, so that none is lost.
+fn begin(ward: &Ward, executable: &Path, own_group: bool) -> io::Result<Pid> {
+    let told = ward.told(MemfdFlags::empty())?;
     let descriptor = CString::new(told.as_raw_fd().to_string())?;
+    execute(executable, own_group, &[descriptor.as_c_str()], None)
+}
+
+/// Starts this executable as a stem, which waits for orders at this socket.
+pub(crate) fn begin_stem(socket: OwnedFd) -> io::Result<Pid> {
+    let descriptor = CString::new(socket.as_raw_fd().to_string())?;
+    let parent = CString::new(rustix::process::getpid().as_raw_pid().to_string())?;
+    let word = CString::new(STEM)?;
+    execute(
+        Path::new("/proc/self/exe"),
+        // What is typed to the node is not meant for it.
+        true,
+        &[&word, &descriptor, &parent],
+        Some(socket.as_raw_fd()),
+    )
+}
+
+/// This is not [`std::process::Command`], which can make signals wait only by copying this process first (fork): it may
+/// have megabytes to copy.
+fn execute(
+    executable: &Path,
+    own_group: bool,
+    arguments: &[&CStr],
+    handed_on: Option<i32>,
+) -> io::Result<Pid> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let executable = CString::new(executable.as_os_str().as_bytes())?;
     let word = CString::new(WORD)?;
-    let words = [
-        c"cosmos".as_ptr(),
-        word.as_ptr(),
-        descriptor.as_ptr(),
-        std::ptr::null(),
-    ];
+    let words = [c"cosmos", &word].into_iter();
+    let words = words.chain(arguments.iter().copied()).map(CStr::as_ptr);
+    let words: Vec<_> = words.chain([std::ptr::null()]).collect();
     let nothing = [std::ptr::null::<libc::c_char>()];
-    let all = [&streams.stdin, &streams.stdout, &streams.stderr];
     let mut flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
     if own_group {
         flags |= libc::POSIX_SPAWN_SETPGROUP;
@@ -258,22 +269,11 @@ fn begin(ward: &Ward, executable: &Path, own_group: bool, streams: &Streams) -> 
             done(libc::posix_spawnattr_setpgroup(&raw mut attributes, 0))?;
             let flags = libc::c_short::try_from(flags).expect("a few bits");
             done(libc::posix_spawnattr_setflags(&raw mut attributes, flags))?;
-            for (number, stream) in (0..).zip(all) {
-                if let Some(stream) = stream {
-                    let from = stream.as_raw_fd();
-                    done(libc::posix_spawn_file_actions_adddup2(
-                        &raw mut actions,
-                        from,
-                        number,
-                    ))?;
-                }
-            }
-            if let Some((_, grip)) = &ward.lease {
-                // Handed on to this process alone: others that are started at the same time have it closed.
+            if let Some(descriptor) = handed_on {
+                // To this process alone: others that are started at the same time have it closed.
+                let actions = &raw mut actions;
                 done(libc::posix_spawn_file_actions_adddup2(
-                    &raw mut actions,
-                    *grip,
-                    *grip,
+                    actions, descriptor, descriptor,
                 ))?;
             }
             done(libc::posix_spawn(
@@ -296,15 +296,22 @@ fn begin(ward: &Ward, executable: &Path, own_group: bool, streams: &Streams) -> 
 /// What an executable that uses [`start`] must do first if its first argument is [`WORD`].
 #[must_use]
 pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
-    let told = arguments.next().and_then(|descriptor| {
-        let descriptor: i32 = descriptor.parse().ok()?;
-        File::open(format!("/proc/self/fd/{descriptor}")).ok()
-    });
-    let told = told.and_then(|mut told| {
-        let mut text = Vec::new();
-        told.read_to_end(&mut text).ok().map(|_| text)
-    });
-    let Some(ward) = told.and_then(|told| serde_json::from_slice::<Ward>(&told).ok()) else {
+    let first = arguments.next().unwrap_or_default();
+    let told = match first == STEM {
+        true => {
+            let words = [arguments.next(), arguments.next()];
+            match live_as_stem(words) {
+                Ok(Some(forked)) => read(forked),
+                Ok(None) => return ExitCode::SUCCESS,
+                Err(_) => None,
+            }
+        }
+        false => first.parse().ok().and_then(|descriptor: i32| {
+            let told = File::open(format!("/proc/self/fd/{descriptor}")).ok()?;
+            read(Forked { told, grip: None })
+        }),
+    };
+    let Some(ward) = told else {
         eprintln!("error: {WORD} is not for people");
         return ExitCode::from(2);
     };
@@ -319,6 +326,32 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Waits for orders, and returns in each fork with its own.
+fn live_as_stem(words: [Option<String>; 2]) -> io::Result<Option<Forked>> {
+    let [Some(Ok(descriptor)), Some(Ok(parent))] = words.map(|word| Some(word?.parse::<i32>()))
+    else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let socket = stem::alone_with(descriptor)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if rustix::process::getppid().map(Pid::as_raw_pid) != Some(parent) {
+        return Ok(None);
+    }
+    // Once for all that will be forked.
+    let _ = confinement::filters();
+    stem::live(socket)
+}
+
+/// What a warden is told.
+fn read(Forked { mut told, grip }: Forked) -> Option<Ward> {
+    let mut text = Vec::new();
+    told.rewind().ok()?;
+    told.read_to_end(&mut text).ok()?;
+    let mut ward = serde_json::from_slice::<Ward>(&text).ok()?;
+    ward.grip = grip.map(Grip::inherited);
+    Some(ward)
 }
 
 /// Every descriptor but those of the standard streams ends with the next executable.
@@ -435,6 +468,36 @@ pub(crate) const PASSED_ON: [i32; 6] = [
 const LOST: i32 = libc::SIGPWR;
 
 impl Ward {
+    fn outer(
+        program: &Program,
+        group: Option<&Group>,
+        lease: Option<(&Tenancy, &Grip)>,
+        data: PathBuf,
+        secrets: Option<Vec<PathBuf>>,
+    ) -> Self {
+        let holds = |controller| group.is_some_and(|group| group.holds(controller));
+        Self {
+            program: program.clone(),
+            parent: rustix::process::getpid().as_raw_pid(),
+            stage: Stage::Outer,
+            doors: group.map(Group::doors).unwrap_or_default(),
+            limit_memory: !holds("memory"),
+            limit_cores: !holds("cpu"),
+            data,
+            secrets,
+            parents: None,
+            lease: lease.map(|(tenancy, _)| tenancy.clone()),
+            grip: None,
+        }
+    }
+
+    /// As a file without a name.
+    fn told(&self, flags: MemfdFlags) -> io::Result<File> {
+        let mut told = File::from(rustix::fs::memfd_create("ward", flags)?);
+        told.write_all(&serde_json::to_vec(self).expect("a ward is plain data"))?;
+        Ok(told)
+    }
+
     fn keep(self) -> Result<u8, Failed> {
         let refuse = |because: String| {
             let error = io::Error::other(because);
@@ -464,7 +527,7 @@ impl Ward {
             }
         }
         match self.stage {
-            Stage::Outer => self.outer(),
+            Stage::Outer => self.keep_outer(),
             Stage::GoingInside(warden) => self.go_inside(warden, &mut catch_signals()?),
             Stage::Guest => self.guest(&mut catch_signals()?),
         }
@@ -530,18 +593,25 @@ impl Ward {
 
     /// The lease.
     fn held(&self) -> Result<Option<Held>, Failed> {
-        let Some((tenancy, grip)) = &self.lease else {
+        let Some(tenancy) = self.lease.clone() else {
             return Ok(None);
         };
+        let without = || {
+            Failed::from((
+                "taking the grip of its lease".to_owned(),
+                io::Error::other("found none"),
+            ))
+        };
+        let grip = self.grip.clone().ok_or_else(without)?;
         let ledger = Ledger::open(&self.data).map_err(doing("opening the history of leases"))?;
         Ok(Some(Held {
-            tenancy: tenancy.clone(),
-            grip: Grip::inherited(*grip),
+            tenancy,
+            grip,
             ledger: Some(Arc::new(ledger)),
         }))
     }
 
-    fn outer(mut self) -> Result<u8, Failed> {
+    fn keep_outer(mut self) -> Result<u8, Failed> {
         if !self.ties_its_life_to_its_parent()? {
             return Ok(FAILED);
         }
@@ -698,12 +768,7 @@ impl Ward {
         self.parents = Some(parents.as_raw_fd());
         self.stage = Stage::Guest;
         let executable_inside = format!("/proc/self/fd/{}", executable.as_raw_fd());
-        let guest = begin(
-            &self,
-            Path::new(&executable_inside),
-            false,
-            &Streams::default(),
-        );
+        let guest = begin(&self, Path::new(&executable_inside), false);
         let guest = guest.map_err(doing("starting inside"))?;
         await_end(guest, Below::Warden, &Others::default(), None, signals)
     }

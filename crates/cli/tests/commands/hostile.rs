@@ -883,3 +883,114 @@ fn who_is_not_well_is_ended_and_started_again_and_who_is_well_is_left_alone() {
         assert!(said.err.contains(says), "{wrong}: {}", said.err);
     }
 }
+
+/// Whom the deciding thread of a node has started, and what is forked as if it had.
+fn children(of: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    let numbers = list.split_whitespace().map(|number| number.parse());
+    numbers.map(|number| number.expect("a number")).collect()
+}
+
+fn descendants(of: u32) -> Vec<u32> {
+    let mut all = children(of);
+    let mut next = 0;
+    while let Some(process) = all.get(next) {
+        all.extend(children(*process));
+        next += 1;
+    }
+    all
+}
+
+fn is_there(process: u32) -> bool {
+    Path::new("/proc").join(process.to_string()).exists()
+}
+
+#[test]
+fn who_kills_the_stem_kills_no_program_and_keeps_none_from_starting() {
+    let place = Place::new();
+    let (mut up, _) = Up::at(&place);
+    let node = up.0.id();
+    let [stem] = children(node)[..] else {
+        panic!("{:?}", children(node));
+    };
+    let kill = |process: u32| {
+        let process = process.to_string();
+        let sent = Command::new("kill").args(["-9", &process]).status();
+        assert!(sent.unwrap().success());
+    };
+    place.ok(&["run", "-d", "--name", "before", "sleep", "1000"]);
+    wait_until("it runs", || descendants(node).len() > 2);
+    kill(stem);
+    place.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "after",
+        "sh",
+        "-c",
+        "echo well; exec sleep 1000",
+    ]);
+    wait_until("it has spoken", || place.ok(&["logs", "after"]) == "well\n");
+    assert_eq!(place.phase("before"), "running");
+    assert_eq!(place.program("before")["starts"], 1);
+    assert_eq!(place.program("after")["starts"], 1);
+    assert!(!is_there(stem), "it is waited for");
+    // Whoever was forked by the first is still the node's, and so is whoever was by the second.
+    place.ok(&["stop", "before"]);
+    assert_eq!(place.phase("before"), "ended");
+    let all = descendants(node);
+    assert!(all.len() >= 3, "{all:?}");
+    up.0.kill().unwrap();
+    up.0.wait().unwrap();
+    wait_until("all of it is over", || {
+        !all.iter().any(|process| is_there(*process))
+    });
+}
+
+#[test]
+fn no_program_and_no_warden_has_the_line_to_the_stem() {
+    let place = Place::new();
+    let (up, _) = Up::at(&place);
+    let node = up.0.id();
+    let [stem] = children(node)[..] else {
+        panic!("{:?}", children(node));
+    };
+    let held = |process: u32| -> Vec<String> {
+        let entries = fs::read_dir(format!("/proc/{process}/fd"))
+            .unwrap()
+            .flatten();
+        let links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+        links.map(|link| link.display().to_string()).collect()
+    };
+    let line = held(stem)
+        .into_iter()
+        .find(|link| link.starts_with("socket:"));
+    let line = line.expect("it waits for orders");
+    // Two, of which the second could have inherited what was handed to the first.
+    for name in ["one", "two"] {
+        place.ok(&[
+            "run",
+            "-d",
+            "--name",
+            name,
+            "sh",
+            "-c",
+            "echo well; exec sleep 1000",
+        ]);
+        wait_until("it has spoken", || place.ok(&["logs", name]) == "well\n");
+    }
+    let below: Vec<_> = descendants(node)
+        .into_iter()
+        .filter(|process| *process != stem)
+        .collect();
+    assert!(below.len() >= 4, "{below:?}");
+    for process in below {
+        assert!(!held(process).contains(&line), "{process} holds {line}");
+    }
+    // And the stem keeps nothing of theirs: its streams and the line.
+    let kept: Vec<_> = held(stem)
+        .into_iter()
+        .filter(|link| *link != line)
+        .collect();
+    assert_eq!(kept.len(), 3, "{kept:?}");
+}
