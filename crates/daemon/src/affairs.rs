@@ -435,6 +435,42 @@ fn sentence(decision: &Decision, name: &impl Fn(Tile) -> String) -> String {
     }
 }
 
+/// What was decided last about a machine, if anything was ever agreed on and enough of those who vote answer.
+pub(crate) fn about(fleet: &Fleet, tile: Tile) -> Vec<Decided> {
+    if !any(fleet) {
+        return Vec::new();
+    }
+    let Ok(Reply::Affairs(affairs)) = agreed(fleet, council::read(Query::Affairs)) else {
+        return Vec::new();
+    };
+    let name = names(fleet);
+    let about = affairs
+        .decisions
+        .iter()
+        .filter(|one| of(&one.what) == Some(tile));
+    about
+        .map(|decision| Decided {
+            at: decision.at.0,
+            sentence: sentence(decision, &name),
+        })
+        .collect()
+}
+
+/// The machine that a decision is about, if about one.
+const fn of(what: &What) -> Option<Tile> {
+    match what {
+        What::Given(_) | What::Stopped | What::Waits(_) => None,
+        What::Placed(tile, _)
+        | What::Up(tile)
+        | What::Recalled(tile, _)
+        | What::Released(tile)
+        | What::Expired(tile)
+        | What::Ended(tile, _)
+        | What::Unable(tile, _)
+        | What::Assigned(tile, _) => Some(*tile),
+    }
+}
+
 /// Whether this machine is in a fleet that has agreed on anything.
 pub(crate) fn any(fleet: &Fleet) -> bool {
     let council = |status: fleet::FleetStatus| status.council;

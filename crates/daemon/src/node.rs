@@ -200,13 +200,45 @@ impl Handle {
                 Ok(services) => Answer::Services { services },
                 Err(other) => other,
             },
-            Request::Why { name } => history::why(self, name.as_deref()),
+            Request::Why { name } => {
+                let listed = decide(Request::List, &self.events);
+                history::why(listed, &self.history, &self.heat, name.as_deref())
+            }
+            Request::WhyMember { name } => self.why_member(name),
             request => {
                 let answer = self.answer_of_affairs(&request);
                 let answer = answer.or_else(|| answer_of_fleet(&request, &self.fleet, &self.post));
                 answer.unwrap_or_else(|| decide(request, &self.events))
             }
         }
+    }
+
+    /// Why a machine is as it is: what it says itself, if it can be asked, and what was agreed on about it.
+    fn why_member(&self, name: String) -> Answer {
+        let members = self.fleet.members().unwrap_or_default();
+        let Some(member) = members.into_iter().find(|listed| listed.name == name) else {
+            let because = format!(
+                "there is no machine named {name:?} in the fleet; `cosmos members` lists them"
+            );
+            return Answer::Refused { because };
+        };
+        let (tile, state) = (Tile(member.tile), member.state);
+        let own = self.ask(Request::On {
+            member: name,
+            request: Box::new(Request::Why { name: None }),
+        });
+        let mut why = match own {
+            Answer::Why(why) => *why,
+            Answer::Refused { because } => history::Why {
+                program: None,
+                now: format!("it is {state}, as far as this machine knows; {because}"),
+                decisions: Vec::new(),
+                agreed: Vec::new(),
+            },
+            other => return other,
+        };
+        why.agreed = affairs::about(&self.fleet, tile);
+        Answer::Why(Box::new(why))
     }
 
     /// What the fleet has agreed on or is to agree on.
@@ -242,6 +274,24 @@ impl Handle {
     pub(crate) fn journal(&self, name: &str) -> Option<Arc<Journal>> {
         let journals = self.journals.read().unwrap_or_else(PoisonError::into_inner);
         journals.get(name).cloned()
+    }
+}
+
+impl front::Shown for Handle {
+    fn ask(&self, request: Request) -> Answer {
+        self.ask(request)
+    }
+
+    fn knows(&self, program: &str) -> bool {
+        self.journal(program).is_some()
+    }
+
+    fn journal(&self, program: &str) -> Option<Arc<Journal>> {
+        self.journal(program)
+    }
+
+    fn news(&self) -> &News {
+        &self.news
     }
 }
 
@@ -444,7 +494,10 @@ pub fn up(
         })?;
     watch_heat(&node.heat, fleet.clone(), events.clone(), history.clone())?;
     let asked = events.clone();
-    let post = Post::open(fleet.clone(), move |letter| answer_afar(&letter, &asked))?;
+    let (told, hot) = (history.clone(), node.heat.clone());
+    let post = Post::open(fleet.clone(), move |letter| {
+        answer_afar(&letter, &asked, &told, &hot)
+    })?;
     let known = fleet.status().ok_or(FleetError::Ended)?;
     let handle = Handle {
         events,
@@ -752,7 +805,12 @@ fn decide(request: Request, events: &SyncSender<Event>) -> Answer {
 }
 
 /// What another node of the fleet asked, and the answer to it.
-fn answer_afar(letter: &[u8], events: &SyncSender<Event>) -> Vec<u8> {
+fn answer_afar(
+    letter: &[u8],
+    events: &SyncSender<Event>,
+    history: &History,
+    heat: &Heat,
+) -> Vec<u8> {
     let answer = match serde_json::from_slice(letter) {
         Ok(
             request @ (Request::Run { .. }
@@ -761,8 +819,14 @@ fn answer_afar(letter: &[u8], events: &SyncSender<Event>) -> Vec<u8> {
             | Request::Stop { .. }
             | Request::Remove { .. }),
         ) => decide(request, events),
+        Ok(Request::Why { name }) => history::why(
+            decide(Request::List, events),
+            history,
+            heat,
+            name.as_deref(),
+        ),
         Ok(_) => Answer::Refused {
-            because: "another node may ask for programs only".to_owned(),
+            because: "another node may ask for programs and reasons only".to_owned(),
         },
         Err(error) => Answer::Refused {
             because: format!("a request that cannot be understood: {error}"),
@@ -792,11 +856,28 @@ fn ping(fleet: &Fleet, member: &str, lasts: Duration, beside_bulk: bool) -> Resu
     echo::listen(fleet, to, lasts, beside_bulk).map_err(|error| error.to_string())
 }
 
+/// The machines, in the one holon that a fleet is.
+fn members_of(fleet: &Fleet, members: Vec<fleet::Listed>) -> Answer {
+    let Some(status) = fleet.status() else {
+        return ending();
+    };
+    let cell = fleet::Holon {
+        name: format!("fleet {}", status.fleet),
+        level: "cell".to_owned(),
+        parent: None,
+        cooling: None,
+    };
+    Answer::Members {
+        members,
+        holons: vec![cell],
+    }
+}
+
 fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answer> {
     let refused = |because| Answer::Refused { because };
     Some(match request {
         Request::Members => match fleet.members() {
-            Some(members) => Answer::Members { members },
+            Some(members) => members_of(fleet, members),
             None => ending(),
         },
         Request::Invite { lasts_s } => match fleet.invite(Duration::from_secs(*lasts_s)) {
@@ -1414,6 +1495,7 @@ impl Node {
             Request::Load
             | Request::Services
             | Request::Why { .. }
+            | Request::WhyMember { .. }
             | Request::Members
             | Request::Invite { .. }
             | Request::Leave
@@ -1729,6 +1811,7 @@ impl Node {
             damaged: self.damaged.clone(),
             heat: self.heat.latest(),
             fleet: self.fleet.status()?,
+            rehearsal: None,
         })
     }
 
@@ -1879,8 +1962,11 @@ fn watch_heat(
     history: History,
 ) -> io::Result<()> {
     let mut share = 1.0;
+    let read = heat.clone();
     heat.watch(move |temperature| {
-        let Some(guarded) = fleet.sense(temperature) else {
+        // What sensors that fell silent said before is not how the machine is.
+        let reading = read.latest_and_age().filter(|(_, age)| *age < heat::EVERY);
+        let Some(guarded) = fleet.sense(temperature, reading.map(|(reading, _)| reading)) else {
             return false;
         };
         if let Some((action, reason, found, bound)) = guarded.decided {

@@ -7,6 +7,7 @@ mod fleet;
 mod groups;
 mod hostile;
 mod leases;
+mod live;
 mod lives;
 mod nodes;
 mod place;
