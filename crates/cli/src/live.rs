@@ -26,6 +26,7 @@ use daemon::front::{self, Shown};
 use daemon::heat::Reading;
 use daemon::history::{Decision, Why};
 use daemon::journal::Journal;
+use daemon::make::Told;
 use daemon::news::News;
 use daemon::sensors::{Source, Temperature};
 use daemon::supervision::{Phase, Restart};
@@ -496,6 +497,7 @@ impl Stage<'_> {
             changes: String::new(),
             unwritten: 0,
             damaged: Vec::new(),
+            machine: Told::default(),
             rehearsal: Some(Rehearsal {
                 universe: self.config.name.clone(),
                 intent: self.config.intent.clone(),

@@ -27,6 +27,7 @@ use crate::fleet::{self, FleetStatus};
 use crate::heat::Reading;
 use crate::history::Why;
 use crate::load::Load;
+use crate::make;
 use crate::program::Program;
 use crate::services::Service;
 use crate::store::Membership;
@@ -302,6 +303,9 @@ pub struct Status {
     pub unwritten: usize,
     /// What of its state was found to be damaged when it started, each in a sentence.
     pub damaged: Vec<String>,
+    /// What machine it is, and what it is held to.
+    #[serde(default)]
+    pub machine: make::Told,
     /// What is rehearsed, if this is no node but a rehearsal that is lived as slowly as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rehearsal: Option<Rehearsal>,

@@ -428,6 +428,7 @@ pub fn up(
         || fleet::archive::Archive::open(&kept),
         |error| error.is_held(),
     );
+    let make = wishes.make.clone();
     let fleet = fleet::start(archive.map_err(FleetError::from)?, wishes)?;
     // What was held in an earlier life is over.
     let said = lease::said(data);
@@ -462,7 +463,7 @@ pub fn up(
         drained: false,
         news: Arc::default(),
         dashboard: None,
-        heat: Heat::default(),
+        heat: Heat::of(make),
         _lock: lock,
     };
     let wanted = node.remember()?;
@@ -1096,7 +1097,7 @@ impl Node {
             Event::Well(id, starts) => self.well(id, starts),
             Event::TooHot(celsius) => {
                 // Programs end with this process, at once.
-                let limit = wire::Kelvin(heat::limits().limit_kelvin).as_celsius();
+                let limit = self.heat.make().device.shutdown.as_celsius();
                 return Err(NodeError::TooHot { celsius, limit });
             }
         }
@@ -1811,6 +1812,7 @@ impl Node {
             damaged: self.damaged.clone(),
             heat: self.heat.latest(),
             fleet: self.fleet.status()?,
+            machine: self.heat.make().told(),
             rehearsal: None,
         })
     }

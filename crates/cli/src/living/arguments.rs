@@ -124,6 +124,7 @@ a member; from then on it needs no invitation.
 Examples:
   cosmos up                                             alone, on loopback
   cosmos up --listen 192.0.2.7:4433                     where others can reach it
+  cosmos up --universe five                             held to what the rehearsed hosts are held to
   cosmos up --listen 192.0.2.8:4433 --join cosmos1-...  with the line from there
 
 Exit codes:
@@ -148,6 +149,11 @@ pub(crate) struct Up {
     /// What to be called when it founds or joins a fleet [default: the host's name]
     #[arg(long)]
     pub(crate) name: Option<String>,
+
+    /// What this machine is, how hot it may become, and how long members wait for each other, as a universe of kind
+    /// `fleet` says: a path, or a name that `cosmos universes` lists [default: a common server]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) universe: Option<String>,
 
     /// For tests of a fleet: let this node's clock be ahead by so many nanoseconds, or behind
     #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]

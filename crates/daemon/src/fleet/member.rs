@@ -54,6 +54,7 @@ use super::transport::{Happening, NotSent, Transport};
 use super::vitals::{Said, TOLD_EVERY, Vitals};
 use crate::heat::Reading;
 use crate::lease::boottime;
+use crate::make::Make;
 
 /// Seats in a fleet's one cell.
 pub const SEATS: u32 = membership::config::SEATS_SPARSE;
@@ -290,10 +291,11 @@ impl Member {
         clock: Clock,
         address: SocketAddr,
         transport: Transport,
+        make: &Make,
     ) -> Result<Self, FleetError> {
         let grid = Hexagons::of(SEATS).expect("eight by eight");
         let secret = Key::new(standing.secret);
-        let config = Arc::new(membership::Config::new(Cell(0), grid, &secret).sparse());
+        let config = Arc::new(membership::Config::new(Cell(0), grid, &secret).timed(make.timings));
         let incarnation = match archive.incarnation()? {
             // Nought is what a seat has that was never taken.
             None => 1,
@@ -317,7 +319,7 @@ impl Member {
                 member.vacate(peer);
             }
         }
-        let guard = Guard::new(Arc::new(crate::heat::limits()));
+        let guard = Guard::new(Arc::new(make.limits()));
         let authority = archive.authority()?;
         let authority = authority
             .map(|key| Authority::from_kept(&key, standing.authority.clone()))

@@ -50,6 +50,7 @@ use wire::{Class, DecodeError, Kelvin, Tile};
 
 use crate::annals::{AnnalsError, Damaged};
 use crate::heat::Reading;
+use crate::make::Make;
 use archive::{Archive, ArchiveError, Standing};
 use council::{Log, Order};
 use identity::{Authority, Identity, IdentityError, Secret, Validity};
@@ -76,6 +77,8 @@ pub struct Wishes {
     pub join: Option<Invitation>,
     /// What to be called.
     pub name: Option<String>,
+    /// What machine it is.
+    pub make: Make,
     /// By how many nanoseconds its clock is to be wrong, for tests: ahead, or behind if negative.
     pub skew_ns: i64,
 }
@@ -245,7 +248,7 @@ async fn begin(
         authority: standing.authority.clone().into(),
     };
     let (transport, happened) = Transport::new(standing.tile, endpoint, &identity)?;
-    let member = Member::new(archive, standing, clock, address, transport)?;
+    let member = Member::new(archive, standing, clock, address, transport, &wishes.make)?;
     Ok((member, happened))
 }
 
