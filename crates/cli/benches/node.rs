@@ -166,6 +166,7 @@ fn start_and_end(node: &Node) {
         network: Network::default(),
         ports: Vec::new(),
         seed: None,
+        devices: Vec::new(),
         health: None,
     };
     let mut took = Vec::new();

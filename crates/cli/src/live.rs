@@ -467,14 +467,16 @@ impl Stage<'_> {
             .visit
             .nodes_now()
             .filter(|node| node.power != Power::Dark);
-        let nobody = || "nobody: it is rehearsed".to_owned();
+        let (site, nobody) = (self.visit.site_now(), || {
+            "nobody: it is rehearsed".to_owned()
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: std::process::id(),
             seconds: self.now.as_secs_f64(),
             running,
             known,
-            cores: self.visit.site_now().gpus as usize,
+            cores: site.gpus as usize,
             ending: false,
             dashboard: Some(self.address),
             limits: Limited {
@@ -498,6 +500,8 @@ impl Stage<'_> {
             unwritten: 0,
             damaged: Vec::new(),
             machine: Told::default(),
+            gpus: site.gpus as usize,
+            gpus_free: (f64::from(site.gpus) * (1.0 - site.busy)).floor() as usize,
             rehearsal: Some(Rehearsal {
                 universe: self.config.name.clone(),
                 intent: self.config.intent.clone(),

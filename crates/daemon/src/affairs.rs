@@ -88,6 +88,9 @@ pub struct Place {
     pub cpu_milli: u64,
     /// And in bytes of memory.
     pub memory: u64,
+    /// And in whole GPUs.
+    #[serde(default)]
+    pub gpus: u64,
 }
 
 /// Something that was decided, and why.
@@ -185,6 +188,7 @@ pub(crate) fn give(
             .cores
             .map_or(0, |cores| (cores * 1_000.0).ceil() as u64),
         memory: program.limits.memory.unwrap_or(0),
+        gpus: program.gpus() as u64,
     };
     let class = program.limits.class.unwrap_or(Class::C);
     let spec = serde_json::to_vec(&Spec { program, restart }).expect("a program is plain data");
@@ -327,6 +331,7 @@ fn told(affairs: &council::Affairs, name: &impl Fn(Tile) -> String) -> Affairs {
             present: *present,
             cpu_milli: room.cpu_milli,
             memory: room.memory,
+            gpus: room.gpus,
         },
     );
     let decisions = affairs.decisions.iter().map(|decision| Decided {

@@ -303,6 +303,12 @@ pub struct Status {
     pub unwritten: usize,
     /// What of its state was found to be damaged when it started, each in a sentence.
     pub damaged: Vec<String>,
+    /// How many GPUs the machine has.
+    #[serde(default)]
+    pub gpus: usize,
+    /// And how many of them no program has.
+    #[serde(default)]
+    pub gpus_free: usize,
     /// What machine it is, and what it is held to.
     #[serde(default)]
     pub machine: make::Told,

@@ -6,12 +6,16 @@
 //!
 //! Without a file it is what rehearsed hosts are when theirs says nothing: a server of the most common kind.
 
+use std::path::PathBuf;
+
 use membership::config::Timings;
 use physics::devices::{CPU_NODE, Device};
 use scheduler::guard::Limits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wire::{Kelvin, Nanos};
+
+use crate::gpu;
 
 /// A machine and the limits it is held to.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +24,8 @@ pub struct Make {
     pub universe: Option<String>,
     /// What it is: its power, and how it warms where no sensor says.
     pub device: Device,
+    /// Where its GPUs' device nodes lie.
+    pub devices: PathBuf,
     /// How long members wait for each other.
     pub timings: Timings,
     /// How soon 99 of 100 dead machines are to be noticed. A node cannot know whether they were: rehearsals and trials judge it.
@@ -31,6 +37,7 @@ impl Default for Make {
         Self {
             universe: None,
             device: CPU_NODE,
+            devices: gpu::DEVICES.into(),
             timings: Timings::SPARSE,
             detection_p99: None,
         }

@@ -44,13 +44,14 @@ use crate::fleet::echo::{self, Echoes};
 use crate::fleet::post::Post;
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::front;
+use crate::gpu::{self, Gpus};
 use crate::heat::{self, Heat};
 use crate::history::{self, Draft, History};
 use crate::journal::Journal;
 use crate::lease::{self, Grip, Tenancy};
 use crate::load;
 use crate::news::{News, unix_ms};
-use crate::program::{self, Kind};
+use crate::program::{self, Kind, Program};
 use crate::sensors::Source;
 use crate::services;
 use crate::store::{self, Membership, Record, Store, StoreError, Wish};
@@ -377,6 +378,8 @@ struct Node {
     news: Arc<News>,
     dashboard: Option<SocketAddr>,
     heat: Heat,
+    /// Who has which GPU.
+    gpus: Gpus,
     _lock: File,
 }
 
@@ -463,11 +466,12 @@ pub fn up(
         drained: false,
         news: Arc::default(),
         dashboard: None,
+        gpus: Gpus::of(&make.devices),
         heat: Heat::of(make),
         _lock: lock,
     };
     let wanted = node.remember()?;
-    let (ordered, damaged) = fleet.sit(data, room())?;
+    let (ordered, damaged) = fleet.sit(data, room(node.gpus.there()))?;
     for damage in &damaged {
         eprintln!("warning: {damage}");
         node.damaged.push(damage.to_string());
@@ -1243,7 +1247,9 @@ impl Node {
         let journal = self.journal(name).ok_or(io::ErrorKind::NotFound)?;
         let known = self.known.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
         known.record.fate.starts += 1;
-        let program = &known.record.program;
+        let program = known.record.program.clone();
+        let program = &self.equipped(id, &program)?;
+        let known = self.known.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
         let mut limits = program.limits;
         if !matches!(program::kind(&program.path), Ok(Kind::Native)) {
             // The engine counts a capsule's memory itself; its own is not the capsule's.
@@ -1289,6 +1295,36 @@ impl Node {
             let _ = events.send(Event::Ended(id, code));
         });
         spawned.map(drop)
+    }
+
+    /// How many GPUs are nobody's. What was given and has not been started yet has its own already.
+    fn gpus_free(&self) -> usize {
+        let known = self.known.values();
+        let lives = |known: &&Known| !has_ended(self.supervision.phase(known.id));
+        let known = known.filter(lives).map(|known| known.record.program.gpus());
+        let staged = self.staged.iter().filter_map(|staged| match &staged.wish {
+            Wish::Give(given) => Some(
+                given
+                    .iter()
+                    .map(|(_, record)| record.program.gpus())
+                    .sum::<usize>(),
+            ),
+            Wish::Forget(_) => None,
+        });
+        self.gpus.there().saturating_sub(known.chain(staged).sum())
+    }
+
+    /// The program as it is started, with the GPUs that it asked for.
+    fn equipped(&mut self, id: Id, program: &Program) -> io::Result<Program> {
+        let Self {
+            gpus, supervision, ..
+        } = self;
+        gpus.keep(|id| !has_ended(supervision.phase(id)));
+        let given = gpus.take(id, program.gpus()).map_err(io::Error::other)?;
+        let mut program = program.clone();
+        program.devices = gpus.devices(&given);
+        program.environment.extend(gpu::variables(&given));
+        Ok(program)
     }
 
     /// Of a program that has ended: whether its memory was used up, which its code does not say.
@@ -1533,6 +1569,7 @@ impl Node {
         let mut kinds: BTreeMap<PathBuf, Kind> = BTreeMap::new();
         let mut numbers = BTreeMap::new();
         let mut given = Vec::with_capacity(wanted.len());
+        let (mut gpus, free) = (0, self.gpus_free());
         for wanted in wanted {
             let Wanted {
                 name,
@@ -1561,6 +1598,15 @@ impl Node {
                 }
             };
             program.check(kind)?;
+            gpus += program.gpus();
+            if gpus > free {
+                let wanted = program.gpus();
+                let left = (free + wanted).saturating_sub(gpus);
+                return Err(format!(
+                    "{name}: {}",
+                    gpu::lack(self.gpus.there(), left, wanted)
+                ));
+            }
             if let Some(Membership { name: group, terms }) = &group {
                 if !is_name(group) {
                     return Err(format!(
@@ -1813,6 +1859,8 @@ impl Node {
             heat: self.heat.latest(),
             fleet: self.fleet.status()?,
             machine: self.heat.make().told(),
+            gpus: self.gpus.there(),
+            gpus_free: self.gpus_free(),
             rehearsal: None,
         })
     }
@@ -1949,10 +1997,11 @@ fn await_well(
 }
 
 /// What this machine has for programs of the fleet.
-fn room() -> Room {
+fn room(gpus: usize) -> Room {
     Room {
         cpu_milli: (cores() * 1_000.0) as u64,
         memory: load::memory().total_bytes,
+        gpus: gpus as u64,
     }
 }
 

@@ -23,14 +23,18 @@ use crate::universes;
 pub(super) fn up(asked: &Up) -> Result<ExitCode> {
     let data = asked.data.directory()?;
     let http = asked.http.unwrap_or(daemon::node::Asked::Somewhere);
+    let mut make = match asked.universe.as_deref() {
+        Some(universe) => described(universe)?,
+        None => Make::default(),
+    };
+    if let Some(devices) = &asked.devices {
+        make.devices.clone_from(devices);
+    }
     let wishes = Wishes {
         listen: asked.listen,
         join: asked.join,
         name: asked.name.clone(),
-        make: asked
-            .universe
-            .as_deref()
-            .map_or_else(|| Ok(Make::default()), described)?,
+        make,
         skew_ns: asked.skew_ns,
     };
     daemon::node::up(&data, http, wishes, |resumed, dashboard, fleet| {
@@ -72,6 +76,7 @@ fn described(asked: &str) -> Result<Make> {
         device: config.device,
         timings: config.timings,
         detection_p99: Some(config.bounds.detection_p99),
+        ..Make::default()
     };
     let left: Vec<_> = [
         (config.programs.len(), "program"),
@@ -427,7 +432,7 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         "node       {} (cosmos {}, process {}, up {:.0} s)\n\
          programs   {} running of {}\n\
          limits     memory: {}; cores: {}; processes: {}\n\
-         machine    {}{}\n\
+         machine    {}{}{}\n\
          {}\
          state      {state}\n\
          fleet      {}: {} of {} machines alive; this is {}, tile {}, at {}\n{}",
@@ -446,6 +451,10 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
             .universe
             .as_ref()
             .map_or_else(String::new, |name| format!(" (universe {name})")),
+        match status.gpus {
+            0 => String::new(),
+            there => format!("; {there} GPUs, {} of them free", status.gpus_free),
+        },
         heat(&status),
         fleet.fleet,
         fleet.alive,

@@ -440,6 +440,7 @@ fn wanted(wish: Wish) -> Result<Program, String> {
         ports: wish.ports,
         health: wish.health,
         seed: wish.seed,
+        devices: Vec::new(),
     })
 }
 
