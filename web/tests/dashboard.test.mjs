@@ -138,6 +138,7 @@ test("another machine is seen to come and to die, and heat to slow programs", as
   await row.getByText("removed").waitFor({ timeout: 60_000 });
   await row.locator("button.state").click();
   await why.getByText("it is removed, as far as this machine knows").waitFor();
+  assert.doesNotMatch(await why.textContent(), /undefined|false|\[object/);
   if (JSON.parse(cosmos("status", "--json")).heat.temperature.source === "modelled") {
     // Without any work of its own it comes into the band in which the guard slows, and not past the limit.
     cosmos("outside", "75");

@@ -171,6 +171,7 @@ test("whatever is clicked says why: a node, a job that runs, one that waits, the
   await page.getByText("No program here is called").waitFor();
   await page.locator(".figure button.why").first().click();
   await why.getByText("Why: the whole site").waitFor();
+  assert.doesNotMatch(await why.textContent(), /undefined|false|\[object/);
   await why.getByText("loop 3 fails").first().waitFor({ timeout: 60_000 }).catch(async () => {
     // Asked before it failed.
     await page.locator(".figure button.why").first().click();
