@@ -20,7 +20,13 @@ const bytes = (n) => {
   return `${n < 10 && k ? n.toFixed(1) : Math.round(n)} ${units[k]}`;
 };
 const span = (seconds) => seconds < 90 ? `${Math.round(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
-const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour12: false });
+/** A time of day; of a rehearsal, the time since its beginning. */
+const clock = (ms) => {
+  if (!status?.rehearsal) return new Date(ms).toLocaleTimeString([], { hour12: false });
+  const days = Math.floor(ms / 86400000);
+  return `${days ? `${days} d ` : ""}${new Date(ms).toISOString().slice(11, 19)}`;
+};
+const now = () => status?.rehearsal ? status.rehearsal.at_s * 1000 : Date.now();
 
 // ---- the key and the node
 
@@ -59,18 +65,21 @@ async function stream(path, signal, each) {
 
 const SAMPLES = 600;
 const samples = [];
-let programs = [], members = [], status = null, chosen = null;
+let programs = [], members = [], holons = [], status = null, chosen = null;
 
 // ---- the page
 
 const page = document.getElementById("page");
-const figures = el("section", { class: "figures node", "aria-label": "The node" });
+const figures = el("section", { class: "figures machine", "aria-label": "The node" });
 const verdict = el("p", { class: "verdict" }, "…");
 const rows = el("tbody", {}), machines = el("tbody", {});
 const happened = el("ol", { class: "happened", "aria-label": "What happened", reversed: true });
 const said = el("p", { class: "said", role: "status" });
 const logs = el("section", { class: "card", hidden: true });
 const livePlots = el("div", { class: "live" });
+const map = fleetMap({ el, why: (machine) => explain(machine, "members") });
+const find = el("input", { type: "search", placeholder: "Find a program", "aria-label": "Find a program", oninput: () => draw() });
+const more = el("p", { class: "quiet" }), moreMachines = el("p", { class: "quiet" });
 
 function tell(text, bad = false) {
   said.textContent = text;
@@ -129,49 +138,104 @@ const PHASES = {
   ended: (p) => p.code === null || p.code === undefined ? ["stopped", ""] : [`ended with ${p.code}`, p.code ? "failed" : ""],
 };
 
-const MACHINES = { alive: "running", suspect: "waiting", removed: "failed" };
+const MACHINES = { alive: "running", suspect: "waiting", parked: "waiting", removed: "failed", dark: "failed" };
+/** So many rows are drawn; the rest is found by typing, or on the map. */
+const ROWS_MAX = 100, MACHINES_MAX = 64;
+
+/** Keeps the rows of a table. A row is made anew only when what it is made of changed, so that whoever is in it with the keyboard stays there. */
+function table(body, columns, empty, make, numbers) {
+  const known = new Map();
+  return (items, key, shape) => {
+    const rows = items.map((item) => {
+      const name = key(item), now = JSON.stringify(shape(item));
+      let row = known.get(name);
+      if (row?.shape !== now) known.set(name, row = { shape: now, tr: make(item) });
+      const cells = row.tr.querySelectorAll("td.number");
+      numbers(item).forEach((text, k) => { if (cells[k].textContent !== text) cells[k].textContent = text; });
+      return row.tr;
+    });
+    if (!rows.length) rows.push(el("tr", {}, el("td", { colspan: columns }, empty())));
+    const there = new Set(items.map(key));
+    for (const name of known.keys()) if (!there.has(name)) known.delete(name);
+    if (rows.length !== body.children.length || rows.some((row, k) => body.children[k] !== row)) {
+      const focused = document.activeElement;
+      body.replaceChildren(...rows);
+      if (body.contains(focused)) focused.focus({ preventScroll: true });
+    }
+  };
+}
+
+const numbers = (n) => Array.from({ length: n }, () => el("td", { class: "number" }));
+const drawPrograms = table(rows, 6, () => find.value ? `No program here is called ${JSON.stringify(find.value)}.` : status?.rehearsal ? "No job is here now." : ["No program yet. Start one below, or with ", el("code", {}, "cosmos run -d PROGRAM"), "."], (p) => {
+  const [text, kind] = PHASES[p.phase](p), path = `/api/v1/programs/${encodeURIComponent(p.name)}`, lives = p.phase !== "ended";
+  return el("tr", { class: p.name === chosen ? "chosen" : "", "data-name": p.name },
+    el("td", {}, el("b", {}, p.name), el("br"), el("code", {}, [p.program, ...p.arguments].join(" "))),
+    el("td", {}, el("button", { class: `state ${kind}`, title: "why?", onclick: () => explain(p.name) }, text)),
+    numbers(3),
+    el("td", { class: "do" }, !status?.rehearsal && [
+      el("button", { "aria-pressed": String(p.name === chosen), onclick: () => choose(p.name === chosen ? null : p.name) }, "Log"),
+      lives ? el("button", { onclick: () => act("stopping", "POST", `${path}/stop`, p.name) }, "Stop")
+        : el("button", { onclick: () => act("forgetting", "DELETE", path, p.name) }, "Forget")]));
+}, (p) => {
+  const used = p.phase !== "ended" && samples[samples.length - 1]?.programs[p.name];
+  return [used ? used.cores.toFixed(2) : "–", used ? bytes(used.memory_bytes) : "–", String(p.starts)];
+});
+
+const drawMachines = table(machines, 7, () => "No machine is known.", (m) => el("tr", { "data-machine": m.name },
+  el("td", {}, el("b", {}, m.name), m.here && " (here)"),
+  el("td", {}, el("button", { class: `state ${MACHINES[m.state] ?? ""}`, title: "why?", onclick: () => explain(m.name, "members") }, m.state)),
+  numbers(3), el("td", {}, el("code", {}, m.address ?? holons[m.holon]?.name ?? "–")), numbers(1)),
+(m) => {
+  const v = WELL.has(m.state) ? m.vitals : null;
+  return [v ? `${v.temperature.celsius.toFixed(1)} °C` : "–", v ? `${Math.round(v.busy * 100)} %` : "–", v ? String(v.leases) : "–", span(Math.max(0, now() - m.since_ms) / 1000)];
+});
+const WELL = new Set(["alive", "suspect", "parked"]);
 
 function draw() {
-  const last = samples[samples.length - 1];
-  rows.replaceChildren(...programs.map((p) => {
-    const [text, kind] = PHASES[p.phase](p), used = last?.programs[p.name], path = `/api/v1/programs/${encodeURIComponent(p.name)}`;
-    const lives = p.phase !== "ended";
-    return el("tr", { class: p.name === chosen ? "chosen" : "", "data-name": p.name },
-      el("td", {}, el("b", {}, p.name), el("br"), el("code", {}, [p.program, ...p.arguments].join(" "))),
-      el("td", {}, el("button", { class: `state ${kind}`, title: "why?", onclick: () => explain(p.name) }, text)),
-      el("td", { class: "number" }, lives && used ? used.cores.toFixed(2) : "–"),
-      el("td", { class: "number" }, lives && used ? bytes(used.memory_bytes) : "–"),
-      el("td", { class: "number" }, String(p.starts)),
-      el("td", { class: "do" },
-        el("button", { "aria-pressed": p.name === chosen, onclick: () => choose(p.name === chosen ? null : p.name) }, "Log"),
-        lives ? el("button", { onclick: () => act("stopping", "POST", `${path}/stop`, p.name) }, "Stop")
-          : el("button", { onclick: () => act("forgetting", "DELETE", path, p.name) }, "Forget")));
-  }));
-  if (!programs.length) rows.replaceChildren(el("tr", {}, el("td", { colspan: 6 }, "No program yet. Start one below, or with ", el("code", {}, "cosmos run -d PROGRAM"), ".")));
-  machines.replaceChildren(...members.map((m) => el("tr", { "data-machine": m.name },
-    el("td", {}, el("b", {}, m.name), m.here && " (here)"),
-    el("td", {}, m.here ? el("button", { class: `state ${MACHINES[m.state] ?? ""}`, title: "why?", onclick: () => explain(null) }, m.state)
-      : el("span", { class: `state ${MACHINES[m.state] ?? ""}` }, m.state)),
-    el("td", {}, el("code", {}, m.address ?? "–")),
-    el("td", { class: "number" }, String(m.tile)),
-    el("td", { class: "number" }, String(m.incarnation)),
-    el("td", { class: "number" }, span(Math.max(0, Date.now() - m.since_ms) / 1000)))));
+  const last = samples[samples.length - 1], wanted = find.value.trim().toLowerCase();
+  const text = (p) => `${p.name} ${p.program} ${p.arguments.join(" ")} ${PHASES[p.phase](p)[0]}`.toLowerCase();
+  const found = wanted ? programs.filter((p) => text(p).includes(wanted)) : programs;
+  drawPrograms(found.slice(0, ROWS_MAX), (p) => p.name, (p) => [p.phase, p.code, p.arguments, p.name === chosen, !!status?.rehearsal]);
+  more.textContent = found.length > ROWS_MAX ? `${found.length - ROWS_MAX} more of ${programs.length}: type to find them.` : "";
+  const rank = (m) => ({ alive: 2, suspect: 1, parked: 3 })[m.state] ?? 0;
+  const margin = (m) => m.vitals ? m.vitals.temperature.limit_celsius - m.vitals.temperature.celsius : Infinity;
+  const worst = members.length <= MACHINES_MAX ? members : members.toSorted((a, b) => rank(a) - rank(b) || margin(a) - margin(b)).slice(0, MACHINES_MAX);
+  drawMachines(worst, (m) => m.name, (m) => [m.state, m.address, m.here, m.holon]);
+  moreMachines.textContent = members.length > MACHINES_MAX ? `${members.length - MACHINES_MAX} more are on the map. Here are those that are not well, then those closest to their limits.` : "";
   if (!status) return;
   const figure = (value, unit, what, why) => el("div", { class: "figure" }, el("b", {}, value, unit && el("i", {}, unit)),
     why ? el("button", { class: "why", title: "why?", onclick: () => explain(null) }, what) : el("span", {}, what));
-  figures.replaceChildren(
-    figure(`${status.running}`, `of ${status.known}`, "programs running"),
-    figure(last ? `${Math.round(last.busy * 100)}` : "–", "%", "of all cores in use"),
-    figure(last ? last.temperature.celsius.toFixed(1) : "–", "°C", last?.temperature.source === "modelled" ? "processor, modelled" : "processor", true),
-    figure(last ? `${Math.round(last.clock * 100)}` : "–", "%", "of the processor given to programs", true),
-    figure(last ? bytes(last.memory_used_bytes) : "–", last && `of ${bytes(last.memory_total_bytes)}`, "memory in use"),
-    figure(last ? bytes(last.node.memory_bytes) : "–", last && `${(last.node.cores * 100).toFixed(1)} %`, "the node itself, of a core"),
-    figure(span(status.seconds), "", "since it started"));
+  const rehearsed = status.rehearsal;
+  const made = JSON.stringify([status.running, status.known, last?.number, Math.round(status.seconds)]);
+  if (figures.dataset.made === made) return;
+  figures.dataset.made = made;
+  const focused = [...figures.querySelectorAll("button")].indexOf(document.activeElement);
+  figures.replaceChildren(...[
+    figure(`${status.running}`, `of ${status.known}`, rehearsed ? "jobs running, of those here" : "programs running"),
+    figure(last ? `${Math.round(last.busy * 100)}` : "–", "%", rehearsed ? `of ${status.cores} GPUs claimed` : "of all cores in use"),
+    figure(last ? last.temperature.celsius.toFixed(1) : "–", "°C", rehearsed ? "closest to its limit, modelled" : last?.temperature.source === "modelled" ? "processor, modelled" : "processor", true),
+    figure(last ? `${Math.round(last.clock * 100)}` : "–", "%", rehearsed ? "of full clock, of what is claimed" : "of the processor given to programs", true),
+    figure(last ? bytes(last.memory_used_bytes) : "–", last && `of ${bytes(last.memory_total_bytes)}`, rehearsed ? "memory claimed" : "memory in use"),
+    !rehearsed && figure(last ? bytes(last.node.memory_bytes) : "–", last && `${(last.node.cores * 100).toFixed(1)} %`, "the node itself, of a core"),
+    figure(rehearsed ? clock(now()) : span(status.seconds), rehearsed ? `of ${span(rehearsed.end_s)}` : "", rehearsed ? `since its beginning, ${rehearsed.pace} × the clock` : "since it started")].filter(Boolean));
+  if (focused >= 0) figures.querySelectorAll("button")[focused]?.focus({ preventScroll: true });
 }
 
-async function refresh() {
-  [{ programs }, { members }, status] = await Promise.all([json("GET", "/api/v1/programs"), json("GET", "/api/v1/members"), json("GET", "/api/v1/status")]);
-  draw();
+let asking = null;
+/** Asks how everything is. Programs are asked for only when something happened to one, because there may be many of them. */
+async function refresh(all = true) {
+  // Who is asked already is not asked again before it has answered.
+  if (asking && !all) return asking;
+  const mine = asking = (async () => {
+    const [there, how, listed] = await Promise.all([json("GET", "/api/v1/members"), json("GET", "/api/v1/status"), all ? json("GET", "/api/v1/programs") : null]);
+    ({ members, holons } = there);
+    status = how;
+    if (listed) ({ programs } = listed);
+    dress();
+    map.show(there);
+    draw();
+  })();
+  try { await mine; } finally { if (asking === mine) asking = null; }
 }
 
 // ---- what a program says
@@ -198,20 +262,23 @@ function choose(program) {
 // ---- why
 
 const reasons = el("section", { class: "card", hidden: true, "aria-label": "Why" });
-/** Why a program is as it is, or the machine if none is named: what was decided, and because of what. */
-async function explain(program) {
+/** Why a program or a machine is as it is, or this machine if none is named: what was decided, and because of what. */
+async function explain(program, kind = "programs") {
   try {
-    const why = await json("GET", program === null ? "/api/v1/why" : `/api/v1/programs/${encodeURIComponent(program)}/why`);
+    const why = await json("GET", program === null ? "/api/v1/why" : `/api/v1/${kind}/${encodeURIComponent(program)}/why`);
     const at = (number) => `decision-${number}`;
-    reasons.replaceChildren(
-      el("div", { class: "head" }, el("h2", {}, `Why: ${program ?? "this machine"}`), el("button", { onclick: () => { reasons.hidden = true; } }, "Close")),
+    reasons.replaceChildren(...[
+      el("div", { class: "head" }, el("h2", { tabindex: -1 }, `Why: ${program ?? (status?.rehearsal ? "the whole site" : "this machine")}`), el("button", { onclick: () => { reasons.hidden = true; } }, "Close")),
       el("p", { class: "now" }, why.now),
       el("ol", { class: "happened decisions" }, why.decisions.toReversed().map((d) => el("li", { id: at(d.number), tabindex: -1 },
         el("time", {}, clock(d.unix_ms)), el("b", {}, d.action), el("span", {}, d.program && d.program !== program ? `${d.program}: ` : "", d.said,
           d.cause && [" ", el("button", { class: "why", onclick: () => document.getElementById(at(d.cause))?.focus() }, `because of #${d.cause}`)],
-          el("small", {}, ` #${d.number}`))))));
+          el("small", {}, ` #${d.number}`))))),
+      why.decisions.length === 0 && el("p", { class: "quiet" }, "Nothing was decided about it that is kept."),
+      why.agreed?.length > 0 && [el("h3", {}, "What the fleet agreed on about it"), el("ol", { class: "happened decisions" }, why.agreed.toReversed().map((d) => el("li", {}, el("span", {}, d.sentence, el("small", {}, ` entry ${d.at}`)))))]].flat().filter(Boolean));
     reasons.hidden = false;
     reasons.scrollIntoView({ block: "nearest" });
+    reasons.querySelector("h2").focus({ preventScroll: true });
   } catch (error) { tell(error.message, true); }
 }
 
@@ -219,20 +286,23 @@ async function explain(program) {
 
 const colour = (variable) => getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
 const PLOTS = [
-  { title: "Processor", note: "cores in use", of: [["whole machine", "--accent", (s) => s.busy * cores()], ["programs", "--good", (s) => Object.values(s.programs).reduce((sum, p) => sum + p.cores, 0)]], value: (v) => v.toFixed(2) },
+  { title: "Processor", note: "cores in use", of: [["whole machine", "--accent", (s) => s.busy * cores()], ["programs", "--good", (s) => s.together.cores]], value: (v) => v.toFixed(2) },
   { title: "Temperature", note: "°C", of: [["processor", "--mark", (s) => s.temperature.celsius], ["throttles at", "--limit", (s) => s.temperature.limit_celsius]], value: (v) => `${v.toFixed(1)} °C` },
-  { title: "Memory", note: "of the machine, and of programs", of: [["whole machine", "--accent", (s) => s.memory_used_bytes], ["programs", "--good", (s) => Object.values(s.programs).reduce((sum, p) => sum + p.memory_bytes, 0)]], value: bytes, incrs: Array.from({ length: 44 }, (_, k) => 2 ** k) },
+  { title: "Memory", note: "of the machine, and of programs", of: [["whole machine", "--accent", (s) => s.memory_used_bytes], ["programs", "--good", (s) => s.together.memory_bytes]], value: bytes, incrs: Array.from({ length: 60 }, (_, k) => 2 ** k) },
 ];
 const cores = () => status?.cores ?? navigator.hardwareConcurrency;
+/** The same of a rehearsal, in its words. */
+const REHEARSED = [["GPUs", "claimed, and what they do at full clock", ["claimed", "work"]], ["Temperature", "°C", ["closest to its limit", "throttles at"]], ["Memory", "claimed", ["site", "jobs"]]];
 
 function plots() {
-  return PLOTS.map((plot) => {
+  return PLOTS.map((plot, n) => {
+    const [title, note, labels] = status.rehearsal ? REHEARSED[n] : [plot.title, plot.note, plot.of.map(([label]) => label)];
     const host = el("div", { class: "plot-host" });
-    const tag = el("span", { class: "tag", hidden: true }, "modelled: no sensor here");
-    livePlots.append(el("section", { class: "card" }, el("h2", {}, plot.title, el("small", {}, plot.note), " ", tag), host));
+    const tag = el("span", { class: "tag", hidden: true }, "modelled");
+    livePlots.append(el("section", { class: "card" }, el("h2", {}, title, el("small", {}, note), " ", tag), host));
     const options = () => ({
       width: host.clientWidth || 380, height: 190, padding: [8, 8, 0, 0], legend: { live: true },
-      series: [{ value: (_, t) => t === null ? "–" : clock(t * 1000) }, ...plot.of.map(([label, variable]) => ({ label, stroke: colour(variable), width: 1.5, points: { show: false }, value: (_, v) => v === null || v === undefined ? "–" : plot.value(v) }))],
+      series: [{ value: (_, t) => t === null ? "–" : clock(t * 1000) }, ...plot.of.map(([, variable], k) => ({ label: labels[k], stroke: colour(variable), width: 1.5, points: { show: false }, value: (_, v) => v === null || v === undefined ? "–" : plot.value(v) }))],
       axes: [{ stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, values: (_, ticks) => ticks.map((t) => clock(t * 1000)), space: 70 }, { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, size: 68, incrs: plot.incrs, values: (_, ticks) => ticks.map((v) => plot.value(v)) }],
       scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.08] } },
     });
@@ -269,6 +339,7 @@ async function watch(redraw) {
       } else if (event.event === "program") {
         const item = JSON.parse(event.data), now = item.phase ? PHASES[item.phase](item)[0] : "forgotten";
         const name = item.phase ? el("button", { class: "why", title: "why?", onclick: () => explain(item.name) }, item.name) : el("b", {}, item.name);
+        if (happened.firstChild?.classList.contains("none")) happened.replaceChildren();
         happened.prepend(el("li", {}, el("time", {}, clock(item.unix_ms)), name, el("span", {}, now)));
         while (happened.children.length > 200) happened.lastChild.remove();
         news = true;
@@ -276,34 +347,56 @@ async function watch(redraw) {
     }
     if (sampled) redraw.forEach((each) => each());
     // Machines come and go without news of programs.
-    if (news || sampled) refresh().catch(draw);
+    if (news || sampled) refresh(news || samples.length % 8 === 1).catch(draw);
   });
 }
 
 function live(on, text) {
   verdict.className = `verdict ${on ? "good" : "bad"}`;
-  verdict.replaceChildren(on ? "The node runs" : "No connection", el("span", {}, text));
+  const said = on ? status?.rehearsal ? "The rehearsal runs" : "The node runs" : "No connection";
+  verdict.replaceChildren(said, el("span", {}, text));
+  page.classList.toggle("stale", !on);
+  page.classList.toggle("unknown", !status);
 }
 
+/** What the page is about is known once it has been told. */
+function dress() {
+  const rehearsed = status.rehearsal;
+  document.body.classList.toggle("rehearsed", !!rehearsed);
+  document.title = rehearsed ? `${rehearsed.universe} · cosmOS rehearsal` : `${status.fleet.name} · cosmOS node`;
+  brand.textContent = rehearsed ? "cosmOS rehearsal" : "cosmOS node";
+  title.textContent = rehearsed ? rehearsed.universe : status.fleet.name;
+  intent.textContent = rehearsed ? rehearsed.intent : "";
+  programsTitle.textContent = rehearsed ? "Jobs" : "Programs";
+  unit.textContent = rehearsed ? "GPUs" : "Cores";
+  const late = rehearsed?.behind_s >= 2 * rehearsed?.pace ? `, ${span(rehearsed.behind_s)} behind` : "";
+  live(true, rehearsed ? `seed ${rehearsed.seed}, ${rehearsed.pace} × the clock${rehearsed.at_s >= rehearsed.end_s ? ", over" : late}` : `cosmos ${status.version}, process ${status.process}, ${location.host}`);
+}
+const programsTitle = el("h2", {}, "Programs"), unit = el("span", {}, "Cores");
+const brand = el("div", { class: "brand" }, "cosmOS"), title = el("h1", {}, location.host), intent = el("p", { class: "intent" });
+
 async function begin() {
-  document.title = `${location.host} · cosmOS node`;
+  document.title = `${location.host} · cosmOS`;
+  const heads = (names, from) => el("thead", {}, el("tr", {}, names.map(([h, number]) => el("th", { scope: "col", class: number ? "number" : "" }, h))));
+  happened.append(el("li", { class: "none" }, "Nothing yet."));
+  page.classList.add("unknown");
   page.replaceChildren(
-    el("header", {}, el("div", { class: "brand" }, "cosmOS node"), el("h1", {}, location.host), verdict),
-    el("div", { class: "stack" }, figures, livePlots,
-      el("section", { class: "card" }, el("h2", {}, "Programs"), el("div", { class: "scroll" }, el("table", { class: "programs" },
-        el("thead", {}, el("tr", {}, ["Program", "State", "Cores", "Memory", "Starts", ""].map((h, k) => el("th", { class: k >= 2 && k <= 4 ? "number" : "" }, h)))), rows)), said),
-      reasons, logs,
-      el("section", { class: "card" }, el("h2", {}, "Run a program"), form),
-      el("section", { class: "card" }, el("h2", {}, "Machines", el("small", {}, "of the fleet, as this node believes")), el("div", { class: "scroll" }, el("table", { class: "programs" },
-        el("thead", {}, el("tr", {}, ["Machine", "State", "Address", "Tile", "Incarnation", "Since"].map((h, k) => el("th", { class: k >= 3 ? "number" : "" }, h)))), machines))),
+    el("header", {}, brand, title, intent, verdict),
+    el("div", { class: "stack" }, figures, map.card, reasons, livePlots,
+      el("section", { class: "card" }, el("div", { class: "head" }, programsTitle, find), el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs" },
+        heads([["Program"], ["State"], [unit, 1], ["Memory", 1], ["Starts", 1], [""]]), rows)), more, said),
+      logs,
+      el("section", { class: "card not-rehearsed" }, el("h2", {}, "Run a program"), form),
+      el("section", { class: "card" }, el("h2", {}, "Machines", el("small", {}, "of the fleet, as this node believes")), el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs" },
+        heads([["Machine"], ["State"], ["Heat", 1], ["Load", 1], ["Leases", 1], ["Where"], ["Since", 1]]), machines)), moreMachines),
       el("section", { class: "card" }, el("h2", {}, "What happened", el("small", {}, "to programs, the latest first")), happened)));
-  const redraw = plots();
+  let redraw = null;
   for (;;) {
     try {
       await refresh();
-      live(true, `cosmos ${status.version}, process ${status.process}`);
+      redraw ??= plots();
       samples.length = 0;
-      happened.replaceChildren();
+      happened.replaceChildren(el("li", { class: "none" }, "Nothing yet."));
       await watch(redraw);
       live(false, "the node has ended");
     } catch (error) {

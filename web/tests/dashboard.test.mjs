@@ -126,8 +126,19 @@ test("another machine is seen to come and to die, and heat to slow programs", as
   const other = spawn(COSMOS, ["up", "--http", "off", "--name", "other", "--join", invitation], { stdio: "ignore", env: { ...process.env, COSMOS_DATA: second } });
   const row = page.locator("tr[data-machine=other]");
   await row.getByText("alive").waitFor({ timeout: 60_000 });
+  // It says itself how hot and busy it is, and why.
+  await page.waitForFunction(() => document.querySelector("tr[data-machine=other] .number").textContent.includes("°C"), undefined, { timeout: 30_000 });
+  await page.waitForFunction(() => document.querySelector(".fleet-map canvas").getAttribute("aria-label").startsWith("Map of 2 machines: 2 alive"));
+  if (SCREENSHOTS) await page.screenshot({ path: join(SCREENSHOTS, "dashboard-two.png"), fullPage: true });
+  const why = page.getByLabel("Why", { exact: true });
+  await row.locator("button.state").click();
+  await why.getByText("Why: other").waitFor();
+  await why.getByText("the node started").waitFor();
   other.kill("SIGKILL");
   await row.getByText("removed").waitFor({ timeout: 60_000 });
+  await row.locator("button.state").click();
+  await why.getByText("it is removed, as far as this machine knows").waitFor();
+  assert.doesNotMatch(await why.textContent(), /undefined|false|\[object/);
   if (JSON.parse(cosmos("status", "--json")).heat.temperature.source === "modelled") {
     // Without any work of its own it comes into the band in which the guard slows, and not past the limit.
     cosmos("outside", "75");

@@ -4,7 +4,6 @@
 //! tracks; `fix` is its writing twin; `setup` fetches the tools both can use.
 
 mod browser;
-mod built;
 mod fleet;
 mod fuzz;
 mod setup;

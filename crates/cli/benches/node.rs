@@ -254,6 +254,7 @@ fn program(path: &Path, words: &[&str]) -> Program {
         network: Network::default(),
         ports: Vec::new(),
         seed: None,
+        devices: Vec::new(),
         health: None,
     }
 }

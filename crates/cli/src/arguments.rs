@@ -66,6 +66,8 @@ Examples:
   cosmos twin replay gpu-1024 --trace DIR      a day of 1,024 nodes, job by job
   cosmos twin replay gpu-1024 --trace DIR --jobs log.swf.gz
                                                the same with your own jobs
+  cosmos twin live gpu-1024 --trace DIR --at 14h --pace 60
+                                               the same in a browser, as it happens
   cosmos why JOB                               why it waited, in the newest run
   cosmos why JOB --at 14h                      the same at one moment, with a forecast
   cosmos twin whatif runs/gpu-1024-seed1 --at 14h --remove-node h100-007
@@ -139,6 +141,9 @@ pub(crate) enum Rehearsal {
     /// Rehearse a site with work that was recorded, and keep jobs and decisions for other tools.
     #[command(after_help = EXIT_CODES)]
     Replay(Replay),
+    /// Rehearse a site as slowly as a node lives, and show it on the dashboard that a node has.
+    #[command(after_help = EXIT_CODES)]
+    Live(Live),
     /// Rehearse a universe once for each value of one key, and find where its behaviour changes.
     #[command(after_help = EXIT_CODES)]
     Sweep(SweepRun),
@@ -345,6 +350,57 @@ pub(crate) struct Replay {
     /// Where the decisions go [default: decisions.parquet among the results]
     #[arg(long, value_name = "FILE")]
     pub(crate) decisions: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Live {
+    /// The universe of a site: a path, or a name that `cosmos universes` lists
+    pub(crate) universe: String,
+
+    /// A folder of workload traces, where the universe replays one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Live these jobs in place of the universe's own, as for a replay
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jobs: Vec<PathBuf>,
+
+    /// Begin at this moment, such as 14h or "3d 4h"; what comes before is rehearsed at once
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<Time>,
+
+    /// So many seconds of the rehearsal pass in one
+    #[arg(long, value_name = "N", default_value = "1", value_parser = pace)]
+    pub(crate) pace: f64,
+
+    /// Where to serve the dashboard; the address with its key is printed
+    /// [default: 127.0.0.1:7600, or another port if that is taken]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http: Option<std::net::SocketAddr>,
+
+    /// Where all chance comes from [default: the universe's own]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// Change a key of the universe, as for a rehearsal
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<Override>,
+
+    /// Show no progress on the way to the first moment
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// More than an hour in a second is nothing to look at.
+const PACE_MAX: f64 = 3_600.0;
+
+fn pace(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(pace) if (0.01..=PACE_MAX).contains(&pace) => Ok(pace),
+        _ => Err(format!(
+            "found \"{text}\", expected a number from 0.01 to {PACE_MAX}"
+        )),
+    }
 }
 
 /// [`twin::site::jobs::Format`] as a word on the command line.

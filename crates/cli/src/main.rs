@@ -4,13 +4,14 @@
 //! says what is wrong. What happens in a universe is the twin's affair.
 //!
 //! Tour: [`arguments`] what can be asked · [`universes`] which universes there
-//! are · [`run`] rehearsing them · [`pack`] packing a list into a cluster · [`why`] asking
+//! are · [`run`] rehearsing them · [`live`] living one by the clock · [`pack`] packing a list into a cluster · [`why`] asking
 //! what was rehearsed · [`compare`] runs over each other · [`progress`] how far it is · [`complaint`]
 //! how what is wrong is said · [`manual`] what shells and `man` are told · [`living`] programs, and the node they run on.
 
 mod arguments;
 mod compare;
 mod complaint;
+mod live;
 mod living;
 mod manual;
 mod pack;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Twin(Rehearsal::Run(asked)) => (asked.settled.json, run::run(asked)),
         Command::Twin(Rehearsal::Plan(asked)) => (asked.json, run::plan(asked)),
         Command::Twin(Rehearsal::Replay(asked)) => (asked.run.settled.json, run::replay(asked)),
+        Command::Twin(Rehearsal::Live(asked)) => (false, live::live(asked)),
         Command::Twin(Rehearsal::Sweep(asked)) => (asked.settled.json, run::sweep(asked)),
         Command::Twin(Rehearsal::Pack(asked)) => (asked.json, pack::pack(asked)),
         Command::Twin(Rehearsal::WhatIf(asked)) => (asked.visit.json, why::whatif(asked)),

@@ -411,7 +411,7 @@ fn one_range(settings: &[Setting]) -> Result<(&Sweep, Vec<Override>)> {
 }
 
 /// Reads a universe with settings in place; nothing runs yet.
-fn prepare(
+pub(crate) fn prepare(
     universe: &universes::Universe,
     settings: &[Override],
     given: &Given<'_>,

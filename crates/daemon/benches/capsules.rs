@@ -89,6 +89,7 @@ fn program(path: PathBuf, fuel: Option<u64>) -> Program {
         ports: Vec::new(),
         health: None,
         seed: None,
+        devices: Vec::new(),
     }
 }
 

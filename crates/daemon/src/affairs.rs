@@ -88,6 +88,9 @@ pub struct Place {
     pub cpu_milli: u64,
     /// And in bytes of memory.
     pub memory: u64,
+    /// And in whole GPUs.
+    #[serde(default)]
+    pub gpus: u64,
 }
 
 /// Something that was decided, and why.
@@ -185,6 +188,7 @@ pub(crate) fn give(
             .cores
             .map_or(0, |cores| (cores * 1_000.0).ceil() as u64),
         memory: program.limits.memory.unwrap_or(0),
+        gpus: program.gpus() as u64,
     };
     let class = program.limits.class.unwrap_or(Class::C);
     let spec = serde_json::to_vec(&Spec { program, restart }).expect("a program is plain data");
@@ -327,6 +331,7 @@ fn told(affairs: &council::Affairs, name: &impl Fn(Tile) -> String) -> Affairs {
             present: *present,
             cpu_milli: room.cpu_milli,
             memory: room.memory,
+            gpus: room.gpus,
         },
     );
     let decisions = affairs.decisions.iter().map(|decision| Decided {
@@ -432,6 +437,42 @@ fn sentence(decision: &Decision, name: &impl Fn(Tile) -> String) -> String {
             format!("{what_of} could not be run on {}: {words}", name(*tile))
         }
         What::Assigned(tile, duty) => format!("{} is {} from now on", name(*tile), word(*duty)),
+    }
+}
+
+/// What was decided last about a machine, if anything was ever agreed on and enough of those who vote answer.
+pub(crate) fn about(fleet: &Fleet, tile: Tile) -> Vec<Decided> {
+    if !any(fleet) {
+        return Vec::new();
+    }
+    let Ok(Reply::Affairs(affairs)) = agreed(fleet, council::read(Query::Affairs)) else {
+        return Vec::new();
+    };
+    let name = names(fleet);
+    let about = affairs
+        .decisions
+        .iter()
+        .filter(|one| of(&one.what) == Some(tile));
+    about
+        .map(|decision| Decided {
+            at: decision.at.0,
+            sentence: sentence(decision, &name),
+        })
+        .collect()
+}
+
+/// The machine that a decision is about, if about one.
+const fn of(what: &What) -> Option<Tile> {
+    match what {
+        What::Given(_) | What::Stopped | What::Waits(_) => None,
+        What::Placed(tile, _)
+        | What::Up(tile)
+        | What::Recalled(tile, _)
+        | What::Released(tile)
+        | What::Expired(tile)
+        | What::Ended(tile, _)
+        | What::Unable(tile, _)
+        | What::Assigned(tile, _) => Some(*tile),
     }
 }
 

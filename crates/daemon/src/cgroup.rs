@@ -400,8 +400,8 @@ mod tests {
         let limits = Limits {
             memory: Some(4096),
             cores: Some(1.5),
-            fuel: None,
             class: Some(Class::D),
+            ..Limits::default()
         };
         let group = found.group("x", limits).unwrap();
         let folder = group.folders["memory"].clone();

@@ -4,7 +4,7 @@
 //!
 //! * **Its own root**: an empty file system into which the host's programs and libraries are bound to
 //!   be read, the folders it was promised to be written, the program's own file, a fresh `/tmp` and
-//!   `/proc`, and six devices. What was not put there has no name. Needs namespaces of users and mounts.
+//!   `/proc`, and six devices, besides those of GPUs that it was given. What was not put there has no name. Needs namespaces of users and mounts.
 //!   Two things are taken away again wherever they would show: the node's directory, which holds its socket and what
 //!   it knows of other programs, and what of `/etc` only root may read, such as passwords.
 //! * **Landlock** says the same once more about what stays reachable by other ways (an open descriptor,
@@ -185,6 +185,12 @@ pub fn enter_own_root(
         taken.collect()
     };
     let (system, devices) = (take(&folders, false)?, take(&DEVICES, true)?);
+    let given = program.devices.iter().filter_map(|device| {
+        let taken = Source::take(&device.host, true).transpose()?;
+        let path = Path::new("/dev").join(&device.name);
+        Some(taken.map(|source| Source { path, ..source }))
+    });
+    let given = given.collect::<Result<Vec<_>, _>>()?;
     let promised = program
         .folders
         .iter()
@@ -205,7 +211,7 @@ pub fn enter_own_root(
         let made = to.and_then(|to| std::os::unix::fs::symlink(to, &place));
         made.map_err(at("making", &place))?;
     }
-    for source in system.iter().chain(&devices) {
+    for source in system.iter().chain(&devices).chain(&given) {
         source.put(root)?;
     }
     let nothing = Nothing::in_folder(root)?;
@@ -498,7 +504,8 @@ pub fn close_files(program: &Program, own_root: bool) -> Result<(), String> {
         .copied()
         .chain(own)
         .map(Path::new)
-        .chain(folders);
+        .chain(folders)
+        .chain(program.devices.iter().map(|device| device.host.as_path()));
     let readable = SYSTEM.iter().map(Path::new).chain([program.path.as_path()]);
     let proc = (!own_root).then_some(Path::new("/proc/self"));
     // In a root of its own there is nothing to list but what was put there.

@@ -27,6 +27,7 @@ use crate::fleet::{self, FleetStatus};
 use crate::heat::Reading;
 use crate::history::Why;
 use crate::load::Load;
+use crate::make;
 use crate::program::Program;
 use crate::services::Service;
 use crate::store::Membership;
@@ -95,6 +96,11 @@ pub enum Request {
         /// The program.
         name: Option<String>,
     },
+    /// Say why a machine of the fleet is as it is.
+    WhyMember {
+        /// Its name.
+        name: String,
+    },
     /// Say what a program said.
     Logs {
         /// Which.
@@ -147,8 +153,8 @@ pub enum Request {
         /// Whether class D has all it can take meanwhile.
         beside_bulk: bool,
     },
-    /// Ask another node of the fleet, which answers [`Request::Run`], [`Request::List`], [`Request::Stop`] and
-    /// [`Request::Remove`].
+    /// Ask another node of the fleet, which answers [`Request::Run`], [`Request::List`], [`Request::Stop`],
+    /// [`Request::Remove`] and [`Request::Why`].
     On {
         /// Its name.
         member: String,
@@ -213,6 +219,9 @@ pub enum Answer {
     Members {
         /// All that ever came.
         members: Vec<fleet::Listed>,
+        /// The holons that they are in, larger ones first.
+        #[serde(default)]
+        holons: Vec<fleet::Holon>,
     },
     /// To [`Request::Ping`].
     Echoes(fleet::echo::Echoes),
@@ -294,6 +303,37 @@ pub struct Status {
     pub unwritten: usize,
     /// What of its state was found to be damaged when it started, each in a sentence.
     pub damaged: Vec<String>,
+    /// How many GPUs the machine has.
+    #[serde(default)]
+    pub gpus: usize,
+    /// And how many of them no program has.
+    #[serde(default)]
+    pub gpus_free: usize,
+    /// What machine it is, and what it is held to.
+    #[serde(default)]
+    pub machine: make::Told,
+    /// What is rehearsed, if this is no node but a rehearsal that is lived as slowly as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
+}
+
+/// A rehearsal that is shown as a node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rehearsal {
+    /// The universe.
+    pub universe: String,
+    /// Why somebody would rehearse it, in a sentence.
+    pub intent: String,
+    /// Where its chance comes from.
+    pub seed: u64,
+    /// How far it is, in seconds since its beginning.
+    pub at_s: f64,
+    /// When it ends.
+    pub end_s: f64,
+    /// How many of its seconds are to pass in one.
+    pub pace: f64,
+    /// By how many of its seconds it is behind that.
+    pub behind_s: f64,
 }
 
 /// Who keeps each limit.

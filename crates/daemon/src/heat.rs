@@ -5,8 +5,7 @@
 //! share of the processor. The kernel deals out time, not voltage, so power falls as the share does: the guard's exponent
 //! is 1 here, not the 3 of a clock that voltage follows.
 //!
-//! Limits are those of [`CPU_NODE`], the device whose model stands in where there is no sensor, and on every other
-//! machine too: what its own processor bears is not read.
+//! Limits are those of the machine's [`Make`]: what its own processor bears is not read.
 //!
 //! `cosmos run` in the foreground joins the group of the node of its directory, if one runs, and is slowed with the rest.
 //!
@@ -18,28 +17,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use physics::devices::CPU_NODE;
-use scheduler::guard::Limits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wire::{Kelvin, Seconds};
 
+use crate::make::Make;
 use crate::sensors::{Sensors, Temperature};
 
 /// Between one reading and the next.
 pub const EVERY: Duration = Duration::from_secs(1);
-
-/// What the guard holds this machine to.
-#[must_use]
-pub fn limits() -> Limits {
-    Limits {
-        throttle_kelvin: CPU_NODE.throttle.0,
-        limit_kelvin: CPU_NODE.shutdown.0,
-        clock_min: 0.05,
-        clock_exponent: 1.0,
-        throttles: true,
-    }
-}
 
 /// The machine as it was read last.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +40,10 @@ pub struct Reading {
 
 /// The last reading, shared with who shows it, and what the model is told.
 #[derive(Clone, Debug, Default)]
-pub struct Heat(Arc<Mutex<State>>);
+pub struct Heat {
+    state: Arc<Mutex<State>>,
+    make: Arc<Make>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -66,7 +55,23 @@ struct State {
 
 impl Heat {
     fn with<T>(&self, what: impl FnOnce(&mut State) -> T) -> T {
-        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        what(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Of a machine that nobody has looked at yet.
+    #[must_use]
+    pub fn of(make: Make) -> Self {
+        let make = Arc::new(make);
+        Self {
+            make,
+            ..Self::default()
+        }
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn make(&self) -> &Make {
+        &self.make
     }
 
     /// The last reading; none in the first second.
@@ -114,7 +119,7 @@ impl Heat {
         thread::Builder::new()
             .name("sensors".into())
             .spawn(move || {
-                let mut sensors = Sensors::of_this_host();
+                let mut sensors = Sensors::of_this_host(&heat.make.device);
                 let mut before = clock();
                 loop {
                     if let Some(outside) = heat.with(|state| state.outside.take()) {

@@ -23,9 +23,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use telemetry::{Action, Reason};
 
-use crate::control::{Answer, Listed, Request};
+use crate::affairs::Decided;
+use crate::control::{Answer, Listed};
+use crate::heat::Heat;
 use crate::news::unix_ms;
-use crate::node::{Handle, unknown_name};
+use crate::node::unknown_name;
 use crate::supervision::Phase;
 
 /// The file in a node's directory.
@@ -76,6 +78,9 @@ pub struct Why {
     pub now: String,
     /// What was decided about it, and what caused that, oldest first.
     pub decisions: Vec<Decision>,
+    /// What the fleet agreed on about it, if it was a machine, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agreed: Vec<Decided>,
 }
 
 /// A decision that is being taken.
@@ -276,8 +281,8 @@ impl History {
 }
 
 /// Why a program is as it is, or the machine if none is named.
-pub(crate) fn why(node: &Handle, name: Option<&str>) -> Answer {
-    let listed = match node.ask(Request::List) {
+pub(crate) fn why(listed: Answer, history: &History, heat: &Heat, name: Option<&str>) -> Answer {
+    let listed = match listed {
         Answer::List { programs } => programs,
         other => return other,
     };
@@ -291,10 +296,10 @@ pub(crate) fn why(node: &Handle, name: Option<&str>) -> Answer {
             }
         },
     };
-    let decisions = node.history.about(name);
+    let decisions = history.about(name);
     let latest = |is: &dyn Fn(&Decision) -> bool| decisions.iter().rfind(|one| is(one));
-    let reading = node.heat.latest();
-    let clock = node.heat.clock();
+    let reading = heat.latest();
+    let clock = heat.clock();
     let slowed = || {
         let given = format!("programs get {:.0} % of the processor", clock * 100.0);
         let slowed = latest(&|one| one.action == Action::Throttle);
@@ -331,6 +336,7 @@ pub(crate) fn why(node: &Handle, name: Option<&str>) -> Answer {
         program,
         now,
         decisions,
+        agreed: Vec::new(),
     }))
 }
 

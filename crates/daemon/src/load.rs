@@ -5,7 +5,6 @@
 
 use std::fs;
 
-use physics::devices::CPU_NODE;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +54,9 @@ pub(crate) fn look(node: &Handle) -> Result<Load, Answer> {
         Answer::Status(status) => *status,
         other => return Err(other),
     };
+    let device = node.heat.make().device;
     Ok(Load {
-        watts_per_core: (CPU_NODE.max.0 - CPU_NODE.idle.0) / status.cores as f64,
+        watts_per_core: (device.max.0 - device.idle.0) / status.cores as f64,
         status,
         memory: memory(),
         node: node_used,

@@ -53,6 +53,11 @@ impl News {
 
     /// Notes that a program is as `phase` says, or is forgotten.
     pub fn tell(&self, name: &str, phase: Option<Phase>) {
+        self.tell_at(unix_ms(), name, phase);
+    }
+
+    /// The same by another clock.
+    pub fn tell_at(&self, unix_ms: u64, name: &str, phase: Option<Phase>) {
         let number = *self.latest.borrow() + 1;
         let name = name.to_owned();
         let mut items = self.items();
@@ -61,7 +66,7 @@ impl News {
         }
         items.push_back(Item {
             number,
-            unix_ms: unix_ms(),
+            unix_ms,
             name,
             phase,
         });

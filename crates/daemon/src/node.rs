@@ -44,13 +44,14 @@ use crate::fleet::echo::{self, Echoes};
 use crate::fleet::post::Post;
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::front;
+use crate::gpu::{self, Gpus};
 use crate::heat::{self, Heat};
 use crate::history::{self, Draft, History};
 use crate::journal::Journal;
 use crate::lease::{self, Grip, Tenancy};
 use crate::load;
 use crate::news::{News, unix_ms};
-use crate::program::{self, Kind};
+use crate::program::{self, Kind, Program};
 use crate::sensors::Source;
 use crate::services;
 use crate::stem::{self, Stem};
@@ -201,13 +202,45 @@ impl Handle {
                 Ok(services) => Answer::Services { services },
                 Err(other) => other,
             },
-            Request::Why { name } => history::why(self, name.as_deref()),
+            Request::Why { name } => {
+                let listed = decide(Request::List, &self.events);
+                history::why(listed, &self.history, &self.heat, name.as_deref())
+            }
+            Request::WhyMember { name } => self.why_member(name),
             request => {
                 let answer = self.answer_of_affairs(&request);
                 let answer = answer.or_else(|| answer_of_fleet(&request, &self.fleet, &self.post));
                 answer.unwrap_or_else(|| decide(request, &self.events))
             }
         }
+    }
+
+    /// Why a machine is as it is: what it says itself, if it can be asked, and what was agreed on about it.
+    fn why_member(&self, name: String) -> Answer {
+        let members = self.fleet.members().unwrap_or_default();
+        let Some(member) = members.into_iter().find(|listed| listed.name == name) else {
+            let because = format!(
+                "there is no machine named {name:?} in the fleet; `cosmos members` lists them"
+            );
+            return Answer::Refused { because };
+        };
+        let (tile, state) = (Tile(member.tile), member.state);
+        let own = self.ask(Request::On {
+            member: name,
+            request: Box::new(Request::Why { name: None }),
+        });
+        let mut why = match own {
+            Answer::Why(why) => *why,
+            Answer::Refused { because } => history::Why {
+                program: None,
+                now: format!("it is {state}, as far as this machine knows; {because}"),
+                decisions: Vec::new(),
+                agreed: Vec::new(),
+            },
+            other => return other,
+        };
+        why.agreed = affairs::about(&self.fleet, tile);
+        Answer::Why(Box::new(why))
     }
 
     /// What the fleet has agreed on or is to agree on.
@@ -243,6 +276,24 @@ impl Handle {
     pub(crate) fn journal(&self, name: &str) -> Option<Arc<Journal>> {
         let journals = self.journals.read().unwrap_or_else(PoisonError::into_inner);
         journals.get(name).cloned()
+    }
+}
+
+impl front::Shown for Handle {
+    fn ask(&self, request: Request) -> Answer {
+        self.ask(request)
+    }
+
+    fn knows(&self, program: &str) -> bool {
+        self.journal(program).is_some()
+    }
+
+    fn journal(&self, program: &str) -> Option<Arc<Journal>> {
+        self.journal(program)
+    }
+
+    fn news(&self) -> &News {
+        &self.news
     }
 }
 
@@ -330,6 +381,8 @@ struct Node {
     news: Arc<News>,
     dashboard: Option<SocketAddr>,
     heat: Heat,
+    /// Who has which GPU.
+    gpus: Gpus,
     _lock: File,
 }
 
@@ -381,6 +434,7 @@ pub fn up(
         || fleet::archive::Archive::open(&kept),
         |error| error.is_held(),
     );
+    let make = wishes.make.clone();
     let fleet = fleet::start(archive.map_err(FleetError::from)?, wishes)?;
     // What was held in an earlier life is over.
     let said = lease::said(data);
@@ -416,11 +470,12 @@ pub fn up(
         drained: false,
         news: Arc::default(),
         dashboard: None,
-        heat: Heat::default(),
+        gpus: Gpus::of(&make.devices),
+        heat: Heat::of(make),
         _lock: lock,
     };
     let wanted = node.remember()?;
-    let (ordered, damaged) = fleet.sit(data, room())?;
+    let (ordered, damaged) = fleet.sit(data, room(node.gpus.there()))?;
     for damage in &damaged {
         eprintln!("warning: {damage}");
         node.damaged.push(damage.to_string());
@@ -448,7 +503,10 @@ pub fn up(
         })?;
     watch_heat(&node.heat, fleet.clone(), events.clone(), history.clone())?;
     let asked = events.clone();
-    let post = Post::open(fleet.clone(), move |letter| answer_afar(&letter, &asked))?;
+    let (told, hot) = (history.clone(), node.heat.clone());
+    let post = Post::open(fleet.clone(), move |letter| {
+        answer_afar(&letter, &asked, &told, &hot)
+    })?;
     let known = fleet.status().ok_or(FleetError::Ended)?;
     let handle = Handle {
         events,
@@ -756,7 +814,12 @@ fn decide(request: Request, events: &SyncSender<Event>) -> Answer {
 }
 
 /// What another node of the fleet asked, and the answer to it.
-fn answer_afar(letter: &[u8], events: &SyncSender<Event>) -> Vec<u8> {
+fn answer_afar(
+    letter: &[u8],
+    events: &SyncSender<Event>,
+    history: &History,
+    heat: &Heat,
+) -> Vec<u8> {
     let answer = match serde_json::from_slice(letter) {
         Ok(
             request @ (Request::Run { .. }
@@ -765,8 +828,14 @@ fn answer_afar(letter: &[u8], events: &SyncSender<Event>) -> Vec<u8> {
             | Request::Stop { .. }
             | Request::Remove { .. }),
         ) => decide(request, events),
+        Ok(Request::Why { name }) => history::why(
+            decide(Request::List, events),
+            history,
+            heat,
+            name.as_deref(),
+        ),
         Ok(_) => Answer::Refused {
-            because: "another node may ask for programs only".to_owned(),
+            because: "another node may ask for programs and reasons only".to_owned(),
         },
         Err(error) => Answer::Refused {
             because: format!("a request that cannot be understood: {error}"),
@@ -796,11 +865,28 @@ fn ping(fleet: &Fleet, member: &str, lasts: Duration, beside_bulk: bool) -> Resu
     echo::listen(fleet, to, lasts, beside_bulk).map_err(|error| error.to_string())
 }
 
+/// The machines, in the one holon that a fleet is.
+fn members_of(fleet: &Fleet, members: Vec<fleet::Listed>) -> Answer {
+    let Some(status) = fleet.status() else {
+        return ending();
+    };
+    let cell = fleet::Holon {
+        name: format!("fleet {}", status.fleet),
+        level: "cell".to_owned(),
+        parent: None,
+        cooling: None,
+    };
+    Answer::Members {
+        members,
+        holons: vec![cell],
+    }
+}
+
 fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answer> {
     let refused = |because| Answer::Refused { because };
     Some(match request {
         Request::Members => match fleet.members() {
-            Some(members) => Answer::Members { members },
+            Some(members) => members_of(fleet, members),
             None => ending(),
         },
         Request::Invite { lasts_s } => match fleet.invite(Duration::from_secs(*lasts_s)) {
@@ -1019,7 +1105,7 @@ impl Node {
             Event::Well(id, starts) => self.well(id, starts),
             Event::TooHot(celsius) => {
                 // Programs end with this process, at once.
-                let limit = wire::Kelvin(heat::limits().limit_kelvin).as_celsius();
+                let limit = self.heat.make().device.shutdown.as_celsius();
                 return Err(NodeError::TooHot { celsius, limit });
             }
         }
@@ -1173,7 +1259,9 @@ impl Node {
     fn spawn(&mut self, id: Id, name: &str) -> io::Result<()> {
         let journal = self.journal(name).ok_or(io::ErrorKind::NotFound)?;
         let known = self.known.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
-        let program = &known.record.program;
+        let program = known.record.program.clone();
+        let program = &self.equipped(id, &program)?;
+        let known = self.known.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
         let mut limits = program.limits;
         if !matches!(program::kind(&program.path), Ok(Kind::Native)) {
             // The engine counts a capsule's memory itself; its own is not the capsule's.
@@ -1231,6 +1319,36 @@ impl Node {
             rustix::io::retry_on_intr(wait)?;
         }
         Ok(())
+    }
+
+    /// How many GPUs are nobody's. What was given and has not been started yet has its own already.
+    fn gpus_free(&self) -> usize {
+        let known = self.known.values();
+        let lives = |known: &&Known| !has_ended(self.supervision.phase(known.id));
+        let known = known.filter(lives).map(|known| known.record.program.gpus());
+        let staged = self.staged.iter().filter_map(|staged| match &staged.wish {
+            Wish::Give(given) => Some(
+                given
+                    .iter()
+                    .map(|(_, record)| record.program.gpus())
+                    .sum::<usize>(),
+            ),
+            Wish::Forget(_) => None,
+        });
+        self.gpus.there().saturating_sub(known.chain(staged).sum())
+    }
+
+    /// The program as it is started, with the GPUs that it asked for.
+    fn equipped(&mut self, id: Id, program: &Program) -> io::Result<Program> {
+        let Self {
+            gpus, supervision, ..
+        } = self;
+        gpus.keep(|id| !has_ended(supervision.phase(id)));
+        let given = gpus.take(id, program.gpus()).map_err(io::Error::other)?;
+        let mut program = program.clone();
+        program.devices = gpus.devices(&given);
+        program.environment.extend(gpu::variables(&given));
+        Ok(program)
     }
 
     /// Of a program that has ended: whether its memory was used up, which its code does not say.
@@ -1438,6 +1556,7 @@ impl Node {
             Request::Load
             | Request::Services
             | Request::Why { .. }
+            | Request::WhyMember { .. }
             | Request::Members
             | Request::Invite { .. }
             | Request::Leave
@@ -1474,6 +1593,7 @@ impl Node {
         let mut kinds: BTreeMap<PathBuf, Kind> = BTreeMap::new();
         let mut numbers = BTreeMap::new();
         let mut given = Vec::with_capacity(wanted.len());
+        let (mut gpus, free) = (0, self.gpus_free());
         for wanted in wanted {
             let Wanted {
                 name,
@@ -1502,6 +1622,15 @@ impl Node {
                 }
             };
             program.check(kind)?;
+            gpus += program.gpus();
+            if gpus > free {
+                let wanted = program.gpus();
+                let left = (free + wanted).saturating_sub(gpus);
+                return Err(format!(
+                    "{name}: {}",
+                    gpu::lack(self.gpus.there(), left, wanted)
+                ));
+            }
             if let Some(Membership { name: group, terms }) = &group {
                 if !is_name(group) {
                     return Err(format!(
@@ -1753,6 +1882,10 @@ impl Node {
             damaged: self.damaged.clone(),
             heat: self.heat.latest(),
             fleet: self.fleet.status()?,
+            machine: self.heat.make().told(),
+            gpus: self.gpus.there(),
+            gpus_free: self.gpus_free(),
+            rehearsal: None,
         })
     }
 
@@ -1888,10 +2021,11 @@ fn await_well(
 }
 
 /// What this machine has for programs of the fleet.
-fn room() -> Room {
+fn room(gpus: usize) -> Room {
     Room {
         cpu_milli: (cores() * 1_000.0) as u64,
         memory: load::memory().total_bytes,
+        gpus: gpus as u64,
     }
 }
 
@@ -1903,8 +2037,11 @@ fn watch_heat(
     history: History,
 ) -> io::Result<()> {
     let mut share = 1.0;
+    let read = heat.clone();
     heat.watch(move |temperature| {
-        let Some(guarded) = fleet.sense(temperature) else {
+        // What sensors that fell silent said before is not how the machine is.
+        let reading = read.latest_and_age().filter(|(_, age)| *age < heat::EVERY);
+        let Some(guarded) = fleet.sense(temperature, reading.map(|(reading, _)| reading)) else {
             return false;
         };
         if let Some((action, reason, found, bound)) = guarded.decided {

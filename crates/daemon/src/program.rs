@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wire::Class;
 
+use crate::gpu::Device;
 use crate::health::Health;
 
 /// A program, its surroundings and its limits.
@@ -50,6 +51,9 @@ pub struct Program {
     /// Where a capsule's chance comes from if it is rehearsed: then its time is its own too.
     #[serde(default)]
     pub seed: Option<u64>,
+    /// Device nodes that it was given for this run; nobody asks for them by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
 }
 
 /// A folder of the host that a program may read and write.
@@ -200,6 +204,9 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Processor, in cores. For programs of the host only.
     pub cores: Option<f64>,
+    /// Whole GPUs, which are its own until it has ended for good. For programs of the host only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
     /// Instructions of WebAssembly, as wasmtime's fuel counts them: one each, structure free.
     pub fuel: Option<u64>,
     /// How much it is given where others want the same: processor, and disk where the host shares that out.
@@ -243,6 +250,12 @@ impl Program {
         words.chain(variables).sum()
     }
 
+    /// How many GPUs it asks for.
+    #[must_use]
+    pub fn gpus(&self) -> usize {
+        self.limits.gpus.unwrap_or(0) as usize
+    }
+
     /// Whether what is asked for can be had by a program of this kind.
     ///
     /// # Errors
@@ -254,6 +267,12 @@ impl Program {
             return refused(
                 "is a capsule, which has one core (--cpu); its instructions are limited with --fuel",
             );
+        }
+        if !native && self.gpus() > 0 {
+            return refused("is a capsule, which sees no devices (--gpu)");
+        }
+        if !self.devices.is_empty() {
+            return refused("names devices, which a node gives by number (--gpu)");
         }
         if !native && self.network != Network::Own {
             return refused("is a capsule, which has no network (--net)");

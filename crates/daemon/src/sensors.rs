@@ -3,8 +3,8 @@
 //! Temperatures come from the kernel's thermal sensors (hwmon, then thermal zones; in thousandths of a
 //! degree Celsius). A virtual machine has none: then a model stands in, driven by the measured use that
 //! the node and its programs make of the processors (what else runs on a shared host is not its heat), and
-//! says so ([`Source::Modelled`]). It is the model of `physics` that the twin runs, one CPU node of
-//! [`CPU_NODE`] in the air of a room of 20 °C, so that a rehearsal and the stand-in agree. Sensors that fall silent
+//! says so ([`Source::Modelled`]). It is the model of `physics` that the twin runs, one device of the
+//! machine's [`Make`](crate::make::Make) in the air of a room of 20 °C, so that a rehearsal and the stand-in agree. Sensors that fall silent
 //! are no reason to believe the model: then there is no temperature, and the guard knows what to do without.
 //!
 //! What programs use is counted over the process that stands over each and all its descendants, those that
@@ -13,7 +13,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use physics::devices::CPU_NODE;
+use physics::devices::Device;
 use physics::site::{Loop, Site};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,7 @@ pub struct Temperature {
 pub struct Sensors {
     /// Files with a temperature each.
     files: Vec<PathBuf>,
+    device: Device,
     model: Site,
     outside: Kelvin,
     busy: Option<Busy>,
@@ -65,11 +66,11 @@ struct Busy {
 impl Sensors {
     /// Looks for sensors.
     #[must_use]
-    pub fn of_this_host() -> Self {
-        Self::found(Path::new("/sys/class"))
+    pub fn of_this_host(device: &Device) -> Self {
+        Self::found(Path::new("/sys/class"), device)
     }
 
-    fn found(classes: &Path) -> Self {
+    fn found(classes: &Path, device: &Device) -> Self {
         let named = |folder: &Path, begins: &str, ends: &str| {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
@@ -99,11 +100,12 @@ impl Sensors {
             setpoint: ROOM,
             outside: ROOM,
             approach: Kelvin(0.0),
-            ..Loop::of(Watts(CPU_NODE.max.0 * 2.0))
+            ..Loop::of(Watts(device.max.0 * 2.0))
         };
-        let model = Site::new(&[cooling], &[&CPU_NODE], &[0]).expect("one device on the one loop");
+        let model = Site::new(&[cooling], &[device], &[0]).expect("one device on the one loop");
         Self {
             files,
+            device: *device,
             model,
             outside: ROOM,
             busy: None,
@@ -134,7 +136,7 @@ impl Sensors {
     /// The hottest sensor, none if all are silent; where there are none, the model after so long at this share of
     /// its power.
     fn temperature(&mut self, used: f64, since: Seconds) -> Option<Temperature> {
-        let limit_celsius = CPU_NODE.throttle.as_celsius();
+        let limit_celsius = self.device.throttle.as_celsius();
         if !self.files.is_empty() {
             let measured = self.files.iter().filter_map(|file| celsius(file));
             return measured.reduce(f64::max).map(|celsius| Temperature {
@@ -143,7 +145,7 @@ impl Sensors {
                 source: Source::Measured,
             });
         }
-        let (idle, max) = (CPU_NODE.idle.0, CPU_NODE.max.0);
+        let (idle, max) = (self.device.idle.0, self.device.max.0);
         self.model.set_watts(0, Watts(idle + (max - idle) * used));
         self.model.set_outside(0, self.outside);
         self.model.set_supply(0, self.outside);
@@ -228,11 +230,12 @@ pub fn use_of(process: u32) -> Use {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use physics::devices::{CPU_NODE, EPYC_7763};
 
     #[test]
     fn without_a_sensor_use_heats_a_model_and_it_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        let mut sensors = Sensors::found(folder.path());
+        let mut sensors = Sensors::found(folder.path(), &CPU_NODE);
         let mut at = |used, seconds| sensors.temperature(used, Seconds(seconds)).unwrap();
         // Far longer than any time constant: the steady states of `physics`.
         let cold = at(0.0, 10_000.0);
@@ -245,9 +248,31 @@ mod tests {
     }
 
     #[test]
+    fn another_kind_of_machine_warms_otherwise_and_has_its_own_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |device: Device| {
+            let mut sensors = Sensors::found(folder.path(), &device);
+            sensors.temperature(1.0, Seconds(10_000.0)).unwrap()
+        };
+        let resting = |device: Device| {
+            let mut sensors = Sensors::found(folder.path(), &device);
+            sensors.temperature(0.0, Seconds(10_000.0)).unwrap()
+        };
+        // By the rule of `physics` both are as hot at full power, and differ at rest.
+        assert!((at(CPU_NODE).celsius - at(EPYC_7763).celsius).abs() < 0.1);
+        assert!(resting(CPU_NODE).celsius > resting(EPYC_7763).celsius + 3.0);
+        let throttle = Kelvin::from_celsius(70.0);
+        let careful = at(Device {
+            throttle,
+            ..CPU_NODE
+        });
+        assert!((careful.limit_celsius - 70.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn the_air_outside_is_felt_within_minutes_and_not_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let mut sensors = Sensors::found(folder.path());
+        let mut sensors = Sensors::found(folder.path(), &CPU_NODE);
         let at = |sensors: &mut Sensors, seconds| {
             sensors.temperature(0.0, Seconds(seconds)).unwrap().celsius
         };
@@ -268,7 +293,7 @@ mod tests {
         };
         write("thermal/thermal_zone0/temp", "27800\n");
         let read = |sensors: &mut Sensors| sensors.temperature(0.3, Seconds(1.0)).unwrap();
-        let zone = read(&mut Sensors::found(folder.path()));
+        let zone = read(&mut Sensors::found(folder.path(), &CPU_NODE));
         assert_eq!((zone.celsius, zone.source), (27.8, Source::Measured));
         write("hwmon/hwmon0/name", "nvme\n");
         write("hwmon/hwmon0/temp1_input", "90000\n");
@@ -277,9 +302,12 @@ mod tests {
         write("hwmon/hwmon1/temp2_input", "43500\n");
         write("hwmon/hwmon1/temp3_input", "-128000\n");
         write("hwmon/hwmon1/temp4_input", "no number\n");
-        assert_eq!(read(&mut Sensors::found(folder.path())).celsius, 43.5);
+        assert_eq!(
+            read(&mut Sensors::found(folder.path(), &CPU_NODE)).celsius,
+            43.5
+        );
         // Sensors that fall silent are not taken for a cool machine.
-        let mut sensors = Sensors::found(folder.path());
+        let mut sensors = Sensors::found(folder.path(), &CPU_NODE);
         for sensor in ["temp1_input", "temp2_input"] {
             write(&format!("hwmon/hwmon1/{sensor}"), "no number\n");
         }

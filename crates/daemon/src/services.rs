@@ -144,7 +144,7 @@ pub(crate) fn look(node: &Handle) -> Result<Vec<Service>, Answer> {
         other => return Err(other),
     };
     let members = match node.ask(Request::Members) {
-        Answer::Members { members } => members,
+        Answer::Members { members, .. } => members,
         other => return Err(other),
     };
     let looked = Looked {

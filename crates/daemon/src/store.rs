@@ -304,6 +304,7 @@ mod tests {
                 ports: Vec::new(),
                 health: None,
                 seed: None,
+                devices: Vec::new(),
             },
             restart: Restart::OnFailure,
             fate: Fate::BEGINNING,

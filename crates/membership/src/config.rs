@@ -9,6 +9,32 @@ use crate::suspicion::CONFIRMATIONS_MAX;
 /// Seats in the one cell of a fleet of machines, eight by eight; see [`Config::sparse`].
 pub const SEATS_SPARSE: u32 = 64;
 
+/// How long members wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// See [`Config::period`].
+    pub period: Nanos,
+    /// See [`Config::ack_timeout`]; below the window.
+    pub ack_timeout: Nanos,
+    /// See [`Config::window`]; below the period.
+    pub window: Nanos,
+    /// See [`Config::suspicion_min`].
+    pub suspicion_min: Nanos,
+    /// See [`Config::suspicion_max`]; no shorter.
+    pub suspicion_max: Nanos,
+}
+
+impl Timings {
+    /// Of a fleet of machines; see [`Config::sparse`].
+    pub const SPARSE: Self = Self {
+        period: Nanos::from_millis(400),
+        ack_timeout: Nanos::from_millis(150),
+        window: Nanos::from_millis(350),
+        suspicion_min: Nanos::from_secs(2),
+        suspicion_max: Nanos::from_secs(4),
+    };
+}
+
 /// The agreement of one cell; its members share one copy.
 ///
 /// The defaults are for round trips up to 50 ms. What follows from them for a
@@ -92,10 +118,18 @@ impl Config {
     /// drawn at random, and the unluckiest of three members waits many turns to be missed. Shorter turns
     /// make up for it; few members can afford them. What follows is measured by `tests/cell.rs`.
     #[must_use]
-    pub const fn sparse(mut self) -> Self {
-        self.period = Nanos::from_millis(400);
-        self.ack_timeout = Nanos::from_millis(150);
-        self.window = Nanos::from_millis(350);
+    pub const fn sparse(self) -> Self {
+        self.timed(Timings::SPARSE)
+    }
+
+    /// The same with other timings.
+    #[must_use]
+    pub const fn timed(mut self, timings: Timings) -> Self {
+        self.period = timings.period;
+        self.ack_timeout = timings.ack_timeout;
+        self.window = timings.window;
+        self.suspicion_min = timings.suspicion_min;
+        self.suspicion_max = timings.suspicion_max;
         self
     }
 

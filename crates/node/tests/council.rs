@@ -167,6 +167,7 @@ impl World {
         let room = Room {
             cpu_milli: 4_000,
             memory: 8 << 30,
+            gpus: [0, 0, 2, 2, 4].get(host).copied().unwrap_or(0),
         };
         let seed = self.seed ^ it.lives << 32;
         let council = Council::new(
@@ -509,8 +510,18 @@ impl World {
     ) -> Result<Reply, Unanswered> {
         let demand = Room {
             cpu_milli,
-            memory: 0,
+            ..Room::default()
         };
+        self.give_to(host, name, replicas, demand)
+    }
+
+    fn give_to(
+        &mut self,
+        host: usize,
+        name: &str,
+        replicas: u32,
+        demand: Room,
+    ) -> Result<Reply, Unanswered> {
         let command = Command::Give {
             name: name.into(),
             spec: name.as_bytes().into(),
@@ -730,6 +741,31 @@ fn what_fits_nowhere_waits_and_says_why() {
         1,
         "noted once, however often it was looked at"
     );
+    world.judged();
+}
+
+#[test]
+fn gpus_are_given_where_they_are_and_no_oftener() {
+    let mut world = five(3);
+    let demand = Room {
+        gpus: 2,
+        ..Room::default()
+    };
+    world.give_to(0, "train", 5, demand).unwrap();
+    world.run(Nanos::from_secs(3));
+    let mut on: Vec<_> = world.runs(0, "train").into_values().collect();
+    on.sort_unstable();
+    assert_eq!(
+        on,
+        [2, 3, 4, 4],
+        "two, two and four GPUs, and none elsewhere"
+    );
+    let affairs = world.affairs(0);
+    let lacks = |(_, standing): &&(u32, Standing)| {
+        *standing == Standing::Waits(Some(node::council::register::Lack::Room))
+    };
+    assert_eq!(affairs.programs[0].standing.iter().filter(lacks).count(), 1);
+    assert_eq!(affairs.machines[4].room.gpus, 4);
     world.judged();
 }
 

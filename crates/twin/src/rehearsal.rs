@@ -46,6 +46,24 @@ impl Universe {
         document.read(Self::schema)
     }
 
+    /// Reads a universe as a node does that is one of its hosts.
+    ///
+    /// # Errors
+    /// Everything that is wrong, and what no node can be or do, at once, each with its line.
+    pub fn deployed(document: &Document) -> Result<fleet::Config, Problems> {
+        let read = document.read(|root| match Self::schema(root) {
+            Self::Fleet(config, _) => {
+                fleet::config::honour(root, &config);
+                Some(*config)
+            }
+            Self::Shells(_) | Self::Site(..) => {
+                root.refuse("kind", "a node is a host of a fleet; expected \"fleet\"");
+                None
+            }
+        });
+        Ok(read?.expect("another kind was refused"))
+    }
+
     /// The schema, for [`crate::universe::Reference::of`].
     pub fn schema(root: &Table<'_>) -> Self {
         let name = root.text("name", "What the universe is called.").required();

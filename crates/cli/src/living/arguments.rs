@@ -124,6 +124,7 @@ a member; from then on it needs no invitation.
 Examples:
   cosmos up                                             alone, on loopback
   cosmos up --listen 192.0.2.7:4433                     where others can reach it
+  cosmos up --universe five                             held to what the rehearsed hosts are held to
   cosmos up --listen 192.0.2.8:4433 --join cosmos1-...  with the line from there
 
 Exit codes:
@@ -148,6 +149,15 @@ pub(crate) struct Up {
     /// What to be called when it founds or joins a fleet [default: the host's name]
     #[arg(long)]
     pub(crate) name: Option<String>,
+
+    /// What this machine is, how hot it may become, and how long members wait for each other, as a universe of kind
+    /// `fleet` says: a path, or a name that `cosmos universes` lists [default: a common server]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) universe: Option<String>,
+
+    /// For tests: where device nodes of GPUs are looked for
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub(crate) devices: Option<PathBuf>,
 
     /// For tests of a fleet: let this node's clock be ahead by so many nanoseconds, or behind
     #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]
@@ -447,8 +457,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "CLASS", value_parser = class)]
     pub(crate) class: Option<Class>,
 
-    /// How many GPUs it needs
-    #[arg(long = "gpu", value_name = "N", value_parser = gpus)]
+    /// How many whole GPUs it is given, which are its own until it has ended for good; with --detach
+    #[arg(long = "gpu", value_name = "N")]
     pub(crate) gpus: Option<u32>,
 
     /// It has to have ended after so long, such as 90s or 10min; otherwise it is asked to end, forced 10 s later, and
@@ -638,18 +648,6 @@ fn class(text: &str) -> Result<Class, String> {
         .into_iter()
         .find(|class| class.to_string() == text);
     found.ok_or_else(|| format!("found \"{text}\", expected A, B, C or D"))
-}
-
-/// What no node can give yet is refused where it is asked for, with what was found.
-fn gpus(text: &str) -> Result<u32, String> {
-    let wanted: u32 = (text.parse()).map_err(|_| format!("found \"{text}\", expected a number"))?;
-    let there = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, Iterator::count);
-    match wanted {
-        0 => Ok(0),
-        _ => Err(format!(
-            "found {there} GPUs on this machine, and a node hands none to programs yet"
-        )),
-    }
 }
 
 /// An `--intensity`.

@@ -10,6 +10,7 @@ use daemon::capsule::events::{self, Life};
 use daemon::capsule::{self, Origin};
 use daemon::control::{self, Answer, Request};
 use daemon::foreground;
+use daemon::gpu;
 use daemon::program::{self, Folder, Kind, Limits, NoProgram, Program};
 
 use super::arguments::{Exec, Run};
@@ -33,6 +34,19 @@ pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
             Ok(run_capsule(&program, kind, &data, asked)?)
         }
         Kind::Native => {
+            let there = gpu::Gpus::of(Path::new(gpu::DEVICES)).there();
+            let wanted = program.gpus();
+            anyhow::ensure!(
+                wanted <= there,
+                "{}: {}",
+                program.name,
+                gpu::lack(there, there, wanted)
+            );
+            anyhow::ensure!(
+                wanted == 0,
+                "{}: found {there} GPUs on this machine; who has which a node says, expected --detach (--gpu)",
+                program.name
+            );
             let lives = asked.state.is_none();
             anyhow::ensure!(
                 lives,
@@ -76,6 +90,7 @@ pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
         limits: Limits {
             memory: asked.memory.map(|bytes| bytes.0),
             cores: asked.cores,
+            gpus: asked.gpus,
             fuel: asked.fuel,
             class: asked.class,
         },
@@ -83,6 +98,7 @@ pub(super) fn read(asked: &Run) -> Result<Result<(Program, Kind), NoProgram>> {
         ports: asked.ports.clone(),
         health: asked.health.clone(),
         seed: asked.deterministic.then_some(asked.seed),
+        devices: Vec::new(),
     };
     program.check(kind).map_err(anyhow::Error::msg)?;
     Ok(Ok((program, kind)))

@@ -29,7 +29,7 @@ pub(super) fn members(asked: &Members) -> Result<ExitCode> {
         return leases(&data, asked.ask.json);
     }
     let members = match put(&data, &Request::Members)? {
-        Answer::Members { members } => members,
+        Answer::Members { members, .. } => members,
         other => return unexpected(&other),
     };
     if asked.ask.json {
@@ -203,7 +203,7 @@ fn shared(affairs: &Affairs) -> Result<String> {
 /// The programs of everybody who is held to be alive; who does not answer is said, and the others are shown.
 pub(super) fn ps(data: &Path, json: bool) -> Result<ExitCode> {
     let members = match put(data, &Request::Members)? {
-        Answer::Members { members } => members,
+        Answer::Members { members, .. } => members,
         other => return unexpected(&other),
     };
     let (mut said, mut text) = (Vec::new(), String::new());

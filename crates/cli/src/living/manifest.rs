@@ -186,6 +186,14 @@ fn program(root: &Table<'_>, folder: &Path, asked: &Run) -> Run {
             .number("cores", "How many cores a program of the host may use.")
             .range(cores_allowed())
             .optional(),
+        gpus: root
+            .count(
+                "gpus",
+                "How many whole GPUs a program of the host is given.",
+            )
+            .range(0..=1_024)
+            .optional()
+            .map(|gpus| gpus as u32),
         fuel: root
             .count("fuel", "How many instructions a capsule may execute.")
             .range(1..=u64::MAX)

@@ -8,21 +8,33 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use daemon::control::{self, Answer, Listed, Request, Status, Wanted};
 use daemon::fleet::{FleetStatus, Wishes};
+use daemon::make::{Make, Told};
 use daemon::sensors::Source;
 use daemon::services::Health;
 use daemon::supervision::Phase;
 use serde_json::json;
+use twin::rehearsal::Universe;
+use twin::universe::Document;
 
 use super::arguments::{Ask, Chosen, Logs, Named, Outside, Ps, Run, Up};
 use super::{batch, fleet};
+use crate::universes;
 
 pub(super) fn up(asked: &Up) -> Result<ExitCode> {
     let data = asked.data.directory()?;
     let http = asked.http.unwrap_or(daemon::node::Asked::Somewhere);
+    let mut make = match asked.universe.as_deref() {
+        Some(universe) => described(universe)?,
+        None => Make::default(),
+    };
+    if let Some(devices) = &asked.devices {
+        make.devices.clone_from(devices);
+    }
     let wishes = Wishes {
         listen: asked.listen,
         join: asked.join,
         name: asked.name.clone(),
+        make,
         skew_ns: asked.skew_ns,
     };
     daemon::node::up(&data, http, wishes, |resumed, dashboard, fleet| {
@@ -52,6 +64,55 @@ pub(super) fn up(asked: &Up) -> Result<ExitCode> {
         );
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a universe of hosts says of this machine; what was taken from it is said.
+fn described(asked: &str) -> Result<Make> {
+    let universe = universes::find(asked)?;
+    let document = Document::parse(&universe.file, &universe.text, &[])?;
+    let config = Universe::deployed(&document)?;
+    let make = Make {
+        universe: Some(config.name.clone()),
+        device: config.device,
+        timings: config.timings,
+        detection_p99: Some(config.bounds.detection_p99),
+        ..Make::default()
+    };
+    let left: Vec<_> = [
+        (config.programs.len(), "program"),
+        (config.blows.len(), "fault"),
+        (
+            config.ahead_ns.iter().filter(|ahead| **ahead != 0).count(),
+            "wrong clock",
+        ),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{number} {what}{}", if number == 1 { "" } else { "s" }))
+    .collect();
+    let left = match left.as_slice() {
+        [] => String::new(),
+        left => format!("; left to rehearsals: {}", left.join(", ")),
+    };
+    anstream::eprintln!(
+        "universe: {} by {}{left}",
+        machine(&make.told()),
+        universe.file
+    );
+    Ok(make)
+}
+
+/// `a CPU-NODE, slowed from 90 °C on, …`
+fn machine(told: &Told) -> String {
+    format!(
+        "a {}, slowed from {:.0} °C on, ends at {:.0} °C; members probe every {} ms and suspect for {} to {} ms",
+        told.device,
+        told.throttle_celsius,
+        told.shutdown_celsius,
+        told.period_ms,
+        told.suspicion_min_ms,
+        told.suspicion_max_ms
+    )
 }
 
 /// About so many bytes of programs are handed over at once; a frame has its limit.
@@ -371,6 +432,7 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         "node       {} (cosmos {}, process {}, up {:.0} s)\n\
          programs   {} running of {}\n\
          limits     memory: {}; cores: {}; processes: {}\n\
+         machine    {}{}{}\n\
          {}\
          state      {state}\n\
          fleet      {}: {} of {} machines alive; this is {}, tile {}, at {}\n{}",
@@ -383,6 +445,16 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         limits.memory,
         limits.cores,
         limits.processes,
+        machine(&status.machine),
+        status
+            .machine
+            .universe
+            .as_ref()
+            .map_or_else(String::new, |name| format!(" (universe {name})")),
+        match status.gpus {
+            0 => String::new(),
+            there => format!("; {there} GPUs, {} of them free", status.gpus_free),
+        },
         heat(&status),
         fleet.fleet,
         fleet.alive,

@@ -320,11 +320,4 @@ fn a_program_of_a_higher_class_gets_more_where_others_want_the_same() {
     );
     let wrong = place.cosmos(&["run", "--class", "E", "true"], "");
     assert!(wrong.err.contains("expected A, B, C or D"), "{}", wrong.err);
-    let gpu = place.cosmos(&["run", "--gpu", "1", "true"], "");
-    assert_eq!(gpu.code, Some(2));
-    assert!(
-        gpu.err.contains("a node hands none to programs yet"),
-        "{}",
-        gpu.err
-    );
 }

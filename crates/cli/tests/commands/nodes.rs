@@ -497,3 +497,87 @@ fn a_program_in_the_foreground_shares_what_the_nodes_programs_are_given() {
         wrong.err
     );
 }
+
+/// A universe of hosts of which one is to be slowed long before others would be.
+const CAREFUL: &str = "kind = \"fleet\"\nname = \"careful\"\nintent = \"To be taken by a node.\"\n[time]\nend = \"1 min\"\n[hosts]\ncount = 3\ndevice = \"EPYC-7763\"\nthrottle = \"15 degC\"\nshutdown = \"100 degC\"\n[membership]\nperiod = \"500 ms\"\n[[fault]]\nkind = \"kill\"\nat = \"2 s\"\nhosts = [3]\n";
+
+#[test]
+fn a_node_is_held_to_what_its_universe_says_of_its_machine() {
+    let place = Place::new();
+    place.write("careful.toml", CAREFUL.as_bytes());
+    let file = place.path("careful.toml");
+    let file = file.to_str().unwrap();
+    let mut command = place.command(&["up", "--http", "off", "--universe", file]);
+    let (_up, said) = Up::with_warnings(&mut command);
+    let said = said.join("\n");
+    assert!(
+        said.contains(
+            "a EPYC-7763, slowed from 15 °C on, ends at 100 °C; members probe every 500 ms"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("left to rehearsals: 1 fault"), "{said}");
+    let status = || -> Value { serde_json::from_str(&place.ok(&["status", "--json"])).unwrap() };
+    let machine = &status()["machine"];
+    assert_eq!(machine["universe"], "careful");
+    assert_eq!(machine["device"], "EPYC-7763");
+    assert_eq!(machine["period_ms"], 500);
+    assert!(place.ok(&["status"]).contains("(universe careful)"));
+    // The machine is warmer than that, whether measured or modelled: the guard goes by the file.
+    wait_until("it is slowed", || {
+        status()["heat"]["clock"]
+            .as_f64()
+            .is_some_and(|clock| clock < 1.0)
+    });
+    // What the rehearsal goes by is read by the same words.
+    let plan = place.cosmos(&["twin", "plan", file], "");
+    assert_eq!(plan.code, Some(0), "{}", plan.err);
+}
+
+#[test]
+fn what_a_node_cannot_honour_of_a_universe_is_refused_with_its_line() {
+    let place = Place::new();
+    let refused = |text: &str| {
+        place.write("wrong.toml", text.as_bytes());
+        let said = place.cosmos(
+            &[
+                "up",
+                "--http",
+                "off",
+                "--universe",
+                place.path("wrong.toml").to_str().unwrap(),
+            ],
+            "",
+        );
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        said.err
+    };
+    let gpu = refused(
+        &CAREFUL
+            .replace("EPYC-7763", "H100")
+            .replace("shutdown = \"100 degC\"\n", ""),
+    );
+    assert!(
+        gpu.contains("wrong.toml:8: hosts.device: found \"H100\""),
+        "{gpu}"
+    );
+    assert!(
+        gpu.contains("expected \"CPU-NODE\" or \"EPYC-7763\""),
+        "{gpu}"
+    );
+    let cold = refused(&CAREFUL.replace("100 degC", "10 degC"));
+    assert!(cold.contains("wrong.toml:10: hosts.shutdown"), "{cold}");
+    let hasty = refused(&CAREFUL.replace("500 ms", "300 ms"));
+    assert!(hasty.contains("membership.window"), "{hasty}");
+    let site = place.cosmos(&["up", "--http", "off", "--universe", "gpu-1024"], "");
+    assert_eq!(site.code, Some(2));
+    assert!(site.err.contains("kind: found \"site\""), "{}", site.err);
+    let unknown = place.cosmos(&["up", "--http", "off", "--universe", "fiv"], "");
+    assert!(
+        unknown.err.contains("did you mean \"five\"?"),
+        "{}",
+        unknown.err
+    );
+    // None of them left a node, or anything of one.
+    assert!(!place.path("data").join("fleet.redb").exists());
+}

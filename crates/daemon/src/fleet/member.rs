@@ -51,7 +51,10 @@ use super::identity::{Authority, Validity};
 use super::joining::{self, Answer, Request, Welcome};
 use super::refusal::{Refusal, Refusals};
 use super::transport::{Happening, NotSent, Transport};
+use super::vitals::{Said, TOLD_EVERY, Vitals};
+use crate::heat::Reading;
 use crate::lease::boottime;
+use crate::make::Make;
 
 /// Seats in a fleet's one cell.
 pub const SEATS: u32 = membership::config::SEATS_SPARSE;
@@ -60,11 +63,13 @@ pub const SEATS: u32 = membership::config::SEATS_SPARSE;
 const MEMBERSHIP: u8 = 1;
 /// The directory's.
 const DIRECTORY: u8 = 2;
+/// How everybody is. The protocol between is that of echoes.
+const VITALS: u8 = 4;
 /// The first that others may use.
 pub const PROTOCOL_FREE: u8 = 16;
 
 /// A machine of the fleet as another believes it to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Listed {
     /// What people call it.
     pub name: String,
@@ -80,6 +85,25 @@ pub struct Listed {
     pub since_ms: u64,
     /// Whether it is the machine that says so.
     pub here: bool,
+    /// The holon it is in, by its place among those that are listed beside.
+    #[serde(default)]
+    pub holon: usize,
+    /// How it was when it last said so; none if it has not yet.
+    #[serde(default)]
+    pub vitals: Option<Vitals>,
+}
+
+/// Some machines that belong together, or holons that do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Holon {
+    /// What people call it.
+    pub name: String,
+    /// What it is: a `cell` of real machines; a `site`, a `row` or a `rack` of rehearsed ones.
+    pub level: String,
+    /// The holon that it is part of, by its place in the list, which is before its own.
+    pub parent: Option<usize>,
+    /// The heat that whatever cools it is given, as a share of what it can carry; none where nobody measures it.
+    pub cooling: Option<f64>,
 }
 
 /// How a machine is, as a member.
@@ -146,7 +170,7 @@ pub(super) enum Ask {
         protocol: u8,
         to: SyncSender<Heard>,
     },
-    Sense(Kelvin, SyncSender<Guarded>),
+    Sense(Kelvin, Option<Reading>, SyncSender<Guarded>),
     /// Take the seat in the council as soon as there is anything to agree with anybody.
     Sit {
         log: Log,
@@ -226,6 +250,10 @@ pub(super) struct Member {
     /// Since when each is held to be what it is, in milliseconds of Unix time.
     since: BTreeMap<Tile, u64>,
     began_ms: u64,
+    /// How each said it is, and when by `CLOCK_BOOTTIME`.
+    vitals: BTreeMap<Tile, (Said, u64)>,
+    /// Readings since the others were told.
+    untold: u32,
     /// Who hears what other protocols say.
     listeners: BTreeMap<u8, SyncSender<Heard>>,
     left: bool,
@@ -263,10 +291,11 @@ impl Member {
         clock: Clock,
         address: SocketAddr,
         transport: Transport,
+        make: &Make,
     ) -> Result<Self, FleetError> {
         let grid = Hexagons::of(SEATS).expect("eight by eight");
         let secret = Key::new(standing.secret);
-        let config = Arc::new(membership::Config::new(Cell(0), grid, &secret).sparse());
+        let config = Arc::new(membership::Config::new(Cell(0), grid, &secret).timed(make.timings));
         let incarnation = match archive.incarnation()? {
             // Nought is what a seat has that was never taken.
             None => 1,
@@ -290,7 +319,7 @@ impl Member {
                 member.vacate(peer);
             }
         }
-        let guard = Guard::new(Arc::new(crate::heat::limits()));
+        let guard = Guard::new(Arc::new(make.limits()));
         let authority = archive.authority()?;
         let authority = authority
             .map(|key| Authority::from_kept(&key, standing.authority.clone()))
@@ -309,6 +338,8 @@ impl Member {
             decided: None,
             since: BTreeMap::new(),
             began_ms: clock.unix_ms(),
+            vitals: BTreeMap::new(),
+            untold: 0,
             listeners: BTreeMap::new(),
             left: false,
             chair: Chair::None,
@@ -604,6 +635,10 @@ impl Member {
                     }
                 }
             }
+            VITALS => {
+                let said: Said = decode_all(&frame.payload).map_err(nonsense)?;
+                self.vitals.insert(from, (said, boottime()));
+            }
             council::PROTOCOL => {
                 // Whoever speaks is somebody to agree with.
                 self.sit(true);
@@ -718,9 +753,12 @@ impl Member {
                 answer,
             } => drop(answer.send(self.send(to, class, protocol, payload))),
             Ask::Listen { protocol, to } => drop(self.listeners.insert(protocol, to)),
-            Ask::Sense(temperature, answer) => {
+            Ask::Sense(temperature, reading, answer) => {
                 self.tell(Input::Sensed(temperature.0));
                 let (clock, dark) = (self.node.guard().clock(), self.node.guard().is_dark());
+                if let Some(reading) = reading {
+                    self.feel(Reading { clock, ..reading });
+                }
                 let decided = self.decided.take();
                 let _ = answer.send(Guarded {
                     clock,
@@ -743,6 +781,22 @@ impl Member {
                 self.leave().await;
                 let _ = answer.send(());
             }
+        }
+    }
+
+    /// Notes how this machine is, and tells the others now and then.
+    fn feel(&mut self, reading: Reading) {
+        let held = self.taken().map_or(0, |seat| seat.status().held);
+        let said = Said::of(&reading, held);
+        self.vitals.insert(self.standing.tile, (said, boottime()));
+        self.untold += 1;
+        if self.untold < TOLD_EVERY {
+            return;
+        }
+        self.untold = 0;
+        for tile in self.transport.connected() {
+            // Lost is lost: the next is newer.
+            let _ = self.send(tile, Class::C, VITALS, said.to_bytes());
         }
     }
 
@@ -805,6 +859,10 @@ impl Member {
         let listed = self.directory.iter().map(|entry| {
             let (state, incarnation) = self.belief(entry.tile);
             let since = self.since.get(&entry.tile);
+            let vitals = self.vitals.get(&entry.tile).map(|(said, at)| {
+                let age = Duration::from_nanos(boottime().saturating_sub(*at));
+                said.vitals(age.as_secs_f64())
+            });
             Listed {
                 name: entry.name.clone(),
                 tile: entry.tile.0,
@@ -813,6 +871,8 @@ impl Member {
                 incarnation,
                 since_ms: since.copied().unwrap_or(self.began_ms),
                 here: entry.tile == self.standing.tile,
+                holon: 0,
+                vitals,
             }
         });
         listed.collect()

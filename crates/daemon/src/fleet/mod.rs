@@ -13,7 +13,7 @@
 //! [`identity`] keys and certificates · [`book`] invitations that still hold · [`joining`] how a stranger becomes a
 //! member · [`directory`] where everybody is · [`transport`] bytes of a class to a member · [`member`] the node machine in
 //! the real world · [`post`] questions to other nodes · [`council`] who runs what · [`parcel`] what is longer than a frame · [`echo`] how long a word takes ·
-//! `copa` how much may be under way · [`refusal`] what was turned away, by name · [`archive`] what is kept.
+//! [`vitals`] how hot and busy everybody is · `copa` how much may be under way · [`refusal`] what was turned away, by name · [`archive`] what is kept.
 //!
 //! Deliberately absent: work that takes its state along, more than one cell, and a second authority.
 
@@ -30,6 +30,7 @@ pub mod parcel;
 pub mod post;
 pub mod refusal;
 pub mod transport;
+pub mod vitals;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -48,11 +49,13 @@ use trust::invitation::{Fingerprint, Invitation};
 use wire::{Class, DecodeError, Kelvin, Tile};
 
 use crate::annals::{AnnalsError, Damaged};
+use crate::heat::Reading;
+use crate::make::Make;
 use archive::{Archive, ArchiveError, Standing};
 use council::{Log, Order};
 use identity::{Authority, Identity, IdentityError, Secret, Validity};
 use member::{Ask, Clock, Member, random};
-pub use member::{FleetStatus, Guarded, Heard, Listed, PROTOCOL_FREE, SEATS};
+pub use member::{FleetStatus, Guarded, Heard, Holon, Listed, PROTOCOL_FREE, SEATS};
 use transport::{NotSent, Transport};
 
 /// An invitation lasts so long unless somebody says otherwise.
@@ -74,6 +77,8 @@ pub struct Wishes {
     pub join: Option<Invitation>,
     /// What to be called.
     pub name: Option<String>,
+    /// What machine it is.
+    pub make: Make,
     /// By how many nanoseconds its clock is to be wrong, for tests: ahead, or behind if negative.
     pub skew_ns: i64,
 }
@@ -243,7 +248,7 @@ async fn begin(
         authority: standing.authority.clone().into(),
     };
     let (transport, happened) = Transport::new(standing.tile, endpoint, &identity)?;
-    let member = Member::new(archive, standing, clock, address, transport)?;
+    let member = Member::new(archive, standing, clock, address, transport, &wishes.make)?;
     Ok((member, happened))
 }
 
@@ -355,10 +360,10 @@ impl Fleet {
         self.ask(Ask::Status)
     }
 
-    /// Tells the guard how hot this machine is; `None` when the fleet has ended.
+    /// Tells the guard how hot this machine is, and the others how it is besides; `None` when the fleet has ended.
     #[must_use]
-    pub fn sense(&self, temperature: Kelvin) -> Option<Guarded> {
-        self.ask(|answer| Ask::Sense(temperature, answer))
+    pub fn sense(&self, temperature: Kelvin, reading: Option<Reading>) -> Option<Guarded> {
+        self.ask(|answer| Ask::Sense(temperature, reading, answer))
     }
 
     /// Makes an invitation that lasts so long.

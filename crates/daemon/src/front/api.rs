@@ -24,10 +24,10 @@ use prometheus_client::registry::{Registry, Unit};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::live::Sample;
-use super::{STREAM_LASTS, STREAMS_MAX, Shared, refused};
+use super::places::Place;
+use super::{STREAM_LASTS, Shared, refused};
 use crate::control::{Answer, Listed, Request, Status};
 use crate::fleet;
 use crate::health::Health;
@@ -88,8 +88,17 @@ pub(super) fn routes() -> Vec<Route> {
             ..plain(
                 "/api/v1/members",
                 "get",
-                "The machines of the fleet, as this node believes them to be.",
+                "The machines of the fleet, as this node believes them to be, with how hot and how busy each said it is; and the holons they are in.",
                 get(members),
+            )
+        },
+        Route {
+            answers: schema::<Why>,
+            ..plain(
+                "/api/v1/members/{name}/why",
+                "get",
+                "Why a machine is as it is: what it decided itself, and what the fleet agreed on about it.",
+                get(why_member),
             )
         },
         Route {
@@ -223,6 +232,7 @@ struct Programs {
 /// The machines of the fleet.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Members {
+    holons: Vec<fleet::Holon>,
     members: Vec<fleet::Listed>,
 }
 
@@ -282,7 +292,7 @@ struct Following {
 
 /// Asks the node, whose answer may take as long as a program takes to end.
 async fn ask(shared: &Shared, request: Request) -> Result<Answer, Response> {
-    let node = shared.node.clone();
+    let node = Arc::clone(&shared.node);
     let answer = tokio::task::spawn_blocking(move || node.ask(request)).await;
     match answer {
         Ok(Answer::Refused { because }) => Err(refused(StatusCode::CONFLICT, because)),
@@ -319,25 +329,31 @@ async fn programs(State(shared): App) -> Response {
 
 async fn members(State(shared): App) -> Response {
     match ask(&shared, Request::Members).await {
-        Ok(Answer::Members { members }) => Json(Members { members }).into_response(),
+        Ok(Answer::Members { members, holons }) => {
+            Json(Members { holons, members }).into_response()
+        }
         Ok(_) => other(),
         Err(refused) => refused,
     }
 }
 
 async fn why_program(State(shared): App, Path(name): Path<String>) -> Response {
-    match shared.node.journal(&name) {
-        Some(_) => why(&shared, Some(name)).await,
-        None => unknown(&name),
+    match shared.node.knows(&name) {
+        true => why(&shared, Request::Why { name: Some(name) }).await,
+        false => unknown(&name),
     }
 }
 
-async fn why_machine(State(shared): App) -> Response {
-    why(&shared, None).await
+async fn why_member(State(shared): App, Path(name): Path<String>) -> Response {
+    why(&shared, Request::WhyMember { name }).await
 }
 
-async fn why(shared: &Shared, name: Option<String>) -> Response {
-    match ask(shared, Request::Why { name }).await {
+async fn why_machine(State(shared): App) -> Response {
+    why(&shared, Request::Why { name: None }).await
+}
+
+async fn why(shared: &Shared, request: Request) -> Response {
+    match ask(shared, request).await {
         Ok(Answer::Why(why)) => Json(why).into_response(),
         Ok(_) => other(),
         Err(refused) => refused,
@@ -355,11 +371,6 @@ async fn services(State(shared): App) -> Response {
 fn unknown(name: &str) -> Response {
     let because = format!("there is no program named {name:?}");
     refused(StatusCode::NOT_FOUND, because)
-}
-
-fn full() -> Response {
-    let because = format!("{STREAMS_MAX} others follow something already");
-    refused(StatusCode::SERVICE_UNAVAILABLE, because)
 }
 
 async fn run(State(shared): App, wish: Result<Json<Wish>, JsonRejection>) -> Response {
@@ -429,11 +440,12 @@ fn wanted(wish: Wish) -> Result<Program, String> {
         ports: wish.ports,
         health: wish.health,
         seed: wish.seed,
+        devices: Vec::new(),
     })
 }
 
 async fn named(shared: &Shared, name: String, request: Request) -> Response {
-    if shared.node.journal(&name).is_none() {
+    if !shared.node.knows(&name) {
         return unknown(&name);
     }
     match ask(shared, request).await {
@@ -466,17 +478,18 @@ async fn logs(
     let Some(journal) = shared.node.journal(&name) else {
         return unknown(&name);
     };
-    let place = asked.follow.then(|| shared.streams.place());
-    let Some(place) = place.map_or(Some(None), |place| place.map(Some)) else {
-        return full();
-    };
+    let place = asked.follow.then(|| shared.streams.take());
     let until = tokio::time::Instant::now() + STREAM_LASTS;
     let pieces = stream::unfold(Some((journal, asked.from, place)), move |at| async move {
-        let (journal, from, place) = at?;
+        let (journal, from, mut place) = at?;
+        if place.as_mut().is_some_and(Place::is_lost) {
+            return None;
+        }
         let reading = tokio::task::spawn_blocking(move || {
             let mut piece = journal.read(from, PIECE_MAX);
             while asked.follow
                 && tokio::time::Instant::now() < until
+                && !place.as_mut().is_some_and(Place::is_lost)
                 && matches!(&piece, Ok(piece) if piece.bytes.is_empty())
             {
                 if !journal.wait(from, Duration::from_secs(1)) {
@@ -484,9 +497,9 @@ async fn logs(
                 }
                 piece = journal.read(from, PIECE_MAX);
             }
-            (piece, journal)
+            (piece, journal, place)
         });
-        let (piece, journal) = reading.await.ok()?;
+        let (piece, journal, place) = reading.await.ok()?;
         match piece {
             Ok(piece) if piece.bytes.is_empty() => None,
             Ok(piece) => Some((
@@ -507,21 +520,19 @@ struct Watching {
     seen: (u64, u64),
     ready: std::collections::VecDeque<sse::Event>,
     until: tokio::time::Instant,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 async fn live(State(shared): App) -> Response {
-    let Some(place) = shared.streams.place() else {
-        return full();
-    };
+    let place = shared.streams.take();
     let watching = Watching {
         sample: shared.live.watch(),
-        program: shared.node.news.watch(),
+        program: shared.node.news().watch(),
         shared,
         seen: (0, 0),
         ready: std::collections::VecDeque::new(),
         until: tokio::time::Instant::now() + STREAM_LASTS,
-        _place: place,
+        place,
     };
     let events = stream::unfold(watching, |mut watching| async move {
         loop {
@@ -544,7 +555,7 @@ async fn live(State(shared): App) -> Response {
                         .json_data::<&Sample>(&sample),
                 );
             }
-            for item in shared.node.news.after(seen.1) {
+            for item in shared.node.news().after(seen.1) {
                 seen.1 = item.number;
                 ready.extend(
                     sse::Event::default()
@@ -557,6 +568,7 @@ async fn live(State(shared): App) -> Response {
                     changed = watching.sample.changed() => changed.ok()?,
                     changed = watching.program.changed() => changed.ok()?,
                     () = tokio::time::sleep_until(watching.until) => return None,
+                    () = watching.place.lost() => return None,
                 }
             }
         }

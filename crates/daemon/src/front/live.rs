@@ -1,4 +1,7 @@
 //! What the machine and its programs use, every two seconds, kept for twenty minutes.
+//!
+//! What single programs use is kept of the latest sample alone: of hundreds of programs it would be most of the node's memory, and of what
+//! whoever begins to watch is told.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,52 +11,66 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::Shared;
 use crate::control::{Answer, Listed, Request};
 use crate::heat::Reading;
 use crate::load;
 use crate::news::unix_ms;
+use crate::node::Handle;
 use crate::sensors::use_of;
 
 /// Between one sample and the next.
-pub(crate) const EVERY: Duration = Duration::from_secs(2);
+pub const EVERY: Duration = Duration::from_secs(2);
 /// So many are kept: twenty minutes.
 const KEPT: usize = 600;
 
 /// The machine at one moment.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(crate) struct Sample {
+pub struct Sample {
     /// Counted from 1 since the node started.
-    pub(crate) number: u64,
+    pub number: u64,
     /// When, in milliseconds since 1970.
-    pub(crate) unix_ms: u64,
+    pub unix_ms: u64,
     /// How busy and how hot, and what programs are given for that.
     #[serde(flatten)]
-    pub(crate) reading: Reading,
+    pub reading: Reading,
     /// Memory of the machine that is in use, in bytes.
-    pub(crate) memory_used_bytes: u64,
+    pub memory_used_bytes: u64,
     /// And that there is.
-    pub(crate) memory_total_bytes: u64,
+    pub memory_total_bytes: u64,
     /// Of the node's own process.
-    pub(crate) node: Used,
-    /// By name, those that run.
-    pub(crate) programs: BTreeMap<String, Used>,
+    pub node: Used,
+    /// All programs that run together.
+    pub together: Used,
+    /// By name, those that run; none in samples that are not the latest.
+    pub programs: BTreeMap<String, Used>,
 }
 
 /// What something used since the last sample.
 #[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
-pub(crate) struct Used {
+pub struct Used {
     /// Processor, in cores.
-    pub(crate) cores: f64,
+    pub cores: f64,
     /// Resident memory, in bytes; what processes share is counted for each.
-    pub(crate) memory_bytes: u64,
+    pub memory_bytes: u64,
     /// Processes, those that stand over the program included.
-    pub(crate) processes: u32,
+    pub processes: u32,
+}
+
+impl Used {
+    /// All of these together.
+    #[must_use]
+    pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        all.into_iter().fold(Self::default(), |sum, one| Self {
+            cores: sum.cores + one.cores,
+            memory_bytes: sum.memory_bytes + one.memory_bytes,
+            processes: sum.processes + one.processes,
+        })
+    }
 }
 
 /// The last samples.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub struct Live {
     samples: Mutex<VecDeque<Arc<Sample>>>,
     latest: watch::Sender<u64>,
 }
@@ -91,9 +108,13 @@ impl Live {
         self.latest.subscribe()
     }
 
-    fn add(&self, sample: Sample) {
+    /// Adds the latest.
+    pub fn add(&self, sample: Sample) {
         let number = sample.number;
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = samples.back_mut() {
+            Arc::make_mut(before).programs = BTreeMap::new();
+        }
         if samples.len() == KEPT {
             samples.pop_front();
         }
@@ -104,7 +125,7 @@ impl Live {
 }
 
 /// Takes samples for ever.
-pub(super) async fn measure(shared: Arc<Shared>) {
+pub(super) async fn measure(live: Arc<Live>, node: Handle) {
     let mut seconds = BTreeMap::new();
     let mut number = 0;
     let mut ticks = tokio::time::interval(EVERY);
@@ -114,12 +135,12 @@ pub(super) async fn measure(shared: Arc<Shared>) {
         let since = (now - before).as_secs_f64().max(1e-3);
         before = now;
         // The node answers this at once, but it may have others to answer first.
-        let node = shared.node.clone();
-        let listed = tokio::task::spawn_blocking(move || node.ask(Request::List)).await;
+        let asked = node.clone();
+        let listed = tokio::task::spawn_blocking(move || asked.ask(Request::List)).await;
         let Ok(Answer::List { programs }) = listed else {
             continue;
         };
-        let Some(reading) = shared.node.heat.latest() else {
+        let Some(reading) = node.heat.latest() else {
             continue;
         };
         number += 1;
@@ -140,20 +161,20 @@ pub(super) async fn measure(shared: Arc<Shared>) {
             .map(|(name, process)| (name.to_owned(), used(name, process)))
             .collect();
         // Its programs descend from it; no program is called this.
-        let mut node = used("", std::process::id());
-        for program in programs.values() {
-            node.cores = (node.cores - program.cores).max(0.0);
-            node.memory_bytes = node.memory_bytes.saturating_sub(program.memory_bytes);
-            node.processes = node.processes.saturating_sub(program.processes);
-        }
+        let mut own = used("", std::process::id());
+        let together = Used::sum(programs.values());
+        own.cores = (own.cores - together.cores).max(0.0);
+        own.memory_bytes = own.memory_bytes.saturating_sub(together.memory_bytes);
+        own.processes = own.processes.saturating_sub(together.processes);
         seconds = next;
-        shared.live.add(Sample {
+        live.add(Sample {
             number,
             unix_ms: unix_ms(),
             reading,
             memory_used_bytes: memory.used_bytes,
             memory_total_bytes: memory.total_bytes,
-            node,
+            node: own,
+            together,
             programs,
         });
     }

@@ -1,8 +1,10 @@
 //! The node in a browser, and for whoever speaks HTTP.
 //!
 //! One thread with an event loop of its own serves the dashboard (`web/dashboard.*`, compiled in), the API
-//! that it and others use (`api`), and measurements (`live`). It asks the deciding thread through the same
+//! that it and others use (`api`), and measurements ([`live`]). It asks the deciding thread through the same
 //! `Handle` as the control socket does, so nothing can be done here that could not be done there.
+//!
+//! Who answers is a [`Shown`]: a node, or a rehearsal that is lived as slowly as a node lives ([`serve`]). Page, requests, answers and who may ask are the same.
 //!
 //! # Who may
 //! It listens on loopback unless told otherwise, where anybody on the machine can connect; so everything but
@@ -11,12 +13,13 @@
 //! its owner's name; a request whose `Origin` is not this address is refused besides. Connections are at most
 //! [`CONNECTIONS_MAX`], a head must arrive within [`HEAD_PATIENCE`], a body has at most [`BODY_MAX`] bytes. Of the
 //! connections [`STREAMS_MAX`] may be streams that go on, each for [`STREAM_LASTS`] (a page asks again), and none is held
-//! longer than [`CONNECTION_LASTS`], so whoever has gone without a word keeps nobody out.
+//! longer than [`CONNECTION_LASTS`]. Whoever wants one more takes the place of another (`places`), so neither silence nor forgotten tabs keep the owner out.
 //!
 //! Deliberately absent: TLS. Beyond loopback it belongs behind what terminates it.
 
 mod api;
-mod live;
+pub mod live;
+mod places;
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -34,21 +37,25 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service as _;
 
+use crate::control::{Answer, Request as Question};
+use crate::journal::Journal;
+use crate::news::News;
 use crate::node::{Asked, Handle};
+use live::Live;
+use places::Places;
 
 /// Where it listens unless told otherwise; on another port if this one is taken.
 pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7600);
-/// More connections at a time are closed without an answer.
+/// With more connections at a time, one is closed.
 pub const CONNECTIONS_MAX: usize = 128;
 /// Within this the head of a request has arrived, or the connection is closed.
 pub const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// No body of a request is longer, in bytes.
 pub const BODY_MAX: usize = 64 << 10;
 
-/// So many connections may follow something; more are refused, and others are served meanwhile.
+/// So many connections may follow something; with more, the oldest of them ends. Others are served meanwhile.
 pub const STREAMS_MAX: usize = 96;
 /// A stream that follows something ends after so long, and may be asked for again.
 pub const STREAM_LASTS: Duration = Duration::from_secs(10 * 60);
@@ -63,7 +70,6 @@ const KEY: &str = "key";
 /// If the file cannot be made or read, or holds something else.
 pub fn key(data: &Path) -> io::Result<String> {
     let path = data.join(KEY);
-    let mut made = [0; 32];
     let new = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -71,8 +77,7 @@ pub fn key(data: &Path) -> io::Result<String> {
         .open(&path);
     match new {
         Ok(mut file) => {
-            fs::File::open("/dev/urandom")?.read_exact(&mut made)?;
-            let key = blake3::Hash::from_bytes(made).to_hex().to_string();
+            let key = new_key()?;
             file.write_all(key.as_bytes())?;
             file.sync_all()?;
             return Ok(key);
@@ -91,23 +96,30 @@ pub fn key(data: &Path) -> io::Result<String> {
     Err(io::Error::new(io::ErrorKind::InvalidData, found))
 }
 
+/// Whoever is shown: a node, or a rehearsal.
+pub trait Shown: Send + Sync {
+    /// Asks, and waits for the answer.
+    fn ask(&self, question: Question) -> Answer;
+    /// Whether there is a program of this name.
+    fn knows(&self, program: &str) -> bool;
+    /// What a program said, if it says anything.
+    fn journal(&self, program: &str) -> Option<Arc<Journal>>;
+    /// What happened to programs.
+    fn news(&self) -> &News;
+}
+
 /// What every request can reach.
 struct Shared {
-    node: Handle,
+    node: Arc<dyn Shown>,
     key: blake3::Hash,
-    live: live::Live,
-    streams: Streams,
+    live: Arc<Live>,
+    callers: Arc<Places>,
+    streams: Arc<Places>,
 }
 
-/// Places for connections that go on.
-struct Streams(Arc<Semaphore>);
-
-impl Streams {
-    /// A place, held for as long as what is returned is; none if there is none left.
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0).try_acquire_owned().ok()
-    }
-}
+/// The place of whoever asks.
+#[derive(Clone, Copy)]
+struct Caller(u64);
 
 /// Begins to serve; tells where.
 ///
@@ -120,17 +132,55 @@ pub(crate) fn open(data: &Path, asked: Asked, node: Handle) -> io::Result<Socket
             format!("{}: {error}", data.join(KEY).display()),
         )
     })?;
-    let listener = match asked {
-        Asked::At(address) => TcpListener::bind(address),
-        _ => TcpListener::bind(ADDRESS).or_else(|_| TcpListener::bind((ADDRESS.ip(), 0))),
-    }?;
+    let listener = listen(match asked {
+        Asked::At(address) => Some(address),
+        _ => None,
+    })?;
+    let live = Arc::new(Live::default());
+    let measured = live::measure(Arc::clone(&live), node.clone());
+    serve(listener, &key, Arc::new(node), live, measured)
+}
+
+/// Listens where it is asked to, or at [`ADDRESS`], and on another port if that is taken.
+///
+/// # Errors
+/// If nobody can listen there.
+pub fn listen(at: Option<SocketAddr>) -> io::Result<TcpListener> {
+    match at {
+        Some(address) => TcpListener::bind(address),
+        None => TcpListener::bind(ADDRESS).or_else(|_| TcpListener::bind((ADDRESS.ip(), 0))),
+    }
+}
+
+/// A new key that nobody has.
+///
+/// # Errors
+/// If the kernel gives no randomness.
+pub fn new_key() -> io::Result<String> {
+    let mut made = [0; 32];
+    fs::File::open("/dev/urandom")?.read_exact(&mut made)?;
+    Ok(blake3::Hash::from_bytes(made).to_hex().to_string())
+}
+
+/// Serves to whoever has the key, from a thread of its own on which `beside` goes on meanwhile; tells where.
+///
+/// # Errors
+/// If the kernel gives no thread or no event loop.
+pub fn serve(
+    listener: TcpListener,
+    key: &str,
+    shown: Arc<dyn Shown>,
+    live: Arc<Live>,
+    beside: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<SocketAddr> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let shared = Arc::new(Shared {
-        node,
+        node: shown,
         key: blake3::hash(key.as_bytes()),
-        live: live::Live::default(),
-        streams: Streams(Arc::new(Semaphore::new(STREAMS_MAX))),
+        live,
+        callers: Places::new(CONNECTIONS_MAX),
+        streams: Places::new(STREAMS_MAX),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -139,9 +189,12 @@ pub(crate) fn open(data: &Path, asked: Asked, node: Handle) -> io::Result<Socket
         .name("front".into())
         .spawn(move || {
             runtime.block_on(async move {
-                tokio::spawn(live::measure(Arc::clone(&shared)));
+                tokio::spawn(beside);
                 match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => accept(listener, router(shared)).await,
+                    Ok(listener) => {
+                        let callers = Arc::clone(&shared.callers);
+                        accept(listener, router(shared), callers).await;
+                    }
                     Err(error) => eprintln!("error: the dashboard does not listen: {error}"),
                 }
             });
@@ -149,29 +202,31 @@ pub(crate) fn open(data: &Path, asked: Asked, node: Handle) -> io::Result<Socket
     Ok(address)
 }
 
-async fn accept(listener: tokio::net::TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: tokio::net::TcpListener, router: Router, callers: Arc<Places>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, most likely: others will be given back.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            continue;
-        };
+        let mut place = callers.take();
         let router = router.clone();
         tokio::spawn(async move {
-            let _place = place;
+            let caller = Caller(place.number);
             let service = hyper::service::service_fn(move |request: hyper::Request<_>| {
-                router.clone().call(request.map(Body::new))
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(caller);
+                router.clone().call(request)
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_PATIENCE)
                 .serve_connection(TokioIo::new(stream), service);
             // Who hangs up needs no explanation.
-            let _ = tokio::time::timeout(CONNECTION_LASTS, connection).await;
+            tokio::select! {
+                _ = tokio::time::timeout(CONNECTION_LASTS, connection) => {}
+                () = place.lost() => {}
+            }
         });
     }
 }
@@ -180,6 +235,7 @@ fn router(shared: Arc<Shared>) -> Router {
     let open = [
         "/",
         "/dashboard.js",
+        "/fleet.js",
         "/style.css",
         "/uplot.js",
         "/uplot.css",
@@ -219,7 +275,12 @@ fn router(shared: Arc<Shared>) -> Router {
 /// Lets nobody through without the key, and no page of another site.
 async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     match may(&shared.key, request.headers()) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            if let Some(Caller(number)) = request.extensions().get() {
+                shared.callers.prove(*number);
+            }
+            next.run(request).await
+        }
         Err((status, because)) => refused(status, because),
     }
 }
@@ -275,6 +336,10 @@ fn page(path: &str) -> Response {
         "/dashboard.js" => (
             "text/javascript; charset=utf-8",
             include_str!("../../../../web/dashboard.js"),
+        ),
+        "/fleet.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../../../../web/fleet.js"),
         ),
         "/style.css" => (
             "text/css; charset=utf-8",

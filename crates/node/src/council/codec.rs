@@ -114,6 +114,7 @@ impl Encode for Room {
     fn encode(&self, out: &mut Vec<u8>) {
         self.cpu_milli.encode(out);
         self.memory.encode(out);
+        self.gpus.encode(out);
     }
 }
 
@@ -122,6 +123,7 @@ impl Decode for Room {
         Ok(Self {
             cpu_milli: u64::decode(from)?,
             memory: u64::decode(from)?,
+            gpus: u64::decode(from)?,
         })
     }
 }

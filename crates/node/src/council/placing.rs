@@ -8,7 +8,7 @@
 //!
 //! A machine *fits* if it serves, has renewed within half a term, has room for what the replica demands, and is not resting from a failure with
 //! the same program. Of those that fit the one is taken that runs the fewest replicas of the same program, then the one that is loaded
-//! least (the larger of the shares of processor and memory that its replicas demand), then the one with the fewest replicas, then the lowest number:
+//! least (the largest of the shares of processor, memory and GPUs that its replicas demand), then the one with the fewest replicas, then the lowest number:
 //! so a death takes as little of a program as can be, and the same state always leads to the same choice. Programs of a more urgent class are placed first.
 //!
 //! # When to move
@@ -113,6 +113,7 @@ impl Load {
     fn take(&mut self, demand: Room) {
         self.taken.cpu_milli = self.taken.cpu_milli.saturating_add(demand.cpu_milli);
         self.taken.memory = self.taken.memory.saturating_add(demand.memory);
+        self.taken.gpus = self.taken.gpus.saturating_add(demand.gpus);
         self.replicas += 1;
     }
 
@@ -120,13 +121,15 @@ impl Load {
         let fits = |taken: u64, more: u64, all: u64| more == 0 || taken.saturating_add(more) <= all;
         fits(self.taken.cpu_milli, demand.cpu_milli, room.cpu_milli)
             && fits(self.taken.memory, demand.memory, room.memory)
+            && fits(self.taken.gpus, demand.gpus, room.gpus)
     }
 
     /// The larger share that is taken, in thousandths.
     fn share(&self, room: Room) -> u64 {
         let share = |taken: u64, all: u64| u128::from(taken) * 1_000 / u128::from(all.max(1));
-        let larger =
-            share(self.taken.cpu_milli, room.cpu_milli).max(share(self.taken.memory, room.memory));
+        let larger = share(self.taken.cpu_milli, room.cpu_milli)
+            .max(share(self.taken.memory, room.memory))
+            .max(share(self.taken.gpus, room.gpus));
         u64::try_from(larger).unwrap_or(u64::MAX)
     }
 }

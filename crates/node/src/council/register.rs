@@ -47,6 +47,8 @@ pub struct Room {
     pub cpu_milli: u64,
     /// Memory, in bytes.
     pub memory: u64,
+    /// Whole GPUs.
+    pub gpus: u64,
 }
 
 /// What can be asked of the register, besides what [`lease::Command`] asks.

@@ -1,7 +1,9 @@
 //! What a universe of hosts is, and how its file says it: every key, its unit and its range.
 
+use membership::config::Timings;
+use physics::devices::{self, Device};
 use serde::Serialize;
-use wire::Nanos;
+use wire::{Kelvin, Nanos};
 
 use crate::universe::BitsPerSecond;
 use crate::universe::table::{Field, Measure, Table};
@@ -25,6 +27,12 @@ pub struct Config {
     /// From being started to the first word.
     #[serde(skip)]
     pub boot: Nanos,
+    /// What each of them is, with the limits it is held to.
+    #[serde(skip)]
+    pub device: Device,
+    /// How long they wait for each other.
+    #[serde(skip)]
+    pub timings: Timings,
     /// By how many nanoseconds each host's clock is ahead of the world's.
     pub ahead_ns: Vec<i64>,
     /// What lies between two hosts.
@@ -217,12 +225,125 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
         rehearsals,
         hosts: hosts as u32,
         boot,
+        device: device(&table),
+        timings: timings(root),
         ahead_ns: clocks(root, hosts),
         links: links(root),
         programs: programs(root),
         blows: blows(root, hosts, end),
         bounds: bounds(root),
     }
+}
+
+/// Kinds of which a whole machine is: their heat is what the sensors of its processors tell.
+const MACHINES: [&Device; 2] = [&devices::CPU_NODE, &devices::EPYC_7763];
+
+/// Refuses what a node that is one of these hosts cannot be.
+pub fn honour(root: &Table<'_>, config: &Config) {
+    if !MACHINES
+        .iter()
+        .any(|device| device.name == config.device.name)
+    {
+        let names = MACHINES.map(|device| format!("\"{}\"", device.name));
+        let reason = format!(
+            "a node reads the sensors of its processors; expected {}",
+            names.join(" or ")
+        );
+        root.table("hosts", "The machines.")
+            .refuse("device", reason);
+    }
+}
+
+fn device(table: &Table<'_>) -> Device {
+    let kinds = devices::ALL.map(|device| (device.name, device));
+    let kind = table
+        .choice(
+            "device",
+            &kinds,
+            "What each machine is: its power, and its limits of heat unless said here.",
+        )
+        .or(&devices::CPU_NODE);
+    let bearable = Kelvin(280.0)..=Kelvin(420.0);
+    let throttle = table
+        .temperature(
+            "throttle",
+            "From this temperature on a machine slows its programs.",
+        )
+        .range(bearable.clone())
+        .or_derived(kind.throttle, "hosts.device");
+    let shutdown = table
+        .temperature("shutdown", "At this temperature a machine goes dark.")
+        .range(bearable)
+        .or_derived(kind.shutdown, "hosts.device");
+    if shutdown <= throttle {
+        table.refuse("shutdown", "must be above `hosts.throttle`");
+    }
+    Device {
+        throttle,
+        shutdown,
+        ..*kind
+    }
+}
+
+fn timings(root: &Table<'_>) -> Timings {
+    let table = root.table(
+        "membership",
+        "How long hosts wait for each other; all of a fleet must go by the same.",
+    );
+    let usual = Timings::SPARSE;
+    let span = |key, doc, usual| {
+        let most = Nanos::from_millis(10)..=Nanos::MINUTE;
+        table.time(key, doc).range(most).or(usual)
+    };
+    let found = Timings {
+        period: span(
+            "period",
+            "Each host probes one other this often.",
+            usual.period,
+        ),
+        ack_timeout: span(
+            "ack_timeout",
+            "How long a direct answer may take before others are asked to try.",
+            usual.ack_timeout,
+        ),
+        window: span(
+            "window",
+            "How long an answer by any way may take before a host is suspected.",
+            usual.window,
+        ),
+        suspicion_min: span(
+            "suspicion_min",
+            "A suspicion that enough others share lasts this long.",
+            usual.suspicion_min,
+        ),
+        suspicion_max: span(
+            "suspicion_max",
+            "A suspicion that nobody shares lasts this long.",
+            usual.suspicion_max,
+        ),
+    };
+    if found.window >= found.period {
+        table.refuse(
+            "window",
+            format!("must be below `membership.period`, {}", found.period),
+        );
+    }
+    if found.ack_timeout >= found.window {
+        table.refuse(
+            "ack_timeout",
+            format!("must be below `membership.window`, {}", found.window),
+        );
+    }
+    if found.suspicion_max < found.suspicion_min {
+        table.refuse(
+            "suspicion_max",
+            format!(
+                "must be no less than `membership.suspicion_min`, {}",
+                found.suspicion_min
+            ),
+        );
+    }
+    found
 }
 
 fn host(table: &Table<'_>, hosts: u64) -> u64 {

@@ -55,14 +55,15 @@ impl<'a> Scene<'a> {
     pub(super) fn new(config: &'a Config) -> Self {
         let grid = Hexagons::of(SEATS_SPARSE).expect("a lattice");
         // A simulated link cannot lie, and the key decides nothing else than who probes whom first.
-        let mut protocol = membership::Config::new(Cell(0), grid, &Key::new([7; 32])).sparse();
+        let mut protocol =
+            membership::Config::new(Cell(0), grid, &Key::new([7; 32])).timed(config.timings);
         protocol.authenticate = false;
         Self {
             config,
             protocol: Arc::new(protocol),
             limits: Arc::new(Limits {
-                throttle_kelvin: 363.0,
-                limit_kelvin: 378.0,
+                throttle_kelvin: config.device.throttle.0,
+                limit_kelvin: config.device.shutdown.0,
                 clock_min: 0.05,
                 clock_exponent: 1.0,
                 throttles: true,

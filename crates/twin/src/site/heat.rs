@@ -115,6 +115,10 @@ impl Devices {
         self.slowed_count
     }
 
+    pub(super) fn is_on(&self, device: usize) -> bool {
+        self.on[device]
+    }
+
     pub(super) fn is_slowed(&self, device: usize) -> bool {
         self.slowed[device]
     }

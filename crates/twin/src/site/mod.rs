@@ -42,7 +42,7 @@
 //!
 //! Tour: [`jobs`] work in one form · [`trace`], [`philly`], [`swf`] lists of it · [`config`] and
 //! [`plan`] the universe file · [`floor`] racks, loops and devices · [`neighbour`] who shares the
-//! plant · [`work`] progress of jobs · [`world`] the run · [`world::visit`] a moment of it ·
+//! plant · [`work`] progress of jobs · [`world`] the run · [`world::visit`] a moment of it, [`world::look`] seen as it stands ·
 //! [`why`] and [`whatif`] what is asked there · [`invariant`] what must hold · [`outcome`] what came
 //! of it · [`measured`] what it is compared with · `seen` what the report shows.
 
@@ -70,5 +70,6 @@ pub use jobs::{Jobs, Workload};
 pub use outcome::Outcome;
 pub use outcome::{Fate, JobRecord};
 pub use trace::{Trace, TraceError};
+pub use world::look::{JobNow, NodeNow, Power, RowNow, SiteNow};
 pub use world::visit::{Called, Change, Since, Visit};
 pub use world::{Progress, Record, Scene, run};

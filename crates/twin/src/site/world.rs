@@ -5,6 +5,7 @@
 //! a kind the lower number goes first. Everything is sequential and every sum has
 //! one order, so a run is a function of its universe, its trace and its seed.
 
+pub mod look;
 pub mod visit;
 
 use std::collections::{BTreeMap, BTreeSet};

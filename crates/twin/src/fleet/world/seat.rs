@@ -72,6 +72,7 @@ impl World<'_> {
         let room = Room {
             cpu_milli: 2_000,
             memory: 8 << 30,
+            gpus: 0,
         };
         let all = (0..u64::from(self.scene.config.hosts)).map(Tile);
         let me = (Tile(host.into()), u64::from(at.life));
@@ -145,10 +146,7 @@ impl World<'_> {
                         name: program.name.clone(),
                         spec: program.name.as_bytes().into(),
                         replicas: program.replicas,
-                        demand: Room {
-                            cpu_milli: 0,
-                            memory: 0,
-                        },
+                        demand: Room::default(),
                         class: Class::C,
                     };
                     let until = self.local(host) + Nanos::from_secs(10);

@@ -12,9 +12,10 @@
 use std::ops::ControlFlow;
 
 use scheduler::site::explain::{Explanation, Pending};
-use scheduler::site::words::Names;
-use scheduler::site::{Input, Refusal};
-use wire::Instant;
+use scheduler::site::words::{self, Names};
+use scheduler::site::{Evidence, Input, Refusal};
+use telemetry::{Decision, Reason};
+use wire::{Instant, Kelvin};
 
 use super::super::config::Config;
 use super::super::jobs::{Habit, Job, Workload};
@@ -125,6 +126,55 @@ impl Names for Called<'_> {
     }
 }
 
+impl Called<'_> {
+    /// What a job of the lists asks for.
+    #[must_use]
+    pub fn wants(&self, job: u64) -> String {
+        let listed = self.0.jobs.jobs.get(job as usize);
+        listed.map_or_else(String::new, |listed| {
+            words::wants(&asked(job, listed), self)
+        })
+    }
+
+    /// A decision about a job, in a sentence.
+    #[must_use]
+    pub fn decision(&self, decision: &Decision, evidence: Option<&Evidence>) -> String {
+        match self.0.jobs.jobs.get(decision.work as usize) {
+            Some(listed) => {
+                words::decision(decision, evidence, &asked(decision.work, listed), self)
+            }
+            None => self.about_node(decision),
+        }
+    }
+
+    /// A decision about a node, in a sentence.
+    #[must_use]
+    pub fn about_node(&self, decision: &Decision) -> String {
+        let Decision {
+            action,
+            reason,
+            subject,
+            found,
+            bound,
+            ..
+        } = *decision;
+        let name = self.node(subject.0 as u32);
+        match reason {
+            Reason::NearLimit | Reason::OverLimit | Reason::Cooled => {
+                let [found, bound] = [found, bound].map(|kelvin| Kelvin(kelvin).as_celsius());
+                format!(
+                    "{name}: {action}, {reason}: found {found:.1} °C, held against {bound:.1} °C"
+                )
+            }
+            Reason::Backpressure | Reason::PressureEased => {
+                let [found, bound] = [found, bound].map(|share| share * 100.0);
+                format!("{name}: {action}, {reason}: found {found:.0} %, held against {bound:.0} %")
+            }
+            _ => format!("{name}: {action}, {reason}"),
+        }
+    }
+}
+
 impl<'a> Visit<'a> {
     /// A run at its beginning, of which nobody is told.
     #[must_use]
@@ -133,6 +183,10 @@ impl<'a> Visit<'a> {
             world: World::new(config, scene, seed, Sink(None)),
             mark: Mark::default(),
         }
+    }
+
+    pub(super) const fn world(&self) -> &World<'a> {
+        &self.world
     }
 
     /// From now on what happens is told.
