@@ -93,6 +93,8 @@ vocabulary!(
         NearLimit = "near its own limit",
         /// A sensor has given no sensible reading for too long.
         SensorLost = "its sensor says nothing sensible",
+        /// More of its memory flipped than its code corrects.
+        MemoryCorrupt = "an error in its memory beyond correction",
         /// The machine's own temperature fell well below its limit.
         Cooled = "cooled down",
         /// The machine passed the limit it must not pass.

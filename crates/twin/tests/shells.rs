@@ -219,6 +219,7 @@ fn dark_tiles(outcome: &Outcome, seconds: f64) -> Vec<usize> {
 fn a_history_depends_on_the_seed_and_not_on_threads() {
     for (text, settings) in [
         (CELL, &[][..]),
+        (CELL, FLIPS),
         (SHELLS, &["time.end=10min", "membership.period=5s"]),
         (SHELLS, BUSY_TRUNKS),
     ] {
@@ -629,6 +630,73 @@ fn nothing_is_lost_where_no_link_loses_and_nobody_fails() {
             ("messages in flight".to_owned(), 0)
         ]
     );
+}
+
+const FLIPS: &[&str] = &[
+    "bit_flips.messages=2%",
+    "bit_flips.corrected=40 /h",
+    "bit_flips.uncorrectable=1 /h",
+];
+
+//= requirements M4
+//= requirements K2
+#[test]
+fn bits_that_flip_are_refused_corrected_or_the_end_of_their_tile() {
+    let flipped = run(CELL, FLIPS);
+    let flips = flipped.summary.bit_flips.expect("bits flip");
+    assert!(flips.undecodable > 0 && flips.untrue > 0, "{flips:?}");
+    assert_eq!(flips.arrived, flips.undecodable + flips.untrue);
+    assert_eq!(flips.believed, 0);
+    assert!(
+        flips.corrected_met > 20 && flips.corrected_max > 1,
+        "{flips:?}"
+    );
+    for kind in [
+        "bit flips in messages",
+        "bit flips corrected",
+        "bit flips beyond correction",
+    ] {
+        let Fault {
+            injected, fired, ..
+        } = *fault(&flipped, kind);
+        assert!(
+            fired > 0 && fired <= injected,
+            "{kind}: {fired} of {injected}"
+        );
+    }
+    // The tile knows by its memory, and all others as they know of any death.
+    let darkened = decided(&flipped, Action::Darken, Reason::MemoryCorrupt);
+    assert_eq!(darkened, flips.uncorrectable_met);
+    let plain = run(CELL, &[]);
+    let members = |outcome: &Outcome| outcome.summary.membership.expect("it ran");
+    let more = members(&flipped).failures - members(&plain).failures;
+    assert!(more > 0 && more <= darkened, "{more} of {darkened}");
+    assert_eq!(members(&flipped).undetected, 0);
+    assert_eq!(
+        flipped.summary.heat.expect("heat was modelled").tiles_lost,
+        0,
+        "no heat did that"
+    );
+    assert_eq!(broken(&flipped), [""; 0]);
+    // Drawn apart from all else.
+    assert_eq!(
+        fault(&flipped, "burst").injected,
+        fault(&plain, "burst").injected
+    );
+    assert!(plain.summary.bit_flips.is_none());
+}
+
+//= requirements M4
+#[test]
+fn without_tags_flipped_messages_are_believed_and_the_checker_says_so() {
+    let settings = [FLIPS, &["membership.authenticate=false"]].concat();
+    let trusting = run(CELL, &settings);
+    let flips = trusting.summary.bit_flips.expect("bits flip");
+    assert!(flips.believed > 0 && flips.untrue == 0, "{flips:?}");
+    let checked = invariant(&trusting, "no_flipped_message_believed");
+    let violation = checked.first_violation.as_ref().expect("it is broken");
+    assert!(violation.subject.starts_with("tile "), "{violation:?}");
+    assert_eq!(violation.found, flips.believed as f64);
 }
 
 #[test]

@@ -51,6 +51,9 @@ pub struct Summary {
     pub membership: Option<Membership>,
     /// How far messages went.
     pub locality: Option<Locality>,
+    /// Bits that flipped by themselves, and what became of them.
+    #[serde(default)]
+    pub bit_flips: Option<BitFlips>,
     /// What went over the lines between shells, by class; empty if they have no limit.
     pub trunks: Vec<Trunk>,
     /// How hot it got.
@@ -162,6 +165,31 @@ pub struct Membership {
     /// Memory the protocol held per tile, mean.
     #[serde(deserialize_with = "null_is_nan")]
     pub bytes_per_tile: f64,
+}
+
+/// Bits that flipped by themselves, and what became of them (requirements M4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BitFlips {
+    /// Messages in which one flipped under way.
+    pub in_messages: u64,
+    /// Those that reached a tile that lived and could be reached.
+    pub arrived: u64,
+    /// Of these, those that could not be read any more.
+    pub undecodable: u64,
+    /// Those that could be read and whose tags were not theirs.
+    pub untrue: u64,
+    /// Those that a tile took for good.
+    pub believed: u64,
+    /// Single bits in memory.
+    pub corrected: u64,
+    /// Those of tiles that lived, which corrected and counted them.
+    pub corrected_met: u64,
+    /// The most that any tile counted; counts end at 255.
+    pub corrected_max: u64,
+    /// Words of memory in which more flipped than can be corrected.
+    pub uncorrectable: u64,
+    /// Those of tiles that lived, each of which cut its power.
+    pub uncorrectable_met: u64,
 }
 
 /// Shares of all messages that stayed within a holon of each level. Cumulative:

@@ -16,8 +16,8 @@ use trust::Key;
 use wire::{Class, Instant, Joules, Kelvin, Nanos, Seconds, Tile, Watts};
 
 use super::config::{Config, WorkStream};
-use super::faults::{Blow, CellFault, cell_name};
-use super::post::{Flight, Post, Slots};
+use super::faults::{Blow, CellFault, Flips, UPSETS, cell_name};
+use super::post::{Flight, Look, Post, Slots};
 use crate::engine::{Event, Process, Schedule, history, prefetch};
 
 /// What crosses between cells.
@@ -51,10 +51,12 @@ enum Kind {
     Letter,
     /// A trunk's deadline; the handle is the shell it leads to.
     Trunk,
+    /// Bits flip in a tile's memory; the handle says beyond correction or not.
+    Upset,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Wake,
         Self::Deliver,
         Self::Durable,
@@ -65,6 +67,7 @@ impl Kind {
         Self::Fault,
         Self::Letter,
         Self::Trunk,
+        Self::Upset,
     ];
 
     const fn with(self, handle: u64) -> u64 {
@@ -78,7 +81,7 @@ pub(super) enum Fate {
     Up,
     /// It passed its limit and cut its power.
     Dark(Instant),
-    /// It failed.
+    /// It failed, or cut its power for a failure.
     Failed(Instant),
 }
 
@@ -143,10 +146,31 @@ pub(super) struct Counts {
     pub(super) false_suspicions: u64,
     pub(super) false_removals: u64,
     pub(super) first_false_removal: Option<(Instant, u32, u32)>,
-    pub(super) rejected: u64,
+    /// Messages that members refused.
+    rejected: u64,
+    pub(super) flips: FlipCounts,
     pub(super) dark: u64,
     /// By class.
     pub(super) trunks: [TrunkCounts; Class::ALL.len()],
+}
+
+/// What became of bits that flipped.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FlipCounts {
+    /// In messages, under way.
+    pub(super) sent: u64,
+    /// Those that came to somebody who could listen.
+    pub(super) arrived: u64,
+    /// Of these, those that were no messages any more.
+    pub(super) garbled: u64,
+    /// And those whose tags were not theirs.
+    pub(super) untrue: u64,
+    /// And those that a member took for good.
+    pub(super) believed: u64,
+    /// When the first was, and by whom.
+    pub(super) first_believed: Option<(Instant, u32)>,
+    /// In memory, in the order of [`UPSETS`]: all of them, and those of tiles that lived.
+    pub(super) memory: [(u64, u64); UPSETS.len()],
 }
 
 /// What went over a cell's trunks in one class.
@@ -192,6 +216,7 @@ pub(super) struct Surroundings {
     /// By the shell they lead to; none if lines have no limit.
     trunks: Vec<Trunk>,
     links: Stream,
+    flips: Flips,
     sources: Vec<Source>,
     works: u64,
     pub(super) faults: Vec<CellFault>,
@@ -292,6 +317,7 @@ impl Cell {
                 (0..config.shells.len()).map(trunk).collect()
             }),
             links: Stream::new(seed, Tile(u64::MAX - u64::from(id)), Purpose::Links),
+            flips: Flips::new(seed, id),
             sources: sources.collect(),
             works: 0,
             faults,
@@ -330,6 +356,12 @@ impl Cell {
         for i in 0..self.around.sources.len() {
             let at = self.around.next_arrival(i, Instant::EPOCH);
             events.push((at, 0, Kind::Arrival.with(i as u64)));
+        }
+        for upset in 0..UPSETS.len() {
+            let next = (self.around.flips).in_memory(upset, &config, Instant::EPOCH);
+            if let Some((at, tile)) = next {
+                events.push((at, tile, Kind::Upset.with(upset as u64)));
+            }
         }
         for (tile, node) in self.nodes.iter().enumerate() {
             if let Some(at) = node.deadline() {
@@ -395,17 +427,50 @@ impl Cell {
     }
 
     fn deliver(&mut self, tile: u32, slot: u64, schedule: &mut Schedule<'_, Letter>) {
-        let Some(flight) = self.around.under_way.take(slot) else {
-            self.around.counts.rejected += 1;
-            return;
-        };
+        let flight = self.around.under_way.take(slot);
         let now = schedule.now();
         let cut = self.around.cut_between(flight.from, tile, flight.sent, now);
         if cut || self.around.fates[tile as usize] != Fate::Up {
             self.around.counts.lost_in_flight += 1;
             return;
         }
+        let flips = &mut self.around.counts.flips;
+        flips.arrived += u64::from(flight.flip.is_some());
+        match flight.look {
+            Look::Garbled => return flips.garbled += 1,
+            Look::Untrue => return flips.untrue += 1,
+            Look::Good | Look::Unopened => {}
+        }
+        let refused = self.around.counts.rejected;
         self.tell_node(tile, Input::Received(flight.message), schedule);
+        let Counts {
+            rejected, flips, ..
+        } = &mut self.around.counts;
+        if flight.flip.is_some() && *rejected == refused {
+            flips.believed += 1;
+            flips.first_believed.get_or_insert((now, tile));
+        }
+    }
+
+    /// Bits flip in a tile's memory, and it learns of it.
+    fn upset(&mut self, tile: u32, which: usize, schedule: &mut Schedule<'_, Letter>) {
+        let Self { nodes, around, .. } = self;
+        let now = schedule.now();
+        let (all, met) = &mut around.counts.flips.memory[which];
+        *all += 1;
+        if around.fates[tile as usize] == Fate::Up {
+            *met += 1;
+            let input = Input::Upset(UPSETS[which]);
+            nodes[tile as usize].handle(now, input, &mut |e| match e {
+                // Not from heat.
+                Effect::Panic => around.power_off(tile, Fate::Failed(now)),
+                e => around.take(tile, e, schedule),
+            });
+        }
+        let config = Arc::clone(&around.config);
+        if let Some((at, next)) = around.flips.in_memory(which, &config, now) {
+            schedule.local(at, Class::C, next, Kind::Upset.with(which as u64));
+        }
     }
 
     fn heat(&mut self, schedule: &mut Schedule<'_, Letter>) {
@@ -532,7 +597,9 @@ impl Surroundings {
                     return;
                 }
                 let delay = delay_min + self.links.span(delay_max.saturating_sub(delay_min));
-                let slot = self.under_way.put(Flight::new(now, tile, message));
+                let flip = self.flips.in_message(&self.config);
+                self.counts.flips.sent += u64::from(flip.is_some());
+                let slot = self.under_way.put(Flight::new(now, tile, flip, message));
                 schedule.local(
                     now + delay,
                     class,
@@ -906,6 +973,7 @@ impl Process for Cell {
                 self.rearm_scheduler(schedule);
             }
             Kind::Fault => self.befall(handle, event.at),
+            Kind::Upset => self.upset(tile, handle as usize, schedule),
             Kind::Trunk => {
                 let shell = handle as usize;
                 if self.around.trunks[shell].armed == event.at {

@@ -45,6 +45,8 @@ pub struct Config {
     pub faults: Vec<Fault>,
     /// Chance of a tile's hard failure, per second.
     pub failures_per_second: f64,
+    /// Bits that flip.
+    pub flips: Flips,
     /// What must hold.
     pub bounds: Bounds,
 }
@@ -243,6 +245,17 @@ impl FaultKind {
             Self::Radiators { .. } => "radiators",
         }
     }
+}
+
+/// Bits that flip by themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flips {
+    /// Chance that one bit of a message flips on its way.
+    pub messages: f64,
+    /// In each tile's memory, per second: single ones, which its code corrects.
+    pub corrected_per_second: f64,
+    /// The same of more than its code corrects.
+    pub uncorrectable_per_second: f64,
 }
 
 /// What must hold for a run to be good.

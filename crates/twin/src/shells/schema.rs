@@ -6,7 +6,8 @@ use physics::tiles::{Leakage, TileModel};
 use wire::{Fanout, Hexagons, Kelvin, Metres, Nanos, Watts};
 
 use super::config::{
-    Bounds, Burst, Config, Fault, FaultKind, Links, Membership, Shell, Thermos, Trunks, WorkStream,
+    Bounds, Burst, Config, Fault, FaultKind, Flips, Links, Membership, Shell, Thermos, Trunks,
+    WorkStream,
 };
 use crate::universe::{BitsPerSecond, Bytes, PerSecond, Table};
 
@@ -91,6 +92,7 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
             .range(PerSecond(0.0)..=PerSecond(1.0))
             .or(PerSecond(0.0))
             .0,
+        flips: flips(root),
         bounds: bounds(root),
         shells,
     };
@@ -600,6 +602,31 @@ fn faults(root: &Table<'_>, shells: usize, end: Nanos) -> Vec<Fault> {
         .iter()
         .map(read)
         .collect()
+}
+
+fn flips(root: &Table<'_>) -> Flips {
+    let table = root.table(
+        "bit_flips",
+        "Bits that flip by themselves, in messages under way and in memory.",
+    );
+    let rate = |key, doc| {
+        let rate = table.rate(key, doc).range(PerSecond(0.0)..=PerSecond(1.0));
+        rate.or(PerSecond(0.0)).0
+    };
+    Flips {
+        messages: table
+            .fraction("messages", "Chance that a message loses one bit under way.")
+            .range(0.0..=1.0)
+            .or(0.0),
+        corrected_per_second: rate(
+            "corrected",
+            "How often a tile's memory loses a single bit, which its code corrects.",
+        ),
+        uncorrectable_per_second: rate(
+            "uncorrectable",
+            "How often it loses more than its code corrects; the tile cuts its power.",
+        ),
+    }
 }
 
 fn bounds(root: &Table<'_>) -> Bounds {

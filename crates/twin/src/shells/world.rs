@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use membership::{Member, State};
+use node::Node;
 use physics::shells::Shells;
 use physics::tiles::Flows;
+use scheduler::Guard;
 use telemetry::{Action, Reason, Sketch};
 use wire::{Class, Hexagons, Instant, Joules, Level, Nanos, Seconds, Watts};
 
-use super::cell::{Cell, Fate};
-use super::config::{Config, Fault, FaultKind};
+use super::cell::{Cell, Fate, FlipCounts};
+use super::config::{Config, Fault, FaultKind, Flips};
 use super::faults;
 use super::step_response::StepResponse;
 use crate::engine::{Engine, Outcome as EngineOutcome, World, history};
@@ -336,6 +338,7 @@ impl Watch {
             invariants: self.invariants(config, &cells, membership.as_ref(), locality.as_ref()),
             membership,
             locality,
+            bit_flips: bit_flips(config, &cells),
             trunks: trunks(config, &cells),
             heat: Some(heat),
             faults: fault_summary(config, injected, &cells),
@@ -424,6 +427,9 @@ impl Watch {
                 }),
         );
         must("energy_conserved", self.energy.clone());
+        if config.flips.messages > 0.0 {
+            must("no_flipped_message_believed", believed_flip(config, cells));
+        }
         if config.thermos.enabled && config.shells.len() > 1 {
             must("loop_damped", self.undamped(config));
         }
@@ -836,6 +842,51 @@ fn trunks(config: &Config, cells: &[&Cell]) -> Vec<summary::Trunk> {
     Class::ALL.map(class).into()
 }
 
+/// What became of bits that flipped, if any were to.
+//= requirements M4
+fn bit_flips(config: &Config, cells: &[&Cell]) -> Option<summary::BitFlips> {
+    let Flips {
+        messages,
+        corrected_per_second,
+        uncorrectable_per_second,
+    } = config.flips;
+    if messages + corrected_per_second + uncorrectable_per_second == 0.0 {
+        return None;
+    }
+    let sum = |of: fn(&FlipCounts) -> u64| cells.iter().map(|c| of(&c.around.counts.flips)).sum();
+    let guards = cells.iter().flat_map(|c| c.nodes()).map(Node::guard);
+    Some(summary::BitFlips {
+        in_messages: sum(|flips| flips.sent),
+        arrived: sum(|flips| flips.arrived),
+        undecodable: sum(|flips| flips.garbled),
+        untrue: sum(|flips| flips.untrue),
+        believed: sum(|flips| flips.believed),
+        corrected: sum(|flips| flips.memory[0].0),
+        corrected_met: sum(|flips| flips.memory[0].1),
+        corrected_max: guards.map(Guard::corrected).max().unwrap_or(0).into(),
+        uncorrectable: sum(|flips| flips.memory[1].0),
+        uncorrectable_met: sum(|flips| flips.memory[1].1),
+    })
+}
+
+/// The first message of which a bit flipped and that a member took for good.
+fn believed_flip(config: &Config, cells: &[&Cell]) -> Option<Violation> {
+    let believed = cells.iter().enumerate().filter_map(|(id, cell)| {
+        let (at, tile) = cell.around.counts.flips.first_believed?;
+        Some((at, id, tile))
+    });
+    let all: u64 = (cells.iter()).map(|c| c.around.counts.flips.believed).sum();
+    let (at, id, tile) = believed.min()?;
+    Some(Violation {
+        seconds: at.as_secs_f64(),
+        subject: tile_name(config, id, tile),
+        found: all as f64,
+        bound: 0.0,
+        unit: "messages".to_owned(),
+        text: "it took a message for good in which a bit had flipped".to_owned(),
+    })
+}
+
 fn fault_summary(config: &Config, injected: &[u64], cells: &[&Cell]) -> Vec<summary::Fault> {
     let kinds = faults::kinds(config)
         .into_iter()
@@ -854,7 +905,36 @@ fn fault_summary(config: &Config, injected: &[u64], cells: &[&Cell]) -> Vec<summ
     let lost_in_flight = cells.iter().map(|c| c.around.counts.lost_in_flight).sum();
     // A loss that nobody asked for would be told, too.
     let loses = config.links.loss > 0.0 || lost_on_links > 0;
+    let flips = bit_flips(config, cells).unwrap_or_default();
+    let asked = config.flips;
+    let flipped = [
+        (
+            "bit flips in messages",
+            asked.messages,
+            flips.in_messages,
+            flips.arrived,
+        ),
+        (
+            "bit flips corrected",
+            asked.corrected_per_second,
+            flips.corrected,
+            flips.corrected_met,
+        ),
+        (
+            "bit flips beyond correction",
+            asked.uncorrectable_per_second,
+            flips.uncorrectable,
+            flips.uncorrectable_met,
+        ),
+    ];
+    let flipped = flipped.into_iter().filter(|&(_, chance, ..)| chance > 0.0);
+    let flipped = flipped.map(|(kind, _, injected, fired)| summary::Fault {
+        kind: kind.to_owned(),
+        injected,
+        fired,
+    });
     kinds
+        .chain(flipped)
         .chain(loses.then(|| counted("message loss", lost_on_links)))
         .chain([counted("messages in flight", lost_in_flight)])
         .collect()
