@@ -798,6 +798,9 @@ function heatPanel(s) {
     ["Overshoot", known(h.overshoot) ? of("heat/overshoot", percent(h.overshoot)) : null],
     ["Least heat budget of a cell", known(h.budget_min) ? of("heat/budget_min", percent(h.budget_min)) : null],
     ["Throttled", known(h.throttled_tile_seconds) ? [of("heat/throttled_tile_seconds", said(count(h.throttled_tile_seconds))), " tile-seconds"] : null],
+    ...s.operations.map((o, i) => [`An operation, ${o.shell}`, known(o.times_least)
+      ? [of(`operations/${i}/joules`, `${o.joules.toPrecision(2)} J`), ", ", of(`operations/${i}/times_least`, said(count(o.times_least))), ` times the least at ${fixed(o.kelvin, 0)} K`]
+      : of(`operations/${i}/joules`, `${o.joules.toPrecision(2)} J`)]),
     ["Energy balance, relative error", known(h.energy_error) ? h.energy_error.toExponential(1).replace("-", "−") : null],
   ]));
 }

@@ -306,6 +306,49 @@ fn without_thermos_shells_run_away_and_with_it_none_does_under_the_same_faults()
     assert!(radiators.injected > 0 && radiators.fired == radiators.injected);
 }
 
+/// A technology whose operations would cost a little less than what erasing their bits does.
+//= requirements H8
+#[test]
+fn where_landauer_sets_the_price_of_operations_warm_tiles_draw_more_and_reversible_ones_do_not() {
+    let told = |settings: &[&str]| {
+        let outcome = run(CELL, settings);
+        assert_eq!(outcome.summary.operations.len(), 1);
+        let drawn = column(&outcome, 0, Metric::KelvinMean).to_vec();
+        (outcome.summary.operations[0].clone(), drawn)
+    };
+    let settings = |energy, reversible| {
+        let operation = format!("shell.0.operation={{energy='{energy}', reversible={reversible}}}");
+        [operation, "work.0.activity=0.5".to_owned()]
+    };
+    let told = |energy, reversible| {
+        let settings = settings(energy, reversible);
+        told(&settings.each_ref().map(String::as_str))
+    };
+    let (plain, cool) = told("0.7 pJ", 0.0);
+    assert!((1e6..1e8).contains(&plain.times_least), "{plain:?}");
+    let (bound, warm) = told("0.04 aJ", 0.0);
+    // 16 bits at some 340 K are 5.2e-20 J.
+    assert!((bound.times_least - 1.0).abs() < 1e-3, "{bound:?}");
+    assert!(bound.joules > 1.2 * 4e-20, "{bound:?}");
+    assert!(warm.iter().zip(&cool).all(|(warm, cool)| warm >= cool));
+    assert!(
+        warm[10] > cool[10] + 1.0,
+        "{} K and {} K",
+        warm[10],
+        cool[10]
+    );
+    // With half of them done reversibly the technology sets the price again, to the last bit.
+    let (half, as_cool) = told("0.04 aJ", 0.5);
+    assert_eq!(as_cool, cool);
+    assert!(half.times_least > 1.2, "{half:?}");
+    let (free, as_cool) = told("0.04 aJ", 1.0);
+    assert!(
+        free.times_least.is_nan() && free.least_joules == 0.0,
+        "{free:?}"
+    );
+    assert_eq!(as_cool, cool);
+}
+
 fn of_the_repository(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../universes");
     fs::read_to_string(folder.join(name)).expect("it can be read")

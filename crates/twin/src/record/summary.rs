@@ -58,6 +58,9 @@ pub struct Summary {
     pub trunks: Vec<Trunk>,
     /// How hot it got.
     pub heat: Option<Heat>,
+    /// What an operation cost in each shell, beside what it must.
+    #[serde(default)]
+    pub operations: Vec<Operations>,
     /// The share of all compute that the operating system itself took.
     pub os_overhead_fraction: Option<f64>,
     /// Faults by kind. A run whose faults did not fire has shown nothing.
@@ -241,6 +244,25 @@ pub struct Heat {
     /// full activity and clock.
     #[serde(deserialize_with = "null_is_nan")]
     pub work_tile_seconds: f64,
+}
+
+/// What an operation cost on the tiles of one shell (requirements H8), over all samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Operations {
+    /// The shell's name.
+    pub shell: String,
+    /// How warm tiles were, weighted by what they did.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub kelvin: f64,
+    /// Dynamic power over operations, without idle power and leakage.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub joules: f64,
+    /// The least that so many erased bits cost at that temperature (Landauer's limit).
+    #[serde(deserialize_with = "null_is_nan")]
+    pub least_joules: f64,
+    /// The one over the other; NaN where all is reversible and nothing need be paid.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub times_least: f64,
 }
 
 /// A kind of fault, and whether it came about.

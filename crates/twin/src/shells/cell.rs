@@ -124,6 +124,17 @@ pub(super) struct Heat {
     pub(super) work_done: f64,
 }
 
+/// Operations of some tiles: how fast, how warm, and what they draw. Sums over tiles and samples.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Operating {
+    /// Clock × activity.
+    pub(super) speed: f64,
+    /// That × kelvin.
+    pub(super) speed_kelvin: f64,
+    /// Dynamic power.
+    pub(super) watts: f64,
+}
+
 /// Work yet to come of one stream.
 #[derive(Clone, Debug)]
 struct Source {
@@ -203,6 +214,8 @@ pub(super) struct Surroundings {
     config: Arc<Config>,
     id: u32,
     pub(super) shell: usize,
+    /// Whether what tiles draw has to be reckoned anew whenever their temperature changes.
+    near_least: bool,
     pub(super) heat: Heat,
     pub(super) fates: Vec<Fate>,
     /// Tiles the scheduler has yet to miss.
@@ -284,6 +297,7 @@ impl Cell {
         let around = Surroundings {
             id,
             shell,
+            near_least: config.is_near_least(shell),
             heat: Heat {
                 tiles: heat,
                 clock: vec![1.0; tiles as usize],
@@ -494,6 +508,10 @@ impl Cell {
                     around.take(tile, e, schedule)
                 });
             }
+        }
+        if around.near_least {
+            let tiles = 0..around.fates.len() as u32;
+            tiles.for_each(|tile| around.set_power(tile));
         }
         schedule.local(now + step, Class::C, 0, Kind::Heat.with(0));
     }
@@ -762,14 +780,9 @@ impl Surroundings {
         let tile = tile as usize;
         let model = &self.config.shells[self.shell].model;
         let clock = f64::from(self.heat.clock[tile]);
-        // The cube is by far the most common law, and a power function is slow.
-        let speed = match model.clock_exponent {
-            3.0 => clock * clock * clock,
-            1.0 => clock,
-            x => libm::pow(clock, x),
-        };
-        let dynamic = model.dynamic.0 * f64::from(self.heat.activity[tile]) * speed;
-        self.heat.tiles.watts[tile] = model.idle.0 + dynamic;
+        let activity = f64::from(self.heat.activity[tile]);
+        let watts = physics::power(model, clock, activity, self.tile_kelvin(tile));
+        self.heat.tiles.watts[tile] = watts.0;
     }
 
     fn power_off(&mut self, tile: u32, fate: Fate) {
@@ -910,6 +923,21 @@ impl Surroundings {
             }
         }
         (sum, max, up)
+    }
+
+    /// What living tiles do at this moment.
+    pub(super) fn operating(&self) -> Operating {
+        let idle = self.config.shells[self.shell].model.idle.0;
+        let heat = &self.heat;
+        let mut sum = Operating::default();
+        for tile in 0..self.fates.len() {
+            let speed =
+                f64::from(heat.clock[tile] * heat.activity[tile]) * heat.tiles.powered[tile];
+            sum.speed += speed;
+            sum.speed_kelvin += speed * heat.tiles.kelvin[tile];
+            sum.watts += (heat.tiles.watts[tile] - idle) * heat.tiles.powered[tile];
+        }
+        sum
     }
 
     pub(super) fn tile_kelvin(&self, tile: usize) -> Kelvin {

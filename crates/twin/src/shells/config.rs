@@ -337,6 +337,29 @@ impl Config {
         Watts(model.radiance(1.0) * (fourth(*limit) - fourth(model.sky)))
     }
 
+    /// Dynamic power of a tile at full clock and activity, as warm as it is to get.
+    #[must_use]
+    pub fn dynamic(&self, shell: usize) -> Watts {
+        let Shell {
+            model, throttle, ..
+        } = &self.shells[shell];
+        model.dynamic * model.speed(1.0, *throttle)
+    }
+
+    /// Whether a shell's tiles come so close to Landauer's limit that what they draw depends on
+    /// how warm they are.
+    //= requirements H8
+    pub(super) fn is_near_least(&self, shell: usize) -> bool {
+        let Shell {
+            model,
+            limit,
+            clock_min,
+            ..
+        } = &self.shells[shell];
+        // Slower than this, whatever they draw is nothing.
+        model.is_near_least(clock_min.max(1e-3), *limit)
+    }
+
     /// By how much an outer shell's load rises when every tile of an inner one
     /// dissipates one watt more: what the shells between let through of it, and
     /// what they absorb of it and radiate again, is all of it.
@@ -371,7 +394,7 @@ impl Config {
             tiles,
             layer: shell as u8,
             layers: self.shells.len() as u8,
-            dynamic_watts: self.shells[shell].model.dynamic.0,
+            dynamic_watts: self.dynamic(shell).0,
             capacity_watts: self.capacity(shell).0,
             throttle_kelvin: self.shells[shell].throttle.0,
             heat_aware: self.thermos.enabled,

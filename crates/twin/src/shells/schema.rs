@@ -2,8 +2,8 @@
 
 use std::num::NonZero;
 
-use physics::tiles::{Leakage, TileModel};
-use wire::{Fanout, Hexagons, Kelvin, Metres, Nanos, Watts};
+use physics::tiles::{Leakage, Operation, TileModel};
+use wire::{Fanout, Hexagons, Joules, Kelvin, Metres, Nanos, Watts};
 
 use super::config::{
     Bounds, Burst, Config, Fault, FaultKind, Flips, Links, Membership, Shell, Thermos, Trunks,
@@ -189,6 +189,7 @@ fn shell(table: &Table<'_>) -> Shell {
         "leakage",
         "Power that leaks, growing exponentially with temperature.",
     );
+    let operation = table.table("operation", "What dynamic power is spent on.");
     let model = TileModel {
         heat_capacity: table
             .heat_capacity("heat_capacity", "Energy that warms a tile by one kelvin.")
@@ -212,6 +213,20 @@ fn shell(table: &Table<'_>) -> Shell {
         ))
         .range(power.clone())
         .required(),
+        operation: Operation {
+            energy: operation
+                .energy("energy", "What one costs at full clock, by its technology.")
+                .range(Joules(1e-24)..=Joules(1.0))
+                .or(Operation::STANDARD.energy),
+            bits: operation
+                .number("bits", "How many it erases, unless it is done reversibly.")
+                .range(0.0..=1e6)
+                .or(Operation::STANDARD.bits),
+            reversible: operation
+                .fraction("reversible", "Share of them done so, which erase nothing.")
+                .range(0.0..=1.0)
+                .or(Operation::STANDARD.reversible),
+        },
         clock_exponent: table
             .number(
                 "clock_exponent",

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use membership::{Member, State};
 use node::Node;
 use physics::shells::Shells;
-use physics::tiles::Flows;
+use physics::tiles::{Flows, Operation};
 use scheduler::Guard;
 use telemetry::{Action, Reason, Sketch};
-use wire::{Class, Hexagons, Instant, Joules, Level, Nanos, Seconds, Watts};
+use wire::{Class, Hexagons, Instant, Joules, Kelvin, Level, Nanos, Seconds, Watts};
 
-use super::cell::{Cell, Fate, FlipCounts};
+use super::cell::{Cell, Fate, FlipCounts, Operating};
 use super::config::{Config, Fault, FaultKind, Flips};
 use super::faults;
 use super::step_response::StepResponse;
@@ -164,6 +164,8 @@ struct Watch {
     budgets: Vec<Vec<f64>>,
     /// Mean activity per shell at each sample.
     busy: Vec<Vec<f64>>,
+    /// What each shell's tiles did at all samples.
+    operating: Vec<Operating>,
     /// Faults not yet told of.
     faults: Vec<(Nanos, String)>,
     decided: BTreeMap<(Action, Reason), u64>,
@@ -198,6 +200,7 @@ impl Watch {
             series,
             budgets: vec![Vec::new(); shells],
             busy: vec![Vec::new(); shells],
+            operating: vec![Operating::default(); shells],
             faults: (config.faults.iter())
                 .map(|fault| (fault.at, describe(config, fault)))
                 .collect(),
@@ -226,6 +229,13 @@ impl Watch {
             let sample = sample(config, shell, part);
             self.budgets[shell].push(mean(part.iter().map(|c| c.scheduler().budget())));
             self.busy[shell].push(f64::from(sample.utilisation));
+            for cell in part {
+                let now = cell.around.operating();
+                let sum = &mut self.operating[shell];
+                sum.speed += now.speed;
+                sum.speed_kelvin += now.speed_kelvin;
+                sum.watts += now.watts;
+            }
             self.load_max = self.load_max.max(f64::from(sample.load));
             self.budget_min = self.budget_min.min(f64::from(sample.budget_min));
             let dark: u64 = part.iter().map(|c| c.around.counts.dark).sum();
@@ -341,6 +351,7 @@ impl Watch {
             bit_flips: bit_flips(config, &cells),
             trunks: trunks(config, &cells),
             heat: Some(heat),
+            operations: operations(config, &self.operating),
             faults: fault_summary(config, injected, &cells),
             decisions: (self.decided.iter())
                 .map(|(&(action, reason), &count)| summary::DecisionCount {
@@ -840,6 +851,31 @@ fn trunks(config: &Config, cells: &[&Cell]) -> Vec<summary::Trunk> {
         }
     };
     Class::ALL.map(class).into()
+}
+
+/// What an operation cost in each shell that did any, beside what it must at the least.
+//= requirements H8
+fn operations(config: &Config, operating: &[Operating]) -> Vec<summary::Operations> {
+    let shells = config.shells.iter().zip(operating);
+    let did = shells.filter(|(shell, sum)| sum.speed > 0.0 && shell.model.dynamic.0 > 0.0);
+    did.map(|(shell, sum)| {
+        let Operation { energy, .. } = shell.model.operation;
+        let kelvin = Kelvin(sum.speed_kelvin / sum.speed);
+        let joules = energy * (sum.watts / (sum.speed * shell.model.dynamic.0));
+        let least = shell.model.operation.least(kelvin);
+        summary::Operations {
+            shell: shell.name.clone(),
+            kelvin: kelvin.0,
+            joules: joules.0,
+            least_joules: least.0,
+            times_least: if least.0 > 0.0 {
+                joules / least
+            } else {
+                f64::NAN
+            },
+        }
+    })
+    .collect()
 }
 
 /// What became of bits that flipped, if any were to.
