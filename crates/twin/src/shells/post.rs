@@ -64,7 +64,7 @@ pub(super) struct Flip(NonZero<u16>);
 
 impl Flip {
     /// Any of them, from 64 uniform bits.
-    pub(super) const fn of(drawn: u64) -> Self {
+    pub(super) fn of(drawn: u64) -> Self {
         Self(NonZero::new((drawn >> 48) as u16).unwrap_or(NonZero::<u16>::MIN))
     }
 
