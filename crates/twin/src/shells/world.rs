@@ -384,7 +384,7 @@ impl Watch {
             tiles_lost: cells.iter().map(|c| c.around.counts.dark).sum(),
             overshoot: (self.budgets.iter().enumerate())
                 .flat_map(|(shell, b)| undisturbed(config, b).map(move |(_, part)| (shell, part)))
-                .map(|(shell, part)| swing_back(part, period_max(config, shell)))
+                .map(|(shell, part)| overshoot(part, period_max(config, shell)))
                 .fold(0.0, f64::max),
             budget_min: self.budget_min,
             energy_error: energy_error(&flows),
@@ -610,20 +610,28 @@ fn sustained_oscillation(series: &[f64], within: usize, swing_min: f64) -> Optio
     Some((found[0].0, (found[3].1 - found[4].1).abs()))
 }
 
-/// How far the budget came back up after a fall only to fall again: the second
-/// fall, in units of the first, the largest of all. A loop that swings by itself
-/// does so within four to five dead times (at the edge of stability the period is
-/// four, Hayes 1950); what comes later is the load's own coming and going.
-fn swing_back(series: &[f64], within: usize) -> f64 {
-    let turns = extrema(series, SWING_MIN);
-    let falls: Vec<(usize, f64)> = (turns.windows(2))
-        .filter(|w| w[1].1 < w[0].1)
-        .map(|w| (w[1].0, w[0].1 - w[1].1))
-        .collect();
-    (falls.windows(2))
-        .filter(|pair| pair[1].0 - pair[0].0 <= within)
-        .map(|pair| pair[1].1 / pair[0].1)
-        .fold(0.0, f64::max)
+/// How far the budget fell below where it came to rest, in units of the fall to there: the most of
+/// all its falls. Where it would have come to rest shows in what follows a fall, the way back up
+/// and the next fall: a loop's swings shrink or grow by one ratio, so a rise and the fall after it
+/// are u(1 + r) and u(1 + r)r, and u below the rest is rise² / (rise + fall). A second fall that
+/// goes far deeper than the rise before it is a new step, and takes nothing from the first.
+///
+/// A loop that swings by itself does so within four to five dead times (at the edge of stability
+/// the period is four, Hayes 1950); what comes later is the load's own coming and going.
+//= requirements H4
+fn overshoot(series: &[f64], within: usize) -> f64 {
+    let mut top = f64::NEG_INFINITY;
+    let mut most = 0.0_f64;
+    for turns in extrema(series, SWING_MIN).windows(4) {
+        let [before, low, back, again] = [0, 1, 2, 3].map(|i| turns[i].1);
+        top = top.max(before);
+        if low < before && turns[3].0 - turns[1].0 <= within {
+            let (rise, fall) = (back - low, back - again);
+            let below = rise * rise / (rise + fall);
+            most = most.max(below / (top.max(back) - low - below));
+        }
+    }
+    most
 }
 
 /// A fault in words.
@@ -1004,6 +1012,30 @@ mod tests {
             .map(|i| if (30..60).contains(&i) { 0.4 } else { 1.0 })
             .collect();
         assert_eq!(sustained_oscillation(&dip, 20, SWING_MIN), None);
-        assert_eq!(swing_back(&dip, 100), 0.0);
+        assert_eq!(overshoot(&dip, 100), 0.0);
+    }
+
+    #[test]
+    fn overshoot_is_what_the_first_fall_went_past_its_rest_and_a_deeper_fall_is_none() {
+        // From 0.9 to 0.5, and past it by what half a period leaves of as much.
+        for decay in [0.5, 0.8, 1.5] {
+            let past: f64 = (-decay / 2.0_f64).exp();
+            let found = overshoot(&damped(5.0, decay), 20);
+            assert!((found - past).abs() < 0.02, "{decay}: {found}, not {past}");
+        }
+        let growing = overshoot(&damped(5.0, -0.1), 20);
+        assert!(growing > 0.9, "{growing}");
+        // As a shell of `matroska` answers the loss of radiators: cut at once, let go a little,
+        // and then, while more is asked of it, taken down to where it stays.
+        let level = |at: f64| match at {
+            ..10.0 => 1.0,
+            10.0..20.0 => 1.0 - 0.043 * (at - 10.0),
+            20.0..30.0 => 0.57 + 0.007 * (at - 20.0),
+            30.0..40.0 => 0.64 - 0.017 * (at - 30.0),
+            _ => 0.47,
+        };
+        let taken_down: Vec<f64> = (0..80).map(|i| level(f64::from(i))).collect();
+        let found = overshoot(&taken_down, 100);
+        assert!(found < 0.06, "{found}");
     }
 }
