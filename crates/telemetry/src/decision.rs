@@ -56,6 +56,8 @@ vocabulary!(
         Unpark = "unpark",
         /// A lease ended at its term.
         Expire = "expire",
+        /// A lease ended that gave less than it had promised.
+        Breach = "breach",
         /// Work was lost because nowhere could take it.
         Lose = "lose",
         /// Work was stopped to make room for other work, and waits again.
@@ -103,6 +105,8 @@ vocabulary!(
         HostLost = "its host was lost",
         /// A hard failure of the machine.
         Failure = "hard failure",
+        /// The lease was slower than its service level, or over before its end.
+        ServiceLevel = "less than its service level",
         /// The lease ran to its end.
         Term = "end of lease",
         /// No machine of the fleet could ever hold it.

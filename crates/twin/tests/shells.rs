@@ -306,6 +306,55 @@ fn without_thermos_shells_run_away_and_with_it_none_does_under_the_same_faults()
     assert!(radiators.injected > 0 && radiators.fired == radiators.injected);
 }
 
+//= requirements S1
+//= requirements S2
+#[test]
+fn leases_are_held_to_their_service_level_and_tiles_to_their_own_word() {
+    let leases = |outcome: &Outcome| {
+        let [latency, best_effort] = &outcome.summary.leases[..] else {
+            panic!("{:?}", outcome.summary.leases)
+        };
+        assert_eq!(latency.level, "latency-sensitive");
+        let breached = decided(outcome, Action::Breach, Reason::ServiceLevel);
+        assert_eq!(breached, latency.breached + best_effort.breached);
+        [latency, best_effort].map(|l| (l.ended, l.breached))
+    };
+    // Work by the hour keeps a cell's own pace: none is late but what was lost.
+    let [calm, none] = leases(&run(CELL, &["fault.0.share=0", "work.0.activity=0.4"]));
+    assert!(calm.0 > 5 && calm.1 == 0, "{calm:?}");
+    assert_eq!(none, (0, 0));
+    // Shells that slow down for others keep less than they promise, and more the less they promise.
+    let [pressed, _] = leases(&run(SHELLS, &["thermos.admission=false"]));
+    assert!(pressed.1 > 0 && pressed.0 > pressed.1, "{pressed:?}");
+    let humble = ["thermos.admission=false", "work.0.promised=10%"];
+    let [humble, _] = leases(&run(SHELLS, &humble));
+    assert!(humble.1 < pressed.1, "{humble:?} and {pressed:?}");
+    let [hot, cold] = leases(&run(SHELLS, &["work.0.service=best effort"]));
+    assert_eq!(hot, (0, 0));
+    assert!(cold.0 > 0, "{cold:?}");
+
+    // Two pieces never share a tile whose memory one of them fills, and none comes to where it
+    // finds no room at all.
+    let memory = |asked: &str| {
+        let asked = format!("work.0.memory={asked}");
+        let settings = ["shell.0.memory=1 GiB", "work.0.activity=0.4"];
+        run(
+            CELL,
+            &[&settings[..], &["work.0.utilisation=300%", &asked]].concat(),
+        )
+    };
+    let busiest = |outcome: &Outcome| {
+        let utilisation = column(outcome, 0, Metric::Utilisation);
+        utilisation.iter().copied().fold(0.0, f32::max)
+    };
+    let (shared, alone) = (memory("512 MiB"), memory("513 MiB"));
+    assert!(busiest(&alone) < 0.4 + 1e-3, "{}", busiest(&alone));
+    assert!(busiest(&shared) > busiest(&alone), "{}", busiest(&shared));
+    let none = memory("2 GiB");
+    assert_eq!(busiest(&none), 0.0);
+    assert!(decided(&none, Action::Refuse, Reason::Impossible) > 5);
+}
+
 /// A technology whose operations would cost a little less than what erasing their bits does.
 //= requirements H8
 #[test]

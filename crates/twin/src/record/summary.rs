@@ -58,6 +58,9 @@ pub struct Summary {
     pub trunks: Vec<Trunk>,
     /// How hot it got.
     pub heat: Option<Heat>,
+    /// Leases that are over, by service level.
+    #[serde(default)]
+    pub leases: Vec<Leases>,
     /// What an operation cost in each shell, beside what it must.
     #[serde(default)]
     pub operations: Vec<Operations>,
@@ -244,6 +247,17 @@ pub struct Heat {
     /// full activity and clock.
     #[serde(deserialize_with = "null_is_nan")]
     pub work_tile_seconds: f64,
+}
+
+/// How leases of one service level fared that are over (requirements S2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leases {
+    /// The level: `latency-sensitive` or `best effort`.
+    pub level: String,
+    /// All of them; one that moves to another cell ends in the first.
+    pub ended: u64,
+    /// Those whose tiles ran slower, by their own reports, than was promised, or that were lost.
+    pub breached: u64,
 }
 
 /// What an operation cost on the tiles of one shell (requirements H8), over all samples.

@@ -15,7 +15,7 @@ use transit::line::{self, Line};
 use trust::Key;
 use wire::{Class, Instant, Joules, Kelvin, Nanos, Seconds, Tile, Watts};
 
-use super::config::{Config, WorkStream};
+use super::config::{Config, WorkStream, mebibytes};
 use super::faults::{Blow, CellFault, Flips, UPSETS, cell_name};
 use super::post::{Flight, Look, Post, Slots};
 use crate::engine::{Event, Process, Schedule, history, prefetch};
@@ -346,9 +346,18 @@ impl Cell {
             budgets: None,
             config: Arc::clone(config),
         };
+        let key = Key::new(seed_key(seed)).derive("descriptors", id.into());
+        let mut scheduler = CellScheduler::new(config.scheduler(id), key.clone(), Instant::EPOCH);
+        for tile in 0..u64::from(tiles) {
+            let descriptor = config.descriptor(shell, Tile(first + tile));
+            let tag = descriptor.sign(&key);
+            let described = scheduling::Input::Described(descriptor, tag);
+            // Nothing waits yet for what could be done with it.
+            scheduler.handle(Instant::EPOCH, described, &mut |_| {});
+        }
         Self {
             nodes: (0..tiles).map(node).collect(),
-            scheduler: CellScheduler::new(config.scheduler(id), Instant::EPOCH),
+            scheduler,
             around,
         }
     }
@@ -537,6 +546,7 @@ impl Cell {
                     tile: tile as u32,
                     kelvin,
                     load,
+                    clock: f64::from(around.heat.clock[tile]),
                 };
                 // Storing a reading has no effect; see the scheduler's own tests.
                 self.scheduler.handle(now, sensed, &mut |_| {});
@@ -906,7 +916,9 @@ impl Surroundings {
             hot: work.hot,
             shards,
             activity: work.activity,
+            memory_mib: mebibytes(work.memory),
             priority: work.priority,
+            service: work.service,
             term,
             hops: 0,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use physics::tiles::TileModel;
 use scheduler::admission::Outward;
-use scheduler::{cell, guard, thermos};
+use scheduler::{Descriptor, Service, cell, guard, thermos};
 use trust::Key;
 use wire::{Cell, Fanout, Hexagons, Kelvin, Level, Metres, Nanos, Tile, Watts};
 
@@ -51,6 +51,14 @@ pub struct Config {
     pub bounds: Bounds,
 }
 
+/// A Julian year.
+const YEAR_SECONDS: f64 = 31_557_600.0;
+
+/// Whole mebibytes, as descriptors count them.
+pub(super) fn mebibytes(bytes: Bytes) -> u32 {
+    u32::try_from(bytes.0 >> 20).unwrap_or(u32::MAX)
+}
+
 /// One shell.
 #[derive(Clone, Debug)]
 pub struct Shell {
@@ -72,6 +80,8 @@ pub struct Shell {
     pub sunlight: Watts,
     /// The lowest clock a tile can be set to.
     pub clock_min: f64,
+    /// A tile's memory.
+    pub memory: Bytes,
 }
 
 /// The backpressure loop's constants.
@@ -181,8 +191,12 @@ pub struct WorkStream {
     pub activity: f64,
     /// How long a piece runs, on average.
     pub term: Nanos,
+    /// Memory it uses on each tile.
+    pub memory: Bytes,
     /// Higher moves inward first.
     pub priority: u8,
+    /// What its leases promise.
+    pub service: Service,
     /// When it comes more often, if ever.
     pub burst: Option<Burst>,
     /// All of it arrives at the start and stays.
@@ -385,6 +399,29 @@ impl Config {
         })
     }
 
+    /// What a tile of a shell says of itself. To this world it is one accelerator with its memory.
+    //= requirements S1
+    pub(super) fn descriptor(&self, shell: usize, tile: Tile) -> Descriptor {
+        let Shell {
+            model,
+            limit,
+            memory,
+            ..
+        } = &self.shells[shell];
+        let milli = |value: f64| (value * 1e3).round();
+        let failures = self.failures_per_second + self.flips.uncorrectable_per_second;
+        Descriptor {
+            tile,
+            cpu_milli: 0,
+            accelerators: 1,
+            memory_mib: mebibytes(*memory),
+            idle_mw: milli(model.idle.0) as u64,
+            max_mw: milli((model.idle + self.dynamic(shell)).0) as u64,
+            limit_mk: milli(limit.0) as u32,
+            failures_per_year_ppm: (failures * YEAR_SECONDS * 1e6) as u32,
+        }
+    }
+
     pub(super) fn scheduler(&self, cell: u32) -> Arc<cell::Config> {
         let shell = (cell / self.cells_per_shell()) as usize;
         let outward = shell + 1..self.shells.len();
@@ -394,7 +431,6 @@ impl Config {
             tiles,
             layer: shell as u8,
             layers: self.shells.len() as u8,
-            dynamic_watts: self.dynamic(shell).0,
             capacity_watts: self.capacity(shell).0,
             throttle_kelvin: self.shells[shell].throttle.0,
             heat_aware: self.thermos.enabled,

@@ -3,6 +3,8 @@
 use std::num::NonZero;
 
 use physics::tiles::{Leakage, Operation, TileModel};
+use scheduler::Service;
+use scheduler::lease::Level;
 use wire::{Fanout, Hexagons, Joules, Kelvin, Metres, Nanos, Watts};
 
 use super::config::{
@@ -286,6 +288,10 @@ fn shell(table: &Table<'_>) -> Shell {
             .fraction("clock_min", "The lowest clock a tile can be set to.")
             .range(0.0..=1.0)
             .or(0.1),
+        memory: table
+            .data("memory", "Of a tile, for work that asks for some.")
+            .range(..=Bytes(1 << 50))
+            .or(Bytes(128 << 30)),
     }
 }
 
@@ -526,14 +532,39 @@ fn work(root: &Table<'_>, shells: usize) -> Vec<WorkStream> {
                     .required(),
             }
         });
+        let hot = table
+            .choice(
+                "kind",
+                &[("hot", true), ("cold", false)],
+                "Hot and fast, or cold and deep.",
+            )
+            .required();
+        let by_kind = if hot {
+            Level::LatencySensitive
+        } else {
+            Level::BestEffort
+        };
+        let levels = Level::ALL.map(|level| (level.name(), level));
+        let level = table
+            .choice("service", &levels, "What its leases promise.")
+            .or_derived(by_kind, "\"latency-sensitive\" for hot work");
+        let by_level = match level {
+            Level::LatencySensitive => 0.8,
+            Level::BestEffort => 0.0,
+        };
         WorkStream {
-            hot: table
-                .choice(
-                    "kind",
-                    &[("hot", true), ("cold", false)],
-                    "Hot and fast, or cold and deep.",
-                )
-                .required(),
+            hot,
+            service: Service {
+                level,
+                speed: table
+                    .fraction("promised", "Share of full clock promised, on average.")
+                    .range(0.0..=1.0)
+                    .or_derived(by_level, "80 % if latency-sensitive, else nothing"),
+            },
+            memory: table
+                .data("memory", "What it uses on each tile.")
+                .range(..=Bytes(1 << 50))
+                .or(Bytes(0)),
             shells: shell_list(
                 table,
                 shells,

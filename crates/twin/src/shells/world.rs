@@ -9,6 +9,7 @@ use node::Node;
 use physics::shells::Shells;
 use physics::tiles::{Flows, Operation};
 use scheduler::Guard;
+use scheduler::lease::Level;
 use telemetry::{Action, Reason, Sketch};
 use wire::{Class, Hexagons, Instant, Joules, Kelvin, Level, Nanos, Seconds, Watts};
 
@@ -351,6 +352,7 @@ impl Watch {
             bit_flips: bit_flips(config, &cells),
             trunks: trunks(config, &cells),
             heat: Some(heat),
+            leases: leases(&cells),
             operations: operations(config, &self.operating),
             faults: fault_summary(config, injected, &cells),
             decisions: (self.decided.iter())
@@ -859,6 +861,20 @@ fn trunks(config: &Config, cells: &[&Cell]) -> Vec<summary::Trunk> {
         }
     };
     Class::ALL.map(class).into()
+}
+
+/// How leases that are over fared, by what they had promised.
+//= requirements S2
+fn leases(cells: &[&Cell]) -> Vec<summary::Leases> {
+    let of = |level: Level| {
+        let served = || cells.iter().map(|c| c.scheduler().served(level));
+        summary::Leases {
+            level: level.name().to_owned(),
+            ended: served().map(|s| s.ended).sum(),
+            breached: served().map(|s| s.breached).sum(),
+        }
+    };
+    Level::ALL.map(of).into()
 }
 
 /// What an operation cost in each shell that did any, beside what it must at the least.

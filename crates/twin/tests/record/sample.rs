@@ -222,6 +222,7 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
             system: 1.0,
         }),
         bit_flips: None,
+        leases: Vec::new(),
         operations: Vec::new(),
         trunks: Vec::new(),
         heat: Some(Heat {
