@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fuzz::contract::{Pause, Rig};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
-use scheduler::lease::Level;
+use scheduler::lease::ServiceLevel;
 use scheduler::{Descriptor, Outward, Service};
 use scheduler::cell::{CellScheduler, Config, Effect, Input, Work};
 use scheduler::thermos::{self, Signal};
@@ -211,7 +211,7 @@ libfuzzer_sys::fuzz_target!(|plan: (bool, Vec<(Pause, bool, Act)>)| {
                     memory_mib: u32::from(priority % 3) * 50,
                     priority,
                     service: Service {
-                        level: Level::LatencySensitive,
+                        level: ServiceLevel::LatencySensitive,
                         speed: f64::from(activity) / 250.0,
                     },
                     term: Nanos::from_secs(seconds.into()),

@@ -948,6 +948,7 @@ mod tests {
                         &STANDARD,
                         clock_max * (0.4 + 0.6 * chance),
                         scatter(i + era),
+                        Kelvin(tiles.kelvin[i]),
                     )
                     .0;
                     tiles.powered[i] = if scatter(i + 31 * era) < 0.05 {

@@ -28,7 +28,7 @@ use wire::{Instant, Nanos, Tile};
 
 use crate::admission::{Admission, Outward};
 use crate::descriptor::Descriptor;
-use crate::lease::{Lease, Leases, Level, Service};
+use crate::lease::{Lease, Leases, Service, ServiceLevel};
 use crate::thermos::{self, Signal, Thermos};
 
 /// A piece of work: the same activity on a number of tiles for a time.
@@ -188,7 +188,7 @@ pub struct CellScheduler {
     described: u32,
     /// The most memory any of them has.
     memory_mib_max: u32,
-    served: [Served; Level::ALL.len()],
+    served: [Served; ServiceLevel::ALL.len()],
     leases: Leases,
     waiting: VecDeque<Work>,
     thermos: Thermos,
@@ -271,7 +271,7 @@ impl CellScheduler {
 
     /// How leases of a level fared that are over.
     #[must_use]
-    pub const fn served(&self, level: Level) -> Served {
+    pub const fn served(&self, level: ServiceLevel) -> Served {
         self.served[level as usize]
     }
 

@@ -15,7 +15,7 @@ use wire::Instant;
 /// What work may count on.
 //= requirements S2
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum ServiceLevel {
     /// Somebody waits for it: it is promised a speed.
     LatencySensitive,
     /// It takes what there is.
@@ -23,7 +23,7 @@ pub enum Level {
     BestEffort,
 }
 
-impl Level {
+impl ServiceLevel {
     /// Both.
     pub const ALL: [Self; 2] = [Self::LatencySensitive, Self::BestEffort];
 
@@ -41,7 +41,7 @@ impl Level {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Service {
     /// The level.
-    pub level: Level,
+    pub level: ServiceLevel,
     /// The share of full clock promised, as a mean over tiles and time.
     pub speed: f64,
 }

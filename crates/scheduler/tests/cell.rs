@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use machine::Machine;
 use scheduler::cell::{Config, Effect, Input};
-use scheduler::lease::Level;
+use scheduler::lease::ServiceLevel;
 use scheduler::{CellScheduler, Descriptor, Outward, Service, Signal, Work, thermos};
 use telemetry::{Action, Reason};
 use trust::Key;
@@ -519,7 +519,7 @@ fn breaches(effects: &[Effect]) -> Vec<(u64, f64, f64)> {
 fn at_its_end_a_lease_is_held_to_what_it_promised() {
     let promised = |id, shards, speed| Work {
         service: Service {
-            level: Level::LatencySensitive,
+            level: ServiceLevel::LatencySensitive,
             speed,
         },
         ..work(id, shards)
@@ -540,7 +540,7 @@ fn at_its_end_a_lease_is_held_to_what_it_promised() {
     };
     assert_eq!((work, bound), (2, 0.76));
     assert!((found - 0.75).abs() < 1e-9, "{found}");
-    let [latency, best_effort] = Level::ALL.map(|level| cell.0.served(level));
+    let [latency, best_effort] = ServiceLevel::ALL.map(|level| cell.0.served(level));
     assert_eq!((latency.ended, latency.breached), (2, 1));
     assert_eq!((best_effort.ended, best_effort.breached), (1, 0));
 }
@@ -564,7 +564,7 @@ fn what_a_lost_tile_ran_counts_as_far_as_it_reported_and_lost_work_is_a_breach()
     }
     let whole = Work {
         service: Service {
-            level: Level::LatencySensitive,
+            level: ServiceLevel::LatencySensitive,
             speed: 1.0,
         },
         ..work(1, 1)
@@ -589,5 +589,5 @@ fn what_a_lost_tile_ran_counts_as_far_as_it_reported_and_lost_work_is_a_breach()
     cell.give(at(6_000), Input::Arrived(work(2, 1)));
     let lost = cell.give(at(6_000), Input::Lost { tile: 1 });
     assert_eq!(breaches(&lost).len(), 1, "even what was promised no speed");
-    assert_eq!(cell.0.served(Level::BestEffort).breached, 1);
+    assert_eq!(cell.0.served(ServiceLevel::BestEffort).breached, 1);
 }

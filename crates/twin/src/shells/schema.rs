@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use physics::tiles::{Leakage, Operation, TileModel};
 use scheduler::Service;
-use scheduler::lease::Level;
+use scheduler::lease::ServiceLevel;
 use wire::{Fanout, Hexagons, Joules, Kelvin, Metres, Nanos, Watts};
 
 use super::config::{
@@ -540,17 +540,17 @@ fn work(root: &Table<'_>, shells: usize) -> Vec<WorkStream> {
             )
             .required();
         let by_kind = if hot {
-            Level::LatencySensitive
+            ServiceLevel::LatencySensitive
         } else {
-            Level::BestEffort
+            ServiceLevel::BestEffort
         };
-        let levels = Level::ALL.map(|level| (level.name(), level));
+        let levels = ServiceLevel::ALL.map(|level| (level.name(), level));
         let level = table
             .choice("service", &levels, "What its leases promise.")
             .or_derived(by_kind, "\"latency-sensitive\" for hot work");
         let by_level = match level {
-            Level::LatencySensitive => 0.8,
-            Level::BestEffort => 0.0,
+            ServiceLevel::LatencySensitive => 0.8,
+            ServiceLevel::BestEffort => 0.0,
         };
         WorkStream {
             hot,

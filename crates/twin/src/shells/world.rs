@@ -9,7 +9,7 @@ use node::Node;
 use physics::shells::Shells;
 use physics::tiles::{Flows, Operation};
 use scheduler::Guard;
-use scheduler::lease::Level;
+use scheduler::lease::ServiceLevel;
 use telemetry::{Action, Reason, Sketch};
 use wire::{Class, Hexagons, Instant, Joules, Kelvin, Level, Nanos, Seconds, Watts};
 
@@ -866,7 +866,7 @@ fn trunks(config: &Config, cells: &[&Cell]) -> Vec<summary::Trunk> {
 /// How leases that are over fared, by what they had promised.
 //= requirements S2
 fn leases(cells: &[&Cell]) -> Vec<summary::Leases> {
-    let of = |level: Level| {
+    let of = |level: ServiceLevel| {
         let served = || cells.iter().map(|c| c.scheduler().served(level));
         summary::Leases {
             level: level.name().to_owned(),
@@ -874,7 +874,7 @@ fn leases(cells: &[&Cell]) -> Vec<summary::Leases> {
             breached: served().map(|s| s.breached).sum(),
         }
     };
-    Level::ALL.map(of).into()
+    ServiceLevel::ALL.map(of).into()
 }
 
 /// What an operation cost in each shell that did any, beside what it must at the least.
