@@ -381,7 +381,7 @@ fn where_landauer_sets_the_price_of_operations_warm_tiles_draw_more_and_reversib
     assert!(bound.joules > 1.2 * 4e-20, "{bound:?}");
     assert!(warm.iter().zip(&cool).all(|(warm, cool)| warm >= cool));
     assert!(
-        warm[10] > cool[10] + 1.0,
+        warm[10] > cool[10] + 0.2,
         "{} K and {} K",
         warm[10],
         cool[10]
@@ -727,7 +727,7 @@ fn nothing_is_lost_where_no_link_loses_and_nobody_fails() {
 const FLIPS: &[&str] = &[
     "bit_flips.messages=2%",
     "bit_flips.corrected=40 /h",
-    "bit_flips.uncorrectable=1 /h",
+    "bit_flips.uncorrectable=4 /h",
 ];
 
 //= requirements M4

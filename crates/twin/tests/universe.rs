@@ -454,13 +454,13 @@ fn a_value_that_cannot_be_read_puts_no_other_in_the_wrong() {
         text,
         &["end=soon"],
         schema,
-        "--set end=soon: found \"soon\", expected a time, such as \"10 min\"; units: ns, us, ms, s, min, h, d, year\n",
+        "--set end=soon: found \"soon\", expected a time, such as \"90 s\"; units: ns, µs, us, ms, s, min, h, d, year\n",
     );
     check_with(
         text,
         &["end=soon", "step=2 h"],
         schema,
-        "--set end=soon: found \"soon\", expected a time, such as \"10 min\"; units: ns, us, ms, s, min, h, d, year\n--set step=2 h: found \"2 h\", expected a time up to 1 h\n",
+        "--set end=soon: found \"soon\", expected a time, such as \"90 s\"; units: ns, µs, us, ms, s, min, h, d, year\n--set step=2 h: found \"2 h\", expected a time from 0 s to 1 h\n",
     );
     check_with(
         text,
