@@ -798,8 +798,20 @@ function heatPanel(s) {
     ["Overshoot", known(h.overshoot) ? of("heat/overshoot", percent(h.overshoot)) : null],
     ["Least heat budget of a cell", known(h.budget_min) ? of("heat/budget_min", percent(h.budget_min)) : null],
     ["Throttled", known(h.throttled_tile_seconds) ? [of("heat/throttled_tile_seconds", said(count(h.throttled_tile_seconds))), " tile-seconds"] : null],
+    ...s.operations.map((o, i) => [`An operation, ${o.shell}`, known(o.times_least)
+      ? [of(`operations/${i}/joules`, `${o.joules.toPrecision(2)} J`), ", ", of(`operations/${i}/times_least`, said(count(o.times_least))), ` times the least at ${fixed(o.kelvin, 0)} K`]
+      : of(`operations/${i}/joules`, `${o.joules.toPrecision(2)} J`)]),
     ["Energy balance, relative error", known(h.energy_error) ? h.energy_error.toExponential(1).replace("-", "−") : null],
   ]));
+}
+
+function leases(rows) {
+  if (!rows.some((r) => r.ended)) return null;
+  const number = (i, key) => el("td", { class: "n", "data-of": `leases/${i}/${key}` }, rows[i][key].toLocaleString("en"));
+  return card("Leases that are over", el("table", { class: "rows" },
+    el("tr", {}, el("th", {}, "Service level"), el("th", { class: "n" }, "Ended"), el("th", { class: "n" }, "Breached")),
+    rows.map((r, i) => el("tr", {}, el("td", { class: "action" }, words(r.level)), number(i, "ended"), number(i, "breached")))),
+  el("p", { class: "under" }, "Breached: its tiles ran slower than promised, by their own reports, or it was lost with them."));
 }
 
 function sitePanel(s) {
@@ -934,7 +946,7 @@ function runPage() {
   const panels = el("div", { class: "panels" }), columns = [el("div", { class: "stack" }), el("div", { class: "stack" })];
   panels.append(...columns);
   stack.append(panels);
-  const parts = [decisions(s.decisions), faults(s.faults), sitePanel(s), replayPanel(s), heatPanel(s), membership(s.membership), locality(s.locality, s.kind)];
+  const parts = [decisions(s.decisions), faults(s.faults), sitePanel(s), replayPanel(s), heatPanel(s), leases(s.leases), membership(s.membership), locality(s.locality, s.kind)];
   for (const part of parts) {
     // Each below the shorter column. A cluster's map is above, so that there is room at the side.
     if (part) (cluster ? side : columns.reduce((a, b) => b.offsetHeight < a.offsetHeight ? b : a)).append(part);

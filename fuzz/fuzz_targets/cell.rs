@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use fuzz::contract::{Pause, Rig};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
-use scheduler::Outward;
+use scheduler::lease::ServiceLevel;
+use scheduler::{Descriptor, Outward, Service};
 use scheduler::cell::{CellScheduler, Config, Effect, Input, Work};
 use scheduler::thermos::{self, Signal};
 use telemetry::Action;
+use trust::Key;
 use wire::{Instant, Nanos, Tile};
 
 const TILES: u32 = 6;
@@ -136,7 +138,6 @@ libfuzzer_sys::fuzz_target!(|plan: (bool, Vec<(Pause, bool, Act)>)| {
         tiles: TILES,
         layer: 1,
         layers: 3,
-        dynamic_watts: 900.0,
         capacity_watts: 1_400.0,
         throttle_kelvin: 390.0,
         heat_aware,
@@ -165,13 +166,30 @@ libfuzzer_sys::fuzz_target!(|plan: (bool, Vec<(Pause, bool, Act)>)| {
             assumed: 0.3,
         }],
     };
+    let key = Key::new([8; 32]);
     let mut rig = Rig {
-        machine: CellScheduler::new(Arc::new(config), Instant::EPOCH),
+        machine: CellScheduler::new(Arc::new(config), key.clone(), Instant::EPOCH),
         now: Instant::EPOCH,
         effects_max: 400,
         wakes_max: 1,
     };
     let mut books = Books::default();
+    for tile in 0..u64::from(TILES) {
+        let descriptor = Descriptor {
+            tile: Tile(tile),
+            cpu_milli: 0,
+            accelerators: 1,
+            memory_mib: 100,
+            idle_mw: 100_000,
+            max_mw: 1_000_000,
+            limit_mk: 400_000,
+            failures_per_year_ppm: 50_000,
+        };
+        let tag = descriptor.sign(&key);
+        rig.give(Input::Described(descriptor, tag), |_, effect| {
+            books.note(&effect)
+        });
+    }
     for (id, (pause, punctual, act)) in (0..).zip(acts) {
         rig.pass(pause, punctual, |_, effect| books.note(&effect));
         books.balance(&rig.machine);
@@ -190,7 +208,12 @@ libfuzzer_sys::fuzz_target!(|plan: (bool, Vec<(Pause, bool, Act)>)| {
                     hot,
                     shards: u32::from(shards % 8),
                     activity: f64::from(activity) / 200.0,
+                    memory_mib: u32::from(priority % 3) * 50,
                     priority,
+                    service: Service {
+                        level: ServiceLevel::LatencySensitive,
+                        speed: f64::from(activity) / 250.0,
+                    },
                     term: Nanos::from_secs(seconds.into()),
                     hops: hops % 3,
                 })
@@ -198,13 +221,11 @@ libfuzzer_sys::fuzz_target!(|plan: (bool, Vec<(Pause, bool, Act)>)| {
             Act::Sensed { tile, kelvin, load } => Input::Sensed {
                 tile: tile.into(),
                 kelvin: kelvin.into(),
-                load: load.into(),
-            },
+                load: load.into(), clock: 1.0 },
             Act::Warm { tile, kelvin, load } => Input::Sensed {
                 tile: u32::from(tile) % TILES,
                 kelvin: 300.0 + f64::from(kelvin),
-                load: f64::from(load) / 100.0,
-            },
+                load: f64::from(load) / 100.0, clock: 1.0 },
             Act::Lost(tile) => Input::Lost { tile: tile.into() },
             Act::Heard { hundredths, age } => Input::Heard(Signal {
                 layer: 2,

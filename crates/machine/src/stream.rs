@@ -31,6 +31,8 @@ pub enum Purpose {
     Agreement = 7,
     /// What a capsule finds when it asks for something random in a run that can be repeated.
     Capsule = 8,
+    /// Bits that flip, in messages and in memory.
+    Flips = 9,
 }
 
 /// A reproducible sequence of random numbers.

@@ -306,6 +306,8 @@ impl Suspicions {
             All::List(list) => list,
             All::Crowd(crowd) => {
                 assert_eq!(crowd.left.get(suspect), 0, "it is suspected already");
+                // Whoever joins must not be charged for ticks before.
+                crowd.advance(now, config);
                 crowd.left.set(suspect, RUN_OUT + CROWD * TICKS + 1);
                 if !manner.settled {
                     crowd.unsettled.push(suspect);
@@ -384,10 +386,7 @@ impl Suspicions {
             All::None => return None,
             All::List(list) => list,
             All::Crowd(crowd) => {
-                while crowd.tick <= now {
-                    crowd.left.count_down();
-                    crowd.tick += tick(config);
-                }
+                crowd.advance(now, config);
                 self.next = crowd.next(config);
                 let mut run_out = crowd.left.with(RUN_OUT, Peer(0));
                 return run_out.next().map(|peer| (peer, 0));
@@ -491,6 +490,14 @@ impl Crowd {
         crowd
     }
 
+    /// Lets the clocks tick as often as it is time for.
+    fn advance(&mut self, now: Instant, config: &Config) {
+        while self.tick <= now {
+            self.left.count_down();
+            self.tick += tick(config);
+        }
+    }
+
     /// The same as a list, once there are so few.
     fn list(&self, config: &Config) -> List {
         let runs = millis(config.suspicion_max.0) * u64::from(CROWD);
@@ -542,6 +549,7 @@ pub(crate) struct Manner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::collections::BTreeMap;
     use trust::Key;
     use wire::{Cell, Hexagons};
 
@@ -572,5 +580,43 @@ mod tests {
         assert_eq!(suspicions.next(), at(3_000));
         suspicions.end(Peer(9), &config);
         assert_eq!((suspicions.next(), suspicions.heap()), (Instant::END, 0));
+    }
+
+    /// A crowd's clocks tick together, and are looked at when the first runs out: whoever is
+    /// suspected late has all of its time before it nonetheless.
+    //= spec 9
+    #[test]
+    fn a_crowd_grants_those_who_join_it_late_as_much_time_as_the_first() {
+        let config = Config::new(Cell(0), Hexagons::of(36).unwrap(), &Key::new([0; 32]));
+        let at = |ms| Instant::EPOCH + Nanos::from_millis(ms);
+        let manner = Manner {
+            settled: true,
+            hearsay: false,
+        };
+        let mut suspicions = Suspicions::new();
+        let crowd = config.crowd() as u16 + 1;
+        for peer in 1..=crowd {
+            suspicions.start(at(0), Peer(peer), Peer(0), manner, &config);
+        }
+        let longest = 4_000 * u64::from(CROWD);
+        let late = Peer(crowd + 1);
+        suspicions.start(at(longest - 500), late, Peer(0), manner, &config);
+        let mut run_out = BTreeMap::new();
+        for ms in (0..3 * longest).step_by(100) {
+            while let Some((peer, _)) = suspicions.expired(at(ms), &config) {
+                run_out.insert(peer, ms);
+                suspicions.end(peer, &config);
+            }
+        }
+        let a_tick = tick(&config).0 / 1_000_000;
+        for (peer, ms) in &run_out {
+            let began = if *peer == late { longest - 500 } else { 0 };
+            let ran = ms - began;
+            assert!(
+                (longest..=longest + 2 * a_tick).contains(&ran),
+                "{peer:?} ran {ran}"
+            );
+        }
+        assert_eq!(run_out.len(), usize::from(crowd) + 1);
     }
 }

@@ -38,6 +38,8 @@ pub enum Input {
     Sensed(f64),
     /// The heat budget its cell allows, 0 to 1.
     Budget(f64),
+    /// Bits of the tile's memory flipped.
+    Upset(guard::Upset),
     /// A message of the membership protocol.
     Received(Message),
     /// Something asked for by [`Effect::Persist`] survives a crash now.
@@ -162,6 +164,9 @@ impl Machine for Node {
             }
             Input::Budget(budget) => {
                 return self.tell_guard(now, guard::Input::Budget(budget), out);
+            }
+            Input::Upset(upset) => {
+                return self.tell_guard(now, guard::Input::Upset(upset), out);
             }
             Input::Received(message) => membership::Input::Received(message),
             Input::Persisted(done) => membership::Input::Persisted(done),

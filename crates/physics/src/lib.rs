@@ -46,4 +46,4 @@ pub use orbit::Orbit;
 pub use runaway::{Fold, fold, steady_state};
 pub use shells::{DelayLine, Shell, Shells};
 pub use site::Site;
-pub use tiles::{Leakage, TileModel, Tiles, landauer, power};
+pub use tiles::{Leakage, Operation, TileModel, Tiles, landauer, power};

@@ -66,8 +66,11 @@ pub struct TileModel {
     pub emissivity: f64,
     /// Electrical power at rest, without leakage.
     pub idle: Watts,
-    /// Electrical power on top of `idle` at clock 1 and activity 1.
+    /// Electrical power on top of `idle` at clock 1 and activity 1, at temperatures at which
+    /// an operation costs what its technology needs.
     pub dynamic: Watts,
+    /// What that power buys, and where physics sets its price.
+    pub operation: Operation,
     /// How dynamic power grows with the clock: 3 where voltage follows frequency,
     /// since P ∝ f V² and V ∝ f (Chandrakasan et al. 1992, IEEE JSSC 27:473); 1 at fixed voltage.
     pub clock_exponent: f64,
@@ -77,6 +80,39 @@ pub struct TileModel {
     pub neighbour_conductance: WattsPerKelvin,
     /// What the radiator sees: space, or an outer shell that shines back.
     pub sky: Kelvin,
+}
+
+/// What a tile's dynamic power is spent on. However good a technology is, what it erases
+/// costs [`landauer`]'s heat, and more so on a warm tile.
+//= requirements H8
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Operation {
+    /// What it costs at clock 1 by its technology. Follows the clock as power does, less what
+    /// the clock does to the number of operations: clock^(`clock_exponent` − 1).
+    pub energy: Joules,
+    /// Bits it erases unless it is done reversibly.
+    pub bits: f64,
+    /// Share of operations that are done reversibly, which erase nothing (Bennett 1973,
+    /// IBM J. Res. Dev. 17:525).
+    pub reversible: f64,
+}
+
+impl Operation {
+    /// Dense arithmetic in 16 bits on an H100: 989.4 TFLOP/s at 700 W (NVIDIA H100 Tensor Core
+    /// GPU data sheet, SXM, half the figure with sparsity). A multiply–add takes two numbers of 16
+    /// bits and a sum of 32 and leaves a sum of 32; it counts as two operations, so each erases
+    /// 16 bits at the least.
+    pub const STANDARD: Self = Self {
+        energy: Joules(0.7e-12),
+        bits: 16.0,
+        reversible: 0.0,
+    };
+
+    /// The least heat that one makes on average at a temperature, whatever the technology.
+    #[must_use]
+    pub fn least(&self, kelvin: Kelvin) -> Joules {
+        landauer(kelvin) * (self.bits * (1.0 - self.reversible))
+    }
 }
 
 /// Subthreshold leakage, exponential in temperature: `at_reference` × e^((T −
@@ -132,6 +168,7 @@ impl TileModel {
         emissivity: 0.9,
         idle: Watts(50.0),
         dynamic: Watts(400.0),
+        operation: Operation::STANDARD,
         clock_exponent: 3.0,
         leakage: Leakage {
             at_reference: Watts(60.0),
@@ -148,10 +185,38 @@ impl TileModel {
         self.emissivity * STEFAN_BOLTZMANN * self.radiator.0 * share
     }
 
+    /// Dynamic power at a clock and a temperature over that at clock 1: clock^exponent, or what
+    /// Landauer's limit makes of so many operations, whichever is more.
+    #[must_use]
+    pub fn speed(&self, clock: f64, kelvin: Kelvin) -> f64 {
+        let least = self.operation.least(kelvin).0 / self.operation.energy.0;
+        self.law(clock).max(clock * least)
+    }
+
+    /// Whether some temperature up to this one makes operations dearer than the technology
+    /// does, at this clock or a higher one.
+    #[must_use]
+    pub fn is_near_least(&self, clock: f64, kelvin: Kelvin) -> bool {
+        self.speed(clock, kelvin) > self.law(clock)
+    }
+
+    /// The technology's part of [`TileModel::speed`].
+    fn law(&self, clock: f64) -> f64 {
+        // The cube is by far the most common, and a power function is slow.
+        match self.clock_exponent {
+            3.0 => clock * clock * clock,
+            1.0 => clock,
+            x => libm::pow(clock, x),
+        }
+    }
+
     fn check(&self) {
         let sound = self.heat_capacity.0 > 0.0
             && self.radiator.0 >= 0.0
             && (0.0..=1.0).contains(&self.emissivity)
+            && self.operation.energy.0 > 0.0
+            && self.operation.bits >= 0.0
+            && (0.0..=1.0).contains(&self.operation.reversible)
             && self.leakage.at_reference.0 >= 0.0
             && self.leakage.reference.0 >= 0.0
             && self.leakage.e_fold.0 > 0.0
@@ -161,11 +226,11 @@ impl TileModel {
     }
 }
 
-/// Electrical power of a tile, without leakage, at a clock (1 = nominal) and an
-/// activity (0 idle, 1 every unit busy): idle + dynamic × activity × clock^exponent.
+/// Electrical power of a tile, without leakage, at a clock (1 = nominal), an activity (0 idle, 1
+/// every unit busy) and a temperature: idle + dynamic × activity × [`TileModel::speed`].
 #[must_use]
-pub fn power(model: &TileModel, clock: f64, activity: f64) -> Watts {
-    model.idle + model.dynamic * (activity * libm::pow(clock, model.clock_exponent))
+pub fn power(model: &TileModel, clock: f64, activity: f64, kelvin: Kelvin) -> Watts {
+    model.idle + model.dynamic * activity * model.speed(clock, kelvin)
 }
 
 //= requirements H8
@@ -883,6 +948,7 @@ mod tests {
                         &STANDARD,
                         clock_max * (0.4 + 0.6 * chance),
                         scatter(i + era),
+                        Kelvin(tiles.kelvin[i]),
                     )
                     .0;
                     tiles.powered[i] = if scatter(i + 31 * era) < 0.05 {
@@ -1045,9 +1111,47 @@ mod tests {
 
     #[test]
     fn dynamic_power_is_cubic_in_the_clock() {
-        assert_eq!(power(&STANDARD, 1.0, 1.0), Watts(450.0));
-        assert_eq!(power(&STANDARD, 0.5, 1.0), Watts(100.0));
-        assert_eq!(power(&STANDARD, 1.0, 0.0), STANDARD.idle);
+        let power = |clock, activity| power(&STANDARD, clock, activity, Kelvin(350.0));
+        assert_eq!(power(1.0, 1.0), Watts(450.0));
+        assert_eq!(power(0.5, 1.0), Watts(100.0));
+        assert_eq!(power(1.0, 0.0), STANDARD.idle);
+    }
+
+    //= requirements H8
+    #[test]
+    fn no_operation_costs_less_than_landauer_says() {
+        // At 300 K a bit costs 2.871e-21 J: this technology needs twice that for its one bit.
+        let mut model = STANDARD;
+        model.operation = Operation {
+            energy: Joules(5.742e-21),
+            bits: 1.0,
+            reversible: 0.0,
+        };
+        let dynamic = |model: &TileModel, clock, kelvin| {
+            (power(model, clock, 1.0, Kelvin(kelvin)) - model.idle).0 / model.dynamic.0
+        };
+        assert_eq!(dynamic(&model, 1.0, 300.0), 1.0);
+        // As warm as it takes to pay for both halves, and once more.
+        assert_eq!(dynamic(&model, 1.0, 599.0), 1.0);
+        assert_close(dynamic(&model, 1.0, 1200.0), 2.0, 1e-3, "at 1200 K");
+        // A quarter of the energy an operation would be below the limit: half stays.
+        assert_close(
+            dynamic(&model, 0.5, 300.0),
+            0.5 * 0.5,
+            1e-3,
+            "at half clock",
+        );
+        assert!(model.is_near_least(0.5, Kelvin(300.0)));
+        assert!(!model.is_near_least(0.9, Kelvin(300.0)));
+        // Half of them reversibly: twice as warm.
+        model.operation.reversible = 0.5;
+        assert_eq!(dynamic(&model, 1.0, 1198.0), 1.0);
+        model.operation.reversible = 1.0;
+        assert_close(dynamic(&model, 0.1, 5_000.0), 0.001, 1e-9, "without any");
+        // What is built today is ten million times above.
+        let today = Operation::STANDARD;
+        let times = today.energy.0 / today.least(Kelvin(330.0)).0;
+        assert!((1e7..2e7).contains(&times), "{times}");
     }
 
     //= requirements H8

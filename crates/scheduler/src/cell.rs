@@ -9,6 +9,9 @@
 //! tiles that can take it: the shells inside are asked to slow down only for the
 //! heat that is theirs.
 //!
+//! What a tile can do it says itself, in a [`Descriptor`] with the tag of the cell's key. Until it has,
+//! or if the tag is not its own, it is given nothing.
+//!
 //! The cell's load, the signal it sends inward, is a high quantile of its tiles'
 //! loads rather than their mean: a tenth of the tiles with broken radiators must
 //! be able to speak for themselves.
@@ -20,10 +23,12 @@ use alloc::vec::Vec;
 
 use machine::Machine;
 use telemetry::{Action, Decision, Reason};
+use trust::{Key, Tag};
 use wire::{Instant, Nanos, Tile};
 
 use crate::admission::{Admission, Outward};
-use crate::lease::{Lease, Leases};
+use crate::descriptor::Descriptor;
+use crate::lease::{Lease, Leases, Service, ServiceLevel};
 use crate::thermos::{self, Signal, Thermos};
 
 /// A piece of work: the same activity on a number of tiles for a time.
@@ -37,8 +42,12 @@ pub struct Work {
     pub shards: u32,
     /// Share of each tile's compute it uses, 0 to 1.
     pub activity: f64,
+    /// Memory it uses on each tile.
+    pub memory_mib: u32,
     /// Higher is preempted last.
     pub priority: u8,
+    /// What its lease shall promise.
+    pub service: Service,
     /// How long it runs.
     pub term: Nanos,
     /// How often it was passed on.
@@ -56,8 +65,6 @@ pub struct Config {
     pub layer: u8,
     /// How many layers there are.
     pub layers: u8,
-    /// Dynamic power of a tile at full activity and clock, in watts.
-    pub dynamic_watts: f64,
     /// Heat a sound tile rejects at its limit temperature, in watts.
     pub capacity_watts: f64,
     /// Tiles warmer than this get no new work, in kelvin.
@@ -83,7 +90,9 @@ pub struct Config {
 pub enum Input {
     /// Work came, new or passed on.
     Arrived(Work),
-    /// A tile reported its temperature in kelvin and its thermal load.
+    /// A tile said what it can do.
+    Described(Descriptor, Tag),
+    /// A tile reported its temperature in kelvin, its thermal load and its clock.
     Sensed {
         /// Which tile of the cell.
         tile: u32,
@@ -91,6 +100,8 @@ pub enum Input {
         kelvin: f64,
         /// Heat it must reject over what it can reject at its limit.
         load: f64,
+        /// The share of full clock it runs at.
+        clock: f64,
     },
     /// A tile is gone.
     Lost {
@@ -134,13 +145,50 @@ struct TileBelief {
     kelvin: f32,
     load: f32,
     up: bool,
+    /// What its descriptor says it must not pass; 0 as long as there is none.
+    limit: f32,
+    free_mib: u32,
+}
+
+/// How long a tile has run, in seconds at full clock, by its reports.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    until: Instant,
+    seconds: f64,
+    /// What it reported then.
+    clock: f64,
+}
+
+impl Run {
+    /// A tile runs on as it said, until it says otherwise.
+    const fn at(&self, now: Instant) -> f64 {
+        self.seconds + self.clock * now.since(self.until).as_secs_f64()
+    }
+}
+
+/// Leases of one level that are over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// All of them.
+    pub ended: u64,
+    /// Those that gave less than they had promised.
+    pub breached: u64,
 }
 
 /// The scheduler of one cell.
 #[derive(Clone, Debug)]
 pub struct CellScheduler {
     config: Arc<Config>,
+    /// What tags of descriptors are held against.
+    key: Key,
     tiles: Vec<TileBelief>,
+    runs: Vec<Run>,
+    /// Dynamic power of all tiles that described themselves, in milliwatts, and how many did.
+    dynamic_mw: u64,
+    described: u32,
+    /// The most memory any of them has.
+    memory_mib_max: u32,
+    served: [Served; ServiceLevel::ALL.len()],
     leases: Leases,
     waiting: VecDeque<Work>,
     thermos: Thermos,
@@ -162,17 +210,30 @@ const OVERLOAD: f64 = 1.0;
 const FULL: f32 = 1.0 + 1e-4;
 
 impl CellScheduler {
-    /// A cell of idle tiles, all up.
+    /// A cell of idle tiles, all up, of which nothing is known yet.
     #[must_use]
-    pub fn new(config: Arc<Config>, now: Instant) -> Self {
+    pub fn new(config: Arc<Config>, key: Key, now: Instant) -> Self {
         let idle = TileBelief {
             activity: 0.0,
             kelvin: 0.0,
             load: 0.0,
             up: true,
+            limit: 0.0,
+            free_mib: 0,
+        };
+        let run = Run {
+            until: now,
+            seconds: 0.0,
+            clock: 1.0,
         };
         Self {
+            key,
             tiles: vec![idle; config.tiles as usize],
+            runs: vec![run; config.tiles as usize],
+            dynamic_mw: 0,
+            described: 0,
+            memory_mib_max: 0,
+            served: Default::default(),
             leases: Leases::new(),
             waiting: VecDeque::new(),
             thermos: Thermos::new(&config.thermos, now),
@@ -208,9 +269,39 @@ impl CellScheduler {
         &self.leases
     }
 
+    /// How leases of a level fared that are over.
+    #[must_use]
+    pub const fn served(&self, level: ServiceLevel) -> Served {
+        self.served[level as usize]
+    }
+
+    /// Dynamic power of a tile at full activity and clock, in watts; the mean of those that said.
+    fn dynamic_watts(&self) -> f64 {
+        self.dynamic_mw as f64 / 1e3 / f64::from(self.described.max(1))
+    }
+
+    /// Takes a tile at its word, once, if it is its word.
+    //= requirements S1
+    fn described(&mut self, descriptor: &Descriptor, tag: &Tag) {
+        let number = descriptor.tile.0.checked_sub(self.config.first.0);
+        let tile = number.and_then(|number| self.tiles.get_mut(usize::try_from(number).ok()?));
+        let Some(tile) = tile.filter(|tile| tile.limit == 0.0) else {
+            return;
+        };
+        let computes = descriptor.accelerators > 0 || descriptor.cpu_milli > 0;
+        if !computes || !descriptor.is_signed(&self.key, tag) {
+            return;
+        }
+        tile.limit = (f64::from(descriptor.limit_mk) / 1e3) as f32;
+        tile.free_mib = descriptor.memory_mib;
+        self.memory_mib_max = self.memory_mib_max.max(descriptor.memory_mib);
+        self.dynamic_mw += descriptor.max_mw.saturating_sub(descriptor.idle_mw);
+        self.described += 1;
+    }
+
     /// Mean extra heat per tile if this ran, in watts.
     fn heat_of(&self, shards: u32, activity: f64) -> f64 {
-        f64::from(shards) * activity * self.config.dynamic_watts / f64::from(self.config.tiles)
+        f64::from(shards) * activity * self.dynamic_watts() / f64::from(self.config.tiles)
     }
 
     fn decide(
@@ -233,9 +324,14 @@ impl CellScheduler {
         }));
     }
 
-    /// The coolest tiles with room for this activity and no more load than this, or the
-    /// first if heat is not looked at. Leaves them in `scratch`, best first.
-    fn candidates(&mut self, shards: usize, activity: f64, load_max: f64) -> Result<(), Obstacle> {
+    /// The coolest tiles with room for this activity and memory and no more load than this, or
+    /// the first if heat is not looked at. Leaves them in `scratch`, best first.
+    fn candidates(
+        &mut self,
+        shards: usize,
+        (activity, memory_mib): (f64, u32),
+        load_max: f64,
+    ) -> Result<(), Obstacle> {
         let mut scratch = core::mem::take(&mut self.scratch);
         scratch.clear();
         let aware = self.config.heat_aware;
@@ -243,11 +339,12 @@ impl CellScheduler {
         let (mut roomy, room) = (0, FULL - activity as f32);
         let load_max = load_max as f32;
         for (i, tile) in self.tiles.iter().enumerate() {
-            if tile.up && tile.activity <= room {
+            let is_known = tile.limit > 0.0;
+            if tile.up && is_known && tile.activity <= room && memory_mib <= tile.free_mib {
                 roomy += 1;
                 if !aware {
                     scratch.push((0.0, i as u32));
-                } else if tile.kelvin < throttle && tile.load <= load_max {
+                } else if tile.kelvin < throttle.min(tile.limit) && tile.load <= load_max {
                     scratch.push((tile.kelvin, i as u32));
                 }
             }
@@ -278,6 +375,10 @@ impl CellScheduler {
                 f64::from(self.config.tiles),
             ));
         }
+        if self.described > 0 && work.memory_mib > self.memory_mib_max {
+            let (asked, most) = (work.memory_mib.into(), self.memory_mib_max.into());
+            return Err((Reason::Impossible, asked, most));
+        }
         if self.config.heat_aware {
             let extra = self.heat_of(work.shards, work.activity);
             let setpoint = self.config.thermos.setpoint;
@@ -289,15 +390,19 @@ impl CellScheduler {
                 .check(extra, |layer| self.thermos.heard(layer))
                 .map_err(|r| (Reason::NoHeadroomOutward, r.predicted, r.bound))?;
         }
-        self.candidates(work.shards as usize, work.activity, OVERLOAD)
+        let needs = (work.activity, work.memory_mib);
+        self.candidates(work.shards as usize, needs, OVERLOAD)
     }
 
     /// Starts the work on the tiles in `scratch`.
     fn start(&mut self, now: Instant, work: &Work, out: &mut impl FnMut(Effect)) {
         let tiles: Vec<u32> = self.scratch.iter().map(|&(_, tile)| tile).collect();
         let best = self.scratch[0];
+        let mut ran_before = 0.0;
         for &tile in &tiles {
             self.add(tile, work.activity, out);
+            self.tiles[tile as usize].free_mib -= work.memory_mib;
+            ran_before += self.runs[tile as usize].at(now);
         }
         // Its heat is on its way although no sensor shows it yet.
         self.load_mean += self.heat_of(work.shards, work.activity) / self.config.capacity_watts;
@@ -305,8 +410,13 @@ impl CellScheduler {
             work: work.id,
             tiles,
             activity: work.activity,
+            memory_mib: work.memory_mib,
             priority: work.priority,
+            service: work.service,
+            from: now,
             until: now + work.term,
+            shards: work.shards,
+            ran_before,
         });
         self.reckon_heat(now);
         let score = (
@@ -328,7 +438,7 @@ impl CellScheduler {
     }
 
     fn reckon_heat(&mut self, now: Instant) {
-        let watts = self.busy * self.config.dynamic_watts / f64::from(self.config.tiles);
+        let watts = self.busy * self.dynamic_watts() / f64::from(self.config.tiles);
         self.admission.record(now, watts);
     }
 
@@ -374,8 +484,34 @@ impl CellScheduler {
     fn release(&mut self, now: Instant, lease: &Lease, out: &mut impl FnMut(Effect)) {
         for &tile in &lease.tiles {
             self.add(tile, -lease.activity, out);
+            self.tiles[tile as usize].free_mib += lease.memory_mib;
         }
         self.reckon_heat(now);
+        self.judge(now, lease, out);
+    }
+
+    /// Holds what a lease that is over gave against what it promised.
+    //= requirements S2
+    fn judge(&mut self, now: Instant, lease: &Lease, out: &mut impl FnMut(Effect)) {
+        let Service { level, speed } = lease.service;
+        // Without a tile left it did not end, it was lost: its whole term was promised.
+        let is_lost = lease.tiles.is_empty();
+        let span = if is_lost { lease.until } else { now }.since(lease.from);
+        let ran: f64 = (lease.tiles.iter())
+            .map(|&tile| self.runs[tile as usize].at(now))
+            .sum();
+        let promised = f64::from(lease.shards) * span.as_secs_f64();
+        let share = (ran - lease.ran_before).max(0.0) / promised;
+        let served = &mut self.served[level as usize];
+        served.ended += 1;
+        // A lease of no time promises nothing. The sums of many tiles lose a little.
+        let is_breached = is_lost || share < speed - 1e-6;
+        if is_breached {
+            served.breached += 1;
+            let found = (Reason::ServiceLevel, share, speed);
+            let first = lease.tiles.first().copied().unwrap_or(0);
+            self.decide(now, Action::Breach, lease.work, found, first, out);
+        }
     }
 
     fn lose(&mut self, now: Instant, lost: u32, out: &mut impl FnMut(Effect)) {
@@ -387,21 +523,31 @@ impl CellScheduler {
         // One entry per shard: a tile may carry several of one piece of work.
         let shards = self.leases.iter().flat_map(|lease| {
             let here = lease.tiles.iter().filter(|&&tile| tile == lost);
-            here.map(|_| (lease.work, lease.activity))
+            here.map(|_| (lease.work, lease.activity, lease.memory_mib))
         });
-        let concerned: Vec<(u64, f64)> = shards.collect();
-        for (work, activity) in concerned {
+        let concerned: Vec<(u64, f64, u32)> = shards.collect();
+        let run = self.runs[lost as usize];
+        for (work, activity, memory_mib) in concerned {
             self.busy -= activity;
-            let found = self.candidates(1, activity, OVERLOAD);
+            let found = self.candidates(1, (activity, memory_mib), OVERLOAD);
             let target = found.ok().and_then(|()| self.scratch.first().copied());
             let lease = self.leases.iter_mut().find(|l| l.work == work);
-            let tiles = &mut lease.expect("listed above").tiles;
+            let Lease {
+                tiles,
+                ran_before,
+                from,
+                ..
+            } = lease.expect("listed above");
             let at = tiles
                 .iter()
                 .position(|&t| t == lost)
                 .expect("filtered above");
+            // What it ran after its last report nobody knows.
+            *ran_before -= run.at(run.until.max(*from));
             if let Some((kelvin, to)) = target {
                 tiles[at] = to;
+                *ran_before += self.runs[to as usize].at(now);
+                self.tiles[to as usize].free_mib -= memory_mib;
                 self.add(to, activity, out);
                 let cause = (
                     Reason::HostLost,
@@ -411,11 +557,12 @@ impl CellScheduler {
                 self.decide(now, Action::Migrate, work, cause, to, out);
             } else {
                 tiles.swap_remove(at);
-                if tiles.is_empty() {
-                    self.leases.end(work);
-                }
+                let is_over = tiles.is_empty();
                 let cause = found.err().unwrap_or((Reason::NoCapacity, 0.0, 1.0));
                 self.decide(now, Action::Lose, work, cause, lost, out);
+                if let Some(lease) = is_over.then(|| self.leases.end(work)).flatten() {
+                    self.judge(now, &lease, out);
+                }
             }
         }
         self.reckon_heat(now);
@@ -455,17 +602,26 @@ impl CellScheduler {
             |tile: u32| tiles[tile as usize].up && f64::from(tiles[tile as usize].load) > OVERLOAD;
         let shards = self.leases.iter().flat_map(|lease| {
             let here = (lease.tiles.iter().enumerate()).filter(|&(_, &tile)| overloaded(tile));
-            here.map(|(shard, &tile)| (lease.work, lease.activity, shard, tile))
+            here.map(|(shard, &tile)| {
+                let needs = (lease.activity, lease.memory_mib);
+                (lease.work, needs, shard, tile)
+            })
         });
-        let shards: Vec<(u64, f64, usize, u32)> = shards.collect();
-        for (work, activity, shard, from) in shards {
-            let added = activity * self.config.dynamic_watts / self.config.capacity_watts;
-            if self.candidates(1, activity, OVERLOAD - added).is_err() {
+        let shards: Vec<(u64, (f64, u32), usize, u32)> = shards.collect();
+        for (work, needs, shard, from) in shards {
+            let (activity, memory_mib) = needs;
+            let added = activity * self.dynamic_watts() / self.config.capacity_watts;
+            if self.candidates(1, needs, OVERLOAD - added).is_err() {
                 return;
             }
             let to = self.scratch[0].1;
             let lease = self.leases.iter_mut().find(|l| l.work == work);
-            lease.expect("listed above").tiles[shard] = to;
+            let lease = lease.expect("listed above");
+            lease.tiles[shard] = to;
+            let ran = |tile: u32| self.runs[tile as usize].at(now);
+            lease.ran_before += ran(to) - ran(from);
+            self.tiles[from as usize].free_mib += memory_mib;
+            self.tiles[to as usize].free_mib -= memory_mib;
             self.add(from, -activity, out);
             self.add(to, activity, out);
             let load = f64::from(self.tiles[from as usize].load);
@@ -502,7 +658,9 @@ impl CellScheduler {
                 hot: true,
                 shards: lease.tiles.len() as u32,
                 activity: lease.activity,
+                memory_mib: lease.memory_mib,
                 priority: lease.priority,
+                service: lease.service,
                 term: lease.until.since(now),
                 hops: 0,
             },
@@ -532,9 +690,22 @@ impl Machine for CellScheduler {
 
     fn handle(&mut self, now: Instant, input: Input, out: &mut impl FnMut(Effect)) {
         match input {
-            Input::Sensed { tile, kelvin, load } => {
+            Input::Described(descriptor, tag) => self.described(&descriptor, &tag),
+            Input::Sensed {
+                tile,
+                kelvin,
+                load,
+                clock,
+            } => {
                 let Some(belief) = self.tiles.get_mut(tile as usize) else {
                     return;
+                };
+                let run = &mut self.runs[tile as usize];
+                *run = Run {
+                    until: now,
+                    seconds: run.at(now),
+                    // What is no number is no work done.
+                    clock: clock.clamp(0.0, 1.0).max(0.0),
                 };
                 // A reading that is no number would let everything in: no bound is below it.
                 if kelvin.is_nan() || load.is_nan() {

@@ -12,6 +12,10 @@
 //! the sensor speaks again. It does not go dark: that is for good, and a broken
 //! sensor is no proof of heat.
 //!
+//! Its memory corrects one flipped bit of a word by itself and notices two. The first is no more than
+//! a sign of health, so it is counted. After the second nothing that the tile says can be relied
+//! upon, its own temperature included, so it cuts its power as it does at the limit.
+//!
 //! The budget is a share of dynamic *power*; the clock is what is set. With
 //! voltage following frequency, P ∝ f·V² ∝ f³ (Weste & Harris, *CMOS VLSI
 //! Design*, 4th ed., § 5.2), so the clock for a budget is its cube root, or
@@ -45,6 +49,19 @@ pub enum Input {
     Sensed(f64),
     /// The heat budget its cell allows, 0 to 1.
     Budget(f64),
+    /// Bits of its memory flipped.
+    Upset(Upset),
+}
+
+/// What memory with a code that corrects one bit of a word and notices two
+/// says of bits that flipped.
+//= requirements K1
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upset {
+    /// One of a word; it holds again what was written.
+    Corrected,
+    /// More; what was written is gone.
+    Uncorrectable,
 }
 
 /// What a guard asks for.
@@ -69,6 +86,8 @@ pub struct Guard {
     clock: f32,
     /// Readings in a row that were no temperature.
     senseless: u8,
+    /// Bits its memory corrected; 255 may be more.
+    corrected: u8,
     /// Whether it was recorded as throttled.
     slowed: bool,
     dark: bool,
@@ -100,6 +119,7 @@ impl Guard {
             clock: 1.0,
             // Without any reading yet there is none to hold.
             senseless: READINGS_HELD,
+            corrected: 0,
             slowed: false,
             dark: false,
         }
@@ -115,6 +135,28 @@ impl Guard {
     #[must_use]
     pub const fn clock(&self) -> f64 {
         self.clock as f64
+    }
+
+    /// How many bits its memory corrected, as far as 255: a sign of its health.
+    #[must_use]
+    pub const fn corrected(&self) -> u8 {
+        self.corrected
+    }
+
+    fn upset(&mut self, upset: Upset, out: &mut impl FnMut(Effect)) {
+        match upset {
+            Upset::Corrected => self.corrected = self.corrected.saturating_add(1),
+            //= requirements K2
+            Upset::Uncorrectable => self.go_dark(Reason::MemoryCorrupt, 2.0, 1.0, out),
+        }
+    }
+
+    /// For good: what was found, and what was to be borne.
+    fn go_dark(&mut self, reason: Reason, found: f64, bound: f64, out: &mut impl FnMut(Effect)) {
+        self.dark = true;
+        self.clock = 0.0;
+        out(Effect::Decided(Action::Darken, reason, found, bound));
+        out(Effect::Panic);
     }
 
     fn sensed(&mut self, kelvin: f64, out: &mut impl FnMut(Effect)) {
@@ -138,15 +180,7 @@ impl Guard {
         self.senseless = 0;
         if kelvin >= limit {
             //= requirements K2
-            self.dark = true;
-            self.clock = 0.0;
-            out(Effect::Decided(
-                Action::Darken,
-                Reason::OverLimit,
-                kelvin,
-                limit,
-            ));
-            out(Effect::Panic);
+            self.go_dark(Reason::OverLimit, kelvin, limit, out);
             return;
         }
         if !throttles {
@@ -207,6 +241,7 @@ impl Machine for Guard {
                 self.allowed = budget.clamp(0.0, 1.0) as f32;
                 self.set_clock(out);
             }
+            Input::Upset(upset) => self.upset(upset, out),
         }
     }
 
@@ -331,6 +366,25 @@ mod tests {
         assert_eq!(after(&mut guard, Input::Sensed(300.0)), []);
         assert_eq!(after(&mut guard, Input::Budget(1.0)), []);
         assert!(guard.is_dark());
+    }
+
+    //= requirements K2
+    //= requirements M4
+    #[test]
+    fn one_flipped_bit_is_counted_and_two_in_a_word_cut_the_power() {
+        let mut guard = guard();
+        for corrected in 1..=300_u32 {
+            assert_eq!(after(&mut guard, Input::Upset(Upset::Corrected)), []);
+            assert_eq!(u32::from(guard.corrected()), corrected.min(255));
+        }
+        assert!(!guard.is_dark());
+        let beyond = Effect::Decided(Action::Darken, Reason::MemoryCorrupt, 2.0, 1.0);
+        assert_eq!(
+            after(&mut guard, Input::Upset(Upset::Uncorrectable)),
+            [beyond, Effect::Panic]
+        );
+        assert!(guard.is_dark());
+        assert_eq!(after(&mut guard, Input::Upset(Upset::Uncorrectable)), []);
     }
 
     #[test]

@@ -3,10 +3,48 @@
 //! Every use of a tile is a lease with an end. Nothing has to be returned: a
 //! lease that is not renewed frees itself, so a holder that dies, or is cut off
 //! behind a partition, cannot keep a machine for ever.
+//!
+//! A lease also says how much of its tiles it promises, and whoever granted it
+//! keeps count of what they gave, by their own reports: at the end of the lease the one is held
+//! against the other.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use wire::Instant;
+
+/// What work may count on.
+//= requirements S2
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServiceLevel {
+    /// Somebody waits for it: it is promised a speed.
+    LatencySensitive,
+    /// It takes what there is.
+    #[default]
+    BestEffort,
+}
+
+impl ServiceLevel {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::LatencySensitive, Self::BestEffort];
+
+    /// The word for it in universes and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LatencySensitive => "latency-sensitive",
+            Self::BestEffort => "best effort",
+        }
+    }
+}
+
+/// A level with its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Service {
+    /// The level.
+    pub level: ServiceLevel,
+    /// The share of full clock promised, as a mean over tiles and time.
+    pub speed: f64,
+}
 
 /// Part of a cell, held by one piece of work until its term.
 //= requirements S2
@@ -18,10 +56,20 @@ pub struct Lease {
     pub tiles: Vec<u32>,
     /// Share of each tile's compute it uses.
     pub activity: f64,
+    /// Memory it uses on each.
+    pub memory_mib: u32,
     /// Higher moves inward first and is preempted last.
     pub priority: u8,
+    /// What it promises.
+    pub service: Service,
+    /// When it was granted.
+    pub from: Instant,
     /// When it frees itself.
     pub until: Instant,
+    /// Tiles it was granted; where some were lost they count as standing still.
+    pub shards: u32,
+    /// What its tiles had run before they were its own, in seconds at full clock, all together.
+    pub(crate) ran_before: f64,
 }
 
 /// All leases of a cell.
@@ -107,8 +155,13 @@ mod tests {
                 work,
                 tiles: alloc::vec![0],
                 activity: 1.0,
+                memory_mib: 0,
                 priority: 0,
+                service: Service::default(),
+                from: at(0),
                 until: at(end),
+                shards: 1,
+                ran_before: 0.0,
             });
         }
         assert_eq!(leases.expire(at(9)), None);

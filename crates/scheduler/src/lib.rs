@@ -13,7 +13,7 @@
 //! * [`admission`] refuses work whose heat the layers outward could not take even
 //!   if everybody did the same meanwhile.
 //! * A [`CellScheduler`] puts those together with [`lease`]s: it places work on
-//!   the coolest tiles, moves it off lost ones, passes on what it cannot hold,
+//!   the coolest of the tiles whose signed [`Descriptor`]s say that they can hold it, moves it off lost ones, passes on what it cannot hold,
 //!   and records every decision with the numbers that settled it.
 //!
 //! A GPU site has the same question with other pieces: its jobs need CPU, memory and
@@ -47,7 +47,7 @@ pub use cell::{CellScheduler, Work};
 pub use cooling::Cooling;
 pub use descriptor::Descriptor;
 pub use guard::Guard;
-pub use lease::{Lease, Leases};
+pub use lease::{Lease, Leases, Service};
 pub use ledger::{Claim, Demand, Ledger, Models};
 pub use policy::{Policy, Ranking};
 pub use site::{Job, SiteScheduler};

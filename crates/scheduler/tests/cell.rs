@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use machine::Machine;
 use scheduler::cell::{Config, Effect, Input};
-use scheduler::{CellScheduler, Outward, Signal, Work, thermos};
+use scheduler::lease::ServiceLevel;
+use scheduler::{CellScheduler, Descriptor, Outward, Service, Signal, Work, thermos};
 use telemetry::{Action, Reason};
+use trust::Key;
 use wire::{Instant, Nanos, Tile};
 
 fn config() -> Config {
@@ -14,7 +16,6 @@ fn config() -> Config {
         tiles: 10,
         layer: 1,
         layers: 3,
-        dynamic_watts: 900.0,
         capacity_watts: 1_400.0,
         throttle_kelvin: 390.0,
         heat_aware: true,
@@ -51,7 +52,9 @@ fn work(id: u64, shards: u32) -> Work {
         hot: false,
         shards,
         activity: 0.5,
+        memory_mib: 100,
         priority: 0,
+        service: Service::default(),
         term: Nanos::HOUR,
         hops: 0,
     }
@@ -63,9 +66,36 @@ fn at(s: u64) -> Instant {
 
 struct Cell(CellScheduler);
 
+fn key() -> Key {
+    Key::new([8; 32])
+}
+
+fn descriptor(tile: u64) -> Descriptor {
+    Descriptor {
+        tile: Tile(1_000 + tile),
+        cpu_milli: 0,
+        accelerators: 1,
+        memory_mib: 1_000,
+        idle_mw: 100_000,
+        max_mw: 1_000_000,
+        limit_mk: 400_000,
+        failures_per_year_ppm: 50_000,
+    }
+}
+
 impl Cell {
+    /// All of whose tiles have said what they can do.
     fn new(config: Config) -> Self {
-        Self(CellScheduler::new(Arc::new(config), Instant::EPOCH))
+        let mut cell = Self::unknown(config);
+        (0..10).for_each(|tile| cell.describe(&descriptor(tile)));
+        cell
+    }
+    fn unknown(config: Config) -> Self {
+        Self(CellScheduler::new(Arc::new(config), key(), Instant::EPOCH))
+    }
+    fn describe(&mut self, descriptor: &Descriptor) {
+        let told = Input::Described(descriptor.clone(), descriptor.sign(&key()));
+        assert_eq!(self.give(at(0), told), []);
     }
     fn give(&mut self, now: Instant, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -80,6 +110,7 @@ impl Cell {
                     tile,
                     kelvin: kelvin(tile),
                     load: 0.5,
+                    clock: 1.0,
                 },
             );
         }
@@ -124,6 +155,7 @@ fn a_tile_that_cannot_reject_its_heat_gives_its_work_to_one_that_can() {
         tile: 9,
         kelvin: 371.0,
         load,
+        clock: 1.0,
     };
     cell.give(at(2), broken(1.0));
     assert_eq!(assigned(&cell.give(at(60), Input::Measure)), [0; 0]);
@@ -152,11 +184,27 @@ fn work_stays_on_an_overloaded_tile_when_no_other_could_bear_it() {
     let mut cell = Cell::new(config());
     for tile in 0..10 {
         let (kelvin, load) = (380.0, 0.8);
-        cell.give(at(0), Input::Sensed { tile, kelvin, load });
+        cell.give(
+            at(0),
+            Input::Sensed {
+                tile,
+                kelvin,
+                load,
+                clock: 1.0,
+            },
+        );
     }
     cell.give(at(1), Input::Arrived(work(1, 1)));
     let (tile, kelvin, load) = (0, 385.0, 1.2);
-    cell.give(at(2), Input::Sensed { tile, kelvin, load });
+    cell.give(
+        at(2),
+        Input::Sensed {
+            tile,
+            kelvin,
+            load,
+            clock: 1.0,
+        },
+    );
     // 0.8 and the 0.32 of a shard are more than one.
     let effects = cell.give(at(60), Input::Measure);
     assert_eq!(assigned(&effects), [0; 0]);
@@ -170,6 +218,7 @@ fn a_tile_whose_sensor_gives_no_number_gets_no_new_work() {
         tile: 9,
         kelvin,
         load: 0.5,
+        clock: 1.0,
     };
     cell.give(at(1), says(f64::NAN));
     let placed = cell.give(at(2), Input::Arrived(work(1, 1)));
@@ -186,6 +235,7 @@ fn a_sensor_that_gives_no_number_changes_no_belief() {
         tile: 0,
         kelvin,
         load,
+        clock: 1.0,
     };
     cell.warm(|_| 380.0);
     cell.give(at(0), hot(380.0, 1.0e6));
@@ -258,7 +308,11 @@ fn work_that_lost_its_last_shard_is_over_and_moves_nowhere() {
     cell.give(at(1), Input::Arrived(urgent));
     cell.warm(|_| 395.0);
     let lost = cell.give(at(2), Input::Lost { tile: 0 });
-    assert_eq!(decisions(&lost), [(Action::Lose, Reason::NoHeadroomHere)]);
+    let breach = (Action::Breach, Reason::ServiceLevel);
+    assert_eq!(
+        decisions(&lost),
+        [(Action::Lose, Reason::NoHeadroomHere), breach]
+    );
     assert!(cell.0.leases().is_empty());
     // Pressed hard enough that priority work would move inward, if there were any.
     for minute in 1..600 {
@@ -385,6 +439,7 @@ fn the_load_reported_is_that_of_the_worst_tiles() {
                 tile,
                 kelvin: 300.0,
                 load,
+                clock: 1.0,
             },
         );
     }
@@ -395,4 +450,148 @@ fn the_load_reported_is_that_of_the_worst_tiles() {
         measured: at(1),
     };
     assert_eq!(effects[0], Effect::Signal(expected));
+}
+
+//= requirements S1
+#[test]
+fn nothing_is_placed_on_a_tile_but_what_its_own_signed_word_says_it_can_hold() {
+    let mut cell = Cell::unknown(config());
+    cell.warm(|tile| 380.0 - f64::from(tile));
+    let placed = |cell: &mut Cell, id, shards, memory_mib| {
+        let memory = Work {
+            memory_mib,
+            ..work(id, shards)
+        };
+        let effects = cell.give(at(id), Input::Arrived(memory));
+        (assigned(&effects), decisions(&effects))
+    };
+    let refused = |reason| (Vec::new(), vec![(Action::Refuse, reason)]);
+    let passed_on = (vec![], vec![(Action::Migrate, Reason::NoCapacity)]);
+    assert_eq!(placed(&mut cell, 1, 1, 0), passed_on, "nobody is known");
+    // Another cell's tile, one whose tag is another's, and one that cannot compute.
+    cell.describe(&descriptor(10));
+    cell.describe(&Descriptor {
+        accelerators: 0,
+        ..descriptor(9)
+    });
+    let tag = descriptor(7).sign(&key());
+    cell.give(at(0), Input::Described(descriptor(8), tag));
+    assert_eq!(placed(&mut cell, 2, 1, 0), passed_on);
+    // Two that say so, and one that must not become as warm as it is.
+    cell.describe(&descriptor(3));
+    cell.describe(&descriptor(4));
+    cell.describe(&Descriptor {
+        limit_mk: 370_000,
+        ..descriptor(5)
+    });
+    assert_eq!(placed(&mut cell, 3, 2, 600).0, [3, 4]);
+    // Half of their compute is free, and less than half of their memory.
+    let cause = (Action::Migrate, Reason::NoHeadroomHere);
+    assert_eq!(placed(&mut cell, 4, 1, 600), (vec![], vec![cause]));
+    assert_eq!(placed(&mut cell, 5, 1, 400).0, [4]);
+    assert_eq!(placed(&mut cell, 6, 1, 1_001), refused(Reason::Impossible));
+    // Its first word holds: it cannot be given the memory twice.
+    cell.describe(&descriptor(3));
+    assert_eq!(placed(&mut cell, 7, 1, 600), (vec![], vec![cause]));
+    (cell.0).wake(at(3_700), &mut |_| {});
+    assert_eq!(placed(&mut cell, 3_701, 2, 1_000).0, [3, 4], "all is free");
+}
+
+fn reports(cell: &mut Cell, seconds: u64, clock: impl Fn(u32) -> f64) {
+    for tile in 0..10 {
+        let (kelvin, load, clock) = (380.0, 0.5, clock(tile));
+        let report = Input::Sensed {
+            tile,
+            kelvin,
+            load,
+            clock,
+        };
+        cell.give(at(seconds), report);
+    }
+}
+
+fn breaches(effects: &[Effect]) -> Vec<(u64, f64, f64)> {
+    let breach = |e: &Effect| match e {
+        Effect::Decided(d) if d.action == Action::Breach => Some((d.work, d.found, d.bound)),
+        _ => None,
+    };
+    effects.iter().filter_map(breach).collect()
+}
+
+//= requirements S2
+#[test]
+fn at_its_end_a_lease_is_held_to_what_it_promised() {
+    let promised = |id, shards, speed| Work {
+        service: Service {
+            level: ServiceLevel::LatencySensitive,
+            speed,
+        },
+        ..work(id, shards)
+    };
+    let mut cell = Cell::new(config());
+    reports(&mut cell, 0, |_| 1.0);
+    // Tiles 0 and 1, then 0 to 3, then one of best effort.
+    cell.give(at(0), Input::Arrived(promised(1, 2, 0.75)));
+    cell.give(at(0), Input::Arrived(promised(2, 4, 0.76)));
+    cell.give(at(0), Input::Arrived(work(3, 1)));
+    // For half an hour all run at half their clock.
+    reports(&mut cell, 900, |_| 0.5);
+    reports(&mut cell, 2_700, |_| 1.0);
+    let mut over = Vec::new();
+    (cell.0).wake(at(3_600), &mut |e| over.push(e));
+    let [(work, found, bound)] = breaches(&over)[..] else {
+        panic!("{over:?}")
+    };
+    assert_eq!((work, bound), (2, 0.76));
+    assert!((found - 0.75).abs() < 1e-9, "{found}");
+    let [latency, best_effort] = ServiceLevel::ALL.map(|level| cell.0.served(level));
+    assert_eq!((latency.ended, latency.breached), (2, 1));
+    assert_eq!((best_effort.ended, best_effort.breached), (1, 0));
+}
+
+#[test]
+fn what_a_lost_tile_ran_counts_as_far_as_it_reported_and_lost_work_is_a_breach() {
+    let mut cell = Cell::new(Config {
+        tiles: 2,
+        ..config()
+    });
+    for tile in 0..2 {
+        let (kelvin, load, clock) = (380.0, 0.5, 1.0);
+        let report = Input::Sensed {
+            tile,
+            kelvin,
+            load,
+            clock,
+        };
+        cell.give(at(0), report.clone());
+        cell.give(at(1_800), report);
+    }
+    let whole = Work {
+        service: Service {
+            level: ServiceLevel::LatencySensitive,
+            speed: 1.0,
+        },
+        ..work(1, 1)
+    };
+    cell.give(at(1_800), Input::Arrived(whole));
+    let report = |tile, load| Input::Sensed {
+        tile,
+        kelvin: 380.0,
+        load,
+        clock: 1.0,
+    };
+    // Half an hour on tile 0 by its reports, then a quarter of which nobody knows.
+    cell.give(at(3_600), report(0, 0.5));
+    cell.give(at(3_600), report(1, 0.5));
+    let moved = cell.give(at(4_500), Input::Lost { tile: 0 });
+    assert_eq!(decisions(&moved), [(Action::Migrate, Reason::HostLost)]);
+    // And the last quarter on tile 1.
+    let mut over = Vec::new();
+    (cell.0).wake(at(5_400), &mut |e| over.push(e));
+    assert_eq!(breaches(&over), [(1, 0.75, 1.0)]);
+
+    cell.give(at(6_000), Input::Arrived(work(2, 1)));
+    let lost = cell.give(at(6_000), Input::Lost { tile: 1 });
+    assert_eq!(breaches(&lost).len(), 1, "even what was promised no speed");
+    assert_eq!(cell.0.served(ServiceLevel::BestEffort).breached, 1);
 }

@@ -56,6 +56,8 @@ vocabulary!(
         Unpark = "unpark",
         /// A lease ended at its term.
         Expire = "expire",
+        /// A lease ended that gave less than it had promised.
+        Breach = "breach",
         /// Work was lost because nowhere could take it.
         Lose = "lose",
         /// Work was stopped to make room for other work, and waits again.
@@ -93,6 +95,8 @@ vocabulary!(
         NearLimit = "near its own limit",
         /// A sensor has given no sensible reading for too long.
         SensorLost = "its sensor says nothing sensible",
+        /// More of its memory flipped than its code corrects.
+        MemoryCorrupt = "an error in its memory beyond correction",
         /// The machine's own temperature fell well below its limit.
         Cooled = "cooled down",
         /// The machine passed the limit it must not pass.
@@ -101,6 +105,8 @@ vocabulary!(
         HostLost = "its host was lost",
         /// A hard failure of the machine.
         Failure = "hard failure",
+        /// The lease was slower than its service level, or over before its end.
+        ServiceLevel = "less than its service level",
         /// The lease ran to its end.
         Term = "end of lease",
         /// No machine of the fleet could ever hold it.

@@ -219,6 +219,7 @@ fn dark_tiles(outcome: &Outcome, seconds: f64) -> Vec<usize> {
 fn a_history_depends_on_the_seed_and_not_on_threads() {
     for (text, settings) in [
         (CELL, &[][..]),
+        (CELL, FLIPS),
         (SHELLS, &["time.end=10min", "membership.period=5s"]),
         (SHELLS, BUSY_TRUNKS),
     ] {
@@ -303,6 +304,98 @@ fn without_thermos_shells_run_away_and_with_it_none_does_under_the_same_faults()
     }
     let radiators = fault(&with, "radiators");
     assert!(radiators.injected > 0 && radiators.fired == radiators.injected);
+}
+
+//= requirements S1
+//= requirements S2
+#[test]
+fn leases_are_held_to_their_service_level_and_tiles_to_their_own_word() {
+    let leases = |outcome: &Outcome| {
+        let [latency, best_effort] = &outcome.summary.leases[..] else {
+            panic!("{:?}", outcome.summary.leases)
+        };
+        assert_eq!(latency.level, "latency-sensitive");
+        let breached = decided(outcome, Action::Breach, Reason::ServiceLevel);
+        assert_eq!(breached, latency.breached + best_effort.breached);
+        [latency, best_effort].map(|l| (l.ended, l.breached))
+    };
+    // Work by the hour keeps a cell's own pace: none is late but what was lost.
+    let [calm, none] = leases(&run(CELL, &["fault.0.share=0", "work.0.activity=0.4"]));
+    assert!(calm.0 > 5 && calm.1 == 0, "{calm:?}");
+    assert_eq!(none, (0, 0));
+    // Shells that slow down for others keep less than they promise, and more the less they promise.
+    let [pressed, _] = leases(&run(SHELLS, &["thermos.admission=false"]));
+    assert!(pressed.1 > 0 && pressed.0 > pressed.1, "{pressed:?}");
+    let humble = ["thermos.admission=false", "work.0.promised=10%"];
+    let [humble, _] = leases(&run(SHELLS, &humble));
+    assert!(humble.1 < pressed.1, "{humble:?} and {pressed:?}");
+    let [hot, cold] = leases(&run(SHELLS, &["work.0.service=best effort"]));
+    assert_eq!(hot, (0, 0));
+    assert!(cold.0 > 0, "{cold:?}");
+
+    // Two pieces never share a tile whose memory one of them fills, and none comes to where it
+    // finds no room at all.
+    let memory = |asked: &str| {
+        let asked = format!("work.0.memory={asked}");
+        let settings = ["shell.0.memory=1 GiB", "work.0.activity=0.4"];
+        run(
+            CELL,
+            &[&settings[..], &["work.0.utilisation=300%", &asked]].concat(),
+        )
+    };
+    let busiest = |outcome: &Outcome| {
+        let utilisation = column(outcome, 0, Metric::Utilisation);
+        utilisation.iter().copied().fold(0.0, f32::max)
+    };
+    let (shared, alone) = (memory("512 MiB"), memory("513 MiB"));
+    assert!(busiest(&alone) < 0.4 + 1e-3, "{}", busiest(&alone));
+    assert!(busiest(&shared) > busiest(&alone), "{}", busiest(&shared));
+    let none = memory("2 GiB");
+    assert_eq!(busiest(&none), 0.0);
+    assert!(decided(&none, Action::Refuse, Reason::Impossible) > 5);
+}
+
+/// A technology whose operations would cost a little less than what erasing their bits does.
+//= requirements H8
+#[test]
+fn where_landauer_sets_the_price_of_operations_warm_tiles_draw_more_and_reversible_ones_do_not() {
+    let told = |settings: &[&str]| {
+        let outcome = run(CELL, settings);
+        assert_eq!(outcome.summary.operations.len(), 1);
+        let drawn = column(&outcome, 0, Metric::KelvinMean).to_vec();
+        (outcome.summary.operations[0].clone(), drawn)
+    };
+    let settings = |energy, reversible| {
+        let operation = format!("shell.0.operation={{energy='{energy}', reversible={reversible}}}");
+        [operation, "work.0.activity=0.5".to_owned()]
+    };
+    let told = |energy, reversible| {
+        let settings = settings(energy, reversible);
+        told(&settings.each_ref().map(String::as_str))
+    };
+    let (plain, cool) = told("0.7 pJ", 0.0);
+    assert!((1e6..1e8).contains(&plain.times_least), "{plain:?}");
+    let (bound, warm) = told("0.04 aJ", 0.0);
+    // 16 bits at some 340 K are 5.2e-20 J.
+    assert!((bound.times_least - 1.0).abs() < 1e-3, "{bound:?}");
+    assert!(bound.joules > 1.2 * 4e-20, "{bound:?}");
+    assert!(warm.iter().zip(&cool).all(|(warm, cool)| warm >= cool));
+    assert!(
+        warm[10] > cool[10] + 0.2,
+        "{} K and {} K",
+        warm[10],
+        cool[10]
+    );
+    // With half of them done reversibly the technology sets the price again, to the last bit.
+    let (half, as_cool) = told("0.04 aJ", 0.5);
+    assert_eq!(as_cool, cool);
+    assert!(half.times_least > 1.2, "{half:?}");
+    let (free, as_cool) = told("0.04 aJ", 1.0);
+    assert!(
+        free.times_least.is_nan() && free.least_joules == 0.0,
+        "{free:?}"
+    );
+    assert_eq!(as_cool, cool);
 }
 
 fn of_the_repository(name: &str) -> String {
@@ -629,6 +722,73 @@ fn nothing_is_lost_where_no_link_loses_and_nobody_fails() {
             ("messages in flight".to_owned(), 0)
         ]
     );
+}
+
+const FLIPS: &[&str] = &[
+    "bit_flips.messages=2%",
+    "bit_flips.corrected=40 /h",
+    "bit_flips.uncorrectable=4 /h",
+];
+
+//= requirements M4
+//= requirements K2
+#[test]
+fn bits_that_flip_are_refused_corrected_or_the_end_of_their_tile() {
+    let flipped = run(CELL, FLIPS);
+    let flips = flipped.summary.bit_flips.expect("bits flip");
+    assert!(flips.undecodable > 0 && flips.untrue > 0, "{flips:?}");
+    assert_eq!(flips.arrived, flips.undecodable + flips.untrue);
+    assert_eq!(flips.believed, 0);
+    assert!(
+        flips.corrected_met > 20 && flips.corrected_max > 1,
+        "{flips:?}"
+    );
+    for kind in [
+        "bit flips in messages",
+        "bit flips corrected",
+        "bit flips beyond correction",
+    ] {
+        let Fault {
+            injected, fired, ..
+        } = *fault(&flipped, kind);
+        assert!(
+            fired > 0 && fired <= injected,
+            "{kind}: {fired} of {injected}"
+        );
+    }
+    // The tile knows by its memory, and all others as they know of any death.
+    let darkened = decided(&flipped, Action::Darken, Reason::MemoryCorrupt);
+    assert_eq!(darkened, flips.uncorrectable_met);
+    let plain = run(CELL, &[]);
+    let members = |outcome: &Outcome| outcome.summary.membership.expect("it ran");
+    let more = members(&flipped).failures - members(&plain).failures;
+    assert!(more > 0 && more <= darkened, "{more} of {darkened}");
+    assert_eq!(members(&flipped).undetected, 0);
+    assert_eq!(
+        flipped.summary.heat.expect("heat was modelled").tiles_lost,
+        0,
+        "no heat did that"
+    );
+    assert_eq!(broken(&flipped), [""; 0]);
+    // Drawn apart from all else.
+    assert_eq!(
+        fault(&flipped, "burst").injected,
+        fault(&plain, "burst").injected
+    );
+    assert!(plain.summary.bit_flips.is_none());
+}
+
+//= requirements M4
+#[test]
+fn without_tags_flipped_messages_are_believed_and_the_checker_says_so() {
+    let settings = [FLIPS, &["membership.authenticate=false"]].concat();
+    let trusting = run(CELL, &settings);
+    let flips = trusting.summary.bit_flips.expect("bits flip");
+    assert!(flips.believed > 0 && flips.untrue == 0, "{flips:?}");
+    let checked = invariant(&trusting, "no_flipped_message_believed");
+    let violation = checked.first_violation.as_ref().expect("it is broken");
+    assert!(violation.subject.starts_with("tile "), "{violation:?}");
+    assert_eq!(violation.found, flips.believed as f64);
 }
 
 #[test]

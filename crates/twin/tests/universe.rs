@@ -432,6 +432,44 @@ x.toml:2: heat: found \"much\", expected a table, [heat]
     );
 }
 
+/// What stands in for a value that cannot be read is nobody's, and no reason to find fault with
+/// others; what is wrong by itself is said all the same.
+#[test]
+fn a_value_that_cannot_be_read_puts_no_other_in_the_wrong() {
+    let schema = |root: &Table<'_>| {
+        let end = (root.time("end", "When it stops."))
+            .range(Nanos::SECOND..=Nanos::DAY)
+            .required();
+        let at = (root.time("at", "When it fails.")).up_to(end, "`end`");
+        let at = at.required();
+        let step = (root.time("step", "How finely.")).range(..=Nanos::HOUR);
+        let step = step.or(Nanos::SECOND);
+        if step * 2 > end {
+            root.refuse("step", "two do not fit into `end`");
+        }
+        (at, step)
+    };
+    let text = "end = \"1 h\"\nat = \"40 min\"\nstep = \"20 min\"\n";
+    check_with(
+        text,
+        &["end=soon"],
+        schema,
+        "--set end=soon: found \"soon\", expected a time, such as \"90 s\"; units: ns, µs, us, ms, s, min, h, d, year\n",
+    );
+    check_with(
+        text,
+        &["end=soon", "step=2 h"],
+        schema,
+        "--set end=soon: found \"soon\", expected a time, such as \"90 s\"; units: ns, µs, us, ms, s, min, h, d, year\n--set step=2 h: found \"2 h\", expected a time from 0 s to 1 h\n",
+    );
+    check_with(
+        text,
+        &["end=30 min"],
+        schema,
+        "x.toml:2: at: found \"40 min\", expected a time from 0 s to 30 min\n2 | at = \"40 min\"\n  |      ^^^^^^^^\nx.toml:3: step: found \"20 min\", but two do not fit into `end`\n3 | step = \"20 min\"\n  |        ^^^^^^^^\n",
+    );
+}
+
 #[test]
 fn what_is_not_toml_names_its_line() {
     check(

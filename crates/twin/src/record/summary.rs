@@ -51,10 +51,19 @@ pub struct Summary {
     pub membership: Option<Membership>,
     /// How far messages went.
     pub locality: Option<Locality>,
+    /// Bits that flipped by themselves, and what became of them.
+    #[serde(default)]
+    pub bit_flips: Option<BitFlips>,
     /// What went over the lines between shells, by class; empty if they have no limit.
     pub trunks: Vec<Trunk>,
     /// How hot it got.
     pub heat: Option<Heat>,
+    /// Leases that are over, by service level.
+    #[serde(default)]
+    pub leases: Vec<Leases>,
+    /// What an operation cost in each shell, beside what it must.
+    #[serde(default)]
+    pub operations: Vec<Operations>,
     /// The share of all compute that the operating system itself took.
     pub os_overhead_fraction: Option<f64>,
     /// Faults by kind. A run whose faults did not fire has shown nothing.
@@ -164,6 +173,31 @@ pub struct Membership {
     pub bytes_per_tile: f64,
 }
 
+/// Bits that flipped by themselves, and what became of them (requirements M4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BitFlips {
+    /// Messages in which one flipped under way.
+    pub in_messages: u64,
+    /// Those that reached a tile that lived and could be reached.
+    pub arrived: u64,
+    /// Of these, those that could not be read any more.
+    pub undecodable: u64,
+    /// Those that could be read and whose tags were not theirs.
+    pub untrue: u64,
+    /// Those that a tile took for good.
+    pub believed: u64,
+    /// Single bits in memory.
+    pub corrected: u64,
+    /// Those of tiles that lived, which corrected and counted them.
+    pub corrected_met: u64,
+    /// The most that any tile counted; counts end at 255.
+    pub corrected_max: u64,
+    /// Words of memory in which more flipped than can be corrected.
+    pub uncorrectable: u64,
+    /// Those of tiles that lived, each of which cut its power.
+    pub uncorrectable_met: u64,
+}
+
 /// Shares of all messages that stayed within a holon of each level. Cumulative:
 /// what stayed in a cell also stayed in its cluster (requirements U2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -213,6 +247,36 @@ pub struct Heat {
     /// full activity and clock.
     #[serde(deserialize_with = "null_is_nan")]
     pub work_tile_seconds: f64,
+}
+
+/// How leases of one service level fared that are over (requirements S2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leases {
+    /// The level: `latency-sensitive` or `best effort`.
+    pub level: String,
+    /// All of them; one that moves to another cell ends in the first.
+    pub ended: u64,
+    /// Those whose tiles ran slower, by their own reports, than was promised, or that were lost.
+    pub breached: u64,
+}
+
+/// What an operation cost on the tiles of one shell (requirements H8), over all samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Operations {
+    /// The shell's name.
+    pub shell: String,
+    /// How warm tiles were, weighted by what they did.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub kelvin: f64,
+    /// Dynamic power over operations, without idle power and leakage.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub joules: f64,
+    /// The least that so many erased bits cost at that temperature (Landauer's limit).
+    #[serde(deserialize_with = "null_is_nan")]
+    pub least_joules: f64,
+    /// The one over the other; NaN where all is reversible and nothing need be paid.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub times_least: f64,
 }
 
 /// A kind of fault, and whether it came about.

@@ -15,9 +15,9 @@ use transit::line::{self, Line};
 use trust::Key;
 use wire::{Class, Instant, Joules, Kelvin, Nanos, Seconds, Tile, Watts};
 
-use super::config::{Config, WorkStream};
-use super::faults::{Blow, CellFault, cell_name};
-use super::post::{Flight, Post, Slots};
+use super::config::{Config, WorkStream, mebibytes};
+use super::faults::{Blow, CellFault, Flips, UPSETS, cell_name};
+use super::post::{Flight, Look, Post, Slots};
 use crate::engine::{Event, Process, Schedule, history, prefetch};
 
 /// What crosses between cells.
@@ -51,10 +51,12 @@ enum Kind {
     Letter,
     /// A trunk's deadline; the handle is the shell it leads to.
     Trunk,
+    /// Bits flip in a tile's memory; the handle says beyond correction or not.
+    Upset,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Wake,
         Self::Deliver,
         Self::Durable,
@@ -65,6 +67,7 @@ impl Kind {
         Self::Fault,
         Self::Letter,
         Self::Trunk,
+        Self::Upset,
     ];
 
     const fn with(self, handle: u64) -> u64 {
@@ -78,7 +81,7 @@ pub(super) enum Fate {
     Up,
     /// It passed its limit and cut its power.
     Dark(Instant),
-    /// It failed.
+    /// It failed, or cut its power for a failure.
     Failed(Instant),
 }
 
@@ -121,6 +124,17 @@ pub(super) struct Heat {
     pub(super) work_done: f64,
 }
 
+/// Operations of some tiles: how fast, how warm, and what they draw. Sums over tiles and samples.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Operating {
+    /// Clock × activity.
+    pub(super) speed: f64,
+    /// That × kelvin.
+    pub(super) speed_kelvin: f64,
+    /// Dynamic power.
+    pub(super) watts: f64,
+}
+
 /// Work yet to come of one stream.
 #[derive(Clone, Debug)]
 struct Source {
@@ -143,10 +157,31 @@ pub(super) struct Counts {
     pub(super) false_suspicions: u64,
     pub(super) false_removals: u64,
     pub(super) first_false_removal: Option<(Instant, u32, u32)>,
-    pub(super) rejected: u64,
+    /// Messages that members refused.
+    rejected: u64,
+    pub(super) flips: FlipCounts,
     pub(super) dark: u64,
     /// By class.
     pub(super) trunks: [TrunkCounts; Class::ALL.len()],
+}
+
+/// What became of bits that flipped.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FlipCounts {
+    /// In messages, under way.
+    pub(super) sent: u64,
+    /// Those that came to somebody who could listen.
+    pub(super) arrived: u64,
+    /// Of these, those that were no messages any more.
+    pub(super) garbled: u64,
+    /// And those whose tags were not theirs.
+    pub(super) untrue: u64,
+    /// And those that a member took for good.
+    pub(super) believed: u64,
+    /// When the first was, and by whom.
+    pub(super) first_believed: Option<(Instant, u32)>,
+    /// In memory, in the order of [`UPSETS`]: all of them, and those of tiles that lived.
+    pub(super) memory: [(u64, u64); UPSETS.len()],
 }
 
 /// What went over a cell's trunks in one class.
@@ -179,6 +214,8 @@ pub(super) struct Surroundings {
     config: Arc<Config>,
     id: u32,
     pub(super) shell: usize,
+    /// Whether what tiles draw has to be reckoned anew whenever their temperature changes.
+    near_least: bool,
     pub(super) heat: Heat,
     pub(super) fates: Vec<Fate>,
     /// Tiles the scheduler has yet to miss.
@@ -192,6 +229,7 @@ pub(super) struct Surroundings {
     /// By the shell they lead to; none if lines have no limit.
     trunks: Vec<Trunk>,
     links: Stream,
+    flips: Flips,
     sources: Vec<Source>,
     works: u64,
     pub(super) faults: Vec<CellFault>,
@@ -259,6 +297,7 @@ impl Cell {
         let around = Surroundings {
             id,
             shell,
+            near_least: config.is_near_least(shell),
             heat: Heat {
                 tiles: heat,
                 clock: vec![1.0; tiles as usize],
@@ -292,6 +331,7 @@ impl Cell {
                 (0..config.shells.len()).map(trunk).collect()
             }),
             links: Stream::new(seed, Tile(u64::MAX - u64::from(id)), Purpose::Links),
+            flips: Flips::new(seed, id),
             sources: sources.collect(),
             works: 0,
             faults,
@@ -306,9 +346,18 @@ impl Cell {
             budgets: None,
             config: Arc::clone(config),
         };
+        let key = Key::new(seed_key(seed)).derive("descriptors", id.into());
+        let mut scheduler = CellScheduler::new(config.scheduler(id), key.clone(), Instant::EPOCH);
+        for tile in 0..u64::from(tiles) {
+            let descriptor = config.descriptor(shell, Tile(first + tile));
+            let tag = descriptor.sign(&key);
+            let described = scheduling::Input::Described(descriptor, tag);
+            // Nothing waits yet for what could be done with it.
+            scheduler.handle(Instant::EPOCH, described, &mut |_| {});
+        }
         Self {
             nodes: (0..tiles).map(node).collect(),
-            scheduler: CellScheduler::new(config.scheduler(id), Instant::EPOCH),
+            scheduler,
             around,
         }
     }
@@ -330,6 +379,12 @@ impl Cell {
         for i in 0..self.around.sources.len() {
             let at = self.around.next_arrival(i, Instant::EPOCH);
             events.push((at, 0, Kind::Arrival.with(i as u64)));
+        }
+        for upset in 0..UPSETS.len() {
+            let next = (self.around.flips).in_memory(upset, &config, Instant::EPOCH);
+            if let Some((at, tile)) = next {
+                events.push((at, tile, Kind::Upset.with(upset as u64)));
+            }
         }
         for (tile, node) in self.nodes.iter().enumerate() {
             if let Some(at) = node.deadline() {
@@ -395,17 +450,50 @@ impl Cell {
     }
 
     fn deliver(&mut self, tile: u32, slot: u64, schedule: &mut Schedule<'_, Letter>) {
-        let Some(flight) = self.around.under_way.take(slot) else {
-            self.around.counts.rejected += 1;
-            return;
-        };
+        let flight = self.around.under_way.take(slot);
         let now = schedule.now();
         let cut = self.around.cut_between(flight.from, tile, flight.sent, now);
         if cut || self.around.fates[tile as usize] != Fate::Up {
             self.around.counts.lost_in_flight += 1;
             return;
         }
+        let flips = &mut self.around.counts.flips;
+        flips.arrived += u64::from(flight.flip.is_some());
+        match flight.look {
+            Look::Garbled => return flips.garbled += 1,
+            Look::Untrue => return flips.untrue += 1,
+            Look::Good | Look::Unopened => {}
+        }
+        let refused = self.around.counts.rejected;
         self.tell_node(tile, Input::Received(flight.message), schedule);
+        let Counts {
+            rejected, flips, ..
+        } = &mut self.around.counts;
+        if flight.flip.is_some() && *rejected == refused {
+            flips.believed += 1;
+            flips.first_believed.get_or_insert((now, tile));
+        }
+    }
+
+    /// Bits flip in a tile's memory, and it learns of it.
+    fn upset(&mut self, tile: u32, which: usize, schedule: &mut Schedule<'_, Letter>) {
+        let Self { nodes, around, .. } = self;
+        let now = schedule.now();
+        let (all, met) = &mut around.counts.flips.memory[which];
+        *all += 1;
+        if around.fates[tile as usize] == Fate::Up {
+            *met += 1;
+            let input = Input::Upset(UPSETS[which]);
+            nodes[tile as usize].handle(now, input, &mut |e| match e {
+                // Not from heat.
+                Effect::Panic => around.power_off(tile, Fate::Failed(now)),
+                e => around.take(tile, e, schedule),
+            });
+        }
+        let config = Arc::clone(&around.config);
+        if let Some((at, next)) = around.flips.in_memory(which, &config, now) {
+            schedule.local(at, Class::C, next, Kind::Upset.with(which as u64));
+        }
     }
 
     fn heat(&mut self, schedule: &mut Schedule<'_, Letter>) {
@@ -429,6 +517,10 @@ impl Cell {
                     around.take(tile, e, schedule)
                 });
             }
+        }
+        if around.near_least {
+            let tiles = 0..around.fates.len() as u32;
+            tiles.for_each(|tile| around.set_power(tile));
         }
         schedule.local(now + step, Class::C, 0, Kind::Heat.with(0));
     }
@@ -454,6 +546,7 @@ impl Cell {
                     tile: tile as u32,
                     kelvin,
                     load,
+                    clock: f64::from(around.heat.clock[tile]),
                 };
                 // Storing a reading has no effect; see the scheduler's own tests.
                 self.scheduler.handle(now, sensed, &mut |_| {});
@@ -532,7 +625,9 @@ impl Surroundings {
                     return;
                 }
                 let delay = delay_min + self.links.span(delay_max.saturating_sub(delay_min));
-                let slot = self.under_way.put(Flight::new(now, tile, message));
+                let flip = self.flips.in_message(&self.config);
+                self.counts.flips.sent += u64::from(flip.is_some());
+                let slot = self.under_way.put(Flight::new(now, tile, flip, message));
                 schedule.local(
                     now + delay,
                     class,
@@ -695,14 +790,9 @@ impl Surroundings {
         let tile = tile as usize;
         let model = &self.config.shells[self.shell].model;
         let clock = f64::from(self.heat.clock[tile]);
-        // The cube is by far the most common law, and a power function is slow.
-        let speed = match model.clock_exponent {
-            3.0 => clock * clock * clock,
-            1.0 => clock,
-            x => libm::pow(clock, x),
-        };
-        let dynamic = model.dynamic.0 * f64::from(self.heat.activity[tile]) * speed;
-        self.heat.tiles.watts[tile] = model.idle.0 + dynamic;
+        let activity = f64::from(self.heat.activity[tile]);
+        let watts = physics::power(model, clock, activity, self.tile_kelvin(tile));
+        self.heat.tiles.watts[tile] = watts.0;
     }
 
     fn power_off(&mut self, tile: u32, fate: Fate) {
@@ -826,7 +916,9 @@ impl Surroundings {
             hot: work.hot,
             shards,
             activity: work.activity,
+            memory_mib: mebibytes(work.memory),
             priority: work.priority,
+            service: work.service,
             term,
             hops: 0,
         }
@@ -843,6 +935,21 @@ impl Surroundings {
             }
         }
         (sum, max, up)
+    }
+
+    /// What living tiles do at this moment.
+    pub(super) fn operating(&self) -> Operating {
+        let idle = self.config.shells[self.shell].model.idle.0;
+        let heat = &self.heat;
+        let mut sum = Operating::default();
+        for tile in 0..self.fates.len() {
+            let speed =
+                f64::from(heat.clock[tile] * heat.activity[tile]) * heat.tiles.powered[tile];
+            sum.speed += speed;
+            sum.speed_kelvin += speed * heat.tiles.kelvin[tile];
+            sum.watts += (heat.tiles.watts[tile] - idle) * heat.tiles.powered[tile];
+        }
+        sum
     }
 
     pub(super) fn tile_kelvin(&self, tile: usize) -> Kelvin {
@@ -906,6 +1013,7 @@ impl Process for Cell {
                 self.rearm_scheduler(schedule);
             }
             Kind::Fault => self.befall(handle, event.at),
+            Kind::Upset => self.upset(tile, handle as usize, schedule),
             Kind::Trunk => {
                 let shell = handle as usize;
                 if self.around.trunks[shell].armed == event.at {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use physics::tiles::TileModel;
 use scheduler::admission::Outward;
-use scheduler::{cell, guard, thermos};
+use scheduler::{Descriptor, Service, cell, guard, thermos};
 use trust::Key;
 use wire::{Cell, Fanout, Hexagons, Kelvin, Level, Metres, Nanos, Tile, Watts};
 
@@ -45,8 +45,18 @@ pub struct Config {
     pub faults: Vec<Fault>,
     /// Chance of a tile's hard failure, per second.
     pub failures_per_second: f64,
+    /// Bits that flip.
+    pub flips: Flips,
     /// What must hold.
     pub bounds: Bounds,
+}
+
+/// A Julian year.
+const YEAR_SECONDS: f64 = 31_557_600.0;
+
+/// Whole mebibytes, as descriptors count them.
+pub(super) fn mebibytes(bytes: Bytes) -> u32 {
+    u32::try_from(bytes.0 >> 20).unwrap_or(u32::MAX)
 }
 
 /// One shell.
@@ -70,6 +80,8 @@ pub struct Shell {
     pub sunlight: Watts,
     /// The lowest clock a tile can be set to.
     pub clock_min: f64,
+    /// A tile's memory.
+    pub memory: Bytes,
 }
 
 /// The backpressure loop's constants.
@@ -179,8 +191,12 @@ pub struct WorkStream {
     pub activity: f64,
     /// How long a piece runs, on average.
     pub term: Nanos,
+    /// Memory it uses on each tile.
+    pub memory: Bytes,
     /// Higher moves inward first.
     pub priority: u8,
+    /// What its leases promise.
+    pub service: Service,
     /// When it comes more often, if ever.
     pub burst: Option<Burst>,
     /// All of it arrives at the start and stays.
@@ -243,6 +259,17 @@ impl FaultKind {
             Self::Radiators { .. } => "radiators",
         }
     }
+}
+
+/// Bits that flip by themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flips {
+    /// Chance that one bit of a message flips on its way.
+    pub messages: f64,
+    /// In each tile's memory, per second: single ones, which its code corrects.
+    pub corrected_per_second: f64,
+    /// The same of more than its code corrects.
+    pub uncorrectable_per_second: f64,
 }
 
 /// What must hold for a run to be good.
@@ -324,6 +351,29 @@ impl Config {
         Watts(model.radiance(1.0) * (fourth(*limit) - fourth(model.sky)))
     }
 
+    /// Dynamic power of a tile at full clock and activity, as warm as it is to get.
+    #[must_use]
+    pub fn dynamic(&self, shell: usize) -> Watts {
+        let Shell {
+            model, throttle, ..
+        } = &self.shells[shell];
+        model.dynamic * model.speed(1.0, *throttle)
+    }
+
+    /// Whether a shell's tiles come so close to Landauer's limit that what they draw depends on
+    /// how warm they are.
+    //= requirements H8
+    pub(super) fn is_near_least(&self, shell: usize) -> bool {
+        let Shell {
+            model,
+            limit,
+            clock_min,
+            ..
+        } = &self.shells[shell];
+        // Slower than this, whatever they draw is nothing.
+        model.is_near_least(clock_min.max(1e-3), *limit)
+    }
+
     /// By how much an outer shell's load rises when every tile of an inner one
     /// dissipates one watt more: what the shells between let through of it, and
     /// what they absorb of it and radiate again, is all of it.
@@ -349,6 +399,29 @@ impl Config {
         })
     }
 
+    /// What a tile of a shell says of itself. To this world it is one accelerator with its memory.
+    //= requirements S1
+    pub(super) fn descriptor(&self, shell: usize, tile: Tile) -> Descriptor {
+        let Shell {
+            model,
+            limit,
+            memory,
+            ..
+        } = &self.shells[shell];
+        let milli = |value: f64| (value * 1e3).round();
+        let failures = self.failures_per_second + self.flips.uncorrectable_per_second;
+        Descriptor {
+            tile,
+            cpu_milli: 0,
+            accelerators: 1,
+            memory_mib: mebibytes(*memory),
+            idle_mw: milli(model.idle.0) as u64,
+            max_mw: milli((model.idle + self.dynamic(shell)).0) as u64,
+            limit_mk: milli(limit.0) as u32,
+            failures_per_year_ppm: (failures * YEAR_SECONDS * 1e6) as u32,
+        }
+    }
+
     pub(super) fn scheduler(&self, cell: u32) -> Arc<cell::Config> {
         let shell = (cell / self.cells_per_shell()) as usize;
         let outward = shell + 1..self.shells.len();
@@ -358,7 +431,6 @@ impl Config {
             tiles,
             layer: shell as u8,
             layers: self.shells.len() as u8,
-            dynamic_watts: self.shells[shell].model.dynamic.0,
             capacity_watts: self.capacity(shell).0,
             throttle_kelvin: self.shells[shell].throttle.0,
             heat_aware: self.thermos.enabled,

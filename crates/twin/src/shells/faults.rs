@@ -3,11 +3,17 @@
 //! Drawn from the run's seed before anything runs, by streams of their own: two
 //! runs with different policies meet the same faults. Every fault is counted
 //! twice, when it is planned and when it finds a tile to befall.
+//!
+//! Bits flip too often to be planned: a cell draws them one after the other while it
+//! runs, by streams of their own again.
 
 use machine::{Purpose, Stream};
 use wire::{Cell, Instant, Nanos, Tile};
 
+use scheduler::guard::Upset;
+
 use super::config::{Config, FaultKind};
+use super::post::Flip;
 
 /// Something that happens to one cell.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +104,59 @@ pub(super) fn plan(config: &Config, seed: u64, cell: u32) -> Vec<CellFault> {
     }
     plan.sort_by_key(|fault| fault.at);
     plan
+}
+
+/// Bits that flip in one cell.
+#[derive(Clone, Debug)]
+pub(super) struct Flips {
+    messages: Stream,
+    memory: [Stream; UPSETS.len()],
+}
+
+/// Whichever a word in memory meets, in the order of [`Flips`].
+pub(super) const UPSETS: [Upset; 2] = [Upset::Corrected, Upset::Uncorrectable];
+
+impl Flips {
+    pub(super) fn new(seed: u64, cell: u32) -> Self {
+        // Owners beyond all tiles, one per cell and what it concerns.
+        let stream = |of: u64| {
+            let owner = Tile(u64::MAX - (u64::from(cell) << 2) - of);
+            Stream::new(seed, owner, Purpose::Flips)
+        };
+        Self {
+            messages: stream(0),
+            memory: [stream(1), stream(2)],
+        }
+    }
+
+    /// Whether a message that is being sent loses a bit, and which.
+    pub(super) fn in_message(&mut self, config: &Config) -> Option<Flip> {
+        let chance = config.flips.messages;
+        // Most universes have none, and most of their events are messages.
+        (chance > 0.0 && self.messages.chance(chance)).then(|| Flip::of(self.messages.next_u64()))
+    }
+
+    /// When a tile's memory meets the next of these, and which tile's.
+    pub(super) fn in_memory(
+        &mut self,
+        upset: usize,
+        config: &Config,
+        now: Instant,
+    ) -> Option<(Instant, u32)> {
+        let each = match UPSETS[upset] {
+            Upset::Corrected => config.flips.corrected_per_second,
+            Upset::Uncorrectable => config.flips.uncorrectable_per_second,
+        };
+        let (tiles, chance) = (config.grid.tiles(), &mut self.memory[upset]);
+        if each == 0.0 {
+            return None;
+        }
+        // What befalls tiles independently befalls the cell as often as all of them.
+        let gap = -libm::log(1.0 - chance.unit()) / (each * f64::from(tiles));
+        let at = now + Nanos::from_secs_f64(gap).max(Nanos(1));
+        let tile = chance.below(tiles.into()) as u32;
+        (at < Instant::EPOCH + config.end).then_some((at, tile))
+    }
 }
 
 /// The cell's name in streams and keys.

@@ -5,12 +5,17 @@
 //! arrives sooner than the shortest link allows, so by the time one message is due many others
 //! are under way, and sixteen tags side by side cost little more than one
 //! (`docs/decisions/2026-11-21-tags-side-by-side.md`).
+//!
+//! Messages cross as values, but for one of which a bit flips: that bit is one of its spelling, and
+//! what the recipient makes of the bytes is what it gets.
 
 use std::cell::RefCell;
+use std::num::NonZero;
 
 use membership::{Batch, Message};
 use trust::Key;
-use wire::Instant;
+use wire::codec::decode_all;
+use wire::{Encode, Instant};
 
 /// Things kept under a number while an event is on its way to them.
 #[derive(Clone, Debug)]
@@ -53,23 +58,71 @@ impl<T> Slots<T> {
     }
 }
 
+/// The bit of a message that flips, as a share of its length in 65,536ths.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flip(NonZero<u16>);
+
+impl Flip {
+    /// Any of them, from 64 uniform bits.
+    pub(super) fn of(drawn: u64) -> Self {
+        Self(NonZero::new((drawn >> 48) as u16).unwrap_or(NonZero::<u16>::MIN))
+    }
+
+    fn strike(self, bytes: &mut [u8]) {
+        let bit = (bytes.len() * 8 * usize::from(self.0.get())) >> 16;
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+/// What its recipient can make of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nobody has looked yet.
+    Unopened,
+    /// A message, and its tag proves it if there is one.
+    Good,
+    /// A message, and its tag is not its own.
+    Untrue,
+    /// No message.
+    Garbled,
+}
+
 /// A message under way.
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
     pub(super) sent: Instant,
     pub(super) from: u32,
-    /// Whether its tag proves it.
-    proven: bool,
+    pub(super) flip: Option<Flip>,
+    pub(super) look: Look,
     pub(super) message: Message,
 }
 
+const _: () = assert!(size_of::<Flight>() == 80, "a million are under way");
+
 impl Flight {
-    pub(super) const fn new(sent: Instant, from: u32, message: Message) -> Self {
+    pub(super) const fn new(
+        sent: Instant,
+        from: u32,
+        flip: Option<Flip>,
+        message: Message,
+    ) -> Self {
         Self {
             sent,
             from,
-            proven: false,
+            flip,
+            look: Look::Unopened,
             message,
+        }
+    }
+
+    /// Lets the bit flip that is to flip.
+    fn suffer(&mut self) {
+        let Some(flip) = self.flip else { return };
+        let mut bytes = self.message.to_bytes();
+        flip.strike(&mut bytes);
+        match decode_all(&bytes) {
+            Ok(message) => self.message = message,
+            Err(_) => self.look = Look::Garbled,
         }
     }
 }
@@ -111,22 +164,25 @@ impl Post {
         self.flights.at(slot)
     }
 
-    /// Hands a message over; none if its tag does not prove it.
-    pub(super) fn take(&mut self, slot: u64) -> Option<Flight> {
+    /// Hands a message over as it arrives.
+    pub(super) fn take(&mut self, slot: u64) -> Flight {
         let Some(key) = &self.key else {
-            return Some(self.flights.take(slot));
+            let mut flight = self.flights.take(slot);
+            flight.look = Look::Good;
+            flight.suffer();
+            return flight;
         };
         let due = self.flights.at(slot).as_ref();
-        if !due.is_some_and(|flight| flight.proven) {
+        if due.is_some_and(|flight| flight.look == Look::Unopened) {
             BATCH.with_borrow_mut(|batch| {
                 let flights = &mut self.flights;
                 seal(flights, &self.untagged, key, batch);
+                (self.untagged.iter()).for_each(|&slot| flights.get_mut(slot).suffer());
                 prove(flights, &self.untagged, key, batch);
             });
             self.untagged.clear();
         }
-        let flight = self.flights.take(slot);
-        flight.proven.then_some(flight)
+        self.flights.take(slot)
     }
 }
 
@@ -143,14 +199,17 @@ fn prove(flights: &mut Slots<Flight>, slots: &[u32], key: &Key, batch: &mut Batc
     }
     batch.tags(key, |at, tag| {
         let flight = flights.get_mut(slots[at]);
-        flight.proven = flight.message.tag == tag;
+        if flight.look == Look::Unopened {
+            let proven = flight.message.tag == tag;
+            flight.look = if proven { Look::Good } else { Look::Untrue };
+        }
     });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use membership::{Content, Kind, Peer, Updates};
+    use membership::{Claim, Content, Kind, Peer, Update, Updates};
     use trust::Tag;
     use wire::Cell;
 
@@ -166,7 +225,7 @@ mod tests {
             content: Content::Claims(Updates::NONE),
             tag: Tag::from_bytes([0; Tag::BYTES]),
         };
-        Flight::new(Instant::EPOCH, 1, message)
+        Flight::new(Instant::EPOCH, 1, None, message)
     }
 
     /// Every message carries the tag its sender would have made, and one that was changed after
@@ -185,17 +244,63 @@ mod tests {
             prove(&mut post.flights, &untagged, &key, &mut batch);
             for (number, slot) in (0..count).zip(slots) {
                 let flight = post.take(slot);
-                assert_eq!(flight.is_some(), number != 0, "{number} of {count}");
-                assert!(flight.is_none_or(|flight| flight.message.is_proven(&key)));
+                let expected = [Look::Good, Look::Untrue][usize::from(number == 0)];
+                assert_eq!(flight.look, expected, "{number} of {count}");
+                assert_eq!(flight.message.is_proven(&key), number != 0);
             }
         }
+    }
+
+    /// Whichever bit it is: of a number, of a claim, of the tag, or one without which the rest
+    /// cannot be read.
+    //= requirements M4
+    #[test]
+    fn a_message_of_which_a_bit_flipped_is_never_taken_for_good() {
+        let mut claims = Updates::NONE;
+        for peer in 0..3 {
+            let (peer, accuser, claim) = (Peer(peer), Peer(9), Claim::from_bits(1));
+            assert!(claims.push(Update {
+                peer,
+                accuser,
+                claim
+            }));
+        }
+        let mut long = flight(1 << 40);
+        long.message.content = Content::Claims(claims);
+        let (mut garbled, mut untrue) = (0, 0);
+        let mut post = Post::new(Some(Key::new([5; 32])));
+        for whole in [flight(7), long] {
+            let bits = whole.message.encoded_len() as u64 * 8;
+            for bit in 0..bits {
+                let drawn = (bit * 65_536).div_ceil(bits) << 48;
+                let flip = Some(Flip::of(drawn));
+                let slot = post.put(Flight {
+                    flip,
+                    ..whole.clone()
+                });
+                match post.take(slot).look {
+                    Look::Garbled => garbled += 1,
+                    Look::Untrue => untrue += 1,
+                    look => panic!("bit {bit} of {bits}: {look:?}"),
+                }
+            }
+        }
+        assert!(garbled > 20 && untrue > 300, "{garbled}, {untrue}");
+        // With no tag to hold it against, nothing but its shape could tell.
+        let mut trusting = Post::new(None);
+        let flip = Some(Flip::of(1 << 63));
+        let slot = trusting.put(Flight { flip, ..flight(7) });
+        let taken = trusting.take(slot);
+        assert_eq!(taken.look, Look::Good);
+        assert_ne!(taken.message, flight(7).message);
     }
 
     #[test]
     fn without_a_key_messages_go_as_they_are() {
         let mut post = Post::new(None);
         let slot = post.put(flight(9));
-        let flight = post.take(slot).expect("nothing is asked of it");
+        let flight = post.take(slot);
+        assert_eq!(flight.look, Look::Good);
         assert_eq!(flight.message.tag, Tag::from_bytes([0; Tag::BYTES]));
     }
 }

@@ -2,11 +2,14 @@
 
 use std::num::NonZero;
 
-use physics::tiles::{Leakage, TileModel};
-use wire::{Fanout, Hexagons, Kelvin, Metres, Nanos, Watts};
+use physics::tiles::{Leakage, Operation, TileModel};
+use scheduler::Service;
+use scheduler::lease::ServiceLevel;
+use wire::{Fanout, Hexagons, Joules, Kelvin, Metres, Nanos, Watts};
 
 use super::config::{
-    Bounds, Burst, Config, Fault, FaultKind, Links, Membership, Shell, Thermos, Trunks, WorkStream,
+    Bounds, Burst, Config, Fault, FaultKind, Flips, Links, Membership, Shell, Thermos, Trunks,
+    WorkStream,
 };
 use crate::universe::{BitsPerSecond, Bytes, PerSecond, Table};
 
@@ -91,6 +94,7 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
             .range(PerSecond(0.0)..=PerSecond(1.0))
             .or(PerSecond(0.0))
             .0,
+        flips: flips(root),
         bounds: bounds(root),
         shells,
     };
@@ -187,6 +191,7 @@ fn shell(table: &Table<'_>) -> Shell {
         "leakage",
         "Power that leaks, growing exponentially with temperature.",
     );
+    let operation = table.table("operation", "What dynamic power is spent on.");
     let model = TileModel {
         heat_capacity: table
             .heat_capacity("heat_capacity", "Energy that warms a tile by one kelvin.")
@@ -210,6 +215,20 @@ fn shell(table: &Table<'_>) -> Shell {
         ))
         .range(power.clone())
         .required(),
+        operation: Operation {
+            energy: operation
+                .energy("energy", "What one costs at full clock, by its technology.")
+                .range(Joules(1e-24)..=Joules(1.0))
+                .or(Operation::STANDARD.energy),
+            bits: operation
+                .number("bits", "How many it erases, unless it is done reversibly.")
+                .range(0.0..=1e6)
+                .or(Operation::STANDARD.bits),
+            reversible: operation
+                .fraction("reversible", "Share of them done so, which erase nothing.")
+                .range(0.0..=1.0)
+                .or(Operation::STANDARD.reversible),
+        },
         clock_exponent: table
             .number(
                 "clock_exponent",
@@ -269,6 +288,10 @@ fn shell(table: &Table<'_>) -> Shell {
             .fraction("clock_min", "The lowest clock a tile can be set to.")
             .range(0.0..=1.0)
             .or(0.1),
+        memory: table
+            .data("memory", "Of a tile, for work that asks for some.")
+            .range(..=Bytes(1 << 50))
+            .or(Bytes(128 << 30)),
     }
 }
 
@@ -509,14 +532,39 @@ fn work(root: &Table<'_>, shells: usize) -> Vec<WorkStream> {
                     .required(),
             }
         });
+        let hot = table
+            .choice(
+                "kind",
+                &[("hot", true), ("cold", false)],
+                "Hot and fast, or cold and deep.",
+            )
+            .required();
+        let by_kind = if hot {
+            ServiceLevel::LatencySensitive
+        } else {
+            ServiceLevel::BestEffort
+        };
+        let levels = ServiceLevel::ALL.map(|level| (level.name(), level));
+        let level = table
+            .choice("service", &levels, "What its leases promise.")
+            .or_derived(by_kind, "\"latency-sensitive\" for hot work");
+        let by_level = match level {
+            ServiceLevel::LatencySensitive => 0.8,
+            ServiceLevel::BestEffort => 0.0,
+        };
         WorkStream {
-            hot: table
-                .choice(
-                    "kind",
-                    &[("hot", true), ("cold", false)],
-                    "Hot and fast, or cold and deep.",
-                )
-                .required(),
+            hot,
+            service: Service {
+                level,
+                speed: table
+                    .fraction("promised", "Share of full clock promised, on average.")
+                    .range(0.0..=1.0)
+                    .or_derived(by_level, "80 % if latency-sensitive, else nothing"),
+            },
+            memory: table
+                .data("memory", "What it uses on each tile.")
+                .range(..=Bytes(1 << 50))
+                .or(Bytes(0)),
             shells: shell_list(
                 table,
                 shells,
@@ -600,6 +648,31 @@ fn faults(root: &Table<'_>, shells: usize, end: Nanos) -> Vec<Fault> {
         .iter()
         .map(read)
         .collect()
+}
+
+fn flips(root: &Table<'_>) -> Flips {
+    let table = root.table(
+        "bit_flips",
+        "Bits that flip by themselves, in messages under way and in memory.",
+    );
+    let rate = |key, doc| {
+        let rate = table.rate(key, doc).range(PerSecond(0.0)..=PerSecond(1.0));
+        rate.or(PerSecond(0.0)).0
+    };
+    Flips {
+        messages: table
+            .fraction("messages", "Chance that a message loses one bit under way.")
+            .range(0.0..=1.0)
+            .or(0.0),
+        corrected_per_second: rate(
+            "corrected",
+            "How often a tile's memory loses a single bit, which its code corrects.",
+        ),
+        uncorrectable_per_second: rate(
+            "uncorrectable",
+            "How often it loses more than its code corrects; the tile cuts its power.",
+        ),
+    }
 }
 
 fn bounds(root: &Table<'_>) -> Bounds {

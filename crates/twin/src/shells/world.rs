@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use membership::{Member, State};
+use node::Node;
 use physics::shells::Shells;
-use physics::tiles::Flows;
+use physics::tiles::{Flows, Operation};
+use scheduler::Guard;
+use scheduler::lease::ServiceLevel;
 use telemetry::{Action, Reason, Sketch};
-use wire::{Class, Hexagons, Instant, Joules, Level, Nanos, Seconds, Watts};
+use wire::{Class, Hexagons, Instant, Joules, Kelvin, Level, Nanos, Seconds, Watts};
 
-use super::cell::{Cell, Fate};
-use super::config::{Config, Fault, FaultKind};
+use super::cell::{Cell, Fate, FlipCounts, Operating};
+use super::config::{Config, Fault, FaultKind, Flips};
 use super::faults;
 use super::step_response::StepResponse;
 use crate::engine::{Engine, Outcome as EngineOutcome, World, history};
@@ -162,6 +165,8 @@ struct Watch {
     budgets: Vec<Vec<f64>>,
     /// Mean activity per shell at each sample.
     busy: Vec<Vec<f64>>,
+    /// What each shell's tiles did at all samples.
+    operating: Vec<Operating>,
     /// Faults not yet told of.
     faults: Vec<(Nanos, String)>,
     decided: BTreeMap<(Action, Reason), u64>,
@@ -196,6 +201,7 @@ impl Watch {
             series,
             budgets: vec![Vec::new(); shells],
             busy: vec![Vec::new(); shells],
+            operating: vec![Operating::default(); shells],
             faults: (config.faults.iter())
                 .map(|fault| (fault.at, describe(config, fault)))
                 .collect(),
@@ -224,6 +230,13 @@ impl Watch {
             let sample = sample(config, shell, part);
             self.budgets[shell].push(mean(part.iter().map(|c| c.scheduler().budget())));
             self.busy[shell].push(f64::from(sample.utilisation));
+            for cell in part {
+                let now = cell.around.operating();
+                let sum = &mut self.operating[shell];
+                sum.speed += now.speed;
+                sum.speed_kelvin += now.speed_kelvin;
+                sum.watts += now.watts;
+            }
             self.load_max = self.load_max.max(f64::from(sample.load));
             self.budget_min = self.budget_min.min(f64::from(sample.budget_min));
             let dark: u64 = part.iter().map(|c| c.around.counts.dark).sum();
@@ -336,8 +349,11 @@ impl Watch {
             invariants: self.invariants(config, &cells, membership.as_ref(), locality.as_ref()),
             membership,
             locality,
+            bit_flips: bit_flips(config, &cells),
             trunks: trunks(config, &cells),
             heat: Some(heat),
+            leases: leases(&cells),
+            operations: operations(config, &self.operating),
             faults: fault_summary(config, injected, &cells),
             decisions: (self.decided.iter())
                 .map(|(&(action, reason), &count)| summary::DecisionCount {
@@ -370,7 +386,7 @@ impl Watch {
             tiles_lost: cells.iter().map(|c| c.around.counts.dark).sum(),
             overshoot: (self.budgets.iter().enumerate())
                 .flat_map(|(shell, b)| undisturbed(config, b).map(move |(_, part)| (shell, part)))
-                .map(|(shell, part)| swing_back(part, period_max(config, shell)))
+                .map(|(shell, part)| overshoot(part, period_max(config, shell)))
                 .fold(0.0, f64::max),
             budget_min: self.budget_min,
             energy_error: energy_error(&flows),
@@ -424,6 +440,9 @@ impl Watch {
                 }),
         );
         must("energy_conserved", self.energy.clone());
+        if config.flips.messages > 0.0 {
+            must("no_flipped_message_believed", believed_flip(config, cells));
+        }
         if config.thermos.enabled && config.shells.len() > 1 {
             must("loop_damped", self.undamped(config));
         }
@@ -593,20 +612,28 @@ fn sustained_oscillation(series: &[f64], within: usize, swing_min: f64) -> Optio
     Some((found[0].0, (found[3].1 - found[4].1).abs()))
 }
 
-/// How far the budget came back up after a fall only to fall again: the second
-/// fall, in units of the first, the largest of all. A loop that swings by itself
-/// does so within four to five dead times (at the edge of stability the period is
-/// four, Hayes 1950); what comes later is the load's own coming and going.
-fn swing_back(series: &[f64], within: usize) -> f64 {
-    let turns = extrema(series, SWING_MIN);
-    let falls: Vec<(usize, f64)> = (turns.windows(2))
-        .filter(|w| w[1].1 < w[0].1)
-        .map(|w| (w[1].0, w[0].1 - w[1].1))
-        .collect();
-    (falls.windows(2))
-        .filter(|pair| pair[1].0 - pair[0].0 <= within)
-        .map(|pair| pair[1].1 / pair[0].1)
-        .fold(0.0, f64::max)
+/// How far the budget fell below where it came to rest, in units of the fall to there: the most of
+/// all its falls. Where it would have come to rest shows in what follows a fall, the way back up
+/// and the next fall: a loop's swings shrink or grow by one ratio, so a rise and the fall after it
+/// are u(1 + r) and u(1 + r)r, and u below the rest is rise² / (rise + fall). A second fall that
+/// goes far deeper than the rise before it is a new step, and takes nothing from the first.
+///
+/// A loop that swings by itself does so within four to five dead times (at the edge of stability
+/// the period is four, Hayes 1950); what comes later is the load's own coming and going.
+//= requirements H4
+fn overshoot(series: &[f64], within: usize) -> f64 {
+    let mut top = f64::NEG_INFINITY;
+    let mut most = 0.0_f64;
+    for turns in extrema(series, SWING_MIN).windows(4) {
+        let [before, low, back, again] = [0, 1, 2, 3].map(|i| turns[i].1);
+        top = top.max(before);
+        if low < before && turns[3].0 - turns[1].0 <= within {
+            let (rise, fall) = (back - low, back - again);
+            let below = rise * rise / (rise + fall);
+            most = most.max(below / (top.max(back) - low - below));
+        }
+    }
+    most
 }
 
 /// A fault in words.
@@ -836,6 +863,90 @@ fn trunks(config: &Config, cells: &[&Cell]) -> Vec<summary::Trunk> {
     Class::ALL.map(class).into()
 }
 
+/// How leases that are over fared, by what they had promised.
+//= requirements S2
+fn leases(cells: &[&Cell]) -> Vec<summary::Leases> {
+    let of = |level: ServiceLevel| {
+        let served = || cells.iter().map(|c| c.scheduler().served(level));
+        summary::Leases {
+            level: level.name().to_owned(),
+            ended: served().map(|s| s.ended).sum(),
+            breached: served().map(|s| s.breached).sum(),
+        }
+    };
+    ServiceLevel::ALL.map(of).into()
+}
+
+/// What an operation cost in each shell that did any, beside what it must at the least.
+//= requirements H8
+fn operations(config: &Config, operating: &[Operating]) -> Vec<summary::Operations> {
+    let shells = config.shells.iter().zip(operating);
+    let did = shells.filter(|(shell, sum)| sum.speed > 0.0 && shell.model.dynamic.0 > 0.0);
+    did.map(|(shell, sum)| {
+        let Operation { energy, .. } = shell.model.operation;
+        let kelvin = Kelvin(sum.speed_kelvin / sum.speed);
+        let joules = energy * (sum.watts / (sum.speed * shell.model.dynamic.0));
+        let least = shell.model.operation.least(kelvin);
+        summary::Operations {
+            shell: shell.name.clone(),
+            kelvin: kelvin.0,
+            joules: joules.0,
+            least_joules: least.0,
+            times_least: if least.0 > 0.0 {
+                joules / least
+            } else {
+                f64::NAN
+            },
+        }
+    })
+    .collect()
+}
+
+/// What became of bits that flipped, if any were to.
+//= requirements M4
+fn bit_flips(config: &Config, cells: &[&Cell]) -> Option<summary::BitFlips> {
+    let Flips {
+        messages,
+        corrected_per_second,
+        uncorrectable_per_second,
+    } = config.flips;
+    if messages + corrected_per_second + uncorrectable_per_second == 0.0 {
+        return None;
+    }
+    let sum = |of: fn(&FlipCounts) -> u64| cells.iter().map(|c| of(&c.around.counts.flips)).sum();
+    let guards = cells.iter().flat_map(|c| c.nodes()).map(Node::guard);
+    Some(summary::BitFlips {
+        in_messages: sum(|flips| flips.sent),
+        arrived: sum(|flips| flips.arrived),
+        undecodable: sum(|flips| flips.garbled),
+        untrue: sum(|flips| flips.untrue),
+        believed: sum(|flips| flips.believed),
+        corrected: sum(|flips| flips.memory[0].0),
+        corrected_met: sum(|flips| flips.memory[0].1),
+        corrected_max: guards.map(Guard::corrected).max().unwrap_or(0).into(),
+        uncorrectable: sum(|flips| flips.memory[1].0),
+        uncorrectable_met: sum(|flips| flips.memory[1].1),
+    })
+}
+
+/// The first message of which a bit flipped and that a member took for good.
+fn believed_flip(config: &Config, cells: &[&Cell]) -> Option<Violation> {
+    let believed = cells.iter().enumerate().filter_map(|(id, cell)| {
+        let (at, tile) = cell.around.counts.flips.first_believed?;
+        Some((at, id, tile))
+    });
+    let all: u64 = (cells.iter()).map(|c| c.around.counts.flips.believed).sum();
+    let (at, id, tile) = believed.min()?;
+    Some(Violation {
+        seconds: at.as_secs_f64(),
+        subject: tile_name(config, id, tile),
+        found: all as f64,
+        bound: 0.0,
+        unit: "messages".to_owned(),
+        text: "it took a message for good in which a bit had flipped".to_owned(),
+    })
+}
+
 fn fault_summary(config: &Config, injected: &[u64], cells: &[&Cell]) -> Vec<summary::Fault> {
     let kinds = faults::kinds(config)
         .into_iter()
@@ -854,7 +965,36 @@ fn fault_summary(config: &Config, injected: &[u64], cells: &[&Cell]) -> Vec<summ
     let lost_in_flight = cells.iter().map(|c| c.around.counts.lost_in_flight).sum();
     // A loss that nobody asked for would be told, too.
     let loses = config.links.loss > 0.0 || lost_on_links > 0;
+    let flips = bit_flips(config, cells).unwrap_or_default();
+    let asked = config.flips;
+    let flipped = [
+        (
+            "bit flips in messages",
+            asked.messages,
+            flips.in_messages,
+            flips.arrived,
+        ),
+        (
+            "bit flips corrected",
+            asked.corrected_per_second,
+            flips.corrected,
+            flips.corrected_met,
+        ),
+        (
+            "bit flips beyond correction",
+            asked.uncorrectable_per_second,
+            flips.uncorrectable,
+            flips.uncorrectable_met,
+        ),
+    ];
+    let flipped = flipped.into_iter().filter(|&(_, chance, ..)| chance > 0.0);
+    let flipped = flipped.map(|(kind, _, injected, fired)| summary::Fault {
+        kind: kind.to_owned(),
+        injected,
+        fired,
+    });
     kinds
+        .chain(flipped)
         .chain(loses.then(|| counted("message loss", lost_on_links)))
         .chain([counted("messages in flight", lost_in_flight)])
         .collect()
@@ -888,6 +1028,30 @@ mod tests {
             .map(|i| if (30..60).contains(&i) { 0.4 } else { 1.0 })
             .collect();
         assert_eq!(sustained_oscillation(&dip, 20, SWING_MIN), None);
-        assert_eq!(swing_back(&dip, 100), 0.0);
+        assert_eq!(overshoot(&dip, 100), 0.0);
+    }
+
+    #[test]
+    fn overshoot_is_what_the_first_fall_went_past_its_rest_and_a_deeper_fall_is_none() {
+        // From 0.9 to 0.5, and past it by what half a period leaves of as much.
+        for decay in [0.5, 0.8, 1.5] {
+            let past: f64 = (-decay / 2.0_f64).exp();
+            let found = overshoot(&damped(5.0, decay), 20);
+            assert!((found - past).abs() < 0.02, "{decay}: {found}, not {past}");
+        }
+        let growing = overshoot(&damped(5.0, -0.1), 20);
+        assert!(growing > 0.9, "{growing}");
+        // As a shell of `matroska` answers the loss of radiators: cut at once, let go a little,
+        // and then, while more is asked of it, taken down to where it stays.
+        let level = |at: f64| match at {
+            ..10.0 => 1.0,
+            10.0..20.0 => 1.0 - 0.043 * (at - 10.0),
+            20.0..30.0 => 0.57 + 0.007 * (at - 20.0),
+            30.0..40.0 => 0.64 - 0.017 * (at - 30.0),
+            _ => 0.47,
+        };
+        let taken_down: Vec<f64> = (0..80).map(|i| level(f64::from(i))).collect();
+        let found = overshoot(&taken_down, 100);
+        assert!(found < 0.06, "{found}");
     }
 }

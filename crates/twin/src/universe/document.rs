@@ -78,9 +78,12 @@ pub struct Document {
 }
 
 /// What accumulates while a document is read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Notes {
     pub(super) problems: Vec<Problem>,
+    /// What one value says against another. Where a value could not be read, something stands in
+    /// for it, and nobody wrote what is said against that.
+    pub(super) quarrels: Vec<Problem>,
     /// For each table that was opened, the keys that were asked for.
     pub(super) known: BTreeMap<String, BTreeSet<String>>,
     pub(super) reference: Reference,
@@ -171,7 +174,20 @@ impl Document {
     /// Everything that is wrong with the file and the overrides.
     pub fn finish(&self) -> Result<(), Problems> {
         self.find_unknown(&self.root, "");
-        let problems = self.notes.borrow().problems.clone();
+        let Notes {
+            mut problems,
+            quarrels,
+            ..
+        } = self.notes.borrow().clone();
+        let unread = |problem: &Problem| {
+            matches!(
+                problem.fault,
+                Fault::Missing { .. } | Fault::Unexpected { .. }
+            )
+        };
+        if !problems.iter().any(unread) {
+            problems.extend(quarrels);
+        }
         if problems.is_empty() {
             Ok(())
         } else {
@@ -182,18 +198,32 @@ impl Document {
     /// Whether anything was found wrong so far.
     #[must_use]
     pub fn has_problems(&self) -> bool {
-        !self.notes.borrow().problems.is_empty()
+        let notes = self.notes.borrow();
+        !(notes.problems.is_empty() && notes.quarrels.is_empty())
     }
 
     pub(super) fn complain(&self, origin: &Origin, key: &str, fault: Fault) {
-        let problem = Problem {
-            place: place(&self.file, &self.text, origin),
-            key: key.to_owned(),
-            fault,
-        };
+        let problem = self.problem(origin, key, fault);
         let problems = &mut self.notes.borrow_mut().problems;
         if !problems.contains(&problem) {
             problems.push(problem);
+        }
+    }
+
+    /// As [`Self::complain`], of a value that is good by itself.
+    pub(super) fn quarrel(&self, origin: &Origin, key: &str, fault: Fault) {
+        let problem = self.problem(origin, key, fault);
+        let quarrels = &mut self.notes.borrow_mut().quarrels;
+        if !quarrels.contains(&problem) {
+            quarrels.push(problem);
+        }
+    }
+
+    fn problem(&self, origin: &Origin, key: &str, fault: Fault) -> Problem {
+        Problem {
+            place: place(&self.file, &self.text, origin),
+            key: key.to_owned(),
+            fault,
         }
     }
 

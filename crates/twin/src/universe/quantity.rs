@@ -215,6 +215,9 @@ impl Dimension {
                         unit(&["Wh"], 3600, 0),
                         unit(&["kWh"], 3600, 3),
                         unit(&["MWh"], 3600, 6),
+                        unit(&["pJ"], 1, -12),
+                        unit(&["fJ"], 1, -15),
+                        unit(&["aJ"], 1, -18),
                     ]
                 }
             }

@@ -63,6 +63,11 @@ pub trait Form {
     /// What may stand there, for the reference and for what is missing.
     fn expects(&self) -> String;
 
+    /// Whether a value that cannot be read could be, but for what other values say.
+    fn is_good_by_itself(&self, _: &Value) -> bool {
+        false
+    }
+
     /// A value to go on with when there is none.
     fn placeholder(&self) -> Self::Out;
 
@@ -330,31 +335,26 @@ impl<'d> Table<'d> {
     }
 
     /// Refuses a key for a reason only the schema knows, as "must be later than
-    /// `time.start`". Silent if the key was complained about before.
+    /// `time.start`". Silent if the key was complained about before, or if there is any value
+    /// that could not be read: the reason may hang on what stands in for it.
     pub fn refuse(&self, key: &str, reason: impl Into<String>) {
         let path = join(&self.path, key);
         let is_known = {
             let notes = self.document.notes.borrow();
-            notes.problems.iter().any(|problem| problem.key == path)
+            let mut problems = notes.problems.iter().chain(&notes.quarrels);
+            problems.any(|problem| problem.key == path)
         };
         if is_known || matches!(self.contents, Contents::Imagined | Contents::Broken) {
             return;
         }
         let reason = reason.into();
-        match self.find(key) {
-            Some(value) => {
-                let found = value.to_string();
-                self.complain(&value.origin, key, Fault::Refused { found, reason });
-            }
-            None => self.complain(
-                self.origin(),
-                key,
-                Fault::Refused {
-                    found: "nothing".to_owned(),
-                    reason,
-                },
-            ),
-        }
+        let (origin, found) = self
+            .find(key)
+            .map_or((self.origin(), "nothing".to_owned()), |value| {
+                (&value.origin, value.to_string())
+            });
+        let fault = Fault::Refused { found, reason };
+        self.document.quarrel(origin, &path, fault);
     }
 
     fn open(
@@ -630,6 +630,13 @@ impl<F: Form> Field<'_, '_, F> {
         match value.map(|value| (value, self.form.read(value))) {
             None => Answer::Absent,
             Some((_, Ok(read))) => Answer::Given(read),
+            Some((value, Err(expected))) if self.form.is_good_by_itself(value) => {
+                let found = value.to_string();
+                let path = join(&self.table.path, self.key);
+                let fault = Fault::Unexpected { found, expected };
+                (self.table.document).quarrel(&value.origin, &path, fault);
+                Answer::Wrong
+            }
             Some((value, Err(expected))) => {
                 self.table.unexpected(value, self.key, expected);
                 Answer::Wrong
@@ -690,6 +697,20 @@ impl<T: Scalar> Form for Measure<T> {
         });
         let (name, example) = (self.dimension.name(), self.dimension.example());
         format!("{name}{range}, such as {example}")
+    }
+
+    fn is_good_by_itself(&self, value: &Value) -> bool {
+        let mut alone = Self {
+            follows: [None; 2],
+            ..*self
+        };
+        if self.follows[End::Low as usize].is_some() {
+            alone.range.low = Bound::Unbounded;
+        }
+        if self.follows[End::High as usize].is_some() {
+            alone.range.high = Bound::Unbounded;
+        }
+        alone.read(value).is_ok()
     }
 
     fn placeholder(&self) -> T {

@@ -221,6 +221,9 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
             region: 0.999_999,
             system: 1.0,
         }),
+        bit_flips: None,
+        leases: Vec::new(),
+        operations: Vec::new(),
         trunks: Vec::new(),
         heat: Some(Heat {
             max_kelvin: 689.2,
