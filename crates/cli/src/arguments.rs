@@ -523,7 +523,7 @@ pub(crate) struct Pack {
     pub(crate) policies: Vec<Policies>,
 
     /// How many placed pods `cosmos` may move for each hundred arrivals, to where they cost
-    /// less; what is not used is saved up
+    /// less; what is not used is saved up. No other policy moves any
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub(crate) migrate: u32,
 

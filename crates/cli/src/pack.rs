@@ -27,6 +27,8 @@ struct Arrivals {
     file: Option<PathBuf>,
     draw: Draw,
     seed: u64,
+    /// What drawing it took, by the clock on the wall and of processor time, in seconds.
+    took: (f64, f64),
 }
 
 /// One experiment, as a program reads it. Its keys are a promise.
@@ -37,6 +39,7 @@ struct Packed {
     order: Option<String>,
     seed: u64,
     migrate: u32,
+    /// All of it but reading files: tables, the order if it is drawn, the run and its curve.
     wall_seconds: f64,
     cpu_seconds: f64,
     peak_rss_bytes: u64,
@@ -58,19 +61,35 @@ struct Compared<'p> {
 }
 
 pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
+    let policies = policies(asked);
+    let stays = policies.iter().find(|policy| **policy != Policy::Cosmos);
+    if let (Some(stays), true) = (stays, asked.migrate > 0) {
+        bail!(
+            "--migrate {}: found --policy {stays}, which never moves what is placed; expected --policy cosmos alone",
+            asked.migrate
+        );
+    }
     let nodes_file = located(&asked.trace, &asked.nodes)?;
     let pods_file = located(&asked.trace, &asked.pods)?;
     let trace = Trace::read(&asked.trace, &nodes_file, &pods_file)?;
     let shown = |file: &Path| asked.trace.join(file);
+    let host = Host::now();
     let cluster = Cluster::new(&trace, &shown(&nodes_file), &shown(&pods_file))?;
+    let prepared = host.elapsed_seconds();
     let arrivals = arrivals(asked, &trace, &shown(&pods_file))?;
     let name = |file: &Path| {
         let name = file.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     };
     let mut results = Vec::new();
-    for policy in policies(asked) {
-        for Arrivals { file, draw, seed } in &arrivals {
+    for policy in policies {
+        for Arrivals {
+            file,
+            draw,
+            seed,
+            took,
+        } in &arrivals
+        {
             let experiment = Experiment {
                 cluster: &cluster,
                 order: &draw.order,
@@ -81,7 +100,7 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
             };
             let host = Host::now();
             let outcome = experiment.run(stopwatch());
-            let (wall_seconds, cpu_seconds) = host.elapsed_seconds();
+            let ran = host.elapsed_seconds();
             let us = |times: &[Duration], q| quantile(times, q).as_nanos() as f64 / 1e3;
             results.push(Packed {
                 policy: policy.name(),
@@ -89,8 +108,8 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
                 order: file.as_deref().map(name),
                 seed: *seed,
                 migrate: asked.migrate,
-                wall_seconds,
-                cpu_seconds,
+                wall_seconds: prepared.0 + took.0 + ran.0,
+                cpu_seconds: prepared.1 + took.1 + ran.1,
                 peak_rss_bytes: rehearsal::peak_rss_bytes(),
                 decision_p50_us: us(&outcome.decisions, 0.5),
                 decision_p99_us: us(&outcome.decisions, 0.99),
@@ -155,12 +174,16 @@ fn arrivals(asked: &Pack, trace: &Trace, pods_file: &Path) -> Result<Vec<Arrival
             [] => &[SEED],
             seeds => seeds,
         };
-        let drawn = seeds.iter().map(|&seed| Arrivals {
-            file: None,
-            draw: Draw::new(trace, seed),
-            seed,
+        let all = seeds.iter().map(|&seed| {
+            let (draw, took) = drawn(trace, seed);
+            Arrivals {
+                file: None,
+                draw,
+                seed,
+                took,
+            }
         });
-        return Ok(drawn.collect());
+        return Ok(all.collect());
     }
     ensure!(
         asked.seeds.len() <= 1,
@@ -178,14 +201,22 @@ fn arrivals(asked: &Pack, trace: &Trace, pods_file: &Path) -> Result<Vec<Arrival
         let order = Order::read(&file, &trace.pods, pods_file)?;
         let seed = asked.seeds.first().copied();
         let seed = seed.or_else(|| seed_of(&file)).unwrap_or(SEED);
-        let draw = Draw {
-            order,
-            ..Draw::new(trace, seed)
-        };
-        let file = Some(file);
-        Ok(Arrivals { file, draw, seed })
+        let (draw, took) = drawn(trace, seed);
+        Ok(Arrivals {
+            draw: Draw { order, ..draw },
+            file: Some(file),
+            seed,
+            took,
+        })
     });
     read.collect()
+}
+
+/// What a seed leaves to chance, and what drawing it took.
+fn drawn(trace: &Trace, seed: u64) -> (Draw, (f64, f64)) {
+    let host = Host::now();
+    let draw = Draw::new(trace, seed);
+    (draw, host.elapsed_seconds())
 }
 
 /// The orders in a folder that are for a list: `default.seed42.names.gz` is for

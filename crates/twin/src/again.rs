@@ -6,6 +6,7 @@
 //! decided on the way with what the history holds ([`Differs`]).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::record::inputs::InputError;
 use crate::record::{Inputs, Past, PastError};
@@ -21,7 +22,7 @@ pub struct Again {
     /// Its universe.
     pub config: site::Config,
     /// What stood there and came.
-    pub scene: Scene,
+    pub scene: Arc<Scene>,
     /// Its seed.
     pub seed: u64,
 }
@@ -94,7 +95,7 @@ impl Again {
             Universe::Site(config, Some(scene)) => Ok(Self {
                 inputs,
                 config: *config,
-                scene: *scene,
+                scene,
                 seed: past.seed,
             }),
             other => Err(AgainError::NotASite {

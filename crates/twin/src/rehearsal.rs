@@ -15,7 +15,9 @@ use crate::site::{self, JobRecord, Jobs, Scene, Trace, Workload, swf, trace::Tra
 use crate::universe::{Document, Problems, Table};
 use scheduler::site::{Evidence, words};
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use telemetry::Decision;
 use wire::Instant;
 
@@ -25,7 +27,7 @@ pub enum Universe {
     /// Shells of tiles around a star.
     Shells(Box<shells::Config>),
     /// A GPU cluster's work on racks and cooling loops.
-    Site(Box<site::Config>, Option<Box<Scene>>),
+    Site(Box<site::Config>, Option<Arc<Scene>>),
     /// Hosts on one switch, and what was measured of them.
     Fleet(Box<fleet::Config>, Option<Box<fleet::History>>),
 }
@@ -138,7 +140,7 @@ impl Universe {
             }
         }
         if let Self::Site(config, scene) = self {
-            *scene = Some(Box::new(set(config, given.folder, given)?));
+            *scene = Some(Arc::new(set(config, given.folder, given)?));
             return Ok(());
         }
         let unused = given.folder.or(given.jobs.first().map(PathBuf::as_path));
@@ -439,16 +441,16 @@ pub fn run(
         let inside = || directory.path("decisions.parquet");
         Decisions::create(&replay.decisions.clone().unwrap_or_else(inside))
     });
-    let load = match &universe {
-        Universe::Site(_, Some(scene)) => scene.load.clone(),
-        _ => Workload::default(),
+    let scene = match &universe {
+        Universe::Site(_, Some(scene)) => scene.clone(),
+        _ => Arc::default(),
     };
+    let log = (request.replay.is_some()).then(|| swf::Scribe::new(universe.name(), &scene.load));
     let mut scribe = Scribe {
         history: begin(&directory, &universe, request)?,
         batch: Vec::new(),
         decisions: decisions.transpose()?,
-        jobs: (request.replay.is_some()).then(|| swf::Scribe::new(universe.name(), &load)),
-        load,
+        scene,
         failed: None,
         progress,
     };
@@ -462,26 +464,55 @@ pub fn run(
     if let Some(decisions) = scribe.decisions {
         decisions.finish()?;
     }
-    if let Some(replay) = &request.replay {
-        let log = scribe.jobs.expect("begun for a replay").finish();
-        match &replay.swf {
-            None => directory.write("jobs.swf", &log.to_string())?,
-            Some(path) => {
-                std::fs::write(path, log.to_string()).map_err(|source| RecordError::File {
-                    doing: "write",
-                    path: path.clone(),
-                    source,
-                })?;
-            }
-        }
+    let (mut history, scene) = (scribe.history, scribe.scene);
+    if let (Some(replay), Some(log)) = (&request.replay, log) {
+        let inside = || directory.path("jobs.swf");
+        let path = replay.swf.clone().unwrap_or_else(inside);
+        write_log(&path, &log, &scene.load, &mut history)?;
     }
-    let mut history = scribe.history;
+    drop(scene);
     for notable in series.notables() {
         let text = &notable.text;
         history.event(notable.seconds, "notable", None, text, Link::default())?;
     }
     let directory = directory.finish(history, &summary, &series)?;
     Ok(Finished { summary, directory })
+}
+
+/// Writes the jobs of a history as a log, one after the other.
+fn write_log(
+    path: &Path,
+    log: &swf::Scribe,
+    load: &Workload,
+    history: &mut History,
+) -> Result<(), RecordError> {
+    let failed = |source| RecordError::File {
+        doing: "write",
+        path: path.to_owned(),
+        source,
+    };
+    let to = std::fs::File::create(path).map_err(failed)?;
+    let to = RefCell::new(std::io::BufWriter::new(to));
+    let write = |text: &str| to.borrow_mut().write_all(text.as_bytes()).map_err(failed);
+    history.each_job(
+        |jobs| write(&log.header(jobs)),
+        |id, times, outcome| {
+            let at = |seconds: f64| Instant((seconds * 1e9).round() as u64);
+            let [started, ended] = times.map(|seconds| seconds.map(at));
+            let fate = site::Fate::ALL.into_iter().find(|f| f.name() == outcome);
+            let job = &load.jobs.jobs[id as usize];
+            write(&log.line(&JobRecord {
+                id,
+                job,
+                tenant: "",
+                started,
+                ended,
+                tasks: &[],
+                fate: fate.expect("written by its name"),
+            }))
+        },
+    )?;
+    to.into_inner().flush().map_err(failed)
 }
 
 /// A history with what is known before the run.
@@ -584,11 +615,9 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
 struct Scribe<'a> {
     history: History,
     /// What names and jobs are taken from; empty where there are none.
-    load: Workload,
+    scene: Arc<Scene>,
     batch: Vec<(Decision, Option<u64>, Link)>,
     decisions: Option<Decisions>,
-    /// The log of its jobs, if it is a replay.
-    jobs: Option<swf::Scribe>,
     failed: Option<RecordError>,
     progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
@@ -606,11 +635,12 @@ impl Observer for Scribe<'_> {
     }
 
     fn decided(&mut self, decision: &Decision, evidence: Option<&Evidence>, link: Link) {
-        let Some(listed) = self.load.jobs.jobs.get(decision.work as usize) else {
+        let load = &self.scene.load;
+        let Some(listed) = load.jobs.jobs.get(decision.work as usize) else {
             return self.one_more(decision, None, link);
         };
         let job = site::world::asked(decision.work, listed);
-        let detail = site::why::detail(decision, evidence, &job, &site::Called(&self.load));
+        let detail = site::why::detail(decision, evidence, &job, &site::Called(load));
         self.flush();
         if self.failed.is_none() {
             let written = self.history.decision(decision, None, 1, &detail, link);
@@ -625,13 +655,10 @@ impl Observer for Scribe<'_> {
 
     fn job(&mut self, record: &JobRecord<'_>) {
         if self.failed.is_none() {
-            let names = site::Called(&self.load);
+            let names = site::Called(&self.scene.load);
             let job = site::world::asked(record.id, record.job);
             let wants = words::wants(&job, &names);
             self.failed = self.history.job(row(record, wants)).err();
-        }
-        if let Some(log) = &mut self.jobs {
-            log.job(record);
         }
     }
 

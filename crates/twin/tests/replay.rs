@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use machine::{Purpose, Stream};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use telemetry::Action;
-use twin::record::cluster::State;
+use twin::record::cluster::{Job, State};
 use twin::rehearsal::{self, Given, Replay, Request, Universe};
 use twin::site::config::Config;
 use twin::site::jobs::{Format, Jobs, Source, Workload};
@@ -191,25 +191,20 @@ fn a_busy_day_with_gangs_tenants_quotas_and_faults_is_the_same_day_again() {
             .all(|(&jobs, &oldest)| jobs > 0.0 || oldest == 0.0)
     );
     // Each job's life adds up to the run's.
-    let lives = &cluster.jobs;
-    let became = |state| lives.all().iter().filter(|job| job.state == state).count() as u64;
-    assert_eq!(lives.all().len() as u64, jobs.arrived);
+    let lives: Vec<_> = cluster.jobs.all().collect();
+    assert!(lives.iter().map(|job| job.id).eq(0..jobs.arrived));
+    let became = |state| lives.iter().filter(|job| job.state == state).count() as u64;
     assert_eq!(became(State::Finished), jobs.finished);
     assert_eq!(became(State::Refused), jobs.refused);
     assert_eq!(became(State::Running), jobs.running);
     assert_eq!(became(State::Waiting), jobs.waiting);
-    let placed = lives.all().iter().filter(|job| !job.started.is_nan());
+    let placed = lives.iter().filter(|job| !job.started.is_nan());
     assert_eq!(placed.count() as u64, jobs.placed);
-    let open = lives.stays().iter().filter(|stay| stay.to.is_nan());
-    let mut running: Vec<u32> = open.map(|stay| stay.job).collect();
-    running.dedup();
-    assert_eq!(running.len() as u64, jobs.running);
+    let is_on = |job: &&Job| job.stays.iter().any(|stay| stay.to.is_nan());
+    assert_eq!(lives.iter().filter(is_on).count() as u64, jobs.running);
     let whys = || {
-        lives
-            .all()
-            .iter()
-            .flat_map(|job| &job.steps)
-            .filter_map(|step| step.why.as_ref())
+        let steps = lives.iter().flat_map(|job| &job.steps);
+        steps.filter_map(|step| step.why.as_ref())
     };
     assert!(whys().any(|why| !why.candidates.is_empty()), "who competed");
     assert!(

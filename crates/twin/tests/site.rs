@@ -247,7 +247,7 @@ fn a_refused_job_never_ended_and_was_refused_when_it_came() {
         panic!("{refused:?}")
     };
     let cluster = outcome.series.cluster().expect("a site has one");
-    let told = &cluster.jobs.all()[id as usize];
+    let told = cluster.jobs.all().nth(id as usize).unwrap();
     assert_eq!(told.state, State::Refused);
     // To the millisecond, and not at the next look at the heat.
     assert_eq!(told.ended, came.as_secs_f64());

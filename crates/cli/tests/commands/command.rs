@@ -264,6 +264,18 @@ fn packing_says_what_came_of_it_in_the_keys_it_promised() {
     assert_eq!(steps, told.collect::<Vec<_>>());
     assert_eq!(steps[..3], [5, 10, 15]);
 
+    let (code, out, _) = asked(&[
+        "--seed",
+        "1",
+        "--policy",
+        "cosmos",
+        "--migrate",
+        "5",
+        "--json",
+    ]);
+    let result: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &result["migrate"]), (0, &serde_json::json!(5)));
+
     // A folder stands for the orders of the list, and several are compared.
     let (code, out, _) = asked(&["--order", ".", "--policy", "fgd,random", "--json"]);
     assert_eq!(code, 0);
@@ -305,6 +317,15 @@ fn packing_refuses_what_it_cannot_pack() {
                 "fgd",
             ],
             "--seed: found 2 seeds beside --order",
+        ),
+        // A budget of moves that nobody would use.
+        (
+            &["--seed", "1", "--policy", "fgd", "--migrate", "5"],
+            "--migrate 5: found --policy fgd, which never moves what is placed; expected --policy cosmos alone",
+        ),
+        (
+            &["--seed", "1", "--policy", "all", "--migrate", "5"],
+            "--migrate 5: found --policy random",
         ),
     ] {
         let (code, out, err) = cosmos(&folder, &[&PACK[..], more].concat());

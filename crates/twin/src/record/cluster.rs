@@ -8,13 +8,15 @@
 //! which two become one and from then on twice as many share one. Of two the worse is
 //! kept where harm lies upward (a queue, heat), the lesser where it lies downward (a capacity),
 //! and the mean of what is a share. Jobs are bounded too ([`Jobs::JOBS_MAX`]): a page with more
-//! is one nobody opens. What went untold is counted, and its decisions are in `history.db`.
+//! is one nobody opens. What went untold is counted, and its decisions are in `history.db`. A job
+//! that is over is put away in a file and forgotten (`ended`).
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use telemetry::{Action, Reason};
 
+use super::ended::Ended;
 use super::film::Film;
 
 /// A cluster over time.
@@ -105,14 +107,16 @@ pub struct Jobs {
     pub tests: Vec<&'static str>,
     /// What jobs ask for, each wording once, and its number.
     wants: BTreeMap<Box<str>, u32>,
-    all: Vec<Job>,
-    stays: Vec<Stay>,
+    /// Those that wait or run, or ended just now.
+    here: BTreeMap<u64, Job>,
+    /// Those that ended at the last instant at which any did: what was decided of them may still come.
+    going: Vec<u64>,
+    ended: Ended,
+    told: usize,
     whys: usize,
     whys_at_once: usize,
     steps: usize,
-    of: BTreeMap<u64, u32>,
-    /// The stays that have not ended, by job.
-    open: BTreeMap<u32, std::ops::Range<usize>>,
+    stays: usize,
     untold: u64,
     whys_untold: u64,
 }
@@ -142,6 +146,8 @@ pub struct Job {
     pub state: State,
     /// What was decided about it, in order of time.
     pub steps: Vec<Step>,
+    /// Where it was, in order of time.
+    pub stays: Vec<Stay>,
 }
 
 /// What became of a job.
@@ -226,8 +232,6 @@ pub struct Candidate {
 /// A time a job spent on a node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stay {
-    /// An index into [`Jobs::all`].
-    pub job: u32,
     /// An index into the film.
     pub node: u32,
     /// Thousandths of a GPU it held there.
@@ -402,16 +406,28 @@ impl Jobs {
     /// of most runs, they would leave no room for the others.
     pub const WHYS_AT_ONCE_MAX: usize = 2_000;
 
-    /// The jobs, in order of arrival.
-    #[must_use]
-    pub fn all(&self) -> &[Job] {
-        &self.all
+    /// The jobs by their numbers, which is in order of arrival; those that are over are read from
+    /// where they were put away. Fewer if that cannot be: see [`Self::failed`].
+    pub fn all(&self) -> impl Iterator<Item = Job> + '_ {
+        let mut ended = self.ended.by_number().peekable();
+        let mut here = self.here.values().peekable();
+        std::iter::from_fn(move || match (ended.peek(), here.peek()) {
+            (Some(gone), Some(job)) if gone.id < job.id => ended.next(),
+            (Some(_), None) => ended.next(),
+            _ => here.next().cloned(),
+        })
     }
 
-    /// Where they were, in order of start.
+    /// How many jobs are told.
     #[must_use]
-    pub fn stays(&self) -> &[Stay] {
-        &self.stays
+    pub const fn told(&self) -> usize {
+        self.told
+    }
+
+    /// What went wrong with those that were put away, if something did; once.
+    #[must_use]
+    pub fn failed(&self) -> Option<std::io::Error> {
+        self.ended.failed()
     }
 
     /// Jobs beyond [`Jobs::JOBS_MAX`].
@@ -445,9 +461,9 @@ impl Jobs {
 
     /// A job is there.
     pub fn arrived(&mut self, job: Job) {
-        if self.all.len() < Self::JOBS_MAX {
-            self.of.insert(job.id, self.all.len() as u32);
-            self.all.push(job);
+        if self.told < Self::JOBS_MAX {
+            self.told += 1;
+            self.here.insert(job.id, job);
         } else {
             self.untold += 1;
         }
@@ -457,12 +473,12 @@ impl Jobs {
     /// need not be computed.
     #[must_use]
     pub fn wants_why(&self, job: u64) -> bool {
-        self.whys < Self::WHYS_MAX && self.of.contains_key(&job)
+        self.whys < Self::WHYS_MAX && self.here.contains_key(&job)
     }
 
     /// Something was decided about a job.
     pub fn step(&mut self, job: u64, mut step: Step) {
-        let Some(job) = Self::find(&self.of, &mut self.all, job) else {
+        let Some(job) = self.here.get_mut(&job) else {
             return;
         };
         if self.steps >= Self::STEPS_MAX {
@@ -489,7 +505,7 @@ impl Jobs {
     /// What is to become of a job that waits: with the decision that made it wait if that is of the
     /// same instant, else as a step of its own.
     pub fn outlook(&mut self, job: u64, step: Step) {
-        let Some(told) = Self::find(&self.of, &mut self.all, job) else {
+        let Some(told) = self.here.get_mut(&job) else {
             return;
         };
         match told.steps.last_mut() {
@@ -505,7 +521,7 @@ impl Jobs {
 
     /// When a job that waits was expected to start, and that in words: with what it was last told.
     pub fn expects(&mut self, job: u64, start_seconds: Option<[f64; 2]>, text: String) {
-        let Some(job) = Self::find(&self.of, &mut self.all, job) else {
+        let Some(job) = self.here.get_mut(&job) else {
             return;
         };
         if let Some(why) = job.steps.last_mut().and_then(|step| step.why.as_mut()) {
@@ -515,47 +531,52 @@ impl Jobs {
 
     /// A job starts on these nodes, with so many thousandths of a GPU on each.
     pub fn started(&mut self, job: u64, seconds: f64, on: &[(u32, u32)]) {
-        let Some(job) = Self::find(&self.of, &mut self.all, job) else {
+        let Some(job) = self.here.get_mut(&job) else {
             return;
         };
         if job.started.is_nan() {
             job.started = seconds;
         }
         job.state = State::Running;
-        let index = self.of[&job.id];
-        let first = self.stays.len();
-        let room = Self::STAYS_MAX - first;
-        self.stays
-            .extend(on.iter().take(room).map(|&(node, gpu_milli)| Stay {
-                job: index,
-                node,
-                gpu_milli,
-                from: seconds,
-                to: f64::NAN,
-            }));
-        self.open.insert(index, first..self.stays.len());
+        let room = Self::STAYS_MAX - self.stays;
+        let before = job.stays.len();
+        let on = on.iter().take(room);
+        job.stays.extend(on.map(|&(node, gpu_milli)| Stay {
+            node,
+            gpu_milli,
+            from: seconds,
+            to: f64::NAN,
+        }));
+        self.stays += job.stays.len() - before;
     }
 
     /// A job leaves every node it is on, and is from now on what is said. One that leaves
     /// to wait or to move is [`State::Waiting`].
-    pub fn left(&mut self, job: u64, seconds: f64, state: State) {
-        let Some(&index) = self.of.get(&job) else {
+    pub fn left(&mut self, id: u64, seconds: f64, state: State) {
+        self.put_away_before(seconds);
+        let Some(job) = self.here.get_mut(&id) else {
             return;
         };
-        let job = &mut self.all[index as usize];
         job.state = state;
+        let open = job.stays.iter_mut().filter(|stay| stay.to.is_nan());
+        open.for_each(|stay| stay.to = seconds);
         if !matches!(state, State::Waiting | State::Running) {
             job.ended = seconds;
-        }
-        if let Some(open) = self.open.remove(&index) {
-            for stay in &mut self.stays[open] {
-                stay.to = seconds;
-            }
+            self.going.push(id);
         }
     }
 
-    fn find<'a>(of: &BTreeMap<u64, u32>, all: &'a mut [Job], job: u64) -> Option<&'a mut Job> {
-        of.get(&job).map(|&index| &mut all[index as usize])
+    /// Nothing more comes of who ended before now.
+    fn put_away_before(&mut self, now: f64) {
+        let last = self.going.last().and_then(|id| self.here.get(id));
+        if last.is_none_or(|job| job.ended >= now) {
+            return;
+        }
+        for id in self.going.drain(..) {
+            if let Some(job) = self.here.remove(&id) {
+                self.ended.push(&job);
+            }
+        }
     }
 }
 
@@ -601,6 +622,7 @@ mod tests {
             ended: f64::NAN,
             state: State::Waiting,
             steps: Vec::new(),
+            stays: Vec::new(),
         }
     }
 
@@ -658,15 +680,46 @@ mod tests {
         jobs.left(7, 20.0, State::Waiting);
         jobs.started(7, 30.0, &[(5, 1_000)]);
         jobs.left(7, 40.0, State::Finished);
-        let stays = jobs.stays().iter().filter(|s| s.job == 0);
-        let stays: Vec<_> = stays.map(|s| (s.node, s.from, s.to)).collect();
-        assert_eq!(stays, [(3, 10.0, 20.0), (4, 10.0, 20.0), (5, 30.0, 40.0)]);
-        let [moved, other] = jobs.all() else {
+        let all: Vec<Job> = jobs.all().collect();
+        let [moved, other] = &all[..] else {
             panic!("two jobs");
         };
+        let stays: Vec<_> = (moved.stays.iter())
+            .map(|s| (s.node, s.from, s.to))
+            .collect();
+        assert_eq!(stays, [(3, 10.0, 20.0), (4, 10.0, 20.0), (5, 30.0, 40.0)]);
         assert_eq!((moved.started, moved.ended), (10.0, 40.0));
         assert_eq!(moved.state, State::Finished);
         assert!(other.state == State::Running && other.ended.is_nan());
+    }
+
+    #[test]
+    fn who_ended_is_put_away_once_nothing_more_is_decided_of_it() {
+        let mut jobs = Jobs::default();
+        (0..4).for_each(|id| jobs.arrived(job(id)));
+        jobs.left(2, 5.0, State::Refused);
+        let told = Step {
+            seconds: 5.0,
+            action: Action::Refuse,
+            reason: Reason::Quota,
+            node: None,
+            text: "why not".into(),
+            why: None,
+        };
+        jobs.step(2, told.clone());
+        assert_eq!(jobs.here.len(), 4);
+        jobs.left(0, 6.0, State::Finished);
+        jobs.step(2, told.clone());
+        assert!(!jobs.here.contains_key(&2) && jobs.here.len() == 3);
+        jobs.left(3, 7.0, State::Waiting);
+        assert_eq!((jobs.here.len(), jobs.ended.len()), (2, 2));
+        let all: Vec<Job> = jobs.all().collect();
+        assert!(all.iter().map(|job| job.id).eq(0..4));
+        assert_eq!(all[2].steps, [told]);
+        assert_eq!(
+            [0, 2, 3].map(|i| all[i].state),
+            [State::Finished, State::Refused, State::Waiting]
+        );
     }
 
     #[test]
@@ -678,8 +731,13 @@ mod tests {
         let late = Jobs::JOBS_MAX as u64 + 1;
         jobs.started(late, 1.0, &[(0, 1)]);
         jobs.left(late, 2.0, State::Finished);
-        assert_eq!((jobs.all().len(), jobs.untold()), (Jobs::JOBS_MAX, 3));
-        assert!(jobs.stays().is_empty() && !jobs.wants_why(late));
+        assert_eq!((jobs.told(), jobs.untold()), (Jobs::JOBS_MAX, 3));
+        assert!(jobs.stays == 0 && !jobs.wants_why(late));
+        // Who ended makes no room for others: the page would be as long.
+        jobs.left(0, 3.0, State::Finished);
+        jobs.left(1, 4.0, State::Finished);
+        jobs.arrived(job(late));
+        assert_eq!((jobs.all().count(), jobs.untold()), (Jobs::JOBS_MAX, 4));
     }
 
     #[test]
@@ -698,10 +756,10 @@ mod tests {
             jobs.step(id, step(Action::Place));
         }
         jobs.step(0, step(Action::Migrate));
-        let kept = jobs.all().iter().flat_map(|job| &job.steps);
+        let kept = jobs.all().flat_map(|job| job.steps);
         let kept = kept.filter(|step| step.why.is_some()).count();
         assert_eq!(kept, Jobs::WHYS_AT_ONCE_MAX + 1);
-        assert!(jobs.all()[0].steps[1].why.is_some());
+        assert!(jobs.all().next().unwrap().steps[1].why.is_some());
         assert_eq!(
             jobs.whys_untold() as usize,
             Jobs::WHYS_MAX - Jobs::WHYS_AT_ONCE_MAX

@@ -35,8 +35,8 @@ pub struct Decisions {
     path: PathBuf,
 }
 
-/// Rows per group: some megabytes, and what a reader skips at once.
-const GROUP: usize = 1 << 16;
+/// Rows per group: half a megabyte until they are written, and what a reader skips at once.
+const GROUP: usize = 1 << 13;
 
 impl Decisions {
     /// Begins a file that does not exist yet.

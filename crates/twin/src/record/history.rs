@@ -39,6 +39,8 @@ pub struct History {
     decisions: Vec<DecisionRow>,
     events: Vec<EventRow>,
     jobs: Vec<JobRow>,
+    /// Bytes of what is buffered, about.
+    buffered: usize,
     closed: bool,
 }
 
@@ -69,9 +71,10 @@ pub struct JobRow {
     pub outcome: &'static str,
 }
 
-/// Rows bound per transaction. Large enough that the statement is looked up rarely,
-/// small enough (350 KB) to stay in cache.
-const BATCH: usize = 4096;
+/// Bytes bound per transaction: large enough that the statement is looked up rarely, small
+/// enough to stay in cache. Counted in bytes because a site's decisions have a page of
+/// text each, and rows of it would be megabytes that a short run does not fill.
+const BATCH: usize = 384 << 10;
 
 #[derive(Debug)]
 struct DecisionRow {
@@ -308,7 +311,7 @@ const TABLES: [Table; 8] = [
     },
     Table {
         name: "samples",
-        meaning: "Groups over time, every sample; the charts of report.html show fewer",
+        meaning: "Groups over time, up to 2,000 samples; of a longer run several are one, as in its charts",
         columns: &[
             column("seconds", "REAL NOT NULL", "s", "When, coordinate time"),
             column(
@@ -365,9 +368,10 @@ impl History {
         Ok(Self {
             connection,
             path: path.to_owned(),
-            decisions: Vec::with_capacity(BATCH),
+            decisions: Vec::new(),
             events: Vec::new(),
             jobs: Vec::new(),
+            buffered: 0,
             closed: false,
         })
     }
@@ -389,7 +393,13 @@ impl History {
             link,
             detail: (!detail.is_empty()).then(|| detail.into()),
         });
-        if self.decisions.len() >= BATCH {
+        self.holds(size_of::<DecisionRow>() + detail.len())
+    }
+
+    /// So many bytes more are buffered.
+    fn holds(&mut self, more: usize) -> Result<(), RecordError> {
+        self.buffered += more;
+        if self.buffered >= BATCH {
             return self.flush();
         }
         Ok(())
@@ -411,17 +421,42 @@ impl History {
             subject,
             detail: (!detail.is_empty()).then(|| detail.into()),
         });
-        if self.events.len() >= BATCH {
-            return self.flush();
-        }
-        Ok(())
+        self.holds(size_of::<EventRow>() + detail.len())
     }
 
     /// Records what became of a job.
     pub fn job(&mut self, row: JobRow) -> Result<(), RecordError> {
+        let texts = row.name.len() + row.tenant.len() + row.wants.len();
+        let bytes = size_of::<JobRow>() + texts + size_of_val(&*row.nodes);
         self.jobs.push(row);
-        if self.jobs.len() >= BATCH {
-            return self.flush();
+        self.holds(bytes)
+    }
+
+    /// How many jobs were recorded, and their number, start, end and outcome in the order of
+    /// their numbers.
+    pub fn each_job(
+        &mut self,
+        begin: impl FnOnce(u64) -> Result<(), RecordError>,
+        mut each: impl FnMut(u64, [Option<f64>; 2], &str) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
+        self.flush()?;
+        let refused = || refused("read jobs from", &self.path);
+        let count = "SELECT count(*) FROM jobs";
+        let count = self
+            .connection
+            .query_row(count, [], |row| row.get::<_, i64>(0));
+        begin(count.map_err(refused())? as u64)?;
+        let query = "SELECT id, start, \"end\", outcome FROM jobs ORDER BY id";
+        let mut query = self.connection.prepare(query).map_err(refused())?;
+        let mut rows = query.query([]).map_err(refused())?;
+        while let Some(row) = rows.next().map_err(refused())? {
+            let read = || {
+                let times = [row.get(1)?, row.get(2)?];
+                let outcome = row.get_ref(3)?.as_str()?;
+                Ok((row.get::<_, i64>(0)? as u64, times, outcome))
+            };
+            let (id, times, outcome) = read().map_err(refused())?;
+            each(id, times, outcome)?;
         }
         Ok(())
     }
@@ -475,7 +510,7 @@ impl History {
         Ok(())
     }
 
-    /// Records every sample of every group, whole.
+    /// Records every sample of every group.
     pub fn series(&mut self, series: &Series) -> Result<(), RecordError> {
         let insert = || {
             let transaction = self.connection.unchecked_transaction()?;
@@ -600,6 +635,7 @@ impl History {
         self.decisions.clear();
         self.events.clear();
         self.jobs.clear();
+        self.buffered = 0;
         done
     }
 

@@ -11,7 +11,7 @@
 //! in memory, `null` in JSON, `NULL` in SQL and a gap in a chart.
 //!
 //! Tour: [`summary`] the outcome · [`series`] how it went over time · [`cluster`] queue, tenants,
-//! loops and jobs of a cluster · [`film`] its nodes · [`history`] every decision · [`inputs`] what
+//! loops and jobs of a cluster, those that are over in a file (`ended`) · [`film`] its nodes · [`history`] every decision · [`inputs`] what
 //! it was made from · [`past`] asking a run of a site again · [`report`] the page · [`curve`]
 //! policies that pack · [`directory`] how they get to disk · [`stored`] reading them back ·
 //! [`difference`] what of them differs.
@@ -21,6 +21,7 @@ pub mod curve;
 pub mod decisions;
 pub mod difference;
 pub mod directory;
+mod ended;
 pub mod film;
 pub mod history;
 pub mod inputs;

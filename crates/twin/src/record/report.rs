@@ -16,11 +16,13 @@
 //! four bytes for each node and frame, its jobs about sixty each and thirty for each decision.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash as _, Hasher as _};
 use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::ser::SerializeMap;
+use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use telemetry::{Action, Reason};
@@ -434,8 +436,8 @@ impl Serialize for FilmPart<'_> {
         let film = self.0;
         let nodes = || film.nodes().iter();
         let pixels = |of: fn(&film::Frame) -> &[u8]| {
-            let bytes = film.frames().iter().flat_map(of);
-            column(bytes.copied(), u8::to_le_bytes)
+            let bytes = move || film.frames().iter().flat_map(of).copied();
+            column(bytes, u8::to_le_bytes)
         };
         let mut models = Words::default();
         let model: Vec<u32> = nodes().map(|n| models.index(&n.model)).collect();
@@ -473,44 +475,74 @@ struct JobsPart<'a>(&'a Jobs);
 impl Serialize for JobsPart<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let jobs = self.0;
-        let all = || jobs.all().iter();
-        let stays = || jobs.stays().iter();
+        let all = || jobs.all();
         let mut part = serializer.serialize_map(None)?;
         part.serialize_entry("untold", &jobs.untold())?;
         part.serialize_entry("whys_untold", &jobs.whys_untold())?;
         part.serialize_entry("terms", &jobs.terms)?;
         part.serialize_entry("states", &State::ALL.map(State::name))?;
-        part.serialize_entry("actions", &each(Action::ALL.iter().map(|a| a.name())))?;
-        part.serialize_entry("reasons", &each(Reason::ALL.iter().map(|r| r.name())))?;
-        part.serialize_entry("names", &each(all().map(|j| &*j.name)))?;
-        let id = all().map(|j| j.id as f64);
-        part.serialize_entry("id", &column(id, f64::to_le_bytes))?;
-        let tenant = all().map(|j| j.tenant);
-        part.serialize_entry("tenant", &column(tenant, u32::to_le_bytes))?;
-        let want = column(all().map(|j| j.wants), u32::to_le_bytes);
-        part.serialize_entry("want", &want)?;
+        part.serialize_entry("actions", &each(|| Action::ALL.iter().map(|a| a.name())))?;
+        part.serialize_entry("reasons", &each(|| Reason::ALL.iter().map(|r| r.name())))?;
+        part.serialize_entry("names", &each(|| all().map(|j| j.name)))?;
+        part.serialize_entry(
+            "id",
+            &column(|| all().map(|j| j.id as f64), f64::to_le_bytes),
+        )?;
+        part.serialize_entry(
+            "tenant",
+            &column(|| all().map(|j| j.tenant), u32::to_le_bytes),
+        )?;
+        part.serialize_entry("want", &column(|| all().map(|j| j.wants), u32::to_le_bytes))?;
         part.serialize_entry("wants", &jobs.wants())?;
-        let gpu_milli = all().map(|j| j.gpu_milli as u32);
+        let gpu_milli = || all().map(|j| j.gpu_milli as u32);
         part.serialize_entry("gpu_milli", &column(gpu_milli, u32::to_le_bytes))?;
-        let tasks = all().map(|j| j.tasks);
-        part.serialize_entry("tasks", &column(tasks, u32::to_le_bytes))?;
-        let arrived = all().map(|j| j.arrived);
-        part.serialize_entry("arrived", &column(arrived, f64::to_le_bytes))?;
-        let started = all().map(|j| j.started);
-        part.serialize_entry("started", &column(started, f64::to_le_bytes))?;
-        let ended = all().map(|j| j.ended);
-        part.serialize_entry("ended", &column(ended, f64::to_le_bytes))?;
-        let state = all().map(|j| j.state as u8);
-        part.serialize_entry("state", &column(state, u8::to_le_bytes))?;
+        part.serialize_entry(
+            "tasks",
+            &column(|| all().map(|j| j.tasks), u32::to_le_bytes),
+        )?;
+        part.serialize_entry(
+            "arrived",
+            &column(|| all().map(|j| j.arrived), f64::to_le_bytes),
+        )?;
+        part.serialize_entry(
+            "started",
+            &column(|| all().map(|j| j.started), f64::to_le_bytes),
+        )?;
+        part.serialize_entry(
+            "ended",
+            &column(|| all().map(|j| j.ended), f64::to_le_bytes),
+        )?;
+        part.serialize_entry(
+            "state",
+            &column(|| all().map(|j| j.state as u8), u8::to_le_bytes),
+        )?;
         part.serialize_entry("steps", &StepsPart(jobs))?;
-        let stays = json!({
-            "job": column(stays().map(|s| s.job), u32::to_le_bytes),
-            "node": column(stays().map(|s| s.node), u32::to_le_bytes),
-            "gpu_milli": column(stays().map(|s| s.gpu_milli), u32::to_le_bytes),
-            "from": column(stays().map(|s| s.from), f64::to_le_bytes),
-            "to": column(stays().map(|s| s.to), f64::to_le_bytes),
-        });
-        part.serialize_entry("stays", &stays)?;
+        part.serialize_entry("stays", &StaysPart(jobs))?;
+        if let Some(error) = jobs.failed() {
+            return Err(S::Error::custom(format_args!(
+                "jobs that are over: {error}"
+            )));
+        }
+        part.end()
+    }
+}
+struct StaysPart<'a>(&'a Jobs);
+
+impl Serialize for StaysPart<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let jobs = || (0_u32..).zip(self.0.all());
+        let job = || jobs().flat_map(|(n, job)| job.stays.into_iter().map(move |_| n));
+        let stays = || self.0.all().flat_map(|job| job.stays);
+        let mut part = serializer.serialize_map(None)?;
+        part.serialize_entry("job", &column(job, u32::to_le_bytes))?;
+        let node = || stays().map(|s| s.node);
+        part.serialize_entry("node", &column(node, u32::to_le_bytes))?;
+        let gpu_milli = || stays().map(|s| s.gpu_milli);
+        part.serialize_entry("gpu_milli", &column(gpu_milli, u32::to_le_bytes))?;
+        let from = || stays().map(|s| s.from);
+        part.serialize_entry("from", &column(from, f64::to_le_bytes))?;
+        let to = || stays().map(|s| s.to);
+        part.serialize_entry("to", &column(to, f64::to_le_bytes))?;
         part.end()
     }
 }
@@ -519,8 +551,7 @@ struct StepsPart<'a>(&'a Jobs);
 
 impl Serialize for StepsPart<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let all = || self.0.all().iter();
-        let steps = || all().flat_map(|job| &job.steps);
+        let steps = || self.0.all().flat_map(|job| job.steps);
         // The number of a word in its vocabulary.
         let action = |it| {
             Action::ALL
@@ -535,41 +566,64 @@ impl Serialize for StepsPart<'_> {
                 .unwrap_or_default()
         };
         let mut part = serializer.serialize_map(None)?;
-        let of = all().map(|j| j.steps.len() as u32);
+        let of = || self.0.all().map(|j| j.steps.len() as u32);
         part.serialize_entry("of", &column(of, u32::to_le_bytes))?;
-        let seconds = steps().map(|s| s.seconds);
+        let seconds = || steps().map(|s| s.seconds);
         part.serialize_entry("seconds", &column(seconds, f64::to_le_bytes))?;
-        let actions = steps().map(|s| action(s.action) as u8);
+        let actions = || steps().map(|s| action(s.action) as u8);
         part.serialize_entry("action", &column(actions, u8::to_le_bytes))?;
-        let reasons = steps().map(|s| reason(s.reason) as u8);
+        let reasons = || steps().map(|s| reason(s.reason) as u8);
         part.serialize_entry("reason", &column(reasons, u8::to_le_bytes))?;
-        let node = steps().map(|s| s.node.unwrap_or(u32::MAX));
+        let node = || steps().map(|s| s.node.unwrap_or(u32::MAX));
         part.serialize_entry("node", &column(node, u32::to_le_bytes))?;
-        let mut texts = Words::default();
-        let text = column(steps().map(|s| texts.index(&s.text)), u32::to_le_bytes);
-        part.serialize_entry("text", &text)?;
-        part.serialize_entry("texts", &texts.words)?;
-        drop(texts);
-        let mut told = 0;
-        let why = steps().map(|step| {
-            told += u32::from(step.why.is_some());
-            if step.why.is_some() { told } else { 0 }
-        });
+        let text = || {
+            let mut seen = Seen::default();
+            steps().map(move |s| seen.number(&s.text).0)
+        };
+        part.serialize_entry("text", &column(text, u32::to_le_bytes))?;
+        let texts = || {
+            let mut seen = Seen::default();
+            steps().filter_map(move |s| seen.number(&s.text).1.then_some(s.text))
+        };
+        part.serialize_entry("texts", &each(texts))?;
+        let why = || {
+            let mut told = 0;
+            steps().map(move |step| {
+                told += u32::from(step.why.is_some());
+                if step.why.is_some() { told } else { 0 }
+            })
+        };
         part.serialize_entry("why", &column(why, u32::to_le_bytes))?;
-        let whys = || steps().filter_map(|step| step.why.as_ref());
         let terms = self.0.terms.len();
-        part.serialize_entry("whys", &each(whys().map(|why| grounds(why, terms))))?;
+        let whys = || steps().filter_map(|step| step.why);
+        let whys = || whys().map(|why| grounds(&why, terms));
+        part.serialize_entry("whys", &each(whys))?;
         part.serialize_entry("tests", &self.0.tests)?;
         part.end()
     }
 }
 
+/// Texts by order of first mention; of each only a hash is kept, as they are megabytes.
+#[derive(Default)]
+struct Seen(BTreeMap<u64, u32>);
+
+impl Seen {
+    /// Its number, and whether it is new.
+    fn number(&mut self, text: &str) -> (u32, bool) {
+        let mut hash = std::hash::DefaultHasher::new();
+        text.hash(&mut hash);
+        let next = self.0.len() as u32;
+        let number = *self.0.entry(hash.finish()).or_insert(next);
+        (number, number == next)
+    }
+}
+
 /// What an iterator gives, each made when it is written.
-fn each<I: Iterator<Item: Serialize> + Clone>(all: I) -> impl Serialize {
-    struct Each<I>(I);
-    impl<I: Iterator<Item: Serialize> + Clone> Serialize for Each<I> {
+fn each<I: Iterator<Item: Serialize>>(all: impl Fn() -> I) -> impl Serialize {
+    struct Each<F>(F);
+    impl<I: Iterator<Item: Serialize>, F: Fn() -> I> Serialize for Each<F> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_seq(self.0.clone())
+            serializer.collect_seq((self.0)())
         }
     }
     Each(all)
@@ -605,9 +659,38 @@ fn grounds(why: &Why, terms: usize) -> Value {
     Value::Object(told)
 }
 
-/// Numbers as bytes, in base64.
-fn column<T, const N: usize>(values: impl Iterator<Item = T>, bytes: fn(T) -> [u8; N]) -> String {
-    BASE64.encode(values.flat_map(bytes).collect::<Vec<u8>>())
+/// Numbers as bytes, in base64, made when they are written.
+fn column<T, const N: usize, I: Iterator<Item = T>>(
+    values: impl Fn() -> I,
+    bytes: fn(T) -> [u8; N],
+) -> impl Serialize {
+    struct Column<F>(F);
+    impl<I: Iterator<Item = u8>, F: Fn() -> I> fmt::Display for Column<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let mut all = (self.0)();
+            // Threes of bytes are fours of letters, so that parts join without padding.
+            let (mut part, mut letters) = ([0; 768], [0; 1_024]);
+            loop {
+                let mut filled = 0;
+                for (place, byte) in part.iter_mut().zip(&mut all) {
+                    *place = byte;
+                    filled += 1;
+                }
+                let written = BASE64.encode_slice(&part[..filled], &mut letters);
+                let written = written.expect("four letters for three bytes");
+                f.write_str(std::str::from_utf8(&letters[..written]).expect("letters"))?;
+                if filled < part.len() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    impl<I: Iterator<Item = u8>, F: Fn() -> I> Serialize for Column<F> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self)
+        }
+    }
+    Column(move || values().flat_map(bytes))
 }
 
 /// Texts, each once, by order of first mention.

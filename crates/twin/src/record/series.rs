@@ -377,6 +377,9 @@ impl Series {
     /// Marks beyond this number are counted, not told: a chart full of lines says
     /// nothing, and the history has them all.
     pub const NOTABLES_MAX: usize = 500;
+    /// Samples kept of a run of whatever length: two for each pixel of a chart. When there are
+    /// more, each two of the neighbours become one, as in a chart.
+    pub const SAMPLES_MAX: usize = 2_000;
 
     /// A series of these groups, on this map.
     #[must_use]
@@ -464,6 +467,26 @@ impl Series {
                 group.columns[metric as usize].push(sample.get(metric));
             }
         }
+        if self.seconds.len() > Self::SAMPLES_MAX {
+            let (seconds, columns) = self.together(2);
+            self.seconds = seconds;
+            for (group, columns) in self.groups.iter_mut().zip(columns) {
+                group.columns = columns;
+            }
+        }
+    }
+
+    /// So many neighbours as one, which is placed at their end.
+    fn together(&self, stretch: usize) -> (Vec<f64>, Vec<[Vec<f32>; Metric::ALL.len()]>) {
+        let last = |times: &[f64]| times.last().copied();
+        let columns = self.groups.iter().map(|group| {
+            Metric::ALL.map(|metric| {
+                let stretches = group.column(metric).chunks(stretch);
+                stretches.map(|values| metric.together(values)).collect()
+            })
+        });
+        let seconds = self.seconds.chunks(stretch).filter_map(last);
+        (seconds.collect(), columns.collect())
     }
 
     /// Marks something in every chart.
@@ -483,17 +506,15 @@ impl Series {
     #[must_use]
     pub fn thinned(&self, points: usize) -> Self {
         let stretch = self.seconds.len().div_ceil(points.max(1)).max(1);
-        let last = |times: &[f64]| times.last().copied();
-        let groups = self.groups.iter().map(|group| Group {
-            columns: Metric::ALL.map(|metric| {
-                let stretches = group.column(metric).chunks(stretch);
-                stretches.map(|values| metric.together(values)).collect()
-            }),
+        let (seconds, columns) = self.together(stretch);
+        let groups = self.groups.iter().zip(columns);
+        let groups = groups.map(|(group, columns)| Group {
+            columns,
             name: group.name.clone(),
             ..*group
         });
         Self {
-            seconds: self.seconds.chunks(stretch).filter_map(last).collect(),
+            seconds,
             groups: groups.collect(),
             map: None,
             cluster: None,
@@ -535,6 +556,28 @@ mod tests {
         assert_eq!(thin.groups()[0].column(Metric::KelvinMax), [500.0, 9.0]);
         assert!(!thin.groups()[0].measured(Metric::Waiting));
         assert_eq!(series.thinned(10).seconds(), series.seconds());
+    }
+
+    #[test]
+    fn a_series_of_any_length_is_bounded_and_keeps_the_worst() {
+        let mut series = Series::new(vec![Group::new("inner", 10, 400.0, 380.0)], None);
+        for i in 0..10 * Series::SAMPLES_MAX as u32 {
+            let sample = Sample {
+                kelvin_max: if i == 777 { 390.0 } else { 300.0 },
+                clock: (i % 2) as f32,
+                ..Sample::UNKNOWN
+            };
+            series.push(f64::from(i), &[sample]);
+            assert!(series.seconds().len() <= Series::SAMPLES_MAX);
+        }
+        let group = &series.groups()[0];
+        let hottest = group.column(Metric::KelvinMax).iter().copied();
+        assert_eq!(hottest.fold(0.0, f32::max), 390.0);
+        // Ones and zeros by turns are halves wherever several became one.
+        let clock = group.column(Metric::Clock);
+        assert!(clock[..clock.len() / 2].iter().all(|&c| c == 0.5));
+        assert!(series.seconds().windows(2).all(|w| w[0] < w[1]));
+        assert!(!group.measured(Metric::Budget));
     }
 
     #[test]

@@ -72,8 +72,6 @@ pub struct Floor {
     pub row_of: Vec<u32>,
     /// The loop of each rack.
     pub loop_of: Vec<u16>,
-    /// The place of each rack in its row.
-    pub place_of: Vec<u32>,
     /// Models that are unknown and stood in for.
     pub unknown: Vec<String>,
 }
@@ -139,15 +137,6 @@ impl Floor {
             node_of: Vec::new(),
             cooled_by: Vec::new(),
             loops: Vec::new(),
-            place_of: (0..racks)
-                .map(|r| {
-                    if building.rows_alike {
-                        r / rows
-                    } else {
-                        r % building.racks_per_row
-                    }
-                })
-                .collect(),
             row_of,
             loop_of,
             unknown,
@@ -205,12 +194,6 @@ impl Floor {
             }
         });
         nodes.collect()
-    }
-
-    /// Number of racks.
-    #[must_use]
-    pub const fn racks(&self) -> usize {
-        self.row_of.len()
     }
 }
 

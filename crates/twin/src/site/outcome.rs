@@ -168,6 +168,16 @@ pub enum Fate {
 }
 
 impl Fate {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Finished,
+        Self::AtLimit,
+        Self::Refused,
+        Self::Lost,
+        Self::Running,
+        Self::Waiting,
+    ];
+
     /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {

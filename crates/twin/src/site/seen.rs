@@ -115,6 +115,7 @@ impl Witness {
             ended: f64::NAN,
             state: State::Waiting,
             steps: Vec::new(),
+            stays: Vec::new(),
         });
         self.waits(load, id, job.arrives);
     }

@@ -178,18 +178,21 @@ fn fields(line: &str, file: &Path, number: u64) -> Result<[f64; 18], TraceError>
 
 impl fmt::Display for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (key, value) in &self.header {
-            writeln!(f, "; {key}: {value}")?;
-        }
-        for job in &self.jobs {
-            for (i, value) in job.iter().enumerate() {
-                let space = if i == 0 { "" } else { " " };
-                write!(f, "{space}{value}")?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
+        self.header.iter().try_for_each(|line| head(f, line))?;
+        self.jobs.iter().try_for_each(|job| line(f, job))
     }
+}
+
+fn head(f: &mut impl fmt::Write, (key, value): &(String, String)) -> fmt::Result {
+    writeln!(f, "; {key}: {value}")
+}
+
+fn line(f: &mut impl fmt::Write, job: &[f64; 18]) -> fmt::Result {
+    for (i, value) in job.iter().enumerate() {
+        let space = if i == 0 { "" } else { " " };
+        write!(f, "{space}{value}")?;
+    }
+    writeln!(f)
 }
 
 pub(super) fn read(
@@ -239,14 +242,13 @@ fn labels(job: &[f64; 18]) -> Labels {
     labels
 }
 
-/// Writes jobs as they ran.
+/// Writes jobs as they ran, by their numbers. It keeps none of them.
 #[derive(Clone, Debug)]
 pub struct Scribe {
     /// `; Key: value`.
     header: Vec<(String, String)>,
     /// The group of the first tenant; the others follow.
     first: f64,
-    jobs: Vec<[f64; 18]>,
 }
 
 impl Scribe {
@@ -281,16 +283,26 @@ impl Scribe {
             let note = format!("group {} is {name}", first + f64::from(tenant));
             ("Note".to_owned(), note)
         }));
-        Self {
-            header,
-            first,
-            jobs: Vec::new(),
-        }
+        Self { header, first }
     }
 
-    /// Writes down what became of a job: times in seconds to the millisecond, a processor for
+    /// How the log of so many jobs begins.
+    #[must_use]
+    pub fn header(&self, jobs: u64) -> String {
+        let mut header = self.header.clone();
+        for key in ["MaxJobs", "MaxRecords"] {
+            header.insert(2, (key.to_owned(), jobs.to_string()));
+        }
+        let mut text = String::new();
+        let written = header.iter().try_for_each(|line| head(&mut text, line));
+        written.expect("a string takes everything");
+        text
+    }
+
+    /// What became of a job, as a line: times in seconds to the millisecond, a processor for
     /// each GPU or part of one.
-    pub fn job(&mut self, record: &JobRecord<'_>) {
+    #[must_use]
+    pub fn line(&self, record: &JobRecord<'_>) -> String {
         let job = record.job;
         let seconds = |span: Nanos| (span.as_secs_f64() * 1e3).round() / 1e3;
         let mut line = [-1.0; 18];
@@ -322,22 +334,9 @@ impl Scribe {
             line[field::GROUP] = self.first + f64::from(job.tenant);
             line[field::QUEUE] = f64::from(u8::from(job.quality == Quality::BestEffort));
         }
-        self.jobs.push(line);
-    }
-
-    /// The log, its jobs by arrival.
-    #[must_use]
-    pub fn finish(self) -> Log {
-        let Self {
-            mut header,
-            mut jobs,
-            ..
-        } = self;
-        jobs.sort_by(|a, b| a[field::JOB].total_cmp(&b[field::JOB]));
-        for key in ["MaxJobs", "MaxRecords"] {
-            header.insert(2, (key.to_owned(), jobs.len().to_string()));
-        }
-        Log { header, jobs }
+        let mut text = String::new();
+        self::line(&mut text, &line).expect("a string takes everything");
+        text
     }
 }
 
@@ -398,9 +397,10 @@ mod tests {
             (Fate::Lost, ended, 0.0, 30.0),
             (Fate::Running, None, -1.0, -1.0),
         ] {
-            let mut scribe = Scribe::new("test", &load);
-            for id in [1, 0] {
-                scribe.job(&JobRecord {
+            let scribe = Scribe::new("test", &load);
+            let mut log = scribe.header(2);
+            for id in [0, 1] {
+                log += &scribe.line(&JobRecord {
                     id,
                     job: &load.jobs.jobs[id as usize],
                     tenant: "",
@@ -410,7 +410,7 @@ mod tests {
                     fate,
                 });
             }
-            let log = scribe.finish();
+            let log = Log::parse(log.as_bytes(), Path::new("x.swf")).unwrap();
             let [first, second] = &log.jobs[..] else {
                 panic!("{log}")
             };

@@ -36,7 +36,7 @@ use super::work::{FULL, Work};
 use crate::engine::history;
 use crate::observer::Link;
 use crate::record::cluster::Moment;
-use crate::record::series::{Frame, Group, Holon, Layout, Map, Sample, Series};
+use crate::record::series::{Group, Sample, Series};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -1365,30 +1365,6 @@ impl<'a> World<'a> {
         self.outcome.series.push(seconds, &samples);
         self.compare();
         self.show(now, seconds);
-        let map = self.outcome.series.map_mut().expect("made with a map");
-        let mut kelvin = vec![f32::NAN; self.floor.racks()];
-        let mut dark = vec![0.0; self.floor.racks()];
-        let mut nodes = vec![0.0; self.floor.racks()];
-        if map.wants() {
-            for (place, host) in self.floor.nodes.iter().zip(&self.hosts) {
-                let rack = place.rack as usize;
-                nodes[rack] += 1.0;
-                dark[rack] += f32::from(u8::from(host.is_dark));
-                if !host.is_dark {
-                    let all = &self.devices.site().kelvin()[place.devices()];
-                    let hottest = all.iter().copied().fold(f64::NAN, f64::max) as f32;
-                    kelvin[rack] = kelvin[rack].max(hottest);
-                }
-            }
-            for (dark, nodes) in dark.iter_mut().zip(&nodes) {
-                *dark /= nodes;
-            }
-        }
-        map.push(Frame {
-            seconds,
-            kelvin,
-            dark,
-        });
     }
 
     /// Counts what GPUs draw and how hot they are.
@@ -1804,14 +1780,8 @@ fn series(config: &Config, load: &Workload, floor: &Floor) -> Series {
             group
         });
     }
-    let racks = floor.row_of.iter().zip(&floor.loop_of).zip(0_u32..);
-    let racks = racks.map(|((&row, &coolant), rack)| Holon {
-        name: format!("rack {rack}"),
-        group: u32::from(coolant) + 1,
-        x: floor.place_of[rack as usize] as f32,
-        y: row as f32,
-    });
-    let mut series = Series::new(groups, Some(Map::new(Layout::Rows, racks.collect())));
+    // Of the map the report draws every node: see `seen`.
+    let mut series = Series::new(groups, None);
     for model in &floor.unknown {
         let stand_in = super::floor::STAND_IN.name;
         series.note(

@@ -461,12 +461,7 @@ pub(crate) fn cluster(count: u64) -> (Summary, Series) {
             slowdown: quantiles(slowdowns[t].clone()),
         });
     let placed = waits.iter().map(Vec::len).sum::<usize>() as u64;
-    let queued = cluster
-        .jobs
-        .all()
-        .iter()
-        .filter(|j| j.started > j.arrived)
-        .count() as u64;
+    let queued = cluster.jobs.all().filter(|j| j.started > j.arrived).count() as u64;
     let summary = Summary {
         universe: "gpu-1024".to_owned(),
         intent:
@@ -577,6 +572,7 @@ fn tell_arrival(jobs: &mut Jobs, id: u64, job: &Asked, never: bool, now: f64) {
         ended: f64::NAN,
         state: State::Waiting,
         steps: Vec::new(),
+        stays: Vec::new(),
     });
     if never {
         let step = Step {
