@@ -26,7 +26,6 @@ use daemon::front::{self, Shown};
 use daemon::heat::Reading;
 use daemon::history::{Decision, Why};
 use daemon::journal::Journal;
-use daemon::make::Told;
 use daemon::news::News;
 use daemon::sensors::{Source, Temperature};
 use daemon::supervision::{Phase, Restart};
@@ -499,7 +498,7 @@ impl Stage<'_> {
             changes: String::new(),
             unwritten: 0,
             damaged: Vec::new(),
-            machine: Told::default(),
+            machine: daemon::make::Told::default(),
             gpus: site.gpus as usize,
             gpus_free: (f64::from(site.gpus) * (1.0 - site.busy)).floor() as usize,
             rehearsal: Some(Rehearsal {
