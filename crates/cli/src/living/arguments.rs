@@ -81,7 +81,7 @@ pub(crate) enum Asked {
     /// Let a machine be given nothing more by the fleet, and hand over what it runs for it.
     #[command(after_help = DRAIN)]
     Drain(Drain),
-    /// Take leave of the fleet; what this machine runs for itself runs on, and the next `cosmos up` comes back.
+    /// Take leave of the fleet: hand over what this machine runs for it, as `drain` does, then go; what it runs for itself runs on, and the next `cosmos up` comes back.
     Leave(Ask),
 }
 
@@ -347,6 +347,10 @@ pub(crate) struct Named {
     /// On another machine of the fleet, by its name
     #[arg(long, value_name = "MACHINE", conflicts_with = "group")]
     pub(crate) on: Option<String>,
+
+    /// What the fleet runs under that name, not what this machine runs for itself
+    #[arg(long, conflicts_with_all = ["group", "on"])]
+    pub(crate) fleet: bool,
 }
 
 /// [`daemon::supervision::Restart`] as a word on the command line.

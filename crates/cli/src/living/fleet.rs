@@ -221,17 +221,30 @@ pub(super) fn ps(data: &Path, json: bool) -> Result<ExitCode> {
         Ok(agreed) => write!(text, "the fleet\n{}", indented(&shared(agreed)?))?,
         Err(because) => writeln!(text, "the fleet\n  {because}")?,
     }
-    for member in members.iter().filter(|member| member.state == "alive") {
-        let name = &member.name;
-        let list = if member.here {
-            Request::List
-        } else {
-            Request::On {
-                member: name.clone(),
-                request: Box::new(Request::List),
-            }
-        };
-        match put(data, &list) {
+    // All at once: who does not answer holds up nobody else.
+    let asked = std::thread::scope(|scope| {
+        let alive = members.iter().filter(|member| member.state == "alive");
+        let asked: Vec<_> = alive
+            .map(|member| {
+                let name = &member.name;
+                let list = match member.here {
+                    true => Request::List,
+                    false => Request::On {
+                        member: name.clone(),
+                        request: Box::new(Request::List),
+                    },
+                };
+                (name, scope.spawn(move || put(data, &list)))
+            })
+            .collect();
+        let answered = asked.into_iter().map(|(name, asked)| {
+            let answer = asked.join();
+            (name, answer.expect("who asks does not panic"))
+        });
+        answered.collect::<Vec<_>>()
+    });
+    for (name, answer) in asked {
+        match answer {
             Ok(Answer::List { programs }) => {
                 write!(text, "{name}\n{}", indented(&table(&programs)))?;
                 said.push(json!({ "machine": name, "programs": programs }));

@@ -15,7 +15,6 @@ pub(crate) mod why;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use daemon::control::Request;
 
 use arguments::{Asked, Run};
 
@@ -27,7 +26,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Ps(asked) => node::ps(asked),
         Asked::Logs(asked) => node::logs(asked),
         Asked::Stop(asked) => node::stop(asked),
-        Asked::Rm(asked) => node::each(asked, |name| Request::Remove { name }),
+        Asked::Rm(asked) => node::remove(asked),
         Asked::Wait(asked) => node::wait(asked),
         Asked::Status(asked) => node::status(asked),
         Asked::Top(asked) => top::top(asked),

@@ -56,6 +56,12 @@ use crate::lease::boottime;
 /// Seats in a fleet's one cell.
 pub const SEATS: u32 = membership::config::SEATS_SPARSE;
 
+/// Who has heard nobody for so long, in milliseconds, says so of all it holds alive. Nobody is there who could be asked about them, so the protocol
+/// accuses none.
+const ALONE_AFTER_MS: u64 = 20_000;
+/// What it says.
+const UNHEARD: &str = "unheard";
+
 /// The membership protocol's, in a frame.
 const MEMBERSHIP: u8 = 1;
 /// The directory's.
@@ -72,7 +78,8 @@ pub struct Listed {
     pub tile: u64,
     /// Where it listens, as far as was heard.
     pub address: Option<SocketAddr>,
-    /// `alive`, `suspect`, `removed` or `left`.
+    /// `alive`, `suspect`, `removed` or `left`; or `unheard`, of one who was alive when last heard, by a machine that has heard nobody at all for a while:
+    /// it cannot know whether all others are gone or it is cut off itself.
     pub state: String,
     /// For which of its incarnations.
     pub incarnation: u32,
@@ -226,8 +233,10 @@ pub(super) struct Member {
     /// Since when each is held to be what it is, in milliseconds of Unix time.
     since: BTreeMap<Tile, u64>,
     began_ms: u64,
-    /// Who hears what other protocols say.
-    listeners: BTreeMap<u8, SyncSender<Heard>>,
+    /// When anybody was heard last.
+    heard_ms: u64,
+    /// Who hears what other protocols say: one each, but for echoes.
+    listeners: BTreeMap<u8, Vec<SyncSender<Heard>>>,
     left: bool,
     chair: Chair,
     /// What of the council's log is on the disk.
@@ -309,6 +318,7 @@ impl Member {
             decided: None,
             since: BTreeMap::new(),
             began_ms: clock.unix_ms(),
+            heard_ms: clock.unix_ms(),
             listeners: BTreeMap::new(),
             left: false,
             chair: Chair::None,
@@ -562,6 +572,7 @@ impl Member {
             Happening::Gone { tile, connection } => self.transport.gone(tile, connection),
             Happening::Refused(refusal) => self.refusals.count(refusal),
             Happening::Heard { tile, frame } => {
+                self.heard_ms = self.clock.unix_ms();
                 if let Err(refusal) = self.hear(tile, frame) {
                     self.refusals.count(refusal);
                 }
@@ -634,14 +645,22 @@ impl Member {
                     class: frame.class,
                     payload: frame.payload,
                 };
-                let listener = self.listeners.get(&other).ok_or(Refusal::FrameNonsense)?;
-                match listener.try_send(heard) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(_)) => return Err(Refusal::Crowd),
-                    Err(TrySendError::Disconnected(_)) => {
-                        self.listeners.remove(&other);
-                        return Err(Refusal::FrameNonsense);
+                let listeners = self.listeners.get_mut(&other);
+                let listeners = listeners.ok_or(Refusal::FrameNonsense)?;
+                let mut crowd = false;
+                listeners.retain(|listener| match listener.try_send(heard.clone()) {
+                    Ok(()) => true,
+                    Err(TrySendError::Full(_)) => {
+                        crowd = true;
+                        true
                     }
+                    Err(TrySendError::Disconnected(_)) => false,
+                });
+                if crowd {
+                    return Err(Refusal::Crowd);
+                }
+                if listeners.is_empty() {
+                    return Err(Refusal::FrameNonsense);
                 }
             }
         }
@@ -717,7 +736,18 @@ impl Member {
                 payload,
                 answer,
             } => drop(answer.send(self.send(to, class, protocol, payload))),
-            Ask::Listen { protocol, to } => drop(self.listeners.insert(protocol, to)),
+            Ask::Listen { protocol, to } => {
+                let listeners = self.listeners.entry(protocol).or_default();
+                let most = if protocol == echo::PROTOCOL {
+                    echo::ASKERS_MAX
+                } else {
+                    1
+                };
+                if listeners.len() >= most {
+                    listeners.remove(0);
+                }
+                listeners.push(to);
+            }
             Ask::Sense(temperature, answer) => {
                 self.tell(Input::Sensed(temperature.0));
                 let (clock, dark) = (self.node.guard().clock(), self.node.guard().is_dark());
@@ -801,15 +831,24 @@ impl Member {
         })
     }
 
+    /// The word for what this machine holds of a tile.
+    fn word(&self, tile: Tile) -> &'static str {
+        let alone = self.clock.unix_ms().saturating_sub(self.heard_ms) > ALONE_AFTER_MS;
+        match self.belief(tile).0 {
+            State::Alive if alone && tile != self.standing.tile => UNHEARD,
+            state => state.name(),
+        }
+    }
+
     fn members(&self) -> Vec<Listed> {
         let listed = self.directory.iter().map(|entry| {
-            let (state, incarnation) = self.belief(entry.tile);
+            let (_, incarnation) = self.belief(entry.tile);
             let since = self.since.get(&entry.tile);
             Listed {
                 name: entry.name.clone(),
                 tile: entry.tile.0,
                 address: Some(entry.address),
-                state: state.name().to_owned(),
+                state: self.word(entry.tile).to_owned(),
                 incarnation,
                 since_ms: since.copied().unwrap_or(self.began_ms),
                 here: entry.tile == self.standing.tile,
@@ -820,7 +859,7 @@ impl Member {
 
     fn status(&self) -> FleetStatus {
         let alive = self.directory.iter();
-        let alive = alive.filter(|entry| self.belief(entry.tile).0 == State::Alive);
+        let alive = alive.filter(|entry| self.word(entry.tile) == State::Alive.name());
         FleetStatus {
             fleet: self.fingerprint().to_string(),
             name: self.standing.name.clone(),

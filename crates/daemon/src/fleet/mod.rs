@@ -114,6 +114,19 @@ pub enum FleetError {
         "--name {0:?}: expected at most 63 letters in lower case, digits and '-', which is neither first nor last"
     )]
     Name(String),
+    /// What is kept of its fleet is gone.
+    #[error(
+        "{kept} knows of no fleet, but this machine was in fleet {fleet}: {traces} is there. Put a copy of {kept} back, or join again with an \
+         invitation (--join); to found a new fleet, remove {traces}"
+    )]
+    Forgotten {
+        /// The file that should know.
+        kept: String,
+        /// The fleet.
+        fleet: String,
+        /// What shows it.
+        traces: String,
+    },
     /// The kernel gives no thread.
     #[error("starting the fleet's thread: {0}")]
     Start(#[from] io::Error),
@@ -185,7 +198,8 @@ pub struct Fleet {
 ///
 /// # Errors
 /// If it is in no fleet then. Nothing has changed, unless the answer to a joining was lost.
-pub fn start(archive: Archive, wishes: Wishes) -> Result<Fleet, FleetError> {
+pub fn start(data: &Path, archive: Archive, wishes: Wishes) -> Result<Fleet, FleetError> {
+    let data = data.to_owned();
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (started, starting) = sync_channel(1);
     let thread = thread::Builder::new().name("fleet".into());
@@ -196,7 +210,7 @@ pub fn start(archive: Archive, wishes: Wishes) -> Result<Fleet, FleetError> {
             Err(error) => return drop(started.send(Err(error.into()))),
         };
         runtime.block_on(async {
-            match begin(archive, wishes).await {
+            match begin(&data, archive, wishes).await {
                 Ok((member, happened)) => {
                     let _ = started.send(Ok(()));
                     member.live(asked, happened).await;
@@ -211,6 +225,7 @@ pub fn start(archive: Archive, wishes: Wishes) -> Result<Fleet, FleetError> {
 }
 
 async fn begin(
+    data: &Path,
     archive: Archive,
     wishes: Wishes,
 ) -> Result<(Member, mpsc::Receiver<transport::Happening>), FleetError> {
@@ -229,7 +244,16 @@ async fn begin(
             join(&archive, &endpoint, standing, &invitation, &name, clock).await?
         }
         (Some(standing), None) => standing,
-        (None, None) => found(&archive, name, clock)?,
+        (None, None) => {
+            if let Some(fleet) = council::trace(data) {
+                return Err(FleetError::Forgotten {
+                    kept: data.join("fleet.redb").display().to_string(),
+                    traces: data.join("council").join(&fleet).display().to_string(),
+                    fleet,
+                });
+            }
+            found(&archive, name, clock)?
+        }
     };
     let at = |source| FleetError::Bind {
         at: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
