@@ -323,6 +323,26 @@ pub(crate) fn drain(fleet: &Fleet, member: Option<String>, undo: bool) -> Answer
     )
 }
 
+/// Takes the seat of a machine away, and what it holds as soon as its leases end.
+pub(crate) fn expel(fleet: &Fleet, name: &str) -> Answer {
+    let tile = match fleet.expel(name.to_owned()) {
+        Ok(tile) => tile,
+        Err(because) => return refused(because),
+    };
+    if any(fleet) {
+        let duty = Duty::Removed;
+        let assign = Command::Lease(lease::Command::Assign { tile, duty });
+        if let Err(because) = agreed(fleet, council::apply(&assign)) {
+            return refused(format!(
+                "{name} is expelled, and nobody speaks with it any more; that it is given nothing more was not agreed: {because}"
+            ));
+        }
+    }
+    Answer::Done {
+        name: name.to_owned(),
+    }
+}
+
 /// Lets this machine hand over what it runs for the fleet, as far as others can take it, before it takes leave. It is to serve again when it comes back.
 /// Says what it could not hand over.
 pub(crate) fn hand_over(fleet: &Fleet) -> Result<(), String> {

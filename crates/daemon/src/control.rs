@@ -149,6 +149,11 @@ pub enum Request {
     },
     /// Take leave of the fleet; what it runs for the fleet is handed over first, as far as others take it, and ends with its leases; the rest runs on.
     Leave,
+    /// Throw a machine out of the fleet for good, where the fleet's key is.
+    Expel {
+        /// Its name.
+        member: String,
+    },
     /// Measure how long a word takes to another machine and back.
     Ping {
         /// Its name.

@@ -242,6 +242,7 @@ impl Handle {
             Request::Remove { name } if !here(name) && affairs::any(fleet) => {
                 affairs::forget(fleet, name)
             }
+            Request::Expel { member } => Some(affairs::expel(fleet, member)),
             Request::StopShared { name } => {
                 Some(affairs::stop(fleet, name).unwrap_or_else(|| affairs::unknown(name)))
             }
@@ -1479,6 +1480,7 @@ impl Node {
             | Request::On { .. }
             | Request::Give { .. }
             | Request::Affairs
+            | Request::Expel { .. }
             | Request::StopShared { .. }
             | Request::RemoveShared { .. }
             | Request::Ping { .. }

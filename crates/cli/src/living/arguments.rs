@@ -83,6 +83,8 @@ pub(crate) enum Asked {
     Drain(Drain),
     /// Take leave of the fleet: hand over what this machine runs for it, as `drain` does, then go; what it runs for itself runs on, and the next `cosmos up` comes back.
     Leave(Ask),
+    /// Throw a machine out of the fleet for good: its certificate counts no more, and its seat stays empty. Where the fleet was founded.
+    Expel(Expel),
 }
 
 const TOP: &str = "\
@@ -337,6 +339,15 @@ pub(crate) struct Logs {
 
     #[command(flatten)]
     pub(crate) data: Data,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Expel {
+    /// The machine
+    pub(crate) machine: String,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use daemon::affairs::Affairs;
 use daemon::control::{Answer, Request};
 use serde_json::json;
 
-use super::arguments::{Ask, Drain, Invite, Members, Ping};
+use super::arguments::{Ask, Drain, Expel, Invite, Members, Ping};
 use super::node::{on_one_line, print, print_json, put, table, unexpected};
 
 pub(super) fn invite(asked: &Invite) -> Result<ExitCode> {
@@ -102,6 +102,17 @@ pub(super) fn leave(asked: &Ask) -> Result<ExitCode> {
     match put(&asked.data.directory()?, &Request::Leave)? {
         Answer::Done { name } if asked.json => print_json(&json!({ "name": name })),
         Answer::Done { name } => print(&format!("{name} has left the fleet\n")),
+        other => unexpected(&other),
+    }
+}
+
+pub(super) fn expel(asked: &Expel) -> Result<ExitCode> {
+    let member = asked.machine.clone();
+    match put(&asked.ask.data.directory()?, &Request::Expel { member })? {
+        Answer::Done { name } if asked.ask.json => print_json(&json!({ "machine": name })),
+        Answer::Done { name } => print(&format!(
+            "{name} is expelled: whoever hears of it speaks with it no more\n"
+        )),
         other => unexpected(&other),
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Ping(asked) => fleet::ping(asked),
         Asked::Drain(asked) => fleet::drain(asked),
         Asked::Leave(asked) => fleet::leave(asked),
+        Asked::Expel(asked) => fleet::expel(asked),
     }
 }
 
@@ -64,6 +65,7 @@ impl Asked {
             | Self::Leave(asked) => asked.json,
             Self::Members(asked) => asked.ask.json,
             Self::Drain(asked) => asked.ask.json,
+            Self::Expel(asked) => asked.ask.json,
             Self::Outside(asked) => asked.ask.json,
             Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,

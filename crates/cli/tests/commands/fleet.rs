@@ -414,3 +414,49 @@ fn who_hears_nobody_says_so_of_all_others() {
     let ben = Machine::up(&place, "ben", &[]);
     all_hold(&[ada, ben], &["ada", "ben"], "alive");
 }
+
+//= requirements A5
+#[test]
+fn whoever_is_expelled_is_turned_away_by_all_and_counted() {
+    let place = Place::new();
+    let ada = Machine::up(&place, "ada", &[]);
+    let (ben, cleo) = (ada.joined("ben"), ada.joined("cleo"));
+    let mut machines = vec![ada, ben, cleo];
+    all_hold(&machines, &["ada", "ben", "cleo"], "alive");
+    let said = place.cosmos(&["expel", "cleo", "--data", "ben"], "");
+    assert!(
+        said.err.contains("the fleet's key is there"),
+        "{}",
+        said.err
+    );
+    assert!(
+        machines[0]
+            .ok(&["expel", "cleo"])
+            .starts_with("cleo is expelled")
+    );
+    let cleo = machines.pop().unwrap();
+    all_hold(&machines, &["cleo"], "expelled");
+    for machine in &machines {
+        wait_until("it is turned away", || {
+            machine.refused("certificate-revoked") > 0
+        });
+    }
+    wait_until("nobody speaks with it", || {
+        !cleo.holds("ada", "alive") && !cleo.holds("ben", "alive")
+    });
+    // Nor after all have started again; and another takes another seat.
+    drop(cleo);
+    machines.clear();
+    let ada = Machine::up(&place, "ada", &[]);
+    let ben = Machine::up(&place, "ben", &[]);
+    let cleo = Machine::up(&place, "cleo", &[]);
+    for machine in [&ada, &ben] {
+        wait_until("it is turned away again", || {
+            machine.refused("certificate-revoked") > 0
+        });
+        assert!(machine.holds("cleo", "expelled"));
+    }
+    let dan = ada.joined("dan");
+    all_hold(&[ada, ben, dan], &["ada", "ben", "dan"], "alive");
+    drop(cleo);
+}

@@ -13,7 +13,7 @@
 //! [`identity`] keys and certificates · [`book`] invitations that still hold · [`joining`] how a stranger becomes a
 //! member · [`directory`] where everybody is · [`transport`] bytes of a class to a member · [`member`] the node machine in
 //! the real world · [`post`] questions to other nodes · [`council`] who runs what · [`parcel`] what is longer than a frame · [`echo`] how long a word takes ·
-//! `copa` how much may be under way · [`refusal`] what was turned away, by name · [`archive`] what is kept.
+//! `copa` how much may be under way · `expulsion` who was thrown out · [`refusal`] what was turned away, by name · [`archive`] what is kept.
 //!
 //! Deliberately absent: work that takes its state along, more than one cell, and a second authority.
 
@@ -23,6 +23,7 @@ mod copa;
 pub mod council;
 pub mod directory;
 pub mod echo;
+mod expulsion;
 pub mod identity;
 pub mod joining;
 pub mod member;
@@ -391,6 +392,15 @@ impl Fleet {
     /// Why not, in a sentence.
     pub fn invite(&self, lasts: Duration) -> Result<Invitation, String> {
         let answer = self.ask(|answer| Ask::Invite { lasts, answer });
+        answer.unwrap_or_else(|| Err("the node is ending".to_owned()))
+    }
+
+    /// Takes the seat of a machine away: no certificate for it counts any more.
+    ///
+    /// # Errors
+    /// Why not, in a sentence.
+    pub fn expel(&self, name: String) -> Result<Tile, String> {
+        let answer = self.ask(|answer| Ask::Expel(name, answer));
         answer.unwrap_or_else(|| Err("the node is ending".to_owned()))
     }
 
