@@ -614,6 +614,25 @@ fn tell_fleet(fleet: &record::summary::Fleet) -> String {
             ));
         }
     }
+    for served in &fleet.served {
+        text.push_str(&format!(
+            "  served in {}: {} replicas ran, which makes {} answers/s",
+            served.during,
+            said(served.replicas, 2),
+            said(served.predicted_per_second, 1)
+        ));
+        if fleet.measured {
+            text.push_str(&format!(
+                "; measured {} answers/s: {} answered, {} lost, {} taken by nobody, {} turned away and asked elsewhere",
+                said(served.measured_per_second, 1),
+                served.answered,
+                served.lost,
+                served.nowhere,
+                served.turned_away
+            ));
+        }
+        text.push('\n');
+    }
     text
 }
 

@@ -5,13 +5,14 @@
 //!
 //! Deliberately absent: any decision.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use ::node::council::register::{
-    Command, Decision, Lack, Machine, NAME_BYTES_MAX, Query, Refusal, Reply, Room, SPEC_BYTES_MAX,
-    Standing, What, Why,
+    Command, DOORS_MAX, Decision, Door, Lack, Machine, NAME_BYTES_MAX, Query, Refusal, Reply, Room,
+    SPEC_BYTES_MAX, Standing, What, Why,
 };
 use ::node::council::{self, Unanswered};
 use consensus::lease::{self, Duty};
@@ -63,14 +64,16 @@ pub struct Shared {
 pub struct Replica {
     /// Its number, used once.
     pub replica: u32,
-    /// `waiting`, `starting`, `running`, `stopping` or `ended`.
+    /// `waiting`, `starting`, `running`, `restarting`, `stopping` or `ended`.
     pub state: String,
     /// Where.
     pub machine: Option<String>,
     /// Since which entry of the log: the later of two holders has the higher one.
     pub fence: Option<u64>,
-    /// Why it waits, or its exit code, in words.
+    /// Why it waits or is started again, or its exit code, in words.
     pub because: Option<String>,
+    /// Where other machines reach it: at the ports it was given that are not of its machine's loopback.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// A machine, as the council has it.
@@ -113,6 +116,14 @@ fn names(fleet: &Fleet) -> impl Fn(Tile) -> String {
     move |tile| {
         let member = members.iter().find(|member| member.tile == tile.0);
         member.map_or_else(|| format!("tile {}", tile.0), |member| member.name.clone())
+    }
+}
+
+fn addresses(fleet: &Fleet) -> impl Fn(Tile) -> Option<IpAddr> {
+    let members = fleet.members().unwrap_or_default();
+    move |tile| {
+        let member = members.iter().find(|member| member.tile == tile.0)?;
+        member.address.map(|address| address.ip())
     }
 }
 
@@ -191,6 +202,18 @@ pub(crate) fn give(
         gpus: program.gpus() as u64,
     };
     let class = program.limits.class.unwrap_or(Class::C);
+    let doors: Vec<_> = (program.ports.iter())
+        .map(|port| Door {
+            port: port.host.port(),
+            outside: !port.host.ip().is_loopback(),
+        })
+        .collect();
+    if doors.len() > DOORS_MAX {
+        return refused(format!(
+            "{name}: found {} ports, expected at most {DOORS_MAX} of what the fleet runs",
+            doors.len()
+        ));
+    }
     let spec = serde_json::to_vec(&Spec { program, restart }).expect("a program is plain data");
     if spec.len() > SPEC_BYTES_MAX {
         return refused(format!(
@@ -204,6 +227,7 @@ pub(crate) fn give(
         replicas,
         demand,
         class,
+        doors,
     };
     answer(fleet, &command, &name)
 }
@@ -261,6 +285,11 @@ fn pause(span: Duration) {
     thread::sleep(span);
 }
 
+/// What is said of a name that the fleet has no program of.
+pub(crate) fn unknown(name: &str) -> Answer {
+    refused(format!("{name}: {}", Refusal::Unknown.words()))
+}
+
 /// Forgets a program of the fleet; `None` if it has none of that name.
 pub(crate) fn forget(fleet: &Fleet, name: &str) -> Option<Answer> {
     let command = Command::Forget {
@@ -298,16 +327,91 @@ pub(crate) fn drain(fleet: &Fleet, member: Option<String>, undo: bool) -> Answer
     )
 }
 
+/// Takes the seat of a machine away, and what it holds as soon as its leases end.
+pub(crate) fn expel(fleet: &Fleet, name: &str) -> Answer {
+    let tile = match fleet.expel(name.to_owned()) {
+        Ok(tile) => tile,
+        Err(because) => return refused(because),
+    };
+    if any(fleet) {
+        let duty = Duty::Removed;
+        let assign = Command::Lease(lease::Command::Assign { tile, duty });
+        if let Err(because) = agreed(fleet, council::apply(&assign)) {
+            return refused(format!(
+                "{name} is expelled, and nobody speaks with it any more; that it is given nothing more was not agreed: {because}"
+            ));
+        }
+    }
+    Answer::Done {
+        name: name.to_owned(),
+    }
+}
+
+/// Lets this machine hand over what it runs for the fleet, as far as others can take it, before it takes leave. It is to serve again when it comes back.
+/// Says what it could not hand over.
+pub(crate) fn hand_over(fleet: &Fleet) -> Result<(), String> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    const PAUSES_MAX: u32 = 250;
+    let Some(status) = fleet.status().filter(|status| status.council.is_some()) else {
+        return Ok(());
+    };
+    let tile = Tile(status.tile);
+    let assign = |duty| Command::Lease(lease::Command::Assign { tile, duty });
+    let stand = || match agreed(fleet, council::read(Query::Affairs))? {
+        Reply::Affairs(affairs) => Ok(affairs),
+        _ => Err(Refusal::Unreadable.words().to_owned()),
+    };
+    let before = stand()?;
+    let drained = |machine: &Machine| machine.tile == tile && machine.duty == Duty::Draining;
+    let drains = before.machines.iter().any(drained);
+    if status.alive > 1 && !drains {
+        agreed(fleet, council::apply(&assign(Duty::Draining)))?;
+    }
+    let mut left = Vec::new();
+    for _ in 0..PAUSES_MAX {
+        let affairs = stand()?;
+        let standing = affairs.programs.iter().flat_map(|program| {
+            let name = |replica: &u32| format!("{}~{replica}", program.name);
+            (program.standing.iter()).map(move |(replica, standing)| (name(replica), *standing))
+        });
+        // What waits for a place must not come back here.
+        let stays = standing.filter(|(_, standing)| match standing {
+            Standing::Held { by, .. } => *by == tile,
+            Standing::Waits(why) => why.is_none(),
+            Standing::Ended(_) => false,
+        });
+        left = stays.map(|(name, _)| name).collect();
+        if left.is_empty() || status.alive < 2 {
+            break;
+        }
+        pause(PAUSE);
+    }
+    if !drains {
+        agreed(fleet, council::apply(&assign(Duty::Serving)))?;
+    }
+    match left.as_slice() {
+        [] => Ok(()),
+        left => Err(format!("nobody took {}", left.join(", "))),
+    }
+}
+
 /// How everything stands.
 pub(crate) fn all(fleet: &Fleet) -> Answer {
     match agreed(fleet, council::read(Query::Affairs)) {
-        Ok(Reply::Affairs(affairs)) => Answer::Affairs(Box::new(told(&affairs, &names(fleet)))),
+        Ok(Reply::Affairs(affairs)) => {
+            let told = told(&affairs, &names(fleet), &addresses(fleet));
+            Answer::Affairs(Box::new(told))
+        }
         Ok(_) => refused(Refusal::Unreadable.words()),
         Err(because) => refused(because),
     }
 }
 
-fn told(affairs: &council::Affairs, name: &impl Fn(Tile) -> String) -> Affairs {
+fn told(
+    affairs: &council::Affairs,
+    name: &impl Fn(Tile) -> String,
+    address: &impl Fn(Tile) -> Option<IpAddr>,
+) -> Affairs {
     let programs = affairs.programs.iter().map(|program| Shared {
         name: program.name.clone(),
         number: program.number,
@@ -315,7 +419,15 @@ fn told(affairs: &council::Affairs, name: &impl Fn(Tile) -> String) -> Affairs {
         standing: program
             .standing
             .iter()
-            .map(|(replica, standing)| told_of(*replica, *standing, name))
+            .map(|(replica, standing)| {
+                let mut told = told_of(*replica, *standing, name);
+                if let Standing::Held { by, .. } = standing {
+                    let outside = program.doors.iter().filter(|door| door.outside);
+                    let at = |door: &Door| Some(SocketAddr::new(address(*by)?, door.port));
+                    told.addresses = outside.filter_map(at).collect();
+                }
+                told
+            })
             .collect(),
     });
     let machines = affairs.machines.iter().map(
@@ -352,6 +464,7 @@ fn told_of(replica: u32, standing: Standing, name: &impl Fn(Tile) -> String) -> 
         machine: None,
         fence: None,
         because: None,
+        addresses: Vec::new(),
     };
     match standing {
         Standing::Waits(why) => told.because = why.map(|why| lack(why).to_owned()),
@@ -359,13 +472,16 @@ fn told_of(replica: u32, standing: Standing, name: &impl Fn(Tile) -> String) -> 
             by,
             fence,
             up,
+            fell,
             recalled,
         } => {
-            let state = match (recalled, up) {
-                (true, _) => "stopping",
-                (false, true) => "running",
-                (false, false) => "starting",
+            let state = match (recalled, up, fell) {
+                (true, ..) => "stopping",
+                (false, true, _) => "running",
+                (false, false, Some(_)) => "restarting",
+                (false, false, None) => "starting",
             };
+            told.because = fell.map(|code| format!("fell with exit code {code}"));
             told.state = state.to_owned();
             (told.machine, told.fence) = (Some(name(by)), Some(fence.0));
         }
@@ -389,6 +505,7 @@ const fn lack(why: Lack) -> &'static str {
     match why {
         Lack::Machine => "no machine is there that serves",
         Lack::Room => "no machine has room for what it demands",
+        Lack::Port => "every machine that has room runs something that takes one of its ports",
         Lack::Rest => {
             "every machine that has room could not run it, and rests before it tries again"
         }
@@ -415,6 +532,10 @@ fn sentence(decision: &Decision, name: &impl Fn(Tile) -> String) -> String {
         ),
         What::Waits(why) => format!("{what_of} waits: {}", lack(*why)),
         What::Up(tile) => format!("{what_of} is well on {}", name(*tile)),
+        What::Fell(tile, code) => format!(
+            "{what_of} fell on {} with exit code {code}, where it is started again",
+            name(*tile)
+        ),
         What::Recalled(tile, why) => {
             let why = match why {
                 Why::Stopped => "its program was stopped",
@@ -467,6 +588,7 @@ const fn of(what: &What) -> Option<Tile> {
         What::Given(_) | What::Stopped | What::Waits(_) => None,
         What::Placed(tile, _)
         | What::Up(tile)
+        | What::Fell(tile, _)
         | What::Recalled(tile, _)
         | What::Released(tile)
         | What::Expired(tile)

@@ -108,13 +108,24 @@ pub enum Request {
         /// Whether to go on as more is said, until the program ends for good.
         follow: bool,
     },
-    /// Ask a program to end, force it later, and do not start it again. Answered when it has ended.
+    /// Ask a program to end, force it later, and do not start it again. Answered when it has ended. One of this machine, or if there is
+    /// none of that name, of the fleet.
     Stop {
         /// Which.
         name: String,
     },
     /// Forget a program that has ended, with what it said.
     Remove {
+        /// Which.
+        name: String,
+    },
+    /// Let a program of the fleet run no more, whatever runs here under the same name. Answered when none of it runs.
+    StopShared {
+        /// Which.
+        name: String,
+    },
+    /// Forget a program of the fleet of which nothing runs.
+    RemoveShared {
         /// Which.
         name: String,
     },
@@ -142,8 +153,13 @@ pub enum Request {
         /// For how long it is good, in seconds.
         lasts_s: u64,
     },
-    /// Take leave of the fleet; what it runs for the fleet ends with its leases, the rest runs on.
+    /// Take leave of the fleet; what it runs for the fleet is handed over first, as far as others take it, and ends with its leases; the rest runs on.
     Leave,
+    /// Throw a machine out of the fleet for good, where the fleet's key is.
+    Expel {
+        /// Its name.
+        member: String,
+    },
     /// Measure how long a word takes to another machine and back.
     Ping {
         /// Its name.

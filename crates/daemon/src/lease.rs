@@ -42,6 +42,8 @@ pub struct Grip(Arc<File>);
 
 /// Where it says that the program is well.
 const WELL: u64 = 8;
+/// And that nobody is served any more.
+const QUIET: u64 = 9;
 
 impl Grip {
     /// One that holds until then.
@@ -50,7 +52,7 @@ impl Grip {
     /// If the kernel gives no memory.
     pub fn new(until: u64) -> io::Result<Self> {
         let file = File::from(rustix::fs::memfd_create("lease", MemfdFlags::CLOEXEC)?);
-        file.write_all_at(&[0; 9], 0)?;
+        file.write_all_at(&[0; 10], 0)?;
         let grip = Self(Arc::new(file));
         grip.put_off(until);
         Ok(grip)
@@ -93,8 +95,23 @@ impl Grip {
     /// Whether it was.
     #[must_use]
     pub fn is_well(&self) -> bool {
+        self.says(WELL)
+    }
+
+    /// Says that the program's ports are shut and nobody is served any more.
+    pub fn set_quiet(&self) {
+        let _ = self.0.write_all_at(&[1], QUIET);
+    }
+
+    /// Whether that was said.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.says(QUIET)
+    }
+
+    fn says(&self, at: u64) -> bool {
         let mut byte = [0];
-        self.0.read_exact_at(&mut byte, WELL).is_ok() && byte == [1]
+        self.0.read_exact_at(&mut byte, at).is_ok() && byte == [1]
     }
 }
 

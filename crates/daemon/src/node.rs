@@ -41,7 +41,7 @@ use crate::confinement::Secrets;
 use crate::control::{self, Answer, Limited, Listed, Request, Status, Wanted};
 use crate::fleet::council::{Begin, Order};
 use crate::fleet::echo::{self, Echoes};
-use crate::fleet::post::Post;
+use crate::fleet::post::{self, Post};
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
 use crate::front;
 use crate::gpu::{self, Gpus};
@@ -51,7 +51,7 @@ use crate::journal::Journal;
 use crate::lease::{self, Grip, Tenancy};
 use crate::load;
 use crate::news::{News, unix_ms};
-use crate::program::{self, Kind, Program};
+use crate::program::{self, Kind, Network, Program};
 use crate::sensors::Source;
 use crate::services;
 use crate::stem::{self, Stem};
@@ -72,6 +72,12 @@ pub const ANSWERED_MAX: usize = 256;
 
 /// Events that may wait; who has another one waits to hand it in.
 const EVENTS_MAX: usize = 256;
+
+/// So many that ran for the fleet and have ended are kept, for what they said.
+const ENDED_MAX: usize = 16;
+
+/// Whoever is served by what is handed over has so long until it is asked to end: an answer that takes longer is cut off by the program, if that does so.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// About so many bytes of new programs are written at once, and the rest after that: a commit has its limit
 /// ([`trust::chain::COMMIT_MAX`]), and JSON may make six of one.
@@ -160,6 +166,8 @@ enum Event {
     Ordered(Order),
     /// What was begun under a lease, at its so-manieth start, is well.
     Well(Id, u64),
+    /// What is handed over serves nobody here any more, or takes too long.
+    Quiet(Id),
 }
 
 /// Journals by name, shared with who reads them.
@@ -268,6 +276,13 @@ impl Handle {
             Request::Remove { name } if !here(name) && affairs::any(fleet) => {
                 affairs::forget(fleet, name)
             }
+            Request::Expel { member } => Some(affairs::expel(fleet, member)),
+            Request::StopShared { name } => {
+                Some(affairs::stop(fleet, name).unwrap_or_else(|| affairs::unknown(name)))
+            }
+            Request::RemoveShared { name } => {
+                Some(affairs::forget(fleet, name).unwrap_or_else(|| affairs::unknown(name)))
+            }
             _ => None,
         }
     }
@@ -335,6 +350,8 @@ struct Held {
     awaited: bool,
     /// Whether it was asked to end by the council, or by a node that ends.
     finishing: bool,
+    /// What became of the lease, when the council said that it is over.
+    lapsed: Option<&'static str>,
     /// What is to begin under its name once it is over.
     next: Option<Box<Begin>>,
     /// Which of its starts is waited for to be well.
@@ -435,7 +452,7 @@ pub fn up(
         |error| error.is_held(),
     );
     let make = wishes.make.clone();
-    let fleet = fleet::start(archive.map_err(FleetError::from)?, wishes)?;
+    let fleet = fleet::start(data, archive.map_err(FleetError::from)?, wishes)?;
     // What was held in an earlier life is over.
     let said = lease::said(data);
     let _ = fs::remove_dir_all(&said);
@@ -896,6 +913,9 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
             Err(because) => refused(because),
         },
         Request::Leave => {
+            if let Err(because) = affairs::hand_over(fleet) {
+                eprintln!("warning: left the fleet without handing everything over: {because}");
+            }
             fleet.leave();
             let name = fleet.status().map(|status| status.name);
             name.map_or_else(ending, |name| Answer::Done { name })
@@ -915,7 +935,12 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
         },
         Request::On { member, request } => {
             let letter = serde_json::to_vec(request).expect("a request is plain data");
-            match post.ask(member, &letter) {
+            // A machine that has just died is held alive for some seconds yet.
+            let patience = match **request {
+                Request::List => post::PATIENCE_AT_HAND,
+                _ => post::PATIENCE,
+            };
+            match post.ask(member, &letter, patience) {
                 Ok(answer) => serde_json::from_slice(&answer).unwrap_or_else(|error| {
                     refused(format!(
                         "what {member} answered cannot be understood: {error}"
@@ -1103,6 +1128,11 @@ impl Node {
             Event::Clocked(share) => self.clocked(share),
             Event::Ordered(order) => self.ordered(order),
             Event::Well(id, starts) => self.well(id, starts),
+            Event::Quiet(id) => {
+                if self.names.contains_key(&id) {
+                    self.tell(Input::Stop(id));
+                }
+            }
             Event::TooHot(celsius) => {
                 // Programs end with this process, at once.
                 let limit = self.heat.make().device.shutdown.as_celsius();
@@ -1391,13 +1421,18 @@ impl Node {
         }
         let code = match phase {
             Phase::Ended { code } => code,
-            // Neither what its lease ended is started again here, nor what cannot be started here.
+            // Neither what its lease ended or was asked to end is started again here, nor what cannot be started here.
             Phase::Pausing { code } => match &known.held {
-                Some(held) if COULD_NOT.contains(&code) || !held.grip.holds() => {
+                Some(held) if COULD_NOT.contains(&code) || held.finishing || !held.grip.holds() => {
                     let id = known.id;
                     return self.tell(Input::Stop(id));
                 }
-                _ => return,
+                Some(held) => {
+                    let fell = Became::Fated(Fate::Fell(code));
+                    let fence = Index(held.tenancy.fence);
+                    return self.fleet.became(held.lease, fence, fell);
+                }
+                None => return,
             },
             _ => return,
         };
@@ -1421,8 +1456,9 @@ impl Node {
                 self.fleet
                     .became(held.lease, Index(held.tenancy.fence), became);
             }
-            if let Some(begin) = next {
-                self.begin(*begin);
+            match next {
+                Some(begin) => self.begin(*begin),
+                None => self.forget_some(),
             }
             return;
         }
@@ -1440,6 +1476,24 @@ impl Node {
         }
     }
 
+    /// Of what ran for the fleet and has ended, what the last few said can still be read; the rest is forgotten.
+    fn forget_some(&mut self) {
+        let ended = self.known.values().filter(|known| self.is_over(known));
+        let mut ended: Vec<_> = ended.map(|known| known.id).collect();
+        ended.sort_unstable();
+        ended.truncate(ended.len().saturating_sub(ENDED_MAX));
+        for id in ended {
+            let name = self.names[&id].clone();
+            self.forgotten(&name);
+        }
+    }
+
+    /// Whether it ran for the fleet, and does not any more.
+    fn is_over(&self, known: &Known) -> bool {
+        let held = known.held.as_ref();
+        held.is_some_and(|held| !held.awaited) && has_ended(self.supervision.phase(known.id))
+    }
+
     /// Records why a program became what it is.
     fn decide(&mut self, id: Id, name: &str, phase: Phase, because: Because) {
         let other = match because {
@@ -1450,7 +1504,13 @@ impl Node {
         };
         let known = &self.known[name];
         let due = self.supervision.due(id);
+        let lapsed = known.held.as_ref().and_then(|held| match phase {
+            Phase::Running | Phase::Waiting => None,
+            // Its warden may have ended it before the council said so.
+            _ => (held.lapsed).or_else(|| (!held.grip.holds()).then_some("run out")),
+        });
         let change = Change {
+            lapsed,
             phase,
             because,
             record: &known.record,
@@ -1563,6 +1623,9 @@ impl Node {
             | Request::On { .. }
             | Request::Give { .. }
             | Request::Affairs
+            | Request::Expel { .. }
+            | Request::StopShared { .. }
+            | Request::RemoveShared { .. }
             | Request::Ping { .. }
             | Request::Drain { .. } => ending(),
         };
@@ -1691,16 +1754,7 @@ impl Node {
         match order {
             Order::Begin(begin) => self.begin(*begin),
             Order::Finish(lease, fence) => match held(self, lease, fence) {
-                Some((id, name)) => {
-                    if let Some(held) = self
-                        .known
-                        .get_mut(&name)
-                        .and_then(|known| known.held.as_mut())
-                    {
-                        held.finishing = true;
-                    }
-                    self.tell(Input::Stop(id));
-                }
+                Some((id, name)) => self.finish(id, &name),
                 None => self.fleet.became(lease, fence, Became::Over),
             },
             Order::End(lease, fence, why) => {
@@ -1715,7 +1769,7 @@ impl Node {
                     return;
                 };
                 if let Some(held) = &mut known.held {
-                    held.awaited = false;
+                    (held.awaited, held.lapsed) = (false, Some(why));
                 }
                 let process = known.process.as_ref().map(|process| process.pid);
                 self.tell(Input::Stop(id));
@@ -1724,6 +1778,28 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Lets what runs for the fleet end: once nobody is served by it any more, if it is reached through ports.
+    fn finish(&mut self, id: Id, name: &str) {
+        let Some(known) = self.known.get_mut(name) else {
+            return;
+        };
+        let Some(held) = &mut known.held else {
+            return;
+        };
+        held.finishing = true;
+        let carried = known.record.program.network == Network::Own
+            && !known.record.program.ports.is_empty()
+            // A capsule that answers requests shuts its own door.
+            && matches!(program::kind(&known.record.program.path), Ok(Kind::Native));
+        if let (true, Some(process)) = (carried, &known.process) {
+            warden::shut(process.pid);
+            if await_quiet(held.grip.clone(), id, self.events.clone()).is_ok() {
+                return;
+            }
+        }
+        self.tell(Input::Stop(id));
     }
 
     /// Runs a replica of a program of the fleet, as if it had been asked for here.
@@ -1782,6 +1858,7 @@ impl Node {
             grip: begin.grip,
             awaited: true,
             finishing: false,
+            lapsed: None,
             next: None,
             awaits: Arc::default(),
         };
@@ -1841,7 +1918,9 @@ impl Node {
     }
 
     fn list(&self) -> Vec<Listed> {
-        let listed = self.known.iter().map(|(name, known)| Listed {
+        // What ran here for the fleet is listed where it runs now.
+        let here = (self.known.iter()).filter(|(_, known)| !self.is_over(known));
+        let listed = here.map(|(name, known)| Listed {
             name: name.clone(),
             program: known.record.program.path.display().to_string(),
             arguments: known.record.program.arguments.clone(),
@@ -1872,7 +1951,9 @@ impl Node {
                 .values()
                 .filter(|known| known.process.is_some())
                 .count(),
-            known: self.known.len(),
+            known: (self.known.values())
+                .filter(|known| !self.is_over(known))
+                .count(),
             cores: thread::available_parallelism().map_or(1, usize::from),
             ending: self.supervision.is_draining(),
             dashboard: self.dashboard,
@@ -2016,6 +2097,23 @@ fn await_well(
                 return;
             }
         }
+    });
+    waiting.map(drop)
+}
+
+/// Says when what is handed over serves nobody any more, at the latest after [`LEAVING`].
+fn await_quiet(grip: Grip, id: Id, events: SyncSender<Event>) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let thread = thread::Builder::new()
+        .name("quiet".into())
+        .stack_size(64 << 10);
+    let waiting = thread.spawn(move || {
+        let begun = lease::boottime();
+        let patience = u64::try_from(LEAVING.as_nanos()).unwrap_or(u64::MAX);
+        while !grip.is_quiet() && lease::boottime().saturating_sub(begun) < patience {
+            pause(PAUSE);
+        }
+        let _ = events.send(Event::Quiet(id));
     });
     waiting.map(drop)
 }

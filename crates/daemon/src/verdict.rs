@@ -16,6 +16,8 @@ pub(crate) struct Change<'a> {
     pub(crate) phase: Phase,
     pub(crate) because: Because,
     pub(crate) record: &'a Record,
+    /// What became of its lease, of what ran under one that is over.
+    pub(crate) lapsed: Option<&'a str>,
     /// Why it was asked to end, if it was.
     pub(crate) stopped: Option<Reason>,
     /// The other program that it is because of, and the last decision about that.
@@ -88,6 +90,10 @@ impl Change<'_> {
         let group = self.group();
         let (other, others) = self.other.unwrap_or(("it", self.own));
         let say = |reason, why: &str, cause| (reason, why.to_owned(), cause);
+        if let Some(lapsed) = self.lapsed {
+            let why = format!("its lease here has {lapsed}");
+            return (Reason::Term, why, self.own);
+        }
         match self.because {
             Because::Asked => match (self.phase, self.turned) {
                 (Phase::Running | Phase::Waiting, Some(_)) => {

@@ -30,6 +30,9 @@
 //! **A lease.** A program may run until an instant that the node puts off, and not longer ([`lease`](crate::lease)): then the outer warden kills what
 //! stands below it, whatever the node does meanwhile, and waits until nothing of it is left.
 //!
+//! **Handing over.** Whoever runs elsewhere from now on must first be unreachable here, and lose nobody it was serving: so before it is asked to end, its
+//! warden is asked to [`shut`] its ports. That says when nobody is served any more, in the same memory ([`Grip::is_quiet`]).
+//!
 //! **Going inside** ([`go_inside`]) is a third way to stand over a program: the outer warden enters the namespaces of
 //! one that runs, and the inner one is a *guest* there. It ends with what it was started for, with whoever asked for it, or
 //! with its host, and what it started with it.
@@ -58,7 +61,7 @@ use crate::cgroup::Group;
 use crate::confinement;
 use crate::health::{self, Others};
 use crate::lease::{Grip, Ledger, Tenancy, Timer, boottime};
-use crate::network;
+use crate::network::{self, Doors};
 use crate::program::{self, Kind, Network, Port, Program};
 use crate::stem::{self, Forked, Stem};
 use crate::supervision::GRACE;
@@ -191,6 +194,12 @@ pub fn signal(warden: Pid, signal: Signal) {
         Signal::USR1 | Signal::USR2 => rustix::process::kill_process(warden, signal),
         _ => rustix::process::kill_process_group(warden, signal),
     };
+}
+
+/// Asks the warden that [`start`] gave to shut the ports of what runs under a lease.
+pub fn shut(warden: Pid) {
+    // Gone is as good as shut.
+    let _ = rustix::process::kill_process(warden, Signal::URG);
 }
 
 /// Starts this executable as a warden, in a process group of its own if it is a program's first. As `/proc/self/exe` it
@@ -448,10 +457,11 @@ impl Held {
 }
 
 /// Whom the child of a warden is: another one, or the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Below {
     Warden,
-    Program,
+    /// Whose ports are carried here until they are shut.
+    Program(Option<Doors>),
 }
 
 /// What a person, a script or a node sends to a program.
@@ -466,6 +476,9 @@ pub(crate) const PASSED_ON: [i32; 6] = [
 
 /// Tells a reaper that its parent has died. Nobody sends it to a program, and who is not asked for it ends of it.
 const LOST: i32 = libc::SIGPWR;
+
+/// Asks for ports to be shut, see [`shut`]. Who is not asked for it ignores it.
+const SHUT: i32 = libc::SIGURG;
 
 impl Ward {
     fn outer(
@@ -840,8 +853,11 @@ impl Ward {
             note("seccomp", why);
         }
         // From here on: a thread keeps what was closed to the one that starts it.
+        let mut doors = Doors::default();
         for (listener, port) in listening {
-            network::carry(listener, port).map_err(doing("carrying a port"))?;
+            doors
+                .carry(listener, port)
+                .map_err(doing("carrying a port"))?;
         }
         let program = Arc::new(self.program);
         let beside = {
@@ -888,7 +904,8 @@ impl Ward {
                 });
             watched.map_err(doing("watching its health"))?;
         }
-        let ended = await_end(child, Below::Program, &others, held.as_ref(), signals)?;
+        let below = Below::Program(Some(doors));
+        let ended = await_end(child, below, &others, held.as_ref(), signals)?;
         Ok(match unwell.get() {
             Some(because) => {
                 eprintln!("error: {} was ended: {because}", program.name);
@@ -961,7 +978,7 @@ fn die_with_parent(signal: Signal) -> Result<(), Failed> {
 /// Reaps whatever ends until this child does: its exit code, or 128 + the signal that ended it.
 fn await_end(
     child: Pid,
-    below: Below,
+    mut below: Below,
     others: &Others,
     held: Option<&Held>,
     signals: &mut Signals,
@@ -986,8 +1003,10 @@ fn await_end(
                     if signal == LOST {
                         return Ok(128 + 9);
                     }
-                    if let Some(signal) = Signal::from_named_raw(signal) {
-                        pass_on(child, below, signal);
+                    if signal == SHUT {
+                        shut_below(child, &mut below, held);
+                    } else if let Some(signal) = Signal::from_named_raw(signal) {
+                        pass_on(child, &below, signal);
                     }
                 }
             }
@@ -998,11 +1017,12 @@ fn await_end(
 
 /// Lets those that waited come. Handlers are undone when the program is executed; ignoring would be inherited.
 fn catch_signals() -> Result<Signals, Failed> {
-    let signals = Signals::new(
-        PASSED_ON
-            .into_iter()
-            .chain([libc::SIGCHLD, libc::SIGALRM, LOST]),
-    );
+    let signals =
+        Signals::new(
+            PASSED_ON
+                .into_iter()
+                .chain([libc::SIGCHLD, libc::SIGALRM, LOST, SHUT]),
+        );
     let signals = signals.map_err(doing("catching signals"))?;
     hear();
     Ok(signals)
@@ -1014,6 +1034,26 @@ fn pass_on_early(child: Pid, signals: &mut Signals) {
         if !matches!(signal, Signal::CHILD | Signal::ALARM) {
             let _ = rustix::process::kill_process(child, signal);
         }
+    }
+}
+
+/// Shuts the ports of what is below, beside all else, and says when nobody is served any more.
+fn shut_below(child: Pid, below: &mut Below, held: Option<&Held>) {
+    match (below, held) {
+        (Below::Warden, _) => drop(rustix::process::kill_process(child, Signal::URG)),
+        (Below::Program(doors), Some(held)) => {
+            let (doors, grip) = (doors.take(), held.grip.clone());
+            // Where there is no thread for it the node loses patience.
+            let _ = std::thread::Builder::new()
+                .name("shut".into())
+                .spawn(move || {
+                    if let Some(doors) = doors {
+                        doors.shut();
+                        grip.set_quiet();
+                    }
+                });
+        }
+        (Below::Program(_), None) => {}
     }
 }
 
@@ -1031,14 +1071,14 @@ fn hear() {
 }
 
 /// What the kernel has not given the child by itself: see the beginning of this file.
-fn pass_on(child: Pid, below: Below, signal: Signal) {
+fn pass_on(child: Pid, below: &Below, signal: Signal) {
     // SAFETY: two numbers in, one out. A group outside this namespace has no number that rustix could hold: 0.
     let group = |process: i32| unsafe { libc::getpgid(process) };
     let _ = match (signal, below) {
         (Signal::CHILD | Signal::ALARM, _) => Ok(()),
         (Signal::USR1 | Signal::USR2, _) => rustix::process::kill_process(child, signal),
         (_, Below::Warden) => Ok(()),
-        (_, Below::Program) => match group(child.as_raw_pid()) {
+        (_, Below::Program(_)) => match group(child.as_raw_pid()) {
             left if left == group(0) => Ok(()),
             left if left == child.as_raw_pid() => {
                 rustix::process::kill_process_group(child, signal)

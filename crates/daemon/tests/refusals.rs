@@ -87,7 +87,7 @@ impl Door {
         archive
             .enter(&standing, Some(authority.as_pkcs8()), &[])
             .unwrap();
-        let fleet = fleet::start(archive, Wishes::default()).unwrap();
+        let fleet = fleet::start(folder.path(), archive, Wishes::default()).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -139,7 +139,7 @@ impl Door {
             name: Some("second".into()),
             ..Wishes::default()
         };
-        fleet::start(open(folder.path()), wishes).unwrap()
+        fleet::start(folder.path(), open(folder.path()), wishes).unwrap()
     }
 
     fn invite(&self, seconds: u64) -> Invitation {

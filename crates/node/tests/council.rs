@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use consensus::lease::{self, Duty};
 use consensus::{Author, Index, Lease, Message, State as _, Terms};
 use machine::{Machine as _, Persist, Persisted, Purpose, Stream};
-use node::council::register::{Standing, What, Why};
+use node::council::register::{Door, Lack, Standing, What, Why};
 use node::council::{
     Affairs, Became, Command, Config, Council, Effect, Fate, Input, Query, Refusal, Register,
     Reply, Room, Unanswered, Vote, apply, read,
@@ -528,6 +528,7 @@ impl World {
             replicas,
             demand,
             class: Class::C,
+            doors: Vec::new(),
         };
         self.ask(host, apply(&command))
     }
@@ -718,12 +719,8 @@ fn what_fits_nowhere_waits_and_says_why() {
         "four cores each, three for one"
     );
     let affairs = world.affairs(0);
-    let waits = |(_, standing): &(u32, Standing)| {
-        matches!(
-            standing,
-            Standing::Waits(Some(node::council::register::Lack::Room))
-        )
-    };
+    let waits =
+        |(_, standing): &(u32, Standing)| matches!(standing, Standing::Waits(Some(Lack::Room)));
     assert_eq!(
         affairs.programs[0]
             .standing
@@ -766,6 +763,45 @@ fn gpus_are_given_where_they_are_and_no_oftener() {
     };
     assert_eq!(affairs.programs[0].standing.iter().filter(lacks).count(), 1);
     assert_eq!(affairs.machines[4].room.gpus, 4);
+}
+
+#[test]
+fn no_two_that_take_the_same_port_share_a_machine() {
+    let mut world = World::new(3, 12);
+    world.run(Nanos::from_secs(15));
+    for (name, port, replicas) in [("web", 80, 2), ("other", 80, 2), ("else", 81, 3)] {
+        let door = Door {
+            port,
+            outside: true,
+        };
+        let command = Command::Give {
+            name: name.into(),
+            spec: name.as_bytes().into(),
+            replicas,
+            demand: Room::default(),
+            class: Class::C,
+            doors: vec![door],
+        };
+        assert!(matches!(world.ask(0, apply(&command)), Ok(Reply::Given(_))));
+        world.run(Nanos::from_secs(3));
+    }
+    let affairs = world.affairs(0);
+    let waits: Vec<_> = affairs
+        .programs
+        .iter()
+        .flat_map(|program| &program.standing)
+        .filter(|(_, standing)| matches!(standing, Standing::Waits(_)))
+        .collect();
+    assert_eq!(waits, [&(1, Standing::Waits(Some(Lack::Port)))]);
+    assert_eq!(world.runs(0, "else").len(), 3);
+    let [web, other] = ["web", "other"].map(|name| world.runs(0, name));
+    let machines: BTreeSet<_> = web.values().chain(other.values()).collect();
+    assert_eq!((web.len(), other.len(), machines.len()), (2, 1, 3));
+    // Where one has ended there is room for the next.
+    let stop = Command::Stop { name: "web".into() };
+    world.ask(0, apply(&stop)).unwrap();
+    world.run(Nanos::from_secs(3));
+    assert_eq!(world.runs(0, "other").len(), 2);
     world.judged();
 }
 
@@ -794,6 +830,63 @@ fn who_cannot_run_it_rests_and_another_is_tried() {
     // Five machines after 0, 1, 3, 7, 15, 31 s and so on: no loop.
     let failed = failed.count();
     assert!((10..=40).contains(&failed), "{failed}");
+    world.judged();
+}
+
+#[test]
+fn who_falls_is_said_to_and_who_falls_again_and_again_costs_the_log_little() {
+    let mut world = five(11);
+    world.give(0, "web", 1, 0).unwrap();
+    world.run(Nanos::from_secs(3));
+    let standing = |world: &mut World| world.affairs(0).programs[0].standing[0].1;
+    let Standing::Held { by, fence, up, .. } = standing(&mut world) else {
+        panic!("it is placed");
+    };
+    assert!(up);
+    let (host, lease) = {
+        let held = world.hosts[by.0 as usize].council.as_ref().unwrap().held();
+        (by.0 as usize, held.last().unwrap().0)
+    };
+    let became = |world: &mut World, fate: Fate| {
+        world.tell(host, Input::Became(lease, fence, Became::Fated(fate)));
+    };
+    let held = |up: bool, fell: Option<u8>| Standing::Held {
+        by,
+        fence,
+        up,
+        fell,
+        recalled: false,
+    };
+    became(&mut world, Fate::Fell(9));
+    world.run(Nanos::SECOND);
+    assert_eq!(standing(&mut world), held(false, Some(9)));
+    // It is believed to be well once it has been for a second, and not at its first word.
+    became(&mut world, Fate::Up);
+    world.run(MS * 500);
+    assert_eq!(standing(&mut world), held(false, Some(9)));
+    world.run(MS * 1_500);
+    assert_eq!(standing(&mut world), held(true, None));
+    // Four minutes of falls: the voters hear of two, and that it is down throughout.
+    let mut told = BTreeSet::new();
+    for _ in 0..80 {
+        became(&mut world, Fate::Fell(7));
+        world.run(Nanos::SECOND);
+        became(&mut world, Fate::Up);
+        world.run(Nanos::from_secs(2));
+        let decided = world.affairs(0).decisions;
+        let fell = |d: &&node::council::register::Decision| d.what == What::Fell(by, 7);
+        told.extend(decided.iter().filter(fell).map(|d| d.at));
+        assert!(decided.iter().filter(fell).count() <= 1);
+    }
+    assert!((1..=3).contains(&told.len()), "{told:?}");
+    assert_eq!(standing(&mut world), held(false, Some(7)));
+    // Who lives long enough is believed again, and its next fall is its first.
+    world.run(Nanos::from_secs(130));
+    assert_eq!(standing(&mut world), held(true, None));
+    became(&mut world, Fate::Fell(3));
+    became(&mut world, Fate::Up);
+    world.run(MS * 1_500);
+    assert_eq!(standing(&mut world), held(true, None));
     world.judged();
 }
 
@@ -875,6 +968,10 @@ fn a_register_survives_what_it_is_told() {
         replicas: 2,
         demand: Room::default(),
         class: Class::C,
+        doors: vec![Door {
+            port: 80,
+            outside: true,
+        }],
     };
     let place = Command::Place {
         lease,
@@ -961,7 +1058,28 @@ fn a_register_survives_what_it_is_told() {
         ),
         "it is not theirs"
     );
-    said(&mut register, 7, by(1), &ended);
+    // Who rises and falls all day leaves of it the last, and what was decided before.
+    for turn in 0..200 {
+        let fate = if turn % 2 == 0 {
+            Fate::Up
+        } else {
+            Fate::Fell(1)
+        };
+        let report = Command::Report {
+            lease,
+            fence: Index(4),
+            fate,
+        };
+        said(&mut register, 100 + turn, by(1), &report);
+    }
+    let decided: Vec<_> = register.decisions().map(|d| d.what.clone()).collect();
+    let expected = [
+        What::Given(2),
+        What::Placed(Tile(1), 1),
+        What::Fell(Tile(1), 1),
+    ];
+    assert_eq!(decided, expected);
+    said(&mut register, 400, by(1), &ended);
     assert_eq!(
         register.affairs().programs[0].standing[0].1,
         Standing::Ended(0)

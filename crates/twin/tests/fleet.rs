@@ -204,3 +204,71 @@ fn a_host_is_not_killed_while_it_is_dead_nor_cut_off_twice() {
         format!("{THREE}[[fault]]\nkind = 'pause'\nat = '17 s'\nlasts = '1 s'\nhosts = [3]\n");
     assert!(universe(&after).is_ok());
 }
+
+#[test]
+fn a_request_that_is_lost_while_a_machine_drains_is_a_violation_and_one_lost_with_a_machine_is_not()
+{
+    let text = "\
+name = 'served'
+intent = 'A server in two replicas, one of whose machines drains, and another dies.'
+kind = 'fleet'
+[time]
+end = '50 s'
+rehearsals = 20
+[hosts]
+count = 3
+[[program]]
+name = 'web'
+replicas = 2
+takes = '50 ms'
+[[fault]]
+kind = 'drain'
+at = '5 s'
+lasts = '15 s'
+hosts = [1]
+[[fault]]
+kind = 'kill'
+at = '30 s'
+hosts = [2]
+";
+    let summary = rehearse(universe(text).unwrap(), 3);
+    assert_eq!(broken(&summary), [""; 0]);
+    let fleet = summary.fleet.unwrap();
+    let served: Vec<_> = fleet.served.iter().map(|row| row.during.as_str()).collect();
+    assert_eq!(served, ["drain", "kill", "peace"]);
+    // Two of two run while a machine drains, 20 answers a second each; and fewer while one is dead and not missed yet.
+    let [drain, kill, _] = fleet.served.as_slice() else {
+        panic!("{:?}", fleet.served);
+    };
+    assert!(
+        (39.0..=40.0).contains(&drain.predicted_per_second),
+        "{drain:?}"
+    );
+    assert!(
+        kill.predicted_per_second < drain.predicted_per_second,
+        "{kill:?}"
+    );
+    let folder = TempDir::new().unwrap();
+    let measured = |at_s: u64, fate: &str| {
+        let request = |at_s: u64, fate: &str| json!({ "at_ns": at_s * 1_000_000_000, "took_ns": 50_000_000, "fate": fate, "turned_away": 0 });
+        let history = json!({
+            "struck": [
+                { "at_ns": 5_000_000_000_u64, "until_ns": 20_000_000_000_u64 },
+                { "at_ns": 30_000_000_000_u64, "until_ns": null },
+            ],
+            "changes": [
+                { "at_ns": 33_000_000_000_u64, "observer": 0, "subject": 1, "state": "removed" },
+                { "at_ns": 33_000_000_000_u64, "observer": 2, "subject": 1, "state": "removed" },
+            ],
+            "requests": [request(6, "whole"), request(21, "whole"), request(at_s, fate)],
+        });
+        let path = folder.path().join("history.json");
+        fs::write(&path, history.to_string()).unwrap();
+        broken(&beside(&path, text).unwrap()).join(" ")
+    };
+    assert_eq!(measured(7, "whole"), "");
+    assert_eq!(measured(7, "lost"), "measured_none_lost_in_drain");
+    assert_eq!(measured(7, "nowhere"), "measured_none_lost_in_drain");
+    assert_eq!(measured(22, "lost"), "measured_none_lost_in_peace");
+    assert_eq!(measured(31, "lost"), "");
+}

@@ -39,6 +39,9 @@ fn last(host: u32) -> u8 {
     u8::try_from(host + 1).expect("a fleet has 64 seats")
 }
 
+/// Where the client is that asks hosts' programs for something.
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 255, 254);
+
 /// What people call it.
 pub(super) fn name(host: u32) -> String {
     format!("host{}", host + 1)
@@ -125,7 +128,7 @@ impl Switch {
         ip("link set lo up")?;
         ip("link add name switch type bridge")?;
         ip("link set switch up")?;
-        ip("addr add 10.77.255.254/16 dev switch")?;
+        ip(&format!("addr add {CLIENT}/16 dev switch"))?;
         let mut hosts = Vec::new();
         for number in 0..plan.hosts {
             ip(&format!("addr add {}/16 dev switch", shadow(number)))?;
@@ -205,9 +208,13 @@ impl Switch {
             let mut leaves = String::new();
             for cut in &weather.cuts {
                 let across = self.hosts.iter().map(|host| host.number);
+                // The client is with the many.
+                let with_cut = cut.len() * 2 > self.hosts.len();
+                let client = (cut.contains(&number) != with_cut).then_some(CLIENT);
                 let across: Vec<_> = across
                     .filter(|other| cut.contains(other) != cut.contains(&number))
                     .flat_map(|other| [address(other), shadow(other)])
+                    .chain(client)
                     .map(|at| at.to_string())
                     .collect();
                 enters += &format!("ip daddr {{ {} }} drop\n", across.join(", "));

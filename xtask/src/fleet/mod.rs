@@ -24,14 +24,16 @@
 //! | delay | a small relay ([`relay`]), because kernels come without `netem` |
 //! | a wrong clock | `cosmos up --skew-ns`: a namespace of time moves no wall clock |
 //! | full disk | a file that fills the host's disk |
+//! | drain | `cosmos drain`, and `--undo` |
 //!
 //! Cgroups are hidden from the daemons, so that none stay behind; what programs take is not counted here.
 //!
-//! Tour: [`plan`] what is to be done · [`hosts`] namespaces and daemons · [`relay`] the long way round · [`run`] doing it, and writing it down ·
+//! Tour: [`plan`] what is to be done · [`hosts`] namespaces and daemons · [`relay`] the long way round · [`load`] a server and a client that counts · [`run`] doing it, and writing it down ·
 //! [`classes`] what is urgent beside what is bulk.
 
 mod classes;
 mod hosts;
+mod load;
 mod plan;
 mod relay;
 mod run;
@@ -39,6 +41,7 @@ mod run;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use xtask::root;
@@ -68,6 +71,9 @@ pub(crate) struct Asked {
     /// Within the namespaces: do it.
     #[arg(long, hide = true)]
     within: bool,
+    /// On a host: answer requests, each after so many milliseconds.
+    #[arg(long, hide = true, value_name = "MS")]
+    answer: Option<u64>,
 }
 
 impl Asked {
@@ -81,6 +87,7 @@ impl Asked {
             cosmos: None,
             classes: false,
             within: false,
+            answer: None,
         }
     }
 }
@@ -92,6 +99,9 @@ fn place() -> PathBuf {
 
 /// Does it; true if what happened is as it must be.
 pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
+    if let Some(takes_ms) = asked.answer {
+        return load::answer(Duration::from_millis(takes_ms)).map(|()| true);
+    }
     if asked.within {
         return match asked.classes {
             true => classes::measure(asked),

@@ -22,6 +22,8 @@ pub(super) struct Program {
     pub(super) name: String,
     pub(super) replicas: u32,
     pub(super) command: Vec<String>,
+    /// Of the server under load.
+    pub(super) takes_ns: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +52,7 @@ pub(super) enum What {
     Delay { more_ns: u64 },
     Rate { bits_per_second: u64 },
     FullDisk,
+    Drain,
 }
 
 /// The words that change how many hosts a universe has.
@@ -96,6 +99,7 @@ impl What {
             Self::Delay { .. } => "delay",
             Self::Rate { .. } => "rate",
             Self::FullDisk => "full disk",
+            Self::Drain => "drain",
         }
     }
 }

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::hosts::{self, Switch, Weather, name};
+use super::load::{self, Load};
 use super::plan::{Plan, What};
 use super::relay::{self, Delays};
 use super::{Asked, place};
@@ -24,6 +25,7 @@ struct History {
     changes: Vec<Change>,
     leases: Vec<Leases>,
     began_boottime_ns: u64,
+    requests: Vec<load::Asked>,
 }
 
 /// What a daemon wrote down, and when it was killed, by the clock since boot.
@@ -129,7 +131,7 @@ pub(super) fn assemble(plan: Plan, cosmos: &Path, out: &Path) -> Result<(Switch,
     let delays = far(&plan)?;
     gather(&mut switch, &plan)?;
     eprintln!("{} hosts hold each other alive", plan.hosts);
-    hand_over(&mut switch, &plan)?;
+    hand_over(&mut switch, &plan, &out.join("xtask"))?;
     pause(SETTLING);
     Ok((switch, plan, delays))
 }
@@ -219,15 +221,26 @@ struct Replica {
 }
 
 /// Gives the fleet its programs, and waits until every replica runs.
-fn hand_over(switch: &mut Switch, plan: &Plan) -> Result<()> {
+fn hand_over(switch: &mut Switch, plan: &Plan, this: &Path) -> Result<()> {
     let until = now() + GATHERING;
     for program in &plan.programs {
         let replicas = program.replicas.to_string();
         let mut words = vec!["run", "--detach", "--restart", "always"];
         words.extend(["--replicas", &replicas, "--name", &program.name]);
+        let port = format!("0.0.0.0:{0}:{0}", load::PORT);
+        let command = match program.takes_ns {
+            Some(takes_ns) => {
+                words.extend(["--port", &port]);
+                let takes_ms = (takes_ns / 1_000_000).to_string();
+                let this = this.display().to_string();
+                let words = [&this, "fleet", "--answer", &takes_ms];
+                words.map(str::to_owned).to_vec()
+            }
+            None => program.command.clone(),
+        };
         loop {
             // Who votes is still being agreed.
-            match switch.host(0).run(&words, &program.command) {
+            match switch.host(0).run(&words, &command) {
                 Ok(()) => break,
                 Err(error) if now() > until => return Err(error),
                 Err(_) => pause(Duration::from_millis(500)),
@@ -277,6 +290,7 @@ struct Stage {
     watchers: Vec<std::thread::JoinHandle<()>>,
     delays: Delays,
     deaths_ns: Vec<Vec<u64>>,
+    load: Option<Load>,
 }
 
 /// What the watchers share.
@@ -313,6 +327,11 @@ impl Stage {
             seen,
             delays,
             deaths_ns: vec![Vec::new(); plan.hosts as usize],
+            load: plan
+                .programs
+                .iter()
+                .find(|program| program.takes_ns.is_some())
+                .map(|program| Load::begin(switch, &program.name, program.replicas, began)),
         }
     }
 
@@ -412,6 +431,11 @@ impl Stage {
                     switch.host(number).signal(Signal::STOP)?;
                 }
                 What::FullDisk => switch.host(number).fill(!act.over)?,
+                What::Drain => {
+                    let undo = act.over.then_some("--undo");
+                    let words: Vec<_> = ["drain"].into_iter().chain(undo).collect();
+                    switch.host(number).ask(&words)?;
+                }
                 What::Rate { bits_per_second } => {
                     let base = switch.rate();
                     let rate = if act.over {
@@ -445,6 +469,7 @@ impl Stage {
     }
 
     fn end(self, switch: &Switch) -> Result<History> {
+        let requests = self.load.map_or(Ok(Vec::new()), Load::end)?;
         self.seen.over.store(true, Ordering::Relaxed);
         for watcher in self.watchers {
             watcher.join().ok().context("a watcher")?;
@@ -474,6 +499,7 @@ impl Stage {
             changes,
             leases: if told { leases } else { Vec::new() },
             began_boottime_ns: self.began_boottime_ns,
+            requests,
         })
     }
 }
@@ -489,6 +515,10 @@ fn watch(observer: u32, host: &(PathBuf, PathBuf), zero_ns: i128, seen: &Seen) {
             && let Ok(members) = members(host)
         {
             for member in members {
+                // Said by who hears nobody: of one it holds alive.
+                if member.state == "unheard" {
+                    continue;
+                }
                 let Some(subject) = member
                     .name
                     .strip_prefix("host")

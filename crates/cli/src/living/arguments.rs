@@ -81,8 +81,10 @@ pub(crate) enum Asked {
     /// Let a machine be given nothing more by the fleet, and hand over what it runs for it.
     #[command(after_help = DRAIN)]
     Drain(Drain),
-    /// Take leave of the fleet; what this machine runs for itself runs on, and the next `cosmos up` comes back.
+    /// Take leave of the fleet: hand over what this machine runs for it, as `drain` does, then go; what it runs for itself runs on, and the next `cosmos up` comes back.
     Leave(Ask),
+    /// Throw a machine out of the fleet for good: its certificate counts no more, and its seat stays empty. Where the fleet was founded.
+    Expel(Expel),
 }
 
 const TOP: &str = "\
@@ -350,6 +352,15 @@ pub(crate) struct Logs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Expel {
+    /// The machine
+    pub(crate) machine: String,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Named {
     #[command(flatten)]
     pub(crate) chosen: Chosen,
@@ -357,6 +368,10 @@ pub(crate) struct Named {
     /// On another machine of the fleet, by its name
     #[arg(long, value_name = "MACHINE", conflicts_with = "group")]
     pub(crate) on: Option<String>,
+
+    /// What the fleet runs under that name, not what this machine runs for itself
+    #[arg(long, conflicts_with_all = ["group", "on"])]
+    pub(crate) fleet: bool,
 }
 
 /// [`daemon::supervision::Restart`] as a word on the command line.

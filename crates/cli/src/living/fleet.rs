@@ -9,7 +9,7 @@ use daemon::affairs::Affairs;
 use daemon::control::{Answer, Request};
 use serde_json::json;
 
-use super::arguments::{Ask, Drain, Invite, Members, Ping};
+use super::arguments::{Ask, Drain, Expel, Invite, Members, Ping};
 use super::node::{on_one_line, print, print_json, put, table, unexpected};
 
 pub(super) fn invite(asked: &Invite) -> Result<ExitCode> {
@@ -102,6 +102,17 @@ pub(super) fn leave(asked: &Ask) -> Result<ExitCode> {
     match put(&asked.data.directory()?, &Request::Leave)? {
         Answer::Done { name } if asked.json => print_json(&json!({ "name": name })),
         Answer::Done { name } => print(&format!("{name} has left the fleet\n")),
+        other => unexpected(&other),
+    }
+}
+
+pub(super) fn expel(asked: &Expel) -> Result<ExitCode> {
+    let member = asked.machine.clone();
+    match put(&asked.ask.data.directory()?, &Request::Expel { member })? {
+        Answer::Done { name } if asked.ask.json => print_json(&json!({ "machine": name })),
+        Answer::Done { name } => print(&format!(
+            "{name} is expelled: whoever hears of it speaks with it no more\n"
+        )),
         other => unexpected(&other),
     }
 }
@@ -221,17 +232,30 @@ pub(super) fn ps(data: &Path, json: bool) -> Result<ExitCode> {
         Ok(agreed) => write!(text, "the fleet\n{}", indented(&shared(agreed)?))?,
         Err(because) => writeln!(text, "the fleet\n  {because}")?,
     }
-    for member in members.iter().filter(|member| member.state == "alive") {
-        let name = &member.name;
-        let list = if member.here {
-            Request::List
-        } else {
-            Request::On {
-                member: name.clone(),
-                request: Box::new(Request::List),
-            }
-        };
-        match put(data, &list) {
+    // All at once: who does not answer holds up nobody else.
+    let asked = std::thread::scope(|scope| {
+        let alive = members.iter().filter(|member| member.state == "alive");
+        let asked: Vec<_> = alive
+            .map(|member| {
+                let name = &member.name;
+                let list = match member.here {
+                    true => Request::List,
+                    false => Request::On {
+                        member: name.clone(),
+                        request: Box::new(Request::List),
+                    },
+                };
+                (name, scope.spawn(move || put(data, &list)))
+            })
+            .collect();
+        let answered = asked.into_iter().map(|(name, asked)| {
+            let answer = asked.join();
+            (name, answer.expect("who asks does not panic"))
+        });
+        answered.collect::<Vec<_>>()
+    });
+    for (name, answer) in asked {
+        match answer {
             Ok(Answer::List { programs }) => {
                 write!(text, "{name}\n{}", indented(&table(&programs)))?;
                 said.push(json!({ "machine": name, "programs": programs }));

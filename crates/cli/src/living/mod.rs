@@ -15,7 +15,6 @@ pub(crate) mod why;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use daemon::control::Request;
 
 use arguments::{Asked, Run};
 
@@ -27,7 +26,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Ps(asked) => node::ps(asked),
         Asked::Logs(asked) => node::logs(asked),
         Asked::Stop(asked) => node::stop(asked),
-        Asked::Rm(asked) => node::each(asked, |name| Request::Remove { name }),
+        Asked::Rm(asked) => node::remove(asked),
         Asked::Wait(asked) => node::wait(asked),
         Asked::Status(asked) => node::status(asked),
         Asked::Top(asked) => top::top(asked),
@@ -39,6 +38,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Ping(asked) => fleet::ping(asked),
         Asked::Drain(asked) => fleet::drain(asked),
         Asked::Leave(asked) => fleet::leave(asked),
+        Asked::Expel(asked) => fleet::expel(asked),
     }
 }
 
@@ -65,6 +65,7 @@ impl Asked {
             | Self::Leave(asked) => asked.json,
             Self::Members(asked) => asked.ask.json,
             Self::Drain(asked) => asked.ask.json,
+            Self::Expel(asked) => asked.ask.json,
             Self::Outside(asked) => asked.ask.json,
             Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,

@@ -365,7 +365,17 @@ pub(super) fn each(asked: &Named, request: impl Fn(String) -> Request) -> Result
 }
 
 pub(super) fn stop(asked: &Named) -> Result<ExitCode> {
-    each(asked, |name| Request::Stop { name })
+    each(asked, |name| match asked.fleet {
+        true => Request::StopShared { name },
+        false => Request::Stop { name },
+    })
+}
+
+pub(super) fn remove(asked: &Named) -> Result<ExitCode> {
+    each(asked, |name| match asked.fleet {
+        true => Request::RemoveShared { name },
+        false => Request::Remove { name },
+    })
 }
 
 pub(super) fn wait(asked: &Chosen) -> Result<ExitCode> {

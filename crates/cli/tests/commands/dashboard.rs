@@ -77,6 +77,39 @@ impl Front {
 }
 
 #[test]
+fn what_the_fleet_runs_is_given_listed_stopped_and_forgotten() {
+    let up = Front::new();
+    let wish = json!({"program": {"words": ["sleep", "1000"], "name": "web"}, "replicas": 1});
+    let made = up.ask("POST", "/api/v1/fleet/programs", Some(&wish));
+    assert_eq!((made.status, made.json()), (201, json!({"name": "web"})));
+    assert_eq!(
+        up.ask("POST", "/api/v1/fleet/programs", Some(&wish)).status,
+        409
+    );
+    let standing = || {
+        let all = up.ask("GET", "/api/v1/fleet/programs", None).json();
+        all["programs"][0]["standing"][0]["state"].clone()
+    };
+    wait_until("it runs", || standing() == "running");
+    let removed = up.ask("DELETE", "/api/v1/fleet/programs/web", None);
+    assert_eq!(removed.status, 409, "it runs: {}", removed.body);
+    let stop = || {
+        up.ask("POST", "/api/v1/fleet/programs/web/stop", None)
+            .status
+    };
+    assert_eq!(stop(), 200);
+    assert_eq!(standing(), Value::Null);
+    assert_eq!(
+        up.ask("DELETE", "/api/v1/fleet/programs/web", None).status,
+        200
+    );
+    assert_eq!(stop(), 409, "there is none");
+    let document = up.ask("GET", "/api/openapi.json", None).json();
+    let given = &document["paths"]["/api/v1/fleet/programs"]["post"];
+    assert!(given["requestBody"].is_object(), "{document}");
+}
+
+#[test]
 fn a_program_is_started_heard_measured_stopped_and_forgotten() {
     let up = Front::new();
     let script = "echo begun; while :; do :; done";

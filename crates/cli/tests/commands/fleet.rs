@@ -326,6 +326,15 @@ fn a_word_to_another_machine_comes_back_idle_and_beside_bulk() {
     assert!(idle["asked"].as_u64() > Some(0), "{idle}");
     assert!(idle["p99_us"].as_u64() >= idle["p50_us"].as_u64(), "{idle}");
     assert_eq!(idle["bulk_bits_per_second"], Value::Null);
+    // Two at once know their answers apart.
+    let both = std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| ping(&[])));
+        both.map(|one| one.join().unwrap())
+    });
+    for one in both {
+        assert!(one["asked"].as_u64() > Some(10), "{one}");
+        assert!(one["lost"].as_u64() < Some(10), "{one}");
+    }
     let beside = ping(&["--beside-bulk"]);
     assert!(
         beside["asked"].as_u64() > beside["lost"].as_u64(),
@@ -359,4 +368,95 @@ fn a_damaged_record_of_the_fleet_is_named_with_what_follows_from_it() {
         "{}",
         said.err
     );
+}
+
+#[test]
+fn a_machine_whose_fleet_is_forgotten_founds_no_other_in_silence() {
+    let place = Place::new();
+    let ada = Machine::up(&place, "ada", &[]);
+    let fleet =
+        serde_json::from_str::<Value>(&ada.ok(&["status", "--json"])).unwrap()["fleet"]["fleet"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+    drop(ada);
+    let file = place.path("ada/fleet.redb");
+    for emptied in [false, true] {
+        std::fs::remove_file(&file).unwrap();
+        if emptied {
+            std::fs::write(&file, "").unwrap();
+        }
+        let said = place.cosmos(&["up", "--data", "ada"], "");
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        for part in [
+            "knows of no fleet",
+            &fleet,
+            "--join",
+            "to found a new fleet",
+        ] {
+            assert!(said.err.contains(part), "{part}: {}", said.err);
+        }
+    }
+    // Whoever means it does as it was told.
+    std::fs::remove_dir_all(place.path("ada/council").join(&fleet)).unwrap();
+    drop(Machine::up(&place, "ada", &[]));
+}
+
+#[test]
+fn who_hears_nobody_says_so_of_all_others() {
+    let place = Place::new();
+    let ada = Machine::up(&place, "ada", &[]);
+    let ben = ada.joined("ben");
+    all_hold(&[ada, ben], &["ada", "ben"], "alive");
+    let ada = Machine::up(&place, "ada", &[]);
+    wait_until("nobody was heard", || ada.holds("ben", "unheard"));
+    assert!(ada.holds("ada", "alive"));
+    let ben = Machine::up(&place, "ben", &[]);
+    all_hold(&[ada, ben], &["ada", "ben"], "alive");
+}
+
+//= requirements A5
+#[test]
+fn whoever_is_expelled_is_turned_away_by_all_and_counted() {
+    let place = Place::new();
+    let ada = Machine::up(&place, "ada", &[]);
+    let (ben, cleo) = (ada.joined("ben"), ada.joined("cleo"));
+    let mut machines = vec![ada, ben, cleo];
+    all_hold(&machines, &["ada", "ben", "cleo"], "alive");
+    let said = place.cosmos(&["expel", "cleo", "--data", "ben"], "");
+    assert!(
+        said.err.contains("the fleet's key is there"),
+        "{}",
+        said.err
+    );
+    assert!(
+        machines[0]
+            .ok(&["expel", "cleo"])
+            .starts_with("cleo is expelled")
+    );
+    let cleo = machines.pop().unwrap();
+    all_hold(&machines, &["cleo"], "expelled");
+    for machine in &machines {
+        wait_until("it is turned away", || {
+            machine.refused("certificate-revoked") > 0
+        });
+    }
+    wait_until("nobody speaks with it", || {
+        !cleo.holds("ada", "alive") && !cleo.holds("ben", "alive")
+    });
+    // Nor after all have started again; and another takes another seat.
+    drop(cleo);
+    machines.clear();
+    let ada = Machine::up(&place, "ada", &[]);
+    let ben = Machine::up(&place, "ben", &[]);
+    let cleo = Machine::up(&place, "cleo", &[]);
+    for machine in [&ada, &ben] {
+        wait_until("it is turned away again", || {
+            machine.refused("certificate-revoked") > 0
+        });
+        assert!(machine.holds("cleo", "expelled"));
+    }
+    let dan = ada.joined("dan");
+    all_hold(&[ada, ben, dan], &["ada", "ben", "dan"], "alive");
+    drop(cleo);
 }

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::fleet::{Machine, all_hold};
-use crate::place::{Place, Said, wait_until};
+use crate::place::{Place, Said, has, wait_until, walled};
 
 /// Machines of one fleet in which all vote.
 fn three(place: &Place) -> Vec<Machine<'_>> {
@@ -212,6 +214,9 @@ fn what_a_stopped_node_holds_ends_with_its_lease_before_another_begins() {
         ended.expect("it ended") < begun.expect("it began"),
         "{ended:?} {begun:?}"
     );
+    let why = machines[stopped].ok(&["why", "solo~0"]);
+    assert!(why.contains("its lease here has"), "{why}");
+    assert!(!why.contains("it stays ended: somebody asked"), "{why}");
 }
 
 #[test]
@@ -365,6 +370,139 @@ fn what_cannot_be_run_says_so_and_rests() {
         let ended = replicas(&machines[0], "once");
         ended.len() == 2 && ended.values().all(|(state, _)| state == "ended")
     });
+}
+
+#[test]
+fn who_falls_is_said_to_be_started_again_and_is_well_afterwards() {
+    let place = Place::new();
+    let machines = three(&place);
+    let fall =
+        "while :; do if test -e marks/fall; then exit 7; fi; echo > marks/up; sleep 0.1; done";
+    fs::create_dir_all(place.path("marks")).unwrap();
+    let words = "run -d --replicas 1 --name web --restart always --dir marks --data ada sh -c";
+    let words: Vec<_> = words.split(' ').chain([fall]).collect();
+    assert_eq!(place.cosmos(&words, "").out, "web\n");
+    let state = || replicas(&machines[1], "web")[&0].0.clone();
+    wait_until("it is well", || state() == "running");
+    fs::write(place.path("marks/fall"), "").unwrap();
+    wait_until("it fell", || state() == "restarting");
+    let told = machines[2].ok(&["ps", "--fleet"]);
+    assert!(told.contains("fell with exit code 7"), "{told}");
+    let decided = decisions(&machines[0]);
+    assert!(
+        decided.contains("with exit code 7, where it is started again"),
+        "{decided}"
+    );
+    fs::remove_file(place.path("marks/fall")).unwrap();
+    wait_until("it is well again", || state() == "running");
+}
+
+/// Each answer takes two seconds, and who is told to end ends at once.
+const SLOW: &str = "import http.server, time
+class Slow(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(2)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'whole')
+http.server.HTTPServer(('127.0.0.1', 80), Slow).serve_forever()";
+
+#[test]
+fn whoever_is_being_answered_is_answered_before_a_server_ends() {
+    const PYTHON: &str = "/usr/bin/python3";
+    if !walled() || !has("python3", std::path::Path::new(PYTHON).exists()) {
+        return;
+    }
+    let place = Place::new();
+    let ada = Machine::up(&place, "ada", &[]);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = free.local_addr().unwrap();
+    drop(free);
+    let port = format!("{}:80", at.port());
+    let words = [
+        "run",
+        "-d",
+        "--replicas",
+        "1",
+        "--name",
+        "slow",
+        "--port",
+        &port,
+    ];
+    let words = [&words[..], &["--data", "ada", PYTHON, "-c", SLOW]].concat();
+    assert_eq!(place.cosmos(&words, "").out, "slow\n");
+    let ask = || {
+        let mut asked = TcpStream::connect(at).ok()?;
+        asked.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+        Some(asked)
+    };
+    let answer = |asked: Option<TcpStream>| {
+        let mut answer = String::new();
+        let _ = asked.map(|mut asked| asked.read_to_string(&mut answer));
+        answer
+    };
+    wait_until("it answers", || answer(ask()).ends_with("whole"));
+    wait_until("it is well", || running(&ada, "slow").len() == 1);
+    let asked = ask();
+    assert_eq!(ada.ok(&["stop", "slow"]), "slow\n");
+    assert!(answer(asked).ends_with("whole"));
+    assert!(ask().is_none(), "nobody is let in any more");
+}
+
+#[test]
+fn the_fleets_program_and_its_namesake_here_are_two() {
+    let place = Place::new();
+    let ada = Machine::up(&place, "ada", &[]);
+    for more in [&["--replicas", "1"][..], &[]] {
+        let words = [
+            &["run", "-d", "--name", "web"],
+            more,
+            &["--data", "ada", "sleep", "1000"],
+        ]
+        .concat();
+        assert_eq!(place.cosmos(&words, "").out, "web\n");
+    }
+    wait_until("both run", || {
+        running(&ada, "web").len() == 1 && ada.ok(&["ps"]).contains("web~0")
+    });
+    assert_eq!(ada.ok(&["stop", "web"]), "web\n");
+    assert_eq!(running(&ada, "web").len(), 1, "what is the fleet's runs on");
+    assert_eq!(ada.ok(&["stop", "--fleet", "web"]), "web\n");
+    assert!(running(&ada, "web").is_empty());
+    // A replica that is over is listed by the fleet, if at all.
+    assert!(!ada.ok(&["ps"]).contains("web~0"));
+    assert_eq!(ada.ok(&["rm", "--fleet", "web"]), "web\n");
+    assert!(
+        ada.ok(&["ps"]).contains("web"),
+        "what is this machine's is still known"
+    );
+    let none = place.cosmos(&["stop", "--fleet", "web", "--data", "ada"], "");
+    assert!(none.err.contains("no program of that name"), "{}", none.err);
+}
+
+#[test]
+fn who_leaves_hands_over_first_and_serves_again_when_it_is_back() {
+    let place = Place::new();
+    let mut machines = three(&place);
+    run_marks(&machines[0], "web", "2", &[]);
+    wait_until("both run", || running(&machines[0], "web").len() == 2);
+    let leaver = running(&machines[0], "web").remove(0);
+    let gone = machines.remove(at(&machines, &leaver));
+    gone.ok(&["leave"]);
+    let left = running(&machines[0], "web");
+    assert!(left.len() == 2 && !left.contains(&leaver), "{left:?}");
+    let decided = decisions(&machines[0]);
+    assert!(
+        !decided.contains(&format!("was taken from {leaver}")),
+        "{decided}"
+    );
+    let name = gone.name;
+    drop(gone);
+    let back = Machine::up(&place, name, &[]);
+    wait_until("it serves", || {
+        decisions(&machines[0]).contains(&format!("{name} is serving\n"))
+    });
+    drop(back);
 }
 
 fn uptime() -> f64 {

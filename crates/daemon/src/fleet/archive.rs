@@ -16,6 +16,7 @@ use wire::{Decode, DecodeError, Encode, Reader, Tile};
 
 use super::book::Given;
 use super::directory::{Entry, read_name};
+use super::expulsion::Expulsions;
 
 const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
 const DIRECTORY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("directory");
@@ -28,6 +29,7 @@ const ADDRESS: &str = "address";
 const KEY: &str = "key";
 const LIFE: &str = "life";
 const VOTED: &str = "voted";
+const EXPELLED: &str = "expelled";
 
 /// Why something could not be kept, or is kept no longer.
 #[derive(Debug, thiserror::Error)]
@@ -213,6 +215,7 @@ impl Archive {
             }
             facts.remove(INCARNATION).map_err(redb::Error::from)?;
             facts.remove(VOTED).map_err(redb::Error::from)?;
+            facts.remove(EXPELLED).map_err(redb::Error::from)?;
             let mut directory = write.open_table(DIRECTORY).map_err(redb::Error::from)?;
             for entry in others {
                 let bytes = entry.to_bytes();
@@ -287,6 +290,21 @@ impl Archive {
     /// If it could not be written; the former holds.
     pub fn put_voted(&self, voted: bool) -> Result<(), ArchiveError> {
         self.put(&[(VOTED, &[voted.into()])])
+    }
+
+    /// Who was thrown out.
+    pub(super) fn expelled(&self) -> Result<Expulsions, ArchiveError> {
+        let what = "who was expelled";
+        let damaged = |because| ArchiveError::Damaged { what, because };
+        let bytes = self.fact(EXPELLED)?;
+        bytes.map_or(Ok(Expulsions::default()), |bytes| {
+            decode_all(&bytes).map_err(damaged)
+        })
+    }
+
+    /// Keeps that.
+    pub(super) fn put_expelled(&self, all: &Expulsions) -> Result<(), ArchiveError> {
+        self.put(&[(EXPELLED, &all.to_bytes())])
     }
 
     /// Where this machine listened last, as it was written.

@@ -94,6 +94,13 @@ pub(super) struct Log {
     intact: bool,
 }
 
+/// The fleet of which a node's directory holds a log of the council, if it does: every member has one.
+pub(super) fn trace(data: &Path) -> Option<String> {
+    let mut logs = fs::read_dir(data.join("council")).ok()?.flatten();
+    let log = logs.next()?;
+    Some(log.file_name().to_string_lossy().into_owned())
+}
+
 impl Log {
     /// Opens the log of a fleet in a node's directory; logs of other fleets are removed.
     pub(super) fn open(data: &Path, fleet: &str) -> Result<(Self, Vec<Damaged>), AnnalsError> {

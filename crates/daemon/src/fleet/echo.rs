@@ -16,6 +16,7 @@ use telemetry::Sketch;
 use wire::frame::PAYLOAD_BYTES_MAX;
 use wire::{Class, Decode as _, Encode as _, Reader, Tile};
 
+use super::member::random;
 use super::transport::NotSent;
 use super::{Fleet, Heard};
 
@@ -30,6 +31,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 const WARM_UP: Duration = Duration::from_secs(3);
 /// A question that is not answered by then is lost.
 const LOST_AFTER: Duration = Duration::from_secs(1);
+
+/// So many hear the answers at a time; the one after that takes the place of the first.
+pub(super) const ASKERS_MAX: usize = 16;
 
 const ASKS: u8 = 0;
 const ANSWERS: u8 = 1;
@@ -76,7 +80,7 @@ pub(super) fn reply(class: Class, payload: &[u8]) -> Option<Reply> {
     }
 }
 
-/// Asks a member again and again; one at a time, for there is one who listens.
+/// Asks a member again and again. Several may at a time, and each knows its answers by their numbers.
 ///
 /// # Errors
 /// If it cannot be asked at all.
@@ -124,8 +128,10 @@ fn ask(
         bulk_bits_per_second: None,
     };
     let until = now() + lasts;
+    // Others may ask as well, and hear the same answers.
+    let first = random().map_or(0, u64::from_le_bytes);
     while now() < until {
-        let number = echoes.asked;
+        let number = first.wrapping_add(echoes.asked);
         let mut question = vec![ASKS];
         number.encode(&mut question);
         let asked = now();

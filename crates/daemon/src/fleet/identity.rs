@@ -267,6 +267,14 @@ pub(super) fn tile_of(certificate: &CertificateDer<'_>) -> Option<Tile> {
     names.find_map(|name| Some(Tile(name.strip_suffix(".tile.cosmos")?.parse().ok()?)))
 }
 
+/// The public key of an authority, by its certificate.
+pub(super) fn key_of(authority: &CertificateDer<'_>) -> Option<[u8; 32]> {
+    let anchor = webpki::anchor_from_trusted_cert(authority).ok()?;
+    // All of them are Ed25519 keys, and the last thing there (RFC 8410 § 4).
+    let info = anchor.subject_public_key_info.as_ref();
+    info.get(info.len().checked_sub(32)?..)?.try_into().ok()
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

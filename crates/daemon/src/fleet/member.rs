@@ -47,6 +47,7 @@ use super::book::{Book, Guest};
 use super::council::{self, Asker, CouncilStatus, Duty, Log, Order, Seat};
 use super::directory::{Directory, ENTRIES_MAX, Entries, Entry};
 use super::echo::{self, Reply};
+use super::expulsion::{EXPULSIONS_MAX, Expelled, Expulsion, Expulsions};
 use super::identity::{Authority, Validity};
 use super::joining::{self, Answer, Request, Welcome};
 use super::refusal::{Refusal, Refusals};
@@ -59,12 +60,22 @@ use crate::make::Make;
 /// Seats in a fleet's one cell.
 pub const SEATS: u32 = membership::config::SEATS_SPARSE;
 
+/// Who has heard nobody for so long, in milliseconds, says so of all it holds alive. Nobody is there who could be asked about them, so the protocol
+/// accuses none.
+const ALONE_AFTER_MS: u64 = 20_000;
+/// What it says.
+const UNHEARD: &str = "unheard";
+/// And of whom it has no dealings with any more.
+const EXPELLED: &str = "expelled";
+
 /// The membership protocol's, in a frame.
 const MEMBERSHIP: u8 = 1;
 /// The directory's.
 const DIRECTORY: u8 = 2;
 /// How everybody is. The protocol between is that of echoes.
 const VITALS: u8 = 4;
+/// Of who was thrown out. Three is [`echo::PROTOCOL`].
+const EXPULSION: u8 = 5;
 /// The first that others may use.
 pub const PROTOCOL_FREE: u8 = 16;
 
@@ -77,7 +88,8 @@ pub struct Listed {
     pub tile: u64,
     /// Where it listens, as far as was heard.
     pub address: Option<SocketAddr>,
-    /// `alive`, `suspect`, `removed` or `left`.
+    /// `alive`, `suspect`, `removed` or `left`; `expelled`, whatever it does; or `unheard`, of one who was alive when last heard, by a machine that has heard nobody at all for a while:
+    /// it cannot know whether all others are gone or it is cut off itself.
     pub state: String,
     /// For which of its incarnations.
     pub incarnation: u32,
@@ -180,6 +192,8 @@ pub(super) enum Ask {
     Council(consensus::Ask, Asker),
     Became(Lease, Index, Became),
     Leave(SyncSender<()>),
+    /// Throw this machine out.
+    Expel(String, SyncSender<Result<Tile, String>>),
 }
 
 /// The host's clock as the protocols read it.
@@ -243,6 +257,7 @@ pub(super) struct Member {
     book: Book,
     address: SocketAddr,
     directory: Directory,
+    expelled: Expelled,
     transport: Transport,
     refusals: Refusals,
     /// What the guard decided last, until it is told on.
@@ -254,8 +269,10 @@ pub(super) struct Member {
     vitals: BTreeMap<Tile, (Said, u64)>,
     /// Readings since the others were told.
     untold: u32,
-    /// Who hears what other protocols say.
-    listeners: BTreeMap<u8, SyncSender<Heard>>,
+    /// When anybody was heard last.
+    heard_ms: u64,
+    /// Who hears what other protocols say: one each, but for echoes.
+    listeners: BTreeMap<u8, Vec<SyncSender<Heard>>>,
     left: bool,
     chair: Chair,
     /// What of the council's log is on the disk.
@@ -324,9 +341,11 @@ impl Member {
         let authority = authority
             .map(|key| Authority::from_kept(&key, standing.authority.clone()))
             .transpose()?;
+        let expelled = archive.expelled()?.0.into_iter();
         Ok(Self {
             node: Node::new(guard, Some(member)),
             clock,
+            expelled: expelled.map(|one| (one.tile, one)).collect(),
             book: Book::of(archive.invitations()?),
             archive,
             standing,
@@ -340,6 +359,7 @@ impl Member {
             began_ms: clock.unix_ms(),
             vitals: BTreeMap::new(),
             untold: 0,
+            heard_ms: clock.unix_ms(),
             listeners: BTreeMap::new(),
             left: false,
             chair: Chair::None,
@@ -411,7 +431,7 @@ impl Member {
         };
         for duty in does(seat, now) {
             match duty {
-                Duty::Send(to, pieces) if !self.left => {
+                Duty::Send(to, pieces) if !self.left && !self.expelled.contains_key(&to) => {
                     let at = self.directory.get(to).map(|entry| entry.address);
                     let kind = (council::CLASS, council::PROTOCOL);
                     // Lost is lost: the protocol lives with that.
@@ -475,7 +495,7 @@ impl Member {
 
     /// Tells the council who is there.
     fn believe(&mut self, tile: Tile) {
-        let present = self.belief(tile).0.is_present();
+        let present = self.belief(tile).0.is_present() && !self.expelled.contains_key(&tile);
         self.with_seat(|seat, now| seat.believe(now, tile, present));
     }
 
@@ -567,6 +587,9 @@ impl Member {
         if self.left {
             return Err(NotSent::Left);
         }
+        if self.expelled.contains_key(&to) {
+            return Err(NotSent::Nowhere(to));
+        }
         let at = self.directory.get(to).map(|entry| entry.address);
         self.transport.send(to, at, (class, protocol), payload)
     }
@@ -577,8 +600,15 @@ impl Member {
         }
         match happening {
             Happening::Connected { tile, connection } => {
-                if peer(tile).is_none() {
-                    let refusal = Refusal::CertificateWrong;
+                let refusal = match peer(tile) {
+                    None => Some(Refusal::CertificateWrong),
+                    Some(_) if self.expelled.contains_key(&tile) => {
+                        Some(Refusal::CertificateRevoked)
+                    }
+                    Some(_) => None,
+                };
+                if let Some(refusal) = refusal {
+                    self.transport.unreachable(tile);
                     connection.close(1_u8.into(), refusal.name().as_bytes());
                     return self.refusals.count(refusal);
                 }
@@ -588,11 +618,20 @@ impl Member {
                     let bytes = Entries(some.to_vec()).to_bytes();
                     let _ = self.send(tile, Class::C, DIRECTORY, bytes);
                 }
+                let all: Vec<_> = self.expelled.values().copied().collect();
+                for some in all.chunks(EXPULSIONS_MAX) {
+                    let bytes = Expulsions(some.to_vec()).to_bytes();
+                    let _ = self.send(tile, Class::C, EXPULSION, bytes);
+                }
             }
             Happening::Unreachable { tile } => self.transport.unreachable(tile),
             Happening::Gone { tile, connection } => self.transport.gone(tile, connection),
             Happening::Refused(refusal) => self.refusals.count(refusal),
             Happening::Heard { tile, frame } => {
+                if self.expelled.contains_key(&tile) {
+                    return self.refusals.count(Refusal::CertificateRevoked);
+                }
+                self.heard_ms = self.clock.unix_ms();
                 if let Err(refusal) = self.hear(tile, frame) {
                     self.refusals.count(refusal);
                 }
@@ -639,6 +678,12 @@ impl Member {
                 let said: Said = decode_all(&frame.payload).map_err(nonsense)?;
                 self.vitals.insert(from, (said, boottime()));
             }
+            EXPULSION => {
+                let Expulsions(all) = decode_all(&frame.payload).map_err(nonsense)?;
+                for expulsion in all {
+                    self.take_out(expulsion)?;
+                }
+            }
             council::PROTOCOL => {
                 // Whoever speaks is somebody to agree with.
                 self.sit(true);
@@ -669,18 +714,74 @@ impl Member {
                     class: frame.class,
                     payload: frame.payload,
                 };
-                let listener = self.listeners.get(&other).ok_or(Refusal::FrameNonsense)?;
-                match listener.try_send(heard) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(_)) => return Err(Refusal::Crowd),
-                    Err(TrySendError::Disconnected(_)) => {
-                        self.listeners.remove(&other);
-                        return Err(Refusal::FrameNonsense);
+                let listeners = self.listeners.get_mut(&other);
+                let listeners = listeners.ok_or(Refusal::FrameNonsense)?;
+                let mut crowd = false;
+                listeners.retain(|listener| match listener.try_send(heard.clone()) {
+                    Ok(()) => true,
+                    Err(TrySendError::Full(_)) => {
+                        crowd = true;
+                        true
                     }
+                    Err(TrySendError::Disconnected(_)) => false,
+                });
+                if crowd {
+                    return Err(Refusal::Crowd);
+                }
+                if listeners.is_empty() {
+                    return Err(Refusal::FrameNonsense);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Ends everything with a seat that was taken away, and passes it on if that is news.
+    fn take_out(&mut self, expulsion: Expulsion) -> Result<(), Refusal> {
+        let tile = expulsion.tile;
+        if self.expelled.contains_key(&tile) {
+            return Ok(());
+        }
+        if peer(tile).is_none() || !expulsion.is_of(&self.standing.authority.clone().into()) {
+            return Err(Refusal::FrameNonsense);
+        }
+        self.expelled.insert(tile, expulsion);
+        let all = Expulsions(self.expelled.values().copied().collect());
+        if let Err(error) = self.archive.put_expelled(&all) {
+            // It will be told again after a restart.
+            eprintln!(
+                "error: that tile {} was expelled will be forgotten: {error}",
+                tile.0
+            );
+        }
+        self.since.insert(tile, self.clock.unix_ms());
+        self.transport.turn_out(tile, Refusal::CertificateRevoked);
+        self.believe(tile);
+        let bytes = Expulsions(vec![expulsion]).to_bytes();
+        for other in self.transport.connected() {
+            let _ = self.send(other, Class::C, EXPULSION, bytes.clone());
+        }
+        Ok(())
+    }
+
+    fn expel(&mut self, name: &str) -> Result<Tile, String> {
+        let Some(authority) = &self.authority else {
+            return Err(
+                "only the machine that founded the fleet can expel: the fleet's key is there"
+                    .to_owned(),
+            );
+        };
+        let tile = self.directory.named(name).map(|entry| entry.tile);
+        let tile = tile.ok_or_else(|| {
+            format!("there is no machine named {name:?} in the fleet; `cosmos members` lists them")
+        })?;
+        if tile == self.standing.tile {
+            return Err("that is this machine, which has the fleet's key".to_owned());
+        }
+        let expulsion = Expulsion::sign(authority, tile).map_err(|error| error.to_string())?;
+        let done = self.take_out(expulsion);
+        done.map_err(|refusal| refusal.name().to_owned())?;
+        Ok(tile)
     }
 
     /// Takes a newcomer in, or says why not. Who comes is written down first.
@@ -689,6 +790,9 @@ impl Member {
         let authority = self.authority.as_ref().ok_or(Refusal::NotTheAuthority)?;
         let before = self.book.check(&request.secret, &request.key, now)?;
         let (tile, name) = match before {
+            Some(guest) if self.expelled.contains_key(&guest.tile) => {
+                return Err(Refusal::CertificateRevoked);
+            }
             Some(guest) => (guest.tile, guest.name.clone()),
             None => self.seat(&request.key, &request.name)?,
         };
@@ -719,12 +823,16 @@ impl Member {
 
     /// A free seat and a free name. Who was here before with the same key, and lost its certificate, gets its own.
     fn seat(&self, key: &[u8; 32], wanted: &str) -> Result<(Tile, String), Refusal> {
-        if let Some(guest) = self.book.guests().find(|guest| guest.key == *key) {
+        let before = |guest: &&Guest| guest.key == *key && !self.expelled.contains_key(&guest.tile);
+        if let Some(guest) = self.book.guests().find(before) {
             return Ok((guest.tile, guest.name.clone()));
         }
         let taken = |tile| {
             let guests = || self.book.guests().any(|guest| guest.tile == tile);
-            tile == self.standing.tile || self.directory.get(tile).is_some() || guests()
+            tile == self.standing.tile
+                || self.directory.get(tile).is_some()
+                || self.expelled.contains_key(&tile)
+                || guests()
         };
         let mut seats = (0..u64::from(SEATS)).map(Tile);
         let tile = seats.find(|tile| !taken(*tile)).ok_or(Refusal::FleetFull)?;
@@ -752,7 +860,18 @@ impl Member {
                 payload,
                 answer,
             } => drop(answer.send(self.send(to, class, protocol, payload))),
-            Ask::Listen { protocol, to } => drop(self.listeners.insert(protocol, to)),
+            Ask::Listen { protocol, to } => {
+                let listeners = self.listeners.entry(protocol).or_default();
+                let most = if protocol == echo::PROTOCOL {
+                    echo::ASKERS_MAX
+                } else {
+                    1
+                };
+                if listeners.len() >= most {
+                    listeners.remove(0);
+                }
+                listeners.push(to);
+            }
             Ask::Sense(temperature, reading, answer) => {
                 self.tell(Input::Sensed(temperature.0));
                 let (clock, dark) = (self.node.guard().clock(), self.node.guard().is_dark());
@@ -777,6 +896,7 @@ impl Member {
             Ask::Became(lease, fence, became) => {
                 self.with_seat(|seat, now| seat.became(now, lease, fence, became));
             }
+            Ask::Expel(name, answer) => drop(answer.send(self.expel(&name))),
             Ask::Leave(answer) => {
                 self.leave().await;
                 let _ = answer.send(());
@@ -855,9 +975,21 @@ impl Member {
         })
     }
 
+    /// The word for what this machine holds of a tile.
+    fn word(&self, tile: Tile) -> &'static str {
+        if self.expelled.contains_key(&tile) {
+            return EXPELLED;
+        }
+        let alone = self.clock.unix_ms().saturating_sub(self.heard_ms) > ALONE_AFTER_MS;
+        match self.belief(tile).0 {
+            State::Alive if alone && tile != self.standing.tile => UNHEARD,
+            state => state.name(),
+        }
+    }
+
     fn members(&self) -> Vec<Listed> {
         let listed = self.directory.iter().map(|entry| {
-            let (state, incarnation) = self.belief(entry.tile);
+            let (_, incarnation) = self.belief(entry.tile);
             let since = self.since.get(&entry.tile);
             let vitals = self.vitals.get(&entry.tile).map(|(said, at)| {
                 let age = Duration::from_nanos(boottime().saturating_sub(*at));
@@ -867,7 +999,7 @@ impl Member {
                 name: entry.name.clone(),
                 tile: entry.tile.0,
                 address: Some(entry.address),
-                state: state.name().to_owned(),
+                state: self.word(entry.tile).to_owned(),
                 incarnation,
                 since_ms: since.copied().unwrap_or(self.began_ms),
                 here: entry.tile == self.standing.tile,
@@ -880,7 +1012,7 @@ impl Member {
 
     fn status(&self) -> FleetStatus {
         let alive = self.directory.iter();
-        let alive = alive.filter(|entry| self.belief(entry.tile).0 == State::Alive);
+        let alive = alive.filter(|entry| self.word(entry.tile) == State::Alive.name());
         FleetStatus {
             fleet: self.fingerprint().to_string(),
             name: self.standing.name.clone(),

@@ -13,7 +13,7 @@
 //! [`identity`] keys and certificates · [`book`] invitations that still hold · [`joining`] how a stranger becomes a
 //! member · [`directory`] where everybody is · [`transport`] bytes of a class to a member · [`member`] the node machine in
 //! the real world · [`post`] questions to other nodes · [`council`] who runs what · [`parcel`] what is longer than a frame · [`echo`] how long a word takes ·
-//! [`vitals`] how hot and busy everybody is · `copa` how much may be under way · [`refusal`] what was turned away, by name · [`archive`] what is kept.
+//! [`vitals`] how hot and busy everybody is · `copa` how much may be under way · `expulsion` who was thrown out · [`refusal`] what was turned away, by name · [`archive`] what is kept.
 //!
 //! Deliberately absent: work that takes its state along, more than one cell, and a second authority.
 
@@ -23,6 +23,7 @@ mod copa;
 pub mod council;
 pub mod directory;
 pub mod echo;
+mod expulsion;
 pub mod identity;
 pub mod joining;
 pub mod member;
@@ -119,6 +120,19 @@ pub enum FleetError {
         "--name {0:?}: expected at most 63 letters in lower case, digits and '-', which is neither first nor last"
     )]
     Name(String),
+    /// What is kept of its fleet is gone.
+    #[error(
+        "{kept} knows of no fleet, but this machine was in fleet {fleet}: {traces} is there. Put a copy of {kept} back, or join again with an \
+         invitation (--join); to found a new fleet, remove {traces}"
+    )]
+    Forgotten {
+        /// The file that should know.
+        kept: String,
+        /// The fleet.
+        fleet: String,
+        /// What shows it.
+        traces: String,
+    },
     /// The kernel gives no thread.
     #[error("starting the fleet's thread: {0}")]
     Start(#[from] io::Error),
@@ -190,7 +204,8 @@ pub struct Fleet {
 ///
 /// # Errors
 /// If it is in no fleet then. Nothing has changed, unless the answer to a joining was lost.
-pub fn start(archive: Archive, wishes: Wishes) -> Result<Fleet, FleetError> {
+pub fn start(data: &Path, archive: Archive, wishes: Wishes) -> Result<Fleet, FleetError> {
+    let data = data.to_owned();
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (started, starting) = sync_channel(1);
     let thread = thread::Builder::new().name("fleet".into());
@@ -201,7 +216,7 @@ pub fn start(archive: Archive, wishes: Wishes) -> Result<Fleet, FleetError> {
             Err(error) => return drop(started.send(Err(error.into()))),
         };
         runtime.block_on(async {
-            match begin(archive, wishes).await {
+            match begin(&data, archive, wishes).await {
                 Ok((member, happened)) => {
                     let _ = started.send(Ok(()));
                     member.live(asked, happened).await;
@@ -216,6 +231,7 @@ pub fn start(archive: Archive, wishes: Wishes) -> Result<Fleet, FleetError> {
 }
 
 async fn begin(
+    data: &Path,
     archive: Archive,
     wishes: Wishes,
 ) -> Result<(Member, mpsc::Receiver<transport::Happening>), FleetError> {
@@ -234,7 +250,16 @@ async fn begin(
             join(&archive, &endpoint, standing, &invitation, &name, clock).await?
         }
         (Some(standing), None) => standing,
-        (None, None) => found(&archive, name, clock)?,
+        (None, None) => {
+            if let Some(fleet) = council::trace(data) {
+                return Err(FleetError::Forgotten {
+                    kept: data.join("fleet.redb").display().to_string(),
+                    traces: data.join("council").join(&fleet).display().to_string(),
+                    fleet,
+                });
+            }
+            found(&archive, name, clock)?
+        }
     };
     let at = |source| FleetError::Bind {
         at: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -372,6 +397,15 @@ impl Fleet {
     /// Why not, in a sentence.
     pub fn invite(&self, lasts: Duration) -> Result<Invitation, String> {
         let answer = self.ask(|answer| Ask::Invite { lasts, answer });
+        answer.unwrap_or_else(|| Err("the node is ending".to_owned()))
+    }
+
+    /// Takes the seat of a machine away: no certificate for it counts any more.
+    ///
+    /// # Errors
+    /// Why not, in a sentence.
+    pub fn expel(&self, name: String) -> Result<Tile, String> {
+        let answer = self.ask(|answer| Ask::Expel(name, answer));
         answer.unwrap_or_else(|| Err("the node is ending".to_owned()))
     }
 

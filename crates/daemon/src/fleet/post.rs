@@ -29,6 +29,8 @@ pub const LETTER_BYTES_MAX: usize = 1 << 20;
 pub const LETTERS_MAX: usize = 32;
 /// Nobody waits longer for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Nor for one that nobody has to work for.
+pub const PATIENCE_AT_HAND: Duration = Duration::from_secs(3);
 
 /// In front of each piece: number, kind, whether more follows.
 const HEAD_BYTES_MAX: usize = 10 + 1 + 1;
@@ -55,8 +57,8 @@ pub enum Unanswered {
     #[error(transparent)]
     NotSent(#[from] NotSent),
     /// Nothing came back.
-    #[error("no answer for {} s; whether it was heard is not known", PATIENCE.as_secs())]
-    Silence,
+    #[error("no answer for {} s; whether it was heard is not known", .0.as_secs())]
+    Silence(Duration),
 }
 
 /// Where letters are sent from, and their answers arrive.
@@ -213,7 +215,12 @@ impl Post {
     ///
     /// # Errors
     /// If it cannot be asked, or does not answer.
-    pub fn ask(&self, name: &str, letter: &[u8]) -> Result<Vec<u8>, Unanswered> {
+    pub fn ask(
+        &self,
+        name: &str,
+        letter: &[u8],
+        patience: Duration,
+    ) -> Result<Vec<u8>, Unanswered> {
         let members = self.fleet.members().ok_or(NotSent::Left)?;
         let member = members.into_iter().find(|member| member.name == name);
         let member = member.ok_or_else(|| Unanswered::Nobody(name.to_owned()))?;
@@ -234,8 +241,8 @@ impl Post {
         let sent = self.send(to, number, false, letter);
         let answer = sent.and_then(|()| {
             answered
-                .recv_timeout(PATIENCE)
-                .map_err(|_| Unanswered::Silence)
+                .recv_timeout(patience)
+                .map_err(|_| Unanswered::Silence(patience))
         });
         waiting().remove(&(to, number));
         answer

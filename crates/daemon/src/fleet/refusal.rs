@@ -33,6 +33,8 @@ pub enum Refusal {
     CertificateWrong,
     /// Its certificate has expired, or holds only later.
     CertificateExpired,
+    /// Its certificate is for a seat that was taken away.
+    CertificateRevoked,
     /// The handshake failed otherwise.
     Handshake,
     /// Too many were at the door at once.
@@ -64,6 +66,7 @@ impl Refusal {
             Self::CertificateMissing => "certificate-missing",
             Self::CertificateWrong => "certificate-wrong",
             Self::CertificateExpired => "certificate-expired",
+            Self::CertificateRevoked => "certificate-revoked",
             Self::Handshake => "handshake",
             Self::Crowd => "too-many-at-once",
             Self::Frame(refused) => refused.name(),

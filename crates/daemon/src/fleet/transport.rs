@@ -264,6 +264,14 @@ impl Transport {
         }
     }
 
+    /// Says no more to a member, and hears it no more where it was spoken with.
+    pub(super) fn turn_out(&mut self, tile: Tile, refusal: Refusal) {
+        if let Some(Line::Open(open)) = self.lines.remove(&tile) {
+            open.connection
+                .close(1_u8.into(), refusal.name().as_bytes());
+        }
+    }
+
     /// A connection ended; if it was the one spoken on, the next word makes another.
     pub(super) fn gone(&mut self, tile: Tile, connection: usize) {
         if let Some(Line::Open(open)) = self.lines.get(&tile)

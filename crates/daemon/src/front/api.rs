@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 use super::live::Sample;
 use super::places::Place;
 use super::{STREAM_LASTS, Shared, refused};
+use crate::affairs::Affairs;
 use crate::control::{Answer, Listed, Request, Status};
 use crate::fleet;
 use crate::health::Health;
@@ -159,6 +160,44 @@ pub(super) fn routes() -> Vec<Route> {
             )
         },
         Route {
+            answers: schema::<Affairs>,
+            ..plain(
+                "/api/v1/fleet/programs",
+                "get",
+                "What the fleet runs and where each replica is, what its machines have and do, and what was decided last.",
+                get(affairs).post(give),
+            )
+        },
+        Route {
+            asks: schema::<SharedWish>,
+            status: 201,
+            answers: schema::<Done>,
+            ..plain(
+                "/api/v1/fleet/programs",
+                "post",
+                "Let the fleet run a program in replicas, wherever it places them; its files lie on every machine under the same paths. Answered when its voters have agreed.",
+                MethodRouter::new(),
+            )
+        },
+        Route {
+            answers: schema::<Done>,
+            ..plain(
+                "/api/v1/fleet/programs/{name}",
+                "delete",
+                "Forget a program of the fleet of which nothing runs.",
+                delete(remove_shared),
+            )
+        },
+        Route {
+            answers: schema::<Done>,
+            ..plain(
+                "/api/v1/fleet/programs/{name}/stop",
+                "post",
+                "Let a program of the fleet run no more. Answered when none of it runs.",
+                post(stop_shared),
+            )
+        },
+        Route {
             answers: schema::<Why>,
             ..plain(
                 "/api/v1/why",
@@ -277,6 +316,16 @@ struct Wish {
     seed: Option<u64>,
     /// When it is started again; never if absent.
     restart: Option<Restart>,
+}
+
+/// A program that the fleet is to run.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SharedWish {
+    /// The program.
+    program: Wish,
+    /// How many of it.
+    replicas: u32,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -399,6 +448,48 @@ async fn run(State(shared): App, wish: Result<Json<Wish>, JsonRejection>) -> Res
     }
 }
 
+async fn affairs(State(shared): App) -> Response {
+    match ask(&shared, Request::Affairs).await {
+        Ok(Answer::Affairs(affairs)) => Json(affairs).into_response(),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
+}
+
+async fn give(State(shared): App, wish: Result<Json<SharedWish>, JsonRejection>) -> Response {
+    let SharedWish { program, replicas } = match wish {
+        Ok(Json(wish)) => wish,
+        Err(rejection) => return refused(rejection.status(), rejection.body_text()),
+    };
+    let (name, restart) = (
+        program.name.clone(),
+        program.restart.unwrap_or(Restart::Never),
+    );
+    let program = match wanted(program) {
+        Ok(program) => program,
+        Err(because) => return refused(StatusCode::UNPROCESSABLE_ENTITY, because),
+    };
+    let give = Request::Give {
+        name,
+        program,
+        restart,
+        replicas,
+    };
+    match ask(&shared, give).await {
+        Ok(Answer::Done { name }) => (StatusCode::CREATED, Json(Done { name })).into_response(),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
+}
+
+async fn stop_shared(State(shared): App, Path(name): Path<String>) -> Response {
+    done(&shared, Request::StopShared { name }).await
+}
+
+async fn remove_shared(State(shared): App, Path(name): Path<String>) -> Response {
+    done(&shared, Request::RemoveShared { name }).await
+}
+
 /// The program of a wish, as it can be run here.
 fn wanted(wish: Wish) -> Result<Program, String> {
     let (word, arguments) = wish
@@ -448,6 +539,10 @@ async fn named(shared: &Shared, name: String, request: Request) -> Response {
     if !shared.node.knows(&name) {
         return unknown(&name);
     }
+    done(shared, request).await
+}
+
+async fn done(shared: &Shared, request: Request) -> Response {
     match ask(shared, request).await {
         Ok(Answer::Done { name }) => Json(Done { name }).into_response(),
         Ok(_) => other(),

@@ -10,9 +10,9 @@ use consensus::{Index, Lease, Leases};
 use wire::{Class, Decode, DecodeError, Encode, Reader, Tile};
 
 use super::register::{
-    Affairs, Command, DECISIONS_MAX, Decision, Fate, Lack, Listed, Machine, NAME_BYTES_MAX,
-    PROGRAMS_MAX, Program, Query, REPLICAS_MAX, Refusal, Register, Reply, Room, SPEC_BYTES_MAX,
-    Slot, Standing, TILES_MAX, WORDS_BYTES_MAX, What, Why,
+    Affairs, Command, DECISIONS_MAX, DOORS_MAX, Decision, Door, Fate, Lack, Listed, Machine,
+    NAME_BYTES_MAX, PROGRAMS_MAX, Program, Query, REPLICAS_MAX, Refusal, Register, Reply, Room,
+    SPEC_BYTES_MAX, Slot, Standing, TILES_MAX, WORDS_BYTES_MAX, What, Why,
 };
 
 /// Tags below are those of [`lease::Command`] and [`lease::Query`].
@@ -128,6 +128,26 @@ impl Decode for Room {
     }
 }
 
+impl Encode for Door {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.port.encode(out);
+        out.push(self.outside.into());
+    }
+}
+
+impl Decode for Door {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            port: u16::decode(from)?,
+            outside: flag(from)?,
+        })
+    }
+}
+
+fn doors(from: &mut Reader<'_>) -> Result<Vec<Door>, DecodeError> {
+    many(from, "number of ports", DOORS_MAX)
+}
+
 /// Enums without fields, by their place in a list.
 macro_rules! words {
     ($($t:ident, $what:literal: $($word:ident),*;)*) => {$(
@@ -147,7 +167,7 @@ macro_rules! words {
 }
 words! {
     Why, "reason to recall": Stopped, Drained, Surplus;
-    Lack, "reason to wait": Machine, Room, Rest;
+    Lack, "reason to wait": Machine, Room, Port, Rest;
     Refusal, "refusal": NameTaken, Unknown, Runs, Full, Unbounded, Unreadable;
 }
 
@@ -160,15 +180,17 @@ impl Encode for Fate {
                 out.push(2);
                 words.as_bytes().encode(out);
             }
+            Self::Fell(code) => out.extend([3, *code]),
         }
     }
 }
 
 impl Decode for Fate {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match byte(from, "fate of a program", 2)? {
+        Ok(match byte(from, "fate of a program", 3)? {
             0 => Self::Up,
             1 => Self::Ended(from.byte()?),
+            3 => Self::Fell(from.byte()?),
             _ => Self::Unable(text(from, "words about a failure", WORDS_BYTES_MAX)?),
         })
     }
@@ -184,6 +206,7 @@ impl Encode for Command {
                 replicas,
                 demand,
                 class,
+                doors,
             } => {
                 out.push(FIRST);
                 name.as_bytes().encode(out);
@@ -191,6 +214,7 @@ impl Encode for Command {
                 replicas.encode(out);
                 demand.encode(out);
                 out.push(*class as u8);
+                all(doors.iter(), out);
             }
             Self::Stop { name } => {
                 out.push(FIRST + 1);
@@ -253,6 +277,7 @@ impl Decode for Command {
                 replicas: u32::decode(from)?,
                 demand: Room::decode(from)?,
                 class: class(from)?,
+                doors: doors(from)?,
             },
             1 => Self::Stop { name: name(from)? },
             2 => Self::Forget { name: name(from)? },
@@ -395,12 +420,14 @@ const SLOTS_MAX: usize = REPLICAS_MAX as usize + 1;
 impl Decode for Listed {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (number, name, replicas) = (u64::decode(from)?, name(from)?, u32::decode(from)?);
+        let doors = doors(from)?;
         let count = bounded(from, "number of replicas", SLOTS_MAX)?;
         let standing = (0..count).map(|_| Ok((u32::decode(from)?, Standing::decode(from)?)));
         Ok(Self {
             number,
             name,
             replicas,
+            doors,
             standing: standing.collect::<Result<_, _>>()?,
         })
     }
@@ -417,12 +444,14 @@ impl Encode for Standing {
                 by,
                 fence,
                 up,
+                fell,
                 recalled,
             } => {
                 out.push(1);
                 by.encode(out);
                 fence.encode(out);
                 out.extend([u8::from(*up), u8::from(*recalled)]);
+                option(fell.as_ref(), out);
             }
             Self::Ended(code) => out.extend([2, *code]),
         }
@@ -438,6 +467,7 @@ impl Decode for Standing {
                 fence: Index::decode(from)?,
                 up: flag(from)?,
                 recalled: flag(from)?,
+                fell: maybe(from)?,
             },
             _ => Self::Ended(from.byte()?),
         })
@@ -533,13 +563,18 @@ impl Encode for What {
                 tile.encode(out);
                 duty.encode(out);
             }
+            Self::Fell(tile, code) => {
+                out.push(11);
+                tile.encode(out);
+                out.push(*code);
+            }
         }
     }
 }
 
 impl Decode for What {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match byte(from, "decision", 10)? {
+        Ok(match byte(from, "decision", 11)? {
             0 => Self::Given(u32::decode(from)?),
             1 => Self::Stopped,
             2 => Self::Placed(Tile::decode(from)?, u32::decode(from)?),
@@ -553,7 +588,8 @@ impl Decode for What {
                 let tile = Tile::decode(from)?;
                 Self::Unable(tile, text(from, "words about a failure", WORDS_BYTES_MAX)?)
             }
-            _ => Self::Assigned(Tile::decode(from)?, Duty::decode(from)?),
+            10 => Self::Assigned(Tile::decode(from)?, Duty::decode(from)?),
+            _ => Self::Fell(Tile::decode(from)?, from.byte()?),
         })
     }
 }
@@ -565,6 +601,7 @@ impl Encode for Program {
         self.replicas.encode(out);
         self.demand.encode(out);
         out.push(self.class as u8);
+        all(self.doors.iter(), out);
         self.next.encode(out);
         (self.slots.len() as u64).encode(out);
         for (replica, slot) in &self.slots {
@@ -587,6 +624,7 @@ impl Decode for Program {
             replicas: u32::decode(from)?,
             demand: Room::decode(from)?,
             class: class(from)?,
+            doors: doors(from)?,
             next: u32::decode(from)?,
             slots: map(from, "replica", SLOTS_MAX, Slot::decode)?,
             unable: map(from, "machine that failed", TILES_MAX as usize, u32::decode)?,
@@ -597,6 +635,7 @@ impl Decode for Program {
 impl Encode for Slot {
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.up.into());
+        option(self.fell.as_ref(), out);
         option(self.ended.as_ref(), out);
         option(self.waits.as_ref(), out);
     }
@@ -606,6 +645,7 @@ impl Decode for Slot {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             up: flag(from)?,
+            fell: maybe(from)?,
             ended: maybe(from)?,
             waits: maybe(from)?,
         })

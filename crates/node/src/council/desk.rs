@@ -72,6 +72,15 @@ impl Desk {
         }
     }
 
+    /// Says how something that is held runs now, in place of how it ran before.
+    pub(super) fn report(&mut self, lease: Lease, fence: Index, fate: Fate) {
+        self.waiting.retain(|errand| {
+            let old = |fate: &Fate| matches!(fate, Fate::Up | Fate::Fell(_));
+            !matches!(errand, Errand::Report(of, _, fate) if *of == lease && old(fate))
+        });
+        self.queue(Errand::Report(lease, fence, fate));
+    }
+
     /// Takes what somebody asks; `false` if there is no room for it.
     pub(super) fn take(&mut self, token: u64, ask: Ask, until: Instant) -> bool {
         let asked = |errand: &&Errand| matches!(errand, Errand::Asked { .. });

@@ -12,6 +12,7 @@
 //! * A clock that goes on while the machine is suspended and is never set. Its rate may be wrong by what [`consensus::Terms`] says.
 //! * What [`Effect::End`] names is over within [`Config::halt`]; and by [`Council::until`] nothing runs that is held, though nobody tells the world so: whoever
 //!   watches a program must know that instant, because this machine may be stopped in the middle of a word.
+//! * That something fell and is started again, with [`Fate::Fell`], and that it is well again, whenever it is so: what of that the voters are told is decided here ([`DOUBT_MIN`]).
 //! * After an end, [`Input::Became`] with [`Became::Over`] only when nothing of it runs any more.
 //!
 //! # Who votes
@@ -123,7 +124,7 @@ pub enum Input {
 /// What came of something that runs under a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Became {
-    /// A report for the voters. After all but [`Fate::Up`] it runs no more, and is let go.
+    /// A report for the voters. After [`Fate::Ended`] and [`Fate::Unable`] it runs no more, and is let go.
     Fated(Fate),
     /// It is over, as [`Effect::Finish`] asked.
     Over,
@@ -188,6 +189,11 @@ pub enum Effect {
     },
 }
 
+/// What fell is believed to be well again once it has been so for this long, and each time it falls for twice as long, …
+pub const DOUBT_MIN: Nanos = Nanos::SECOND;
+/// … up to this, after which its falls are forgotten. So what falls again and again costs two entries of the log in a minute at most.
+pub const DOUBT_MAX: Nanos = Nanos::from_secs(60);
+
 /// One tile's seat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Council {
@@ -214,6 +220,38 @@ struct Holding {
     fence: Index,
     /// Whether the world was told to begin.
     begun: bool,
+    /// Since when the world has found it well.
+    well: Option<Instant>,
+    /// How often in a row it fell.
+    falls: u32,
+    /// What the voters were told last: that it is up, or that it fell.
+    told_up: Option<bool>,
+}
+
+impl Holding {
+    const fn new(fence: Index) -> Self {
+        Self {
+            fence,
+            begun: false,
+            well: None,
+            falls: 0,
+            told_up: None,
+        }
+    }
+
+    /// How long it must be well before that is believed.
+    fn doubt(&self) -> Nanos {
+        match self.falls {
+            0 => Nanos::ZERO,
+            falls => Nanos(DOUBT_MIN.0.saturating_mul(1 << (falls - 1).min(16))).min(DOUBT_MAX),
+        }
+    }
+
+    /// When the voters are to be told that it is well.
+    fn believed(&self) -> Option<Instant> {
+        let well = self.well.filter(|_| self.told_up != Some(true))?;
+        Some(well + self.doubt())
+    }
 }
 
 /// Who of a tile asks: the tenant …
@@ -348,12 +386,13 @@ impl Council {
             match order {
                 Order::Send { to, message } => self.say(to, message, out),
                 Order::Begin { lease, fence } => {
-                    let begun = false;
-                    self.holdings.insert(lease, Holding { fence, begun });
+                    self.holdings.insert(lease, Holding::new(fence));
                     self.begin(lease, out);
                 }
                 Order::Recall { lease } => match self.holdings.get(&lease) {
-                    Some(Holding { fence, begun: true }) => out(Effect::Finish {
+                    Some(Holding {
+                        fence, begun: true, ..
+                    }) => out(Effect::Finish {
                         lease,
                         fence: *fence,
                     }),
@@ -361,7 +400,10 @@ impl Council {
                     None => {}
                 },
                 Order::End { lease, why } => {
-                    if let Some(Holding { fence, begun: true }) = self.drop_holding(lease) {
+                    if let Some(Holding {
+                        fence, begun: true, ..
+                    }) = self.drop_holding(lease)
+                    {
                         out(Effect::End { lease, fence, why });
                     }
                 }
@@ -430,14 +472,24 @@ impl Council {
         became: Became,
         out: &mut impl FnMut(Effect),
     ) {
-        if self
-            .holdings
-            .get(&lease)
-            .is_none_or(|holding| holding.fence != fence)
-        {
+        let holding = self.holdings.get_mut(&lease);
+        let Some(holding) = holding.filter(|holding| holding.fence == fence) else {
             return;
-        }
+        };
         match became {
+            Became::Fated(Fate::Up) => holding.well = holding.well.or(Some(now)),
+            Became::Fated(Fate::Fell(code)) => {
+                let settled = (holding.well).is_some_and(|well| now.since(well) >= DOUBT_MAX);
+                holding.well = None;
+                holding.falls = if settled {
+                    1
+                } else {
+                    holding.falls.saturating_add(1)
+                };
+                if holding.told_up.replace(false) != Some(false) {
+                    self.desk.report(lease, fence, Fate::Fell(code));
+                }
+            }
             Became::Over => self.let_go(now, lease, out),
             Became::Fated(Fate::Unable(mut words)) => {
                 let mut end = words.len().min(WORDS_BYTES_MAX);
@@ -449,6 +501,16 @@ impl Council {
                 self.desk.queue(Errand::Report(lease, fence, fate));
             }
             Became::Fated(fate) => self.desk.queue(Errand::Report(lease, fence, fate)),
+        }
+    }
+
+    /// Tells the voters what has been well for long enough to be believed.
+    fn vouch(&mut self, now: Instant) {
+        for (lease, holding) in &mut self.holdings {
+            if holding.believed().is_some_and(|at| at <= now) {
+                holding.told_up = Some(true);
+                self.desk.report(*lease, holding.fence, Fate::Up);
+            }
         }
     }
 
@@ -560,6 +622,7 @@ impl Council {
     /// Until nobody here has anything to say to anybody else here.
     fn settle(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
         self.preside(now, out);
+        self.vouch(now);
         loop {
             for token in self.desk.late(now) {
                 let answer = Err(Unanswered::Silence);
@@ -631,7 +694,13 @@ impl Machine for Council {
         let chair = voter
             .filter(|voter| voter.leads())
             .map(|_| self.chair.deadline());
-        let others = [self.tenant.deadline(), self.desk.deadline(), chair];
+        let believed = self.holdings.values().filter_map(Holding::believed).min();
+        let others = [
+            self.tenant.deadline(),
+            self.desk.deadline(),
+            chair,
+            believed,
+        ];
         others
             .into_iter()
             .chain([voter.and_then(Voter::deadline)])

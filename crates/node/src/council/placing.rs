@@ -6,10 +6,12 @@
 //!
 //! # Where to
 //!
-//! A machine *fits* if it serves, has renewed within half a term, has room for what the replica demands, and is not resting from a failure with
+//! A machine *fits* if it serves, has renewed within half a term, has room for what the replica demands, runs nothing that takes one of its ports, and is not resting from a failure with
 //! the same program. Of those that fit the one is taken that runs the fewest replicas of the same program, then the one that is loaded
 //! least (the largest of the shares of processor, memory and GPUs that its replicas demand), then the one with the fewest replicas, then the lowest number:
 //! so a death takes as little of a program as can be, and the same state always leads to the same choice. Programs of a more urgent class are placed first.
+//!
+//! Why this is no policy of the scheduler's: docs/decisions/2026-11-29-replicas-are-spread-and-jobs-are-packed.md.
 //!
 //! # When to move
 //!
@@ -23,14 +25,14 @@
 //! Whoever could not run a replica is not given that program again for [`REST_MIN`], doubled for each failure in a row up to [`REST_MAX`]. How
 //! often is in the register; since when each leader notes for itself, which only makes a machine rest longer.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consensus::Lease;
 use consensus::lease::Duty;
 use wire::{Instant, Nanos, Tile};
 
-use super::register::{Command, Lack, Memory, Program, Register, Room, Why};
+use super::register::{Command, Door, Lack, Memory, Program, Register, Room, Why};
 
 /// The rest after a first failure.
 pub const REST_MIN: Nanos = Nanos::from_secs(1);
@@ -67,9 +69,10 @@ impl Barred {
 }
 
 /// What a machine runs already.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Load {
     taken: Room,
+    ports: BTreeSet<u16>,
     replicas: u32,
 }
 
@@ -83,14 +86,10 @@ pub(super) fn look(
     memory.barred.note(register, now);
     let mut loads: BTreeMap<Tile, Load> = BTreeMap::new();
     for (lease, tile, _) in register.leases.held() {
-        let demand = register
-            .programs
-            .get(&lease.program)
-            .map(|program| program.demand);
-        loads
-            .entry(tile)
-            .or_default()
-            .take(demand.unwrap_or_default());
+        // What is forgotten holds nothing.
+        if let Some(program) = register.programs.get(&lease.program) {
+            loads.entry(tile).or_default().take(program);
+        }
     }
     let mut programs: Vec<_> = register.programs.iter().collect();
     programs.sort_by_key(|(number, program)| (program.class, **number));
@@ -110,10 +109,17 @@ pub(super) fn look(
 }
 
 impl Load {
-    fn take(&mut self, demand: Room) {
-        self.taken.cpu_milli = self.taken.cpu_milli.saturating_add(demand.cpu_milli);
-        self.taken.memory = self.taken.memory.saturating_add(demand.memory);
-        self.taken.gpus = self.taken.gpus.saturating_add(demand.gpus);
+    fn take(&mut self, program: &Program) {
+        let Room {
+            cpu_milli,
+            memory,
+            gpus,
+        } = program.demand;
+        self.taken.cpu_milli = self.taken.cpu_milli.saturating_add(cpu_milli);
+        self.taken.memory = self.taken.memory.saturating_add(memory);
+        self.taken.gpus = self.taken.gpus.saturating_add(gpus);
+        self.ports
+            .extend(program.doors.iter().map(|door| door.port));
         self.replicas += 1;
     }
 
@@ -122,6 +128,10 @@ impl Load {
         fits(self.taken.cpu_milli, demand.cpu_milli, room.cpu_milli)
             && fits(self.taken.memory, demand.memory, room.memory)
             && fits(self.taken.gpus, demand.gpus, room.gpus)
+    }
+
+    fn has_free(&self, doors: &[Door]) -> bool {
+        !doors.iter().any(|door| self.ports.contains(&door.port))
     }
 
     /// The larger share that is taken, in thousandths.
@@ -222,10 +232,14 @@ fn settle(
             if !present || duty != Duty::Serving || !heard {
                 continue;
             }
-            let load = loads.get(&tile).copied().unwrap_or_default();
+            let load = loads.entry(tile).or_default();
             let room = register.rooms.get(&tile).copied().unwrap_or_default();
             if !load.leaves(room, program.demand) {
                 lack = lack.max(Lack::Room);
+                continue;
+            }
+            if !load.has_free(&program.doors) {
+                lack = lack.max(Lack::Port);
                 continue;
             }
             if memory.barred.holds(number, tile, now) {
@@ -245,7 +259,7 @@ fn settle(
             Some((.., to)) => {
                 decree(Command::Place { lease, to, fit });
                 *beside.entry(to).or_default() += 1;
-                loads.entry(to).or_default().take(program.demand);
+                loads.entry(to).or_default().take(program);
             }
             None if slot.waits != Some(lack) => decree(Command::Wait { lease, why: lack }),
             None => {}

@@ -31,6 +31,8 @@ pub const REPLICAS_MAX: u32 = 64;
 pub const REPLICAS_ALL_MAX: usize = 512;
 /// How a program is run may take so many bytes: a command must fit into half a hundred frames.
 pub const SPEC_BYTES_MAX: usize = 32 << 10;
+/// A replica takes so many ports of its machine at most.
+pub const DOORS_MAX: usize = 4;
 /// A name may be so long, in bytes.
 pub const NAME_BYTES_MAX: usize = 48;
 /// What a machine says of its failure is cut to so many bytes.
@@ -51,6 +53,15 @@ pub struct Room {
     pub gpus: u64,
 }
 
+/// A port of its machine that a replica takes: no other replica is placed beside it that takes the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Door {
+    /// Its number.
+    pub port: u16,
+    /// Whether it is reached there from other machines.
+    pub outside: bool,
+}
+
 /// What can be asked of the register, besides what [`lease::Command`] asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -69,6 +80,8 @@ pub enum Command {
         demand: Room,
         /// How urgent it is: the more urgent is placed first.
         class: Class,
+        /// Where one is reached.
+        doors: Vec<Door>,
     },
     /// By anybody: let it run no more.
     Stop {
@@ -128,6 +141,8 @@ pub enum Command {
 pub enum Fate {
     /// It runs, and is well.
     Up,
+    /// It fell with this code, and is started again there.
+    Fell(u8),
     /// It ended by itself for good, with this code.
     Ended(u8),
     /// It cannot be run here.
@@ -152,7 +167,9 @@ pub enum Lack {
     Machine,
     /// None has room for what it demands.
     Room,
-    /// Those that have could not run it a moment ago.
+    /// Those that have run something already that takes one of its ports.
+    Port,
+    /// Those on which it fits could not run it a moment ago.
     Rest,
 }
 
@@ -214,7 +231,7 @@ impl Refusal {
             Self::Runs => "some of it runs; `cosmos stop` ends it",
             Self::Full => "the fleet knows as many programs as it can; `cosmos rm` forgets some",
             Self::Unbounded => {
-                "expected 1 to 64 replicas, a name of at most 48 bytes, and at most 32 KiB of words, environment and settings"
+                "expected 1 to 64 replicas, at most 4 ports, a name of at most 48 bytes, and at most 32 KiB of words, environment and settings"
             }
             Self::Unreadable => "the voters cannot understand it: they are of another version",
         }
@@ -241,6 +258,8 @@ pub struct Listed {
     pub name: String,
     /// How many there should be; 0 for one that was stopped.
     pub replicas: u32,
+    /// Where a replica is reached on its machine.
+    pub doors: Vec<Door>,
     /// How each replica is.
     pub standing: Vec<(u32, Standing)>,
 }
@@ -258,6 +277,8 @@ pub enum Standing {
         fence: Index,
         /// Whether it runs and is well, as far as was reported.
         up: bool,
+        /// With which code it fell, if it did and has not been well since.
+        fell: Option<u8>,
         /// Whether it is being ended there.
         recalled: bool,
     },
@@ -304,6 +325,8 @@ pub enum What {
     Waits(Lack),
     /// It is well there.
     Up(Tile),
+    /// It fell there with this code, and is started again.
+    Fell(Tile, u8),
     /// It is to be let go there.
     Recalled(Tile, Why),
     /// It was let go there.
@@ -326,6 +349,7 @@ pub(super) struct Program {
     pub(super) replicas: u32,
     pub(super) demand: Room,
     pub(super) class: Class,
+    pub(super) doors: Vec<Door>,
     /// The number of its next replica.
     pub(super) next: u32,
     pub(super) slots: BTreeMap<u32, Slot>,
@@ -338,6 +362,8 @@ pub(super) struct Program {
 pub(super) struct Slot {
     /// Whether its holder reported it well.
     pub(super) up: bool,
+    /// With which code it fell on its holder, if it did and has not been well since.
+    pub(super) fell: Option<u8>,
     /// How it ended by itself, which closes the matter.
     pub(super) ended: Option<u8>,
     pub(super) waits: Option<Lack>,
@@ -400,6 +426,7 @@ impl Register {
                 number: *number,
                 name: program.name.clone(),
                 replicas: program.replicas,
+                doors: program.doors.clone(),
                 standing: standing.collect(),
             }
         });
@@ -425,6 +452,7 @@ impl Register {
                 by,
                 fence,
                 up: slot.up,
+                fell: slot.fell,
                 recalled: self.leases.is_recalled(lease),
             },
         }
@@ -450,6 +478,17 @@ impl Register {
             What::Given(_) | What::Stopped => None,
             _ => about.map(|lease| lease.replica),
         };
+        let swings = |what: &What| match what {
+            What::Up(tile) | What::Fell(tile, _) => Some(*tile),
+            _ => None,
+        };
+        if let Some(tile) = swings(&what) {
+            // Who falls and rises again and again must not take the place of what others did.
+            self.decisions.retain(|old| {
+                let same = old.program == program && old.replica == replica;
+                !same || swings(&old.what) != Some(tile)
+            });
+        }
         if self.decisions.len() >= DECISIONS_MAX {
             self.decisions.pop_front();
         }
@@ -514,7 +553,7 @@ impl Register {
             if recalled {
                 self.close(lease);
             } else if let Some(slot) = self.slot(lease) {
-                slot.up = false;
+                (slot.up, slot.fell) = (false, None);
             }
         }
         answer
@@ -529,6 +568,7 @@ impl Register {
         } = &program;
         let fits = (1..=REPLICAS_MAX).contains(replicas)
             && (1..=NAME_BYTES_MAX).contains(&name.len())
+            && program.doors.len() <= DOORS_MAX
             && spec.len() <= SPEC_BYTES_MAX;
         if !fits {
             return Reply::Refused(Refusal::Unbounded);
@@ -641,16 +681,21 @@ impl Register {
         let what = match fate {
             Fate::Up if slot.up => return,
             Fate::Up => {
-                slot.up = true;
+                (slot.up, slot.fell) = (true, None);
                 program.unable.remove(&by);
                 What::Up(by)
             }
+            Fate::Fell(_) if slot.fell.is_some() => return,
+            Fate::Fell(code) => {
+                (slot.up, slot.fell) = (false, Some(code));
+                What::Fell(by, code)
+            }
             Fate::Ended(code) => {
-                (slot.up, slot.ended) = (false, Some(code));
+                (slot.up, slot.fell, slot.ended) = (false, None, Some(code));
                 What::Ended(by, code)
             }
             Fate::Unable(words) => {
-                slot.up = false;
+                (slot.up, slot.fell) = (false, None);
                 let often = program.unable.entry(by).or_default();
                 *often = often.saturating_add(1);
                 What::Unable(by, words)
@@ -668,7 +713,7 @@ impl Register {
         self.leases.apply(at, None, &grant.to_bytes());
         if self.leases.holder(lease).is_some() {
             if let Some(slot) = self.slot(lease) {
-                (slot.up, slot.waits) = (false, None);
+                (slot.up, slot.fell, slot.waits) = (false, None, None);
             }
             self.decided(at, Some(lease), What::Placed(to, fit));
         }
@@ -683,6 +728,7 @@ impl Register {
                     replicas,
                     demand,
                     class,
+                    doors,
                 },
                 Some(_),
             ) => {
@@ -696,6 +742,7 @@ impl Register {
                         replicas,
                         demand,
                         class,
+                        doors,
                         next: replicas,
                         slots: slots.collect(),
                         unable: BTreeMap::new(),

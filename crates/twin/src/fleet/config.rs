@@ -53,8 +53,12 @@ pub struct Program {
     pub name: String,
     /// How many of it.
     pub replicas: u32,
-    /// What real hosts run.
+    /// What real hosts run; nothing for a server under load, which whoever does it to them brings along.
     pub command: Vec<String>,
+    /// Of a server under load: how long a request takes, of which a replica answers one at a time. As many ask as there are replicas, each
+    /// again as soon as it is answered.
+    #[serde(rename = "takes_ns", serialize_with = "nanos_if_any")]
+    pub takes: Option<Nanos>,
 }
 
 /// The way from one host to another.
@@ -116,6 +120,8 @@ pub enum What {
     },
     /// Nothing more can be written.
     FullDisk,
+    /// They are given nothing more and hand over what they run, until they serve again.
+    Drain,
 }
 
 /// What must hold for a run to be good.
@@ -150,12 +156,13 @@ impl What {
             Self::Delay { .. } => "delay",
             Self::Rate { .. } => "rate",
             Self::FullDisk => "full_disk",
+            Self::Drain => "drain",
         }
     }
 
     /// Whether a host cannot have both at once.
     const fn excludes(self, other: Self) -> bool {
-        use What::{Delay, FullDisk, Kill, Loss, Partition, Pause, Rate};
+        use What::{Delay, Drain, FullDisk, Kill, Loss, Partition, Pause, Rate};
         matches!(
             (self, other),
             (Kill | Pause, Kill | Pause)
@@ -164,6 +171,7 @@ impl What {
                 | (Delay { .. }, Delay { .. })
                 | (Rate { .. }, Rate { .. })
                 | (FullDisk, FullDisk)
+                | (Drain, Drain)
         )
     }
 }
@@ -373,22 +381,42 @@ fn clocks(root: &Table<'_>, hosts: u64) -> Vec<i64> {
 }
 
 fn programs(root: &Table<'_>) -> Vec<Program> {
-    let read = |table: &Table<'_>| Program {
-        name: table.text("name", "What it is called.").required(),
-        replicas: table
+    let mut served = false;
+    let mut read = |table: &Table<'_>| {
+        let name = table.text("name", "What it is called.").required();
+        let replicas = table
             .count("replicas", "How many of it.")
             .range(1..=HOSTS_MAX)
-            .or(1) as u32,
-        command: table
-            .text("command", "What real hosts run, word by word.")
-            .list(1..=100),
+            .or(1) as u32;
+        let takes = table
+            .time(
+                "takes",
+                "It is a server under load in place of a command: how long a request takes, of which a replica answers one at a time.",
+            )
+            .range(Nanos::MILLISECOND..=Nanos::from_secs(1))
+            .optional();
+        if takes.is_some() && std::mem::replace(&mut served, true) {
+            table.refuse("takes", "expected one server under load, found a second");
+        }
+        let command = match takes {
+            Some(_) => Vec::new(),
+            None => table
+                .text("command", "What real hosts run, word by word.")
+                .list(1..=100),
+        };
+        Program {
+            name,
+            replicas,
+            command,
+            takes,
+        }
     };
     let tables = root.tables(
         "program",
         0..=100,
         "What the fleet runs, wherever it places it.",
     );
-    tables.iter().map(read).collect()
+    tables.iter().map(&mut read).collect()
 }
 
 fn links(root: &Table<'_>) -> Links {
@@ -428,9 +456,10 @@ enum Kind {
     Delay,
     Rate,
     FullDisk,
+    Drain,
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("kill", Kind::Kill),
     ("pause", Kind::Pause),
     ("partition", Kind::Partition),
@@ -438,6 +467,7 @@ const KINDS: [(&str, Kind); 7] = [
     ("delay", Kind::Delay),
     ("rate", Kind::Rate),
     ("full_disk", Kind::FullDisk),
+    ("drain", Kind::Drain),
 ];
 
 fn blows(root: &Table<'_>, hosts: u64, end: Nanos) -> Vec<Blow> {
@@ -469,7 +499,7 @@ fn fault(table: &Table<'_>, hosts: u64, end: Nanos) -> Vec<Blow> {
     let lasts = table
         .time(
             "lasts",
-            "For how long; to the end if absent. Who was killed is started again then.",
+            "For how long; to the end if absent. Who was killed is started again then, who drained serves again.",
         )
         .range(Nanos::MILLISECOND..=Nanos::DAY)
         .optional();
@@ -510,6 +540,7 @@ fn fault(table: &Table<'_>, hosts: u64, end: Nanos) -> Vec<Blow> {
             bits_per_second: rate(table, "What they can send.").required().0,
         },
         Kind::FullDisk => What::FullDisk,
+        Kind::Drain => What::Drain,
     };
     if kind == Kind::Partition && struck.len() as u64 >= hosts {
         table.refuse("hosts", "must leave somebody on the other side");

@@ -25,6 +25,34 @@ pub struct History {
     /// What the clock since boot said at the beginning.
     #[serde(default)]
     pub began_boottime_ns: u64,
+    /// What was asked of the server under load, in order of time; nothing in rehearsals, in which nobody asks.
+    #[serde(default)]
+    pub requests: Vec<Asked>,
+}
+
+/// A request, and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// When.
+    pub at_ns: u64,
+    /// Until it was answered or given up.
+    pub took_ns: u64,
+    /// What became of it.
+    pub fate: Answered,
+    /// How many replicas turned it away before a word of it was said.
+    pub turned_away: u32,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answered {
+    /// It was answered, whole.
+    Whole,
+    /// It had been said, and was not answered: whoever asked does not know whether it was done.
+    Lost,
+    /// Nobody took it while the client had patience.
+    Nowhere,
 }
 
 /// What one host wrote down.
@@ -159,7 +187,40 @@ pub struct Samples {
     pub diverged: Vec<(u32, u32)>,
     /// How many deaths there were to notice, by one other each.
     pub deaths: u64,
+    /// How a server under load was served, while something went wrong, by its kind, and in peace.
+    pub served: BTreeMap<&'static str, Served>,
 }
+
+/// How a server under load was served for some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// How long that was.
+    pub span: Nanos,
+    /// How long replicas of it ran in that, of as many as ask.
+    pub ran: Nanos,
+    /// Requests that were answered.
+    pub answered: u64,
+    /// That were said and not answered.
+    pub lost: u64,
+    /// That nobody took.
+    pub nowhere: u64,
+    /// How often one was turned away before a word of it was said, and went elsewhere.
+    pub turned_away: u64,
+}
+
+/// Of several things that go wrong at once, a request is one of the first of these.
+const WORST: [&str; 8] = [
+    "kill",
+    "partition",
+    "pause",
+    "drain",
+    "full_disk",
+    "loss",
+    "rate",
+    "delay",
+];
+/// When nothing does.
+pub const PEACE: &str = "peace";
 
 /// A removal this long after its reason has gone may still be its doing: the longest suspicion, and its spreading.
 const GRACE: Nanos = Nanos::from_secs(10);
@@ -185,6 +246,7 @@ impl Samples {
             reading.blow(blow, &mut samples);
         }
         reading.failovers(&mut samples);
+        reading.served(&mut samples);
         for change in &history.changes {
             let at = Nanos(change.at_ns);
             let (observer, subject) = (change.observer, change.subject);
@@ -221,6 +283,14 @@ impl Samples {
             for (kind, mut spans) in more {
                 all.entry(kind).or_default().append(&mut spans);
             }
+        }
+        for (kind, more) in other.served {
+            let all = self.served.entry(kind).or_default();
+            (all.span, all.ran) = (all.span + more.span, all.ran + more.ran);
+            all.answered += more.answered;
+            all.lost += more.lost;
+            all.nowhere += more.nowhere;
+            all.turned_away += more.turned_away;
         }
         self.unnoticed.extend(other.unnoticed);
         self.mistaken.extend(other.mistaken);
@@ -331,6 +401,75 @@ impl Reading<'_> {
         }
     }
 
+    /// How a server under load was served.
+    fn served(&self, samples: &mut Samples) {
+        let mut programs = self.config.programs.iter();
+        let Some(program) = programs.find(|program| program.takes.is_some()) else {
+            return;
+        };
+        let (began, end) = (self.history.began_boottime_ns, self.config.end.0);
+        let told = self.history.told().unwrap_or_default();
+        let (held, _) = leases::held(&told);
+        let ran: Vec<(u64, u64)> = held
+            .iter()
+            .filter(|((name, ..), _)| *name == program.name)
+            .flat_map(|(_, held)| held)
+            .map(|held| {
+                (
+                    held.from.saturating_sub(began),
+                    held.until.saturating_sub(began),
+                )
+            })
+            .collect();
+        // Between two of these nothing changes.
+        let blows = self
+            .blows
+            .iter()
+            .flat_map(|blow| [Some(blow.at), blow.until]);
+        let blows = blows.flatten().map(|at| at.0);
+        let mut turns: Vec<u64> = ran
+            .iter()
+            .flat_map(|(from, until)| [*from, *until])
+            .collect();
+        turns.extend(blows);
+        turns.extend([0, end]);
+        turns.retain(|at| *at <= end);
+        turns.sort_unstable();
+        turns.dedup();
+        for turn in turns.windows(2) {
+            let span = Nanos(turn[1] - turn[0]);
+            let run = ran
+                .iter()
+                .filter(|(from, until)| (*from..*until).contains(&turn[0]));
+            let run = run.count().min(program.replicas as usize) as u64;
+            let served = samples
+                .served
+                .entry(self.worst(turn[0], turn[1]))
+                .or_default();
+            (served.span, served.ran) = (served.span + span, served.ran + span * run);
+        }
+        for asked in &self.history.requests {
+            let kind = self.worst(asked.at_ns, asked.at_ns + asked.took_ns.max(1));
+            let served = samples.served.entry(kind).or_default();
+            match asked.fate {
+                Answered::Whole => served.answered += 1,
+                Answered::Lost => served.lost += 1,
+                Answered::Nowhere => served.nowhere += 1,
+            }
+            served.turned_away += u64::from(asked.turned_away);
+        }
+    }
+
+    /// The worst of what lasted at some time between two instants.
+    fn worst(&self, from: u64, until: u64) -> &'static str {
+        let lasts =
+            |blow: &&Blow| blow.at.0 < until && blow.until.unwrap_or(self.config.end).0 > from;
+        let names = self.blows.iter().filter(lasts).map(|blow| blow.what.name());
+        let names: Vec<_> = names.collect();
+        let worst = WORST.into_iter().find(|name| names.contains(name));
+        worst.unwrap_or(PEACE)
+    }
+
     /// Whether something else befell a host meanwhile, so that nothing follows from what it held.
     fn troubled(&self, blow: &Blow, host: u32) -> bool {
         let over = blow.until.unwrap_or(self.config.end);
@@ -436,6 +575,7 @@ mod tests {
             changes: changes.to_vec(),
             leases: Vec::new(),
             began_boottime_ns: 0,
+            requests: Vec::new(),
         };
         let text = serde_json::to_string(&history).unwrap();
         let history = History::read(&text, &config()).unwrap();
@@ -465,6 +605,73 @@ mod tests {
                 && samples.mistaken.is_empty()
                 && samples.diverged.is_empty()
         );
+    }
+
+    #[test]
+    fn what_was_served_is_counted_by_what_went_wrong_meanwhile() {
+        let text = "[time]\nend = '60 s'\n[hosts]\ncount = 3\n\
+                    [[program]]\nname = 'web'\nreplicas = 2\ntakes = '50 ms'\n\
+                    [[fault]]\nkind = 'drain'\nat = '10 s'\nlasts = '20 s'\nhosts = [3]\n\
+                    [[fault]]\nkind = 'kill'\nat = '25 s'\nlasts = '20 s'\nhosts = [2]\n";
+        let document = Document::parse("three.toml", text, &[]).unwrap();
+        let read = document.read(|root| config::read(root, String::new(), String::new()));
+        let config = read.unwrap();
+        let line = |at_s: u64, event: &str, program: &str, replica: u32| {
+            format!(
+                "{{\"boottime_ns\":{},\"unix_ns\":0,\"event\":\"{event}\",\"program\":\"{program}\",\"replica\":{replica},\"fence\":1}}\n",
+                (1_000 + at_s) * SECOND
+            )
+        };
+        // Three at once for two seconds, of which two are asked; what else runs does not count.
+        let text = [
+            line(0, "begin", "web", 0),
+            line(0, "begin", "web", 1),
+            line(0, "begin", "other", 0),
+            line(12, "begin", "web", 2),
+            line(14, "end", "web", 1),
+        ];
+        let asked = |at_s: u64, took_s: u64, fate: Answered, turned_away: u32| Asked {
+            at_ns: at_s * SECOND,
+            took_ns: took_s * SECOND,
+            fate,
+            turned_away,
+        };
+        let history = History {
+            struck: config
+                .blows
+                .iter()
+                .map(|blow| Struck {
+                    at_ns: blow.at.0,
+                    until_ns: blow.until.map(|until| until.0),
+                })
+                .collect(),
+            leases: vec![Leases {
+                text: text.concat(),
+                deaths_ns: vec![1_040 * SECOND],
+            }],
+            began_boottime_ns: 1_000 * SECOND,
+            requests: vec![
+                asked(1, 1, Answered::Whole, 0),
+                asked(11, 1, Answered::Whole, 2),
+                // It began while a machine drained, and was lost to a death.
+                asked(24, 2, Answered::Lost, 0),
+                asked(46, 1, Answered::Nowhere, 0),
+            ],
+            ..History::default()
+        };
+        let samples = Samples::of(&config, &history);
+        let counted = |kind: &str| {
+            let served = samples.served[kind];
+            let seconds = |span: Nanos| span.0 / SECOND;
+            (
+                (seconds(served.span), seconds(served.ran)),
+                (served.answered, served.lost, served.nowhere),
+                served.turned_away,
+            )
+        };
+        assert_eq!(counted("drain"), ((15, 30), (1, 0, 0), 2));
+        assert_eq!(counted("kill"), ((20, 30), (0, 1, 0), 0));
+        assert_eq!(counted(PEACE), ((25, 20), (1, 0, 1), 0));
     }
 
     #[test]

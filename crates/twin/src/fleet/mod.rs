@@ -28,5 +28,7 @@ pub mod outcome;
 mod world;
 
 pub use config::{Blow, Config, What};
-pub use history::{Change, History, HistoryError, Leases, Samples, Struck};
+pub use history::{
+    Answered, Asked, Change, History, HistoryError, Leases, Samples, Served, Struck,
+};
 pub use outcome::{Outcome, run};

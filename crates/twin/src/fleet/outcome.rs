@@ -7,13 +7,13 @@ use machine::{Purpose, Stream};
 use wire::{Instant, Nanos, Tile};
 
 use super::config::{Config, What};
-use super::history::{History, Samples};
+use super::history::{History, PEACE, Samples};
 use super::leases::Wrong;
 use super::world::Scene;
 use crate::engine::history;
 use crate::observer::{Observer, Progress};
 use crate::record::summary::{
-    Fault, Fleet, Invariant, Kind, Membership, Quantiles, Span, Violation,
+    Fault, Fleet, Invariant, Kind, Membership, Quantiles, Served, Span, Violation,
 };
 use crate::record::{Group, Series, Summary};
 
@@ -120,6 +120,7 @@ pub fn run(
         fleet: Some(Fleet {
             rehearsals: done,
             measured: measured.is_some(),
+            served: served(config, &predicted, measured.as_ref()),
             spans,
         }),
         ..Summary::default()
@@ -212,6 +213,29 @@ fn spans(predicted: &Samples, measured: Option<&Samples>) -> Vec<Span> {
     all
 }
 
+/// How many were served in a second, as follows from where replicas ran, and as was counted.
+fn served(config: &Config, predicted: &Samples, measured: Option<&Samples>) -> Vec<Served> {
+    let Some(takes) = config.programs.iter().find_map(|program| program.takes) else {
+        return Vec::new();
+    };
+    let rows = predicted.served.iter().map(|(kind, there)| {
+        let here = measured.and_then(|measured| measured.served.get(kind));
+        let here = here.copied().unwrap_or_default();
+        let ran = there.ran.as_secs_f64() / there.span.as_secs_f64();
+        Served {
+            during: (*kind).to_owned(),
+            replicas: ran,
+            predicted_per_second: ran / takes.as_secs_f64(),
+            measured_per_second: here.answered as f64 / here.span.as_secs_f64(),
+            answered: here.answered,
+            lost: here.lost,
+            nowhere: here.nowhere,
+            turned_away: here.turned_away,
+        }
+    });
+    rows.collect()
+}
+
 /// The spans that a prediction is judged by.
 const JUDGED: [&str; 2] = ["held removed after kill", "running again after kill"];
 
@@ -284,6 +308,22 @@ fn invariants(
                 text: first.to_string(),
             }),
         );
+    }
+    // Whoever hands over loses nobody; whoever dies may.
+    for kind in ["drain", PEACE] {
+        let Some(served) = measured.and_then(|measured| measured.served.get(kind)) else {
+            continue;
+        };
+        let (lost, answered) = (served.lost + served.nowhere, served.answered);
+        let found = (lost > 0 || answered == 0).then(|| Violation {
+            seconds: 0.0,
+            subject: "requests".to_owned(),
+            found: lost as f64,
+            bound: 0.0,
+            unit: String::new(),
+            text: format!("of those asked {lost} were lost and {answered} answered"),
+        });
+        must(format!("measured_none_lost_in_{kind}"), found);
     }
     if let (Some(_), Some(allowed)) = (measured, config.bounds.prediction) {
         let judged = spans

@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
+use consensus::lease::Duty;
 use machine::{Machine, Persisted, Purpose, Stream};
 use membership::{Member, Message, Peer, State, config::SEATS_SPARSE, incarnation_after, record};
 use node::{Effect, Input, Node};
@@ -158,6 +159,8 @@ struct World<'a> {
     lasting: BTreeMap<usize, &'a Blow>,
     struck: Vec<Struck>,
     changes: Vec<Change>,
+    /// Of what was asked of the council.
+    asked: u64,
     events: u64,
     messages: u64,
     false_suspicions: u64,
@@ -192,6 +195,7 @@ impl<'a> World<'a> {
             lasting: BTreeMap::new(),
             struck: Vec::new(),
             changes: Vec::new(),
+            asked: 0,
             events: 0,
             messages: 0,
             false_suspicions: 0,
@@ -318,6 +322,7 @@ impl<'a> World<'a> {
                 }
                 What::Pause => at.asleep = until,
                 What::FullDisk => at.full = true,
+                What::Drain => self.assign(host, Duty::Draining),
                 What::Partition | What::Loss { .. } | What::Delay { .. } | What::Rate { .. } => {}
             }
         }
@@ -331,6 +336,7 @@ impl<'a> World<'a> {
             match blow.what {
                 What::Kill => self.start(host, self.now),
                 What::FullDisk => self.hosts[host as usize].full = false,
+                What::Drain => self.assign(host, Duty::Serving),
                 _ => {}
             }
         }
@@ -506,6 +512,7 @@ impl<'a> World<'a> {
                     false => self.hosts.iter().map(|host| host.seat.told()).collect(),
                 },
                 began_boottime_ns: self.origin + SETTLING.0,
+                requests: Vec::new(),
             },
             events: self.events,
             messages: self.messages,

@@ -456,6 +456,33 @@ pub struct Fleet {
     pub measured: bool,
     /// How long what took.
     pub spans: Vec<Span>,
+    /// How a server under load was served, if there was one.
+    #[serde(default)]
+    pub served: Vec<Served>,
+}
+
+/// How a server under load was served while something went wrong, or nothing did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Served {
+    /// What went wrong, or `peace`.
+    pub during: String,
+    /// How many replicas ran on average in the rehearsals.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub replicas: f64,
+    /// How many answers in a second follow from that.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub predicted_per_second: f64,
+    /// How many were counted.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub measured_per_second: f64,
+    /// Requests that were answered.
+    pub answered: u64,
+    /// That had been said and were not answered.
+    pub lost: u64,
+    /// That no replica took while the client had patience.
+    pub nowhere: u64,
+    /// How often one was turned away before a word of it was said, and went elsewhere.
+    pub turned_away: u64,
 }
 
 /// How long one kind of thing took, as was predicted and as was measured.

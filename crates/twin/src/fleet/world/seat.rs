@@ -1,10 +1,12 @@
 //! A host's seat in the council, and what runs there under leases.
 //!
 //! The machine is [`node::Council`], as daemons run it, with their terms. What stands over a program is modelled: it ends when nobody has
-//! put off its end, whether or not its daemon is stopped, and it dies with its daemon. A program takes no time to start or to end.
+//! put off its end, whether or not its daemon is stopped, and it dies with its daemon. A program takes no time to start or to end; nobody
+//! asks a server under load for anything, whose throughput is where it ran when.
 
 use std::collections::BTreeMap;
 
+use consensus::lease::{self, Duty};
 use consensus::{Index, Lease, Message};
 use machine::{Machine as _, Persist, Persisted};
 use node::Council;
@@ -140,21 +142,33 @@ impl World<'_> {
                 }
             }
             Happening::Given => {
-                let programs = self.scene.config.programs.iter();
-                for (token, program) in (1_u64..).zip(programs) {
+                for program in &self.scene.config.programs {
                     let give = Command::Give {
                         name: program.name.clone(),
                         spec: program.name.as_bytes().into(),
                         replicas: program.replicas,
                         demand: Room::default(),
                         class: Class::C,
+                        doors: Vec::new(),
                     };
-                    let until = self.local(host) + Nanos::from_secs(10);
-                    let ask = apply(&give);
-                    self.tell_seat(host, Input::Ask { token, ask, until });
+                    self.ask(host, &give);
                 }
             }
         }
+    }
+
+    fn ask(&mut self, host: u32, command: &Command) {
+        self.asked += 1;
+        let (token, ask) = (self.asked, apply(command));
+        let until = self.local(host) + Nanos::from_secs(10);
+        self.tell_seat(host, Input::Ask { token, ask, until });
+    }
+
+    /// Somebody asks at a host that it drain, or serve again.
+    pub(super) fn assign(&mut self, host: u32, duty: Duty) {
+        let tile = Tile(host.into());
+        let assign = lease::Command::Assign { tile, duty };
+        self.ask(host, &Command::Lease(assign));
     }
 
     fn run_of(&self, host: u32, lease: Lease, fence: Index) -> Option<&Run> {
