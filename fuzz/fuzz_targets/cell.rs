@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use fuzz::contract::{Pause, Rig};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
-use scheduler::lease::ServiceLevel;
-use scheduler::{Descriptor, Outward, Service};
 use scheduler::cell::{CellScheduler, Config, Effect, Input, Work};
+use scheduler::lease::ServiceLevel;
 use scheduler::thermos::{self, Signal};
+use scheduler::{Descriptor, Outward, Service};
 use telemetry::Action;
 use trust::Key;
 use wire::{Instant, Nanos, Tile};
@@ -221,11 +221,15 @@ libfuzzer_sys::fuzz_target!(|plan: (bool, Vec<(Pause, bool, Act)>)| {
             Act::Sensed { tile, kelvin, load } => Input::Sensed {
                 tile: tile.into(),
                 kelvin: kelvin.into(),
-                load: load.into(), clock: 1.0 },
+                load: load.into(),
+                clock: 1.0,
+            },
             Act::Warm { tile, kelvin, load } => Input::Sensed {
                 tile: u32::from(tile) % TILES,
                 kelvin: 300.0 + f64::from(kelvin),
-                load: f64::from(load) / 100.0, clock: 1.0 },
+                load: f64::from(load) / 100.0,
+                clock: 1.0,
+            },
             Act::Lost(tile) => Input::Lost { tile: tile.into() },
             Act::Heard { hundredths, age } => Input::Heard(Signal {
                 layer: 2,
