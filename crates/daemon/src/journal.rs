@@ -3,7 +3,7 @@
 //! Standard output and standard error come through one pipe, so that what is read is in the order in
 //! which it was said. It is kept as it came, in two files: when the newer reaches [`FILE_MAX`] bytes it
 //! replaces the older. A reader follows by position, counted from the first byte ever said, and is told
-//! when it was too slow and bytes are gone. Who says nothing has no file, and who has ended has none open.
+//! when it was too slow and bytes are gone. Who has ended has no file open.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -27,7 +27,7 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct State {
-    /// To be appended to, once there is something to append.
+    /// To be appended to; opened again if there is something to append after it was closed.
     file: Option<File>,
     /// Position of the first byte of the older and of the newer file, and of the next to be written.
     older_from: u64,
@@ -65,7 +65,7 @@ impl Journal {
     /// Opens the journal of this name in a folder, and goes on with what is there.
     ///
     /// # Errors
-    /// If its files cannot be looked at.
+    /// If its files cannot be opened.
     pub fn open(folder: &Path, name: &str) -> io::Result<Self> {
         Self::with_bound(folder, name, FILE_MAX)
     }
@@ -75,15 +75,11 @@ impl Journal {
             folder.join(format!("{name}.log")),
             folder.join(format!("{name}.log.1")),
         );
-        let length = |path| match fs::metadata(path) {
-            Ok(found) => Ok(found.len()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(error),
-        };
-        let newer_from = length(&older)?;
-        let end = newer_from + length(&newer)?;
+        let file = begin(&newer)?;
+        let newer_from = fs::metadata(&older).map_or(0, |found| found.len());
+        let end = newer_from + file.metadata()?.len();
         let state = State {
-            file: None,
+            file: Some(file),
             older_from: 0,
             newer_from,
             end,
@@ -243,15 +239,19 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_leaves_no_file_and_who_speaks_again_goes_on() {
+    fn who_has_ended_has_no_file_open_and_goes_on_if_it_speaks_again() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(folder.path(), "x").unwrap();
-        assert_eq!(journal.read(0, 100).unwrap().bytes, b"");
-        journal.set_open(false);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        journal.set_open(true);
         journal.write(b"ab").unwrap();
+        let here = folder.path().canonicalize().unwrap();
+        let open = || {
+            let files = fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let files = files.filter_map(|file| fs::read_link(file.path()).ok());
+            files.filter(|file| file.starts_with(&here)).count()
+        };
+        assert_eq!(open(), 1);
         journal.set_open(false);
+        assert_eq!(open(), 0);
         journal.write(b"cd").unwrap();
         assert_eq!(journal.read(1, 100).unwrap().bytes, b"bcd");
         drop(journal);
