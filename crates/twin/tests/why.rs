@@ -296,6 +296,40 @@ fn a_whole_life_holds_every_decision_and_the_reasons_of_the_wait() {
     assert_eq!(records.json["waits"], serde_json::json!([]));
 }
 
+/// Asked a nanosecond before and at each change, a job says what its life says of the wait.
+#[test]
+fn the_reason_of_a_wait_is_told_to_the_instant_at_which_it_changes() {
+    let fault = "\n[[fault]]\nkind = \"cooling_loop\"\nloop = 0\nat = \"3 h\"\nlasts = \"2 h\"\ncapacity_left = \"10 %\"\n";
+    let mut changes = 0;
+    for loops in ["cooling.loops=1", "cooling.loops=2"] {
+        let run = Run::of(&format!("{UNIVERSE}{fault}"), "", &[loops]);
+        for id in run.past.waited().unwrap() {
+            let name = format!("#{id}");
+            let life = run.ask(&name, None).unwrap();
+            assert_eq!(life.json["note"], Value::Null);
+            let waits = life.json["waits"].as_array().unwrap();
+            let at =
+                |of: &Value, key: &str| Nanos((of[key].as_f64().unwrap() * 1e9).round() as u64);
+            let says = |at: Nanos| {
+                let answer = run.ask(&name, Some(at)).unwrap();
+                text(&answer.json, "/explanation/reason").to_owned()
+            };
+            for pair in waits.windows(2) {
+                let change = at(&pair[1], "from_seconds");
+                if change != at(&pair[0], "to_seconds") {
+                    continue;
+                }
+                changes += 1;
+                let [before, after] = [0, 1].map(|i| text(&pair[i], "/reason"));
+                assert_ne!(before, after, "{name} at {change:?}");
+                assert_eq!(says(change - Nanos(1)), before, "{name} before {change:?}");
+                assert_eq!(says(change), after, "{name} at {change:?}");
+            }
+        }
+    }
+    assert!(changes > 3, "{changes}");
+}
+
 #[test]
 fn every_job_can_be_asked_at_any_moment() {
     let run = Run::new(&[]);

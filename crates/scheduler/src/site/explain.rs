@@ -154,6 +154,16 @@ pub struct Running {
     pub evidence: Evidence,
 }
 
+/// See [`SiteScheduler::stamp`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    changes: (u64, u64),
+    head: Option<u64>,
+    impatient: usize,
+    is_let_by: bool,
+    loops: Vec<i32>,
+}
+
 /// The futures that are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
@@ -287,6 +297,38 @@ impl SiteScheduler {
     #[must_use]
     pub fn holds(&self, job: u64, now: Instant) -> Option<Pending> {
         self.queue.get(job).map(|w| self.what_holds(w, now))
+    }
+
+    /// Equal at two moments if nothing between them could have changed why a job waits: which
+    /// nodes have room, who waits, who has waited too long to be passed, and how many of its tasks each
+    /// loop could take. At a small part of the price of [`SiteScheduler::holds`]; none if it does not wait.
+    #[must_use]
+    pub fn stamp(&self, job: u64, now: Instant) -> Option<Stamp> {
+        let job = &self.queue.get(job)?.job;
+        let patience = self.config.patience;
+        let waited = |w: &Waiting| now.since(w.arrived);
+        let head = self.head(now);
+        let kinds = self.topology.kinds().map(|node| {
+            let node = &self.ledger.nodes()[node as usize];
+            job.demand.watts_on(node)
+        });
+        let watts: Vec<f64> = kinds.collect();
+        let loops = self.cooling.iter().filter(|_| self.config.heat_aware);
+        let loops = loops.flat_map(|cooling| {
+            let room = self.config.setpoint - cooling.predicted(0.0);
+            let room = room * cooling.capacity_watts();
+            let is_open = cooling.budget() >= 1.0;
+            let tasks = |&watts: &f64| (room / watts).clamp(-1.0, f64::from(u16::MAX)) as i32;
+            let tasks: Vec<i32> = watts.iter().map(tasks).collect();
+            tasks.into_iter().chain([i32::from(is_open)])
+        });
+        Some(Stamp {
+            changes: (self.ledger.changes(), self.queue.changes()),
+            head,
+            impatient: self.queue.jobs().filter(|w| waited(w) > patience).count(),
+            is_let_by: head.is_some_and(|head| self.is_let_by(now, head)),
+            loops: loops.collect(),
+        })
     }
 
     /// Until when what a job would take is kept for the head of the queue, if it is.

@@ -218,6 +218,8 @@ pub(super) struct Queue {
     shapes: Numbered<Kept>,
     skyline: Skyline,
     log: Log,
+    /// How often somebody came or went.
+    changes: u64,
 }
 
 impl Queue {
@@ -231,7 +233,12 @@ impl Queue {
             shapes: Numbered::new(),
             skyline: Skyline::of(ledger),
             log: Log::default(),
+            changes: 0,
         }
+    }
+
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(super) fn len(&self) -> usize {
@@ -314,6 +321,7 @@ impl Queue {
     pub(super) fn add(&mut self, waiting: Waiting) {
         let Waiting { job, arrived, .. } = waiting;
         let turn = (arrived, job.id);
+        self.changes += 1;
         self.jobs.insert(job.id, waiting);
         let line = &mut self.lines[usize::from(job.tenant)];
         let class = line.classes.entry(Reverse(job.priority)).or_default();
@@ -353,6 +361,7 @@ impl Queue {
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Waiting> {
         let waiting = self.jobs.remove(&id)?;
+        self.changes += 1;
         let job = &waiting.job;
         let (alike, turn) = (Alike::of(job), (waiting.arrived, id));
         let line = &mut self.lines[usize::from(job.tenant)];

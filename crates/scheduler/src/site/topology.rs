@@ -58,6 +58,11 @@ impl Topology {
         topology
     }
 
+    /// A node of each kind that differs by what it draws.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = u32> + '_ {
+        self.kinds.iter().copied()
+    }
+
     /// The least heat that one task can make, whichever node takes it, in watts.
     pub(super) fn watts_min(&self, ledger: &Ledger, demand: &Demand) -> f64 {
         let kinds = self.kinds.iter().map(|&i| &ledger.nodes()[i as usize]);

@@ -15,7 +15,7 @@ pub(crate) struct MadeUp {
 }
 
 /// All of them.
-pub(crate) const LISTS: [MadeUp; 6] = [
+pub(crate) const LISTS: [MadeUp; 7] = [
     MadeUp {
         name: "gangs",
         says: "only pods of several GPUs",
@@ -50,6 +50,15 @@ pub(crate) const LISTS: [MadeUp; 6] = [
                     demand.gpu_milli = WHOLE - demand.gpu_milli;
                 }
             });
+        },
+    },
+    MadeUp {
+        name: "middle-shares",
+        says: "only shares of 200 to 700",
+        make: |trace| {
+            let middle =
+                |demand: &Demand| demand.gpus == 1 && (200..=700).contains(&demand.gpu_milli);
+            trace.pods.retain(|pod| middle(&pod.demand));
         },
     },
 ];

@@ -309,6 +309,15 @@ impl Past {
         })
     }
 
+    /// The numbers of jobs that were told to wait.
+    ///
+    /// # Errors
+    /// If the history cannot be read.
+    pub fn waited(&self) -> Result<Vec<u64>, PastError> {
+        let query = "SELECT DISTINCT work FROM decisions WHERE action = 'queue' ORDER BY work";
+        self.ask(query, [], |row| Ok(row.get::<_, i64>(0)? as u64))
+    }
+
     /// What a node is called.
     ///
     /// # Errors

@@ -70,8 +70,9 @@ pub enum WhyError {
 /// Whoever is told how far a repetition is.
 pub type Watch<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
-/// How often the reason of a wait is looked at.
-const LOOKS: u64 = 24;
+/// How often the reason of a wait is worked out, each time something changed that could change it. Where
+/// more changes, it is looked at as often again at equal distances, and the answer says so.
+const LOOKS_MAX: usize = 4_000;
 
 /// What the history keeps of a decision besides its numbers: a sentence, and the evidence.
 #[must_use]
@@ -431,6 +432,7 @@ struct Found {
     /// Full explanations, with their moments.
     explained: Vec<(Instant, Explanation)>,
     refusal: Option<Refusal>,
+    looks: usize,
 }
 
 fn look(
@@ -449,18 +451,27 @@ fn look(
         }
         for (n, wait) in waits.iter().enumerate() {
             let length = wait.to.since(wait.from);
-            for k in 0..LOOKS {
-                let moment = wait.from + Nanos(length.0 / LOOKS * k);
+            let (mut moment, mut stamp) = (wait.from, None);
+            let mut due = wait.from;
+            loop {
                 lived.until(again, decisions, moment, watch)?;
-                if n == 0 && k == 0 {
+                if n == 0 && moment == wait.from {
                     let explained = lived.visit.explain(job.id, moment);
                     found.explained.push((moment, explained));
                 }
-                let Some(pending) = lived.visit.holds(job.id, moment) else {
-                    continue;
-                };
-                stretch(&mut found.stretches, moment, wait, &pending, &names);
-                if length == Nanos::ZERO {
+                let now = lived.visit.stamp(job.id, moment);
+                if now != stamp && moment >= due {
+                    if let Some(pending) = lived.visit.holds(job.id, moment) {
+                        stretch(&mut found.stretches, moment, wait, &pending, &names);
+                        found.looks += 1;
+                        if found.looks > LOOKS_MAX {
+                            due = moment + Nanos(length.0 / LOOKS_MAX as u64);
+                        }
+                    }
+                    stamp = now;
+                }
+                moment = lived.visit.next();
+                if moment >= wait.to {
                     break;
                 }
             }
@@ -516,7 +527,14 @@ fn whole_life(
         }
         if let Some(again) = &again {
             match look(again, job, decisions, &waits, watch) {
-                Ok(seen) => found = seen,
+                Ok(seen) => {
+                    found = seen;
+                    if found.looks > LOOKS_MAX {
+                        note = Some(format!(
+                            "after {LOOKS_MAX} changes, reasons of a wait are told to a {LOOKS_MAX}th of its length"
+                        ));
+                    }
+                }
                 Err(WhyError::Again(AgainError::Differs(error))) => {
                     note = Some(format!("only what the history holds: {error}"));
                 }

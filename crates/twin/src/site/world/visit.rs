@@ -11,7 +11,7 @@
 
 use std::ops::ControlFlow;
 
-use scheduler::site::explain::{Explanation, Pending};
+use scheduler::site::explain::{Explanation, Pending, Stamp};
 use scheduler::site::words::{self, Names};
 use scheduler::site::{Evidence, Input, Refusal};
 use telemetry::{Decision, Reason};
@@ -230,6 +230,18 @@ impl<'a> Visit<'a> {
     #[must_use]
     pub fn holds(&self, job: u64, now: Instant) -> Option<Pending> {
         self.world.scheduler.holds(job, now)
+    }
+
+    /// Equal at two moments if nothing between them could have changed why a job waits.
+    #[must_use]
+    pub fn stamp(&self, job: u64, now: Instant) -> Option<Stamp> {
+        self.world.scheduler.stamp(job, now)
+    }
+
+    /// When something happens next.
+    #[must_use]
+    pub fn next(&self) -> Instant {
+        self.world.next().0
     }
 
     /// Why a job of the lists would be refused now.
