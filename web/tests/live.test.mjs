@@ -56,7 +56,7 @@ coolant = 2
 format = "openb"
 path = "jobs.csv"
 [tenant.jobs]
-gpus_max = 4500
+gpus_max = 3000
 [scheduler]
 heat_aware = true
 [[fault]]
@@ -166,7 +166,7 @@ test("whatever is clicked says why: a node, a job that runs, one that waits, the
   await why.getByText(/placed on /).first().waitFor();
   await find.fill("waits");
   await page.locator("tr[data-name] button.state").first().click();
-  await why.getByText(/tenant jobs may hold 4500 GPUs at most/).first().waitFor();
+  await why.getByText(/tenant jobs may hold 3000 GPUs at most/).first().waitFor();
   await find.fill("nobody is called this");
   await page.getByText("No program here is called").waitFor();
   await page.locator(".figure button.why").first().click();
