@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use toml::Table;
 use xtask::root;
 
-use crate::{answers, browser, command, fleet, stream};
+use crate::{EXAMPLES, answers, browser, command, fleet, stream};
 
 /// Installs what is missing, or with `check` only reports it.
 pub(crate) fn setup(check: bool) -> Result<()> {
@@ -31,6 +31,17 @@ pub(crate) fn setup(check: bool) -> Result<()> {
             || stream(&mut command("rustup", &rustup)),
         )?;
     }
+    let fetch = ["fetch", "--locked", "--manifest-path", EXAMPLES];
+    tool(
+        "what the examples are built from, for tests that build them offline",
+        command("cargo", &fetch)
+            .arg("--offline")
+            .output()?
+            .status
+            .success(),
+        check,
+        || stream(&mut command("cargo", &fetch)),
+    )?;
     tool(
         "cargo-deny, to check licences (takes minutes to build)",
         answers("cargo", &["deny", "--version"]),

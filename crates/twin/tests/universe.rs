@@ -460,13 +460,13 @@ fn a_value_that_cannot_be_read_puts_no_other_in_the_wrong() {
         text,
         &["end=soon", "step=2 h"],
         schema,
-        "--set end=soon: found \"soon\", expected a time, such as \"90 s\"; units: ns, µs, us, ms, s, min, h, d, year\n--set step=2 h: found \"2 h\", expected a time from 0 s to 1 h\n",
+        "--set end=soon: found \"soon\", expected a time, such as \"90 s\"; units: ns, µs, us, ms, s, min, h, d, year\n--set step=2 h: found \"2 h\", expected a time from 0 ns to 1 h\n",
     );
     check_with(
         text,
         &["end=30 min"],
         schema,
-        "x.toml:2: at: found \"40 min\", expected a time from 0 s to 30 min\n2 | at = \"40 min\"\n  |      ^^^^^^^^\nx.toml:3: step: found \"20 min\", but two do not fit into `end`\n3 | step = \"20 min\"\n  |        ^^^^^^^^\n",
+        "x.toml:2: at: found \"40 min\", expected a time from 0 ns to 30 min\n2 | at = \"40 min\"\n  |      ^^^^^^^^\nx.toml:3: step: found \"20 min\", but two do not fit into `end`\n3 | step = \"20 min\"\n  |        ^^^^^^^^\n",
     );
 }
 

@@ -402,14 +402,20 @@ fn a_machine_whose_fleet_is_forgotten_founds_no_other_in_silence() {
     drop(Machine::up(&place, "ada", &[]));
 }
 
+/// One of two removes the other by itself. Of more, each that does not answer makes a member doubt itself first.
 #[test]
 fn who_hears_nobody_says_so_of_all_others() {
     let place = Place::new();
+    let names = ["ada", "ben", "cleo", "dora", "emil"];
     let ada = Machine::up(&place, "ada", &[]);
-    let ben = ada.joined("ben");
-    all_hold(&[ada, ben], &["ada", "ben"], "alive");
+    let others: Vec<_> = names[1..].iter().map(|name| ada.joined(name)).collect();
+    wait_until("all are there", || {
+        names.iter().all(|name| ada.holds(name, "alive"))
+    });
+    drop((ada, others));
     let ada = Machine::up(&place, "ada", &[]);
-    wait_until("nobody was heard", || ada.holds("ben", "unheard"));
+    let unheard = || names[1..].iter().all(|name| ada.holds(name, "unheard"));
+    wait_until("nobody was heard", unheard);
     assert!(ada.holds("ada", "alive"));
     let ben = Machine::up(&place, "ben", &[]);
     all_hold(&[ada, ben], &["ada", "ben"], "alive");

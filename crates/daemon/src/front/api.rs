@@ -394,7 +394,17 @@ async fn why_program(State(shared): App, Path(name): Path<String>) -> Response {
 }
 
 async fn why_member(State(shared): App, Path(name): Path<String>) -> Response {
-    why(&shared, Request::WhyMember { name }).await
+    match ask(&shared, Request::Members).await {
+        Ok(Answer::Members { members, .. }) if members.iter().any(|known| known.name == name) => {
+            why(&shared, Request::WhyMember { name }).await
+        }
+        Ok(Answer::Members { .. }) => {
+            let because = format!("there is no machine named {name:?}");
+            refused(StatusCode::NOT_FOUND, because)
+        }
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
 }
 
 async fn why_machine(State(shared): App) -> Response {
@@ -483,11 +493,13 @@ async fn give(State(shared): App, wish: Result<Json<SharedWish>, JsonRejection>)
 }
 
 async fn stop_shared(State(shared): App, Path(name): Path<String>) -> Response {
-    done(&shared, Request::StopShared { name }).await
+    let request = Request::StopShared { name: name.clone() };
+    named_shared(&shared, &name, request).await
 }
 
 async fn remove_shared(State(shared): App, Path(name): Path<String>) -> Response {
-    done(&shared, Request::RemoveShared { name }).await
+    let request = Request::RemoveShared { name: name.clone() };
+    named_shared(&shared, &name, request).await
 }
 
 /// The program of a wish, as it can be run here.
@@ -540,6 +552,18 @@ async fn named(shared: &Shared, name: String, request: Request) -> Response {
         return unknown(&name);
     }
     done(shared, request).await
+}
+
+/// The same of a program of the fleet: who asks by a name it does not have is told so as on other paths.
+async fn named_shared(shared: &Shared, name: &str, request: Request) -> Response {
+    match ask(shared, Request::Affairs).await {
+        Ok(Answer::Affairs(affairs)) if affairs.programs.iter().any(|known| known.name == name) => {
+            done(shared, request).await
+        }
+        Ok(Answer::Affairs(_)) => unknown(name),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
 }
 
 async fn done(shared: &Shared, request: Request) -> Response {

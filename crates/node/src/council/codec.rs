@@ -406,6 +406,7 @@ impl Encode for Listed {
         self.number.encode(out);
         self.name.as_bytes().encode(out);
         self.replicas.encode(out);
+        all(self.doors.iter(), out);
         (self.standing.len() as u64).encode(out);
         for (replica, standing) in &self.standing {
             replica.encode(out);
