@@ -11,10 +11,13 @@
 //! drives the browser; it is the only package, pinned by a lock file, runs no
 //! script when it is installed, and never reaches a report.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use xtask::root;
 
+use crate::built::built;
 use crate::{answers, command, stream};
 
 /// Where the tests and their one package are.
@@ -96,12 +99,6 @@ fn playwright_is_installed() -> bool {
 /// A cell small enough for a build without optimisation that still meets its burst
 /// and its partition, which is over after 110 s.
 const RUN: &[&str] = &[
-    "run",
-    "--locked",
-    "--quiet",
-    "--package",
-    "cli",
-    "--",
     "twin",
     "run",
     "universes/cell.toml",
@@ -112,22 +109,14 @@ const RUN: &[&str] = &[
     "time.end=2min",
 ];
 
-const PAGES: &[&str] = &[
-    "run",
-    "--locked",
-    "--quiet",
-    "--package",
-    "twin",
-    "--example",
-    "pages",
-    "--",
-];
-
 /// Makes the pages and runs the tests on them.
 pub(crate) fn check(chromium: &str) -> Result<()> {
     let folder = TempDir::new().context("making a temporary folder")?;
-    stream(command("cargo", PAGES).arg(folder.path()))?;
-    let mut cosmos = command("cargo", RUN);
+    let pages = built("examples/pages")?;
+    stream(Command::new(pages).arg(folder.path()).current_dir(root()))?;
+    let executable = built("cosmos")?;
+    let mut cosmos = Command::new(&executable);
+    cosmos.args(RUN).current_dir(root());
     cosmos.arg("--out").arg(folder.path().join("run"));
     println!("$ {}", crate::spelled(&cosmos));
     let status = cosmos.status().context("starting cosmos")?;
@@ -146,29 +135,9 @@ pub(crate) fn check(chromium: &str) -> Result<()> {
     ];
     let mut node = command("node", &tests);
     node.env("PAGES", folder.path())
-        .env("COSMOS", built("cosmos")?)
+        .env("COSMOS", executable)
         .env("CHROMIUM", place(chromium)?);
     stream(&mut node)
-}
-
-/// Where `cargo run` left the executable of this name: the run before has built it.
-fn built(name: &str) -> Result<std::path::PathBuf> {
-    let metadata = ["metadata", "--format-version=1", "--no-deps", "--offline"];
-    let told = command("cargo", &metadata)
-        .output()
-        .context("starting cargo metadata")?;
-    let told: serde_json::Value =
-        serde_json::from_slice(&told.stdout).context("reading what cargo metadata says")?;
-    let folder = told["target_directory"]
-        .as_str()
-        .context("no target directory")?;
-    let path = std::path::Path::new(folder).join("debug").join(name);
-    ensure!(
-        path.is_file(),
-        "found no {}, expected what was just built",
-        path.display()
-    );
-    Ok(path)
 }
 
 /// Where a program is: Playwright takes a path, not a name.

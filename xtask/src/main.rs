@@ -4,6 +4,7 @@
 //! tracks; `fix` is its writing twin; `setup` fetches the tools both can use.
 
 mod browser;
+mod built;
 mod fleet;
 mod fuzz;
 mod setup;

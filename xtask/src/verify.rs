@@ -139,8 +139,11 @@ fn bare_metal() -> Result<Outcome> {
     cargo(&arguments)
 }
 
+/// With examples, because of which cargo takes dependencies as clippy has checked them; see [`crate::built`].
 fn documentation() -> Result<Outcome> {
-    let mut doc = command("cargo", &["doc", "--locked", "--workspace", "--no-deps"]);
+    let what = ["doc", "--locked", "--workspace", "--no-deps"];
+    let mut doc = command("cargo", &what);
+    doc.args(["--lib", "--bins", "--examples"]);
     stream(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     Ok(Outcome::Passed)
 }

@@ -211,8 +211,8 @@ impl Handle {
                 Err(other) => other,
             },
             Request::Why { name } => {
-                let listed = decide(Request::List, &self.events);
-                history::why(listed, &self.history, &self.heat, name.as_deref())
+                let name = name.as_deref();
+                why(name, &self.events, &self.history, &self.heat)
             }
             Request::WhyMember { name } => self.why_member(name),
             request => {
@@ -830,6 +830,13 @@ fn decide(request: Request, events: &SyncSender<Event>) -> Answer {
     answered.recv().unwrap_or_else(|_| ending())
 }
 
+/// Why something is as it is, of all that the deciding thread knows: also of what is over, and listed elsewhere.
+fn why(name: Option<&str>, events: &SyncSender<Event>, history: &History, heat: &Heat) -> Answer {
+    let name_again = name.map(str::to_owned);
+    let known = decide(Request::Why { name: name_again }, events);
+    history::why(known, history, heat, name)
+}
+
 /// What another node of the fleet asked, and the answer to it.
 fn answer_afar(
     letter: &[u8],
@@ -845,12 +852,7 @@ fn answer_afar(
             | Request::Stop { .. }
             | Request::Remove { .. }),
         ) => decide(request, events),
-        Ok(Request::Why { name }) => history::why(
-            decide(Request::List, events),
-            history,
-            heat,
-            name.as_deref(),
-        ),
+        Ok(Request::Why { name }) => why(name.as_deref(), events, history, heat),
         Ok(_) => Answer::Refused {
             because: "another node may ask for programs and reasons only".to_owned(),
         },
@@ -1566,7 +1568,12 @@ impl Node {
                 Err(because) => Answer::Refused { because },
             },
             Request::List => Answer::List {
-                programs: self.list(),
+                // What ran here for the fleet is listed where it runs now.
+                programs: self.list(|node, known| !node.is_over(known)),
+            },
+            // The reasons are not in this thread.
+            Request::Why { .. } => Answer::List {
+                programs: self.list(|_, _| true),
             },
             Request::Status => {
                 let status = self.status().map(Box::new);
@@ -1615,7 +1622,6 @@ impl Node {
             Request::Logs { .. } => Answer::Logs,
             Request::Load
             | Request::Services
-            | Request::Why { .. }
             | Request::WhyMember { .. }
             | Request::Members
             | Request::Invite { .. }
@@ -1774,7 +1780,7 @@ impl Node {
                 let process = known.process.as_ref().map(|process| process.pid);
                 self.tell(Input::Stop(id));
                 if let Some(process) = process {
-                    warden::end(process);
+                    warden::lapse(process);
                 }
             }
         }
@@ -1917,10 +1923,9 @@ impl Node {
         }
     }
 
-    fn list(&self) -> Vec<Listed> {
-        // What ran here for the fleet is listed where it runs now.
-        let here = (self.known.iter()).filter(|(_, known)| !self.is_over(known));
-        let listed = here.map(|(name, known)| Listed {
+    fn list(&self, which: impl Fn(&Self, &Known) -> bool) -> Vec<Listed> {
+        let listed = self.known.iter().filter(|(_, known)| which(self, known));
+        let listed = listed.map(|(name, known)| Listed {
             name: name.clone(),
             program: known.record.program.path.display().to_string(),
             arguments: known.record.program.arguments.clone(),

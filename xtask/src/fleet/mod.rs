@@ -46,7 +46,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use xtask::root;
 
-use crate::{command, spelled, stream};
+use crate::built::built;
+use crate::{command, spelled};
 
 /// What can be asked of a fleet.
 #[derive(clap::Args, Clone)]
@@ -115,7 +116,7 @@ pub(crate) fn fleet(asked: &Asked) -> Result<bool> {
         Some(cosmos) => {
             fs::canonicalize(cosmos).with_context(|| format!("reading {}", cosmos.display()))?
         }
-        None => build()?,
+        None => built("cosmos")?,
     };
     let scenario = fs::canonicalize(&asked.scenario)
         .with_context(|| format!("reading {}", asked.scenario.display()))?;
@@ -212,15 +213,6 @@ fn folder(asked: Option<&Path>) -> Result<PathBuf> {
     ensure!(!out.exists(), "{} is there already", out.display());
     fs::create_dir_all(&out).with_context(|| format!("making {}", out.display()))?;
     fs::canonicalize(&out).with_context(|| format!("finding {}", out.display()))
-}
-
-/// With what the whole workspace has, so that after the tests nothing is built again.
-fn build() -> Result<PathBuf> {
-    stream(&mut command(
-        "cargo",
-        &["build", "--locked", "--workspace", "--bin", "cosmos"],
-    ))?;
-    Ok(root().join("target/debug/cosmos"))
 }
 
 /// Programs it needs, each with the package that has it.
