@@ -786,6 +786,13 @@ function locality(l, kind) {
     known(l.cell) && l.cell < 1 ? ` One message in ${Math.round(1 / (1 - l.cell)).toLocaleString("en")} leaves its ${names.cell || "cell"}.` : ""));
 }
 
+/** A small energy in the unit of which it is one to a thousand. */
+function joules(x) {
+  const units = [["J", 1], ["mJ", 1e-3], ["µJ", 1e-6], ["nJ", 1e-9], ["pJ", 1e-12], ["fJ", 1e-15], ["aJ", 1e-18]];
+  const [unit, scale] = units.find(([, scale]) => x >= scale) ?? ["zJ", 1e-21];
+  return `${(x / scale).toPrecision(3)} ${unit}`;
+}
+
 function heatPanel(s) {
   const h = s.heat;
   if (!h) return null;
@@ -799,8 +806,8 @@ function heatPanel(s) {
     ["Least heat budget of a cell", known(h.budget_min) ? of("heat/budget_min", percent(h.budget_min)) : null],
     ["Throttled", known(h.throttled_tile_seconds) ? [of("heat/throttled_tile_seconds", said(count(h.throttled_tile_seconds))), " tile-seconds"] : null],
     ...s.operations.map((o, i) => [`An operation, ${o.shell}`, known(o.times_least)
-      ? [of(`operations/${i}/joules`, `${o.joules.toPrecision(2)} J`), ", ", of(`operations/${i}/times_least`, said(count(o.times_least))), ` times the least at ${fixed(o.kelvin, 0)} K`]
-      : of(`operations/${i}/joules`, `${o.joules.toPrecision(2)} J`)]),
+      ? [of(`operations/${i}/joules`, joules(o.joules)), ", ", of(`operations/${i}/times_least`, said(count(o.times_least))), ` times the least at ${fixed(o.kelvin, 0)} K`]
+      : known(o.joules) ? of(`operations/${i}/joules`, joules(o.joules)) : null]),
     ["Energy balance, relative error", known(h.energy_error) ? h.energy_error.toExponential(1).replace("-", "−") : null],
   ]));
 }

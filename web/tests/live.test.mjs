@@ -191,7 +191,7 @@ test("nothing is told without the key, and nothing can be commanded with it", as
   assert.equal(members.length, 1024);
   assert.deepEqual([...new Set(members.map((m) => holons[m.holon].level))], ["rack"]);
   for (const holon of holons.slice(1)) assert.ok(holons[holon.parent], holon.name);
-  assert.equal((await fetch(`${origin}/api/v1/members/nobody/why`, { headers })).status, 409);
+  assert.equal((await fetch(`${origin}/api/v1/members/nobody/why`, { headers })).status, 404);
   assert.equal((await fetch(`${origin}/api/v1/programs/nobody/why`, { headers })).status, 404);
 });
 

@@ -2,7 +2,7 @@
 // much doubt as its last digit leaves.
 
 const SPANS = [["y", 31557600], ["d", 86400], ["h", 3600], ["min", 60], ["s", 1], ["ms", 1e-3], ["µs", 1e-6]];
-const SCALES = { "": 1, thousand: 1e3, million: 1e6, billion: 1e9, trillion: 1e12, B: 1, kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, K: 1, "%": 0.01 };
+const SCALES = { "": 1, thousand: 1e3, million: 1e6, billion: 1e9, trillion: 1e12, B: 1, kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, K: 1, "%": 0.01, J: 1, mJ: 1e-3, µJ: 1e-6, nJ: 1e-9, pJ: 1e-12, fJ: 1e-15, aJ: 1e-18, zJ: 1e-21 };
 
 /** The value that a text says, and by how much it may be off; `null` if it says none. */
 export function read(text) {
@@ -33,7 +33,7 @@ export function contradictions(shown, summary) {
   for (const { key, text } of shown.numbers) {
     const said = read(text), is = at(summary, key);
     if (typeof is !== "number") wrong.push(`${key} is shown as ${JSON.stringify(text)}, and the summary has ${JSON.stringify(is)}`);
-    else if (!said || Math.abs(said.value - is) > said.doubt * 1.0001 + 1e-12) wrong.push(`${key} is shown as ${JSON.stringify(text)}, and is ${is}`);
+    else if (!said || Math.abs(said.value - is) > said.doubt * 1.0001 + 1e-12 * Math.abs(is)) wrong.push(`${key} is shown as ${JSON.stringify(text)}, and is ${is}`);
   }
   for (const key of mustShow(summary)) if (!seen.has(key)) wrong.push(`${key} is not shown`);
   if (shown.heading !== summary.universe) wrong.push(`the heading is ${JSON.stringify(shown.heading)}`);

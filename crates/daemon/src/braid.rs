@@ -423,6 +423,8 @@ where
                 let wants = &mut self.wants;
                 torus.wake(now, &mut |effect| wants.push(effect));
                 self.obey();
+                // A nudge finds no room in a full queue; so once an interval the gate is looked at unasked.
+                looks_at = now;
             }
         }
     }

@@ -12,7 +12,7 @@
 //!
 //! A fork is its *sibling* and not its child. So nothing of what [`warden`](crate::warden) promises depends on the stem: the node waits
 //! for its wardens itself, they end with the thread that would have started them, and a stem that dies takes nobody
-//! with it. The node then [starts another](Stem::start), after it has looked for [strays].
+//! with it. The node then [starts another](Stem::start), after it has looked for strays.
 //!
 //! All wardens of a node have the same layout of addresses, that of the stem. A program is executed, and has its own.
 

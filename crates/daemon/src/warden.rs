@@ -25,7 +25,7 @@
 //!
 //! A warden is told what to do in a file without a name, whose descriptor it inherits: a command line is too short
 //! (128 KiB for a word), and can be read by everybody. Of descriptors a program inherits three. A node does not execute
-//! each of its wardens: they are forks of its [`stem`](crate::stem), and its children as if it had.
+//! each of its wardens: they are forks of its [`stem`], and its children as if it had.
 //!
 //! **A lease.** A program may run until an instant that the node puts off, and not longer ([`lease`](crate::lease)): then the outer warden kills what
 //! stands below it, whatever the node does meanwhile, and waits until nothing of it is left.

@@ -172,7 +172,7 @@ fn a_rehearsal_is_asked_as_a_node_is_and_says_why() {
         lived
             .ask("GET /api/v1/members/nobody/why", &lived.key, "")
             .0,
-        409
+        404
     );
     assert_eq!(
         lived
