@@ -439,7 +439,8 @@ where
     /// Whether there are more.
     fn pass_offers(&mut self, torus: &mut Torus<P>) -> bool {
         let gate = self.seat().gate();
-        let skip = self.offered.saturating_sub(gate.first) as usize;
+        let begun = self.offered.max(gate.first);
+        let skip = (begun - gate.first) as usize;
         let offers: Vec<_> = gate
             .offers
             .iter()
@@ -449,9 +450,13 @@ where
             .collect();
         let more = gate.offers.len() > skip + offers.len();
         drop(gate);
-        for offer in offers {
-            let number = self.offered;
-            self.offered += 1;
+        for (number, offer) in (begun..).zip(offers) {
+            // A torus that was rebuilt may have taken more than the one before it lived to acknowledge, and says so at
+            // the first of these: the others must keep their own numbers, or they would be taken for new ones.
+            if number < self.offered {
+                continue;
+            }
+            self.offered = number + 1;
             self.tell(torus, Input::Offered { number, offer });
             if self.offered <= number {
                 // It was refused; those behind it would be out of order.

@@ -132,12 +132,16 @@ fn walk(braid: &Braid<Gatekeeper>, number: u64, names: &[Pid], gates: u64) {
     );
 }
 
-/// How often each walk was told to have ended.
-fn listen(braid: &Braid<Gatekeeper>, ended: &mut BTreeMap<u64, u32>) {
+/// Where each walk was told to have ended.
+fn listen(braid: &Braid<Gatekeeper>, ended: &mut BTreeMap<u64, Strand>) {
     for strand in Strand::ALL {
         for report in braid.reports(strand, Duration::ZERO) {
             match report {
-                Report::Said { message, .. } => *ended.entry(message.number).or_default() += 1,
+                Report::Said { message, .. } => {
+                    // At once: for one that ends twice another never does, and would be waited for.
+                    let before = ended.insert(message.number, strand);
+                    assert_eq!(before, None, "walk {} ended twice", message.number);
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -174,7 +178,6 @@ const GATES: u64 = 9;
 
 //= requirements B3
 #[test]
-#[ignore = "in about every second run on a quiet machine some walks never end, with all three threads idle; why is not known"]
 fn threads_are_killed_under_load_and_every_walk_ends_once() {
     let braid = Braid::start(&config()).unwrap();
     let names = settle(&braid, 200);
@@ -204,10 +207,6 @@ fn threads_are_killed_under_load_and_every_walk_ends_once() {
         listen(&braid, &mut ended);
         ended.len() as u64 == number
     });
-    assert!(
-        ended.values().all(|&times| times == 1),
-        "a walk ended twice"
-    );
     wait_for(|| whole(&braid));
     assert_eq!(passed(&braid), number * (GATES + 1));
     let counts = braid.counts();
