@@ -305,19 +305,17 @@ fn a_program_of_a_higher_class_gets_more_where_others_want_the_same() {
         _ => [4096, 256, 1024],
     };
     assert_eq!(weights.map(|(_, weight)| weight), expected);
-    let said = place.ok(&["top", "--once", "--json", "--every", "3s"]);
-    let said: Value = serde_json::from_str(&said).unwrap();
-    let used = |class: &str| -> f64 {
-        let programs = said["programs"].as_array().unwrap().iter();
-        let of = programs.filter(|one| one["name"].as_str().unwrap().starts_with(class));
-        of.map(|one| one["cores"].as_f64().unwrap()).sum()
-    };
-    assert!(
-        used("B") > 4.0 * used("D"),
-        "{} against {}",
-        used("B"),
-        used("D")
-    );
+    // Whatever else this host does takes from both and lets cores idle in between: it shows sooner or later.
+    wait_until("four times as much goes to the higher class", || {
+        let said = place.ok(&["top", "--once", "--json", "--every", "3s"]);
+        let said: Value = serde_json::from_str(&said).unwrap();
+        let used = |class: &str| -> f64 {
+            let programs = said["programs"].as_array().unwrap().iter();
+            let of = programs.filter(|one| one["name"].as_str().unwrap().starts_with(class));
+            of.map(|one| one["cores"].as_f64().unwrap()).sum()
+        };
+        used("B") > 4.0 * used("D")
+    });
     let wrong = place.cosmos(&["run", "--class", "E", "true"], "");
     assert!(wrong.err.contains("expected A, B, C or D"), "{}", wrong.err);
 }
