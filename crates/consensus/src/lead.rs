@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use wire::{Instant, Tile};
 
@@ -28,6 +29,8 @@ pub(crate) struct Lead<S: State> {
     pub(crate) askers: BTreeMap<Index, Asker>,
     /// The command each author has under way.
     pub(crate) under_way: BTreeMap<Author, u64>,
+    /// Commands that wait for the next beat, or for the next that does not wait.
+    pub(crate) patient: Vec<(Asker, Arc<[u8]>)>,
     pub(crate) reads: VecDeque<Read>,
     /// The first round of the latest that went to everybody.
     pub(crate) asked: u64,
@@ -88,6 +91,7 @@ impl<S: State> Lead<S> {
             memory: S::Memory::default(),
             askers: BTreeMap::new(),
             under_way: BTreeMap::new(),
+            patient: Vec::new(),
             reads: VecDeque::new(),
             asked: 0,
         }

@@ -396,6 +396,15 @@ impl State for Leases {
         answer.to_bytes()
     }
 
+    /// The renewal of a tile that is present and holds nothing: it has nothing to lose, and is told of nothing new. A fleet
+    /// that has little to do writes little: renewals of many share one entry's messages and syncs.
+    fn may_wait(&self, by: Author, command: &[u8]) -> bool {
+        let holder = self.holders.get(&by.tile);
+        holder.is_some_and(|holder| {
+            holder.renewed.is_some() && holder.duty == Duty::Serving && holder.leases.is_empty()
+        }) && decode_all(command) == Ok(Command::Renew)
+    }
+
     fn read(&self, query: &[u8]) -> Vec<u8> {
         let answer = match decode_all(query) {
             Ok(Query::Who(lease)) => match self.holder(lease) {

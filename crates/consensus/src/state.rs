@@ -23,6 +23,12 @@ pub trait State: Clone + Encode + Decode {
     /// Bytes it does not understand must have the same effect everywhere, such as none.
     fn apply(&mut self, at: Index, by: Option<Author>, command: &[u8]) -> Vec<u8>;
 
+    /// Whether nobody is worse off if a command is written a beat later, with whatever else is by then. A leader asks this
+    /// of the state it has applied.
+    fn may_wait(&self, _by: Author, _command: &[u8]) -> bool {
+        false
+    }
+
     /// Answers a question about what is now so.
     fn read(&self, query: &[u8]) -> Vec<u8>;
 

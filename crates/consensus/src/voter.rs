@@ -308,7 +308,8 @@ impl<S: State> Voter<S> {
         let role = core::mem::replace(&mut self.role, Role::Follower);
         self.hold_to_lead(None, out);
         if let Role::Leader(lead) = role {
-            let askers = lead.askers.into_values();
+            let patient = lead.patient.into_iter().map(|(asker, _)| asker);
+            let askers = lead.askers.into_values().chain(patient);
             let reads = lead.reads.into_iter().map(|read| read.asker);
             for asker in askers.chain(reads).chain(lead.newcomer.map(|n| n.asker)) {
                 self.reply(asker, self.elsewhere(), out);
@@ -671,10 +672,29 @@ impl<S: State> Voter<S> {
         index
     }
 
-    /// Puts a line of this term at the end of the log.
+    /// Puts a line of this term at the end of the log, behind those that have waited for one.
     fn write(&mut self, payload: Payload) -> Index {
+        self.write_patient();
         let term = self.term;
         self.push(Entry { term, payload })
+    }
+
+    /// Puts at the end of the log whatever has waited.
+    fn write_patient(&mut self) {
+        let term = self.term;
+        let Role::Leader(lead) = &mut self.role else {
+            return;
+        };
+        for (asker, bytes) in core::mem::take(&mut lead.patient) {
+            let Asker { author, number } = asker;
+            let payload = Payload::Command {
+                author,
+                number,
+                bytes,
+            };
+            let index = self.push(Entry { term, payload });
+            self.wait(index, asker);
+        }
     }
 
     fn request(
@@ -716,16 +736,15 @@ impl<S: State> Voter<S> {
                 if lead.under_way.get(&author) == Some(&number) {
                     return None;
                 }
-                if undecided as usize >= max {
+                if undecided as usize + lead.patient.len() >= max {
                     return Some(Outcome::Busy);
                 }
                 lead.under_way.insert(author, number);
-                let index = self.write(Payload::Command {
-                    author,
-                    number,
-                    bytes,
-                });
-                self.wait(index, asker);
+                lead.patient.push((asker, bytes.clone()));
+                let may_wait = |state: &S| state.may_wait(author, &bytes);
+                if !self.state.as_ref().is_some_and(may_wait) {
+                    self.write_patient();
+                }
                 None
             }
             Ask::Read(query) => {
@@ -1107,6 +1126,7 @@ impl<S: State> Voter<S> {
             && now >= lead.next_beat
         {
             lead.next_beat = now + self.config.beat;
+            self.write_patient();
             self.transmit(now, true, out);
         }
     }

@@ -356,6 +356,7 @@ impl World {
     fn post(&mut self, message: Message) {
         let again = decode_all::<Message>(&message.to_bytes());
         assert_eq!(again.as_ref(), Ok(&message), "one spelling");
+        *self.count.entry("message").or_default() += 1;
         let (from, to) = (message.from.0 as usize, message.to.0 as usize);
         assert_ne!(from, to, "what is said to oneself never leaves");
         if self.side[from] != self.side[to] {
@@ -377,6 +378,7 @@ impl World {
     }
 
     fn wet(&mut self, host: usize, write: Persist, replaces: bool) {
+        *self.count.entry("write").or_default() += 1;
         let (token, life) = (write.token, self.hosts[host].lives);
         self.hosts[host].wet.push((write, replaces));
         let after = MS + self.chance.span(MS * if self.foul { 50 } else { 5 });
@@ -577,6 +579,38 @@ fn three_vote_of_three_and_five_of_five_and_one_of_two() {
         assert_eq!(held.len(), voters, "of {hosts}");
         world.judged();
     }
+}
+
+/// Every machine renews four times in a term of three seconds. Who holds nothing can wait for the leader's beat, so that what
+/// five of them say between two beats is one write of each voter, and who holds something does not wait for it.
+#[test]
+fn who_holds_nothing_renews_with_the_beat_and_who_holds_something_at_once() {
+    let mut world = five(2);
+    let span = Nanos::from_secs(60);
+    let beats = span.0 / config().voter.beat.0;
+    let counted = |world: &mut World| {
+        world.count.clear();
+        world.run(span);
+        (world.count["write"], world.count["message"])
+    };
+    let (writes, messages) = counted(&mut world);
+    let renewals = 4 * 5 * span.0 / lease_term().0;
+    // Not one write of all five for each renewal, nor a beat besides.
+    assert!(writes <= 5 * (beats + 2), "{writes} writes, {beats} beats");
+    let most = 8 * (beats + 2) + 2 * renewals;
+    assert!(messages <= most, "{messages} messages, expected {most}");
+    assert!(matches!(world.give(3, "web", 5, 500), Ok(Reply::Given(_))));
+    world.run(Nanos::from_secs(10));
+    let (busy, _) = counted(&mut world);
+    assert!(
+        busy > writes + 5 * renewals / 2,
+        "{busy} writes, {writes} when idle"
+    );
+    world.judged();
+}
+
+fn lease_term() -> Nanos {
+    config().terms.term
 }
 
 #[test]

@@ -292,6 +292,11 @@ impl Seat {
         self.machine.deadline()
     }
 
+    #[cfg(test)]
+    pub(super) fn holds_present(&self, tile: Tile) -> bool {
+        self.machine.present().contains(&tile)
+    }
+
     pub(super) fn status(&self) -> CouncilStatus {
         let voters = self
             .machine

@@ -487,8 +487,12 @@ impl Member {
                 eprintln!("error: this machine has no seat in its fleet's council: {error}")
             }
         }
-        let held: Vec<_> = self.directory.iter().map(|entry| entry.tile).collect();
-        for tile in held {
+        // Not only those of the directory: who was heard of as alive may be in it later than its first word to the council, which is more urgent, and
+        // only what changes from now on is told.
+        let heard_of =
+            |tile: &Tile| self.directory.get(*tile).is_some() || self.belief(*tile).0.is_present();
+        let known: Vec<_> = (0..u64::from(SEATS)).map(Tile).filter(heard_of).collect();
+        for tile in known {
             self.believe(tile);
         }
     }
@@ -1035,5 +1039,78 @@ impl Member {
         self.since.insert(self.standing.tile, self.clock.unix_ms());
         self.left = true;
         self.transport.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{Wishes, begin};
+    use std::sync::mpsc::channel;
+
+    /// What another machine's membership first says to that one.
+    fn first_word(config: &membership::Config, from: Peer, to: Peer, now: Instant) -> Message {
+        let chance = Stream::new(1, Tile(from.0.into()), Purpose::Membership);
+        let mut other = membership::Member::new(Arc::new(config.clone()), from, 1, chance, now);
+        for seat in (0..SEATS).filter_map(|seat| peer(Tile(seat.into()))) {
+            if seat != to {
+                other.vacate(seat);
+            }
+        }
+        let mut words = Vec::new();
+        let mut at = now;
+        while words.is_empty() {
+            let mut persists = Vec::new();
+            other.wake(at, &mut |effect| match effect {
+                membership::Effect::Send { message, .. } => words.push(message),
+                membership::Effect::Persist(persist) => persists.push(persist.token),
+                _ => {}
+            });
+            for token in persists {
+                let done = membership::Input::Persisted(Persisted { token });
+                other.handle(at, done, &mut |_| {});
+            }
+            at = other.deadline().expect("it lives");
+        }
+        words.remove(0)
+    }
+
+    /// Membership speaks in datagrams, the council in class B, the directory in class C: so they may come in this order.
+    #[test]
+    fn who_speaks_before_it_is_in_the_directory_is_there_for_the_council() {
+        let place = tempfile::tempdir().unwrap();
+        let archive = Archive::open(&place.path().join("fleet.redb")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let wishes = Wishes {
+                name: Some("ada".to_owned()),
+                ..Wishes::default()
+            };
+            let (mut ada, _happened) = begin(place.path(), archive, wishes).await.unwrap();
+            ada.wake();
+            let (log, _) = Log::open(place.path(), "0123").unwrap();
+            let (orders, _told) = channel();
+            let room = Room::default();
+            ada.answer(Ask::Sit { log, room, orders }).await;
+            assert!(ada.taken().is_none(), "it is alone");
+
+            let config = ada.node.member().unwrap().config().clone();
+            let word = first_word(&config, Peer(1), Peer(0), ada.clock.now());
+            ada.tell(Input::Received(word));
+            assert_eq!(ada.belief(Tile(1)).0, State::Alive);
+            ada.sit(true);
+            ada.learn(Entry {
+                tile: Tile(1),
+                name: "ben".to_owned(),
+                address: "127.0.0.1:9".parse().unwrap(),
+                incarnation: 1,
+            });
+            let seat = ada.taken().expect("somebody spoke to the council");
+            assert!(seat.holds_present(Tile(0)) && seat.holds_present(Tile(1)));
+            assert!(!seat.holds_present(Tile(2)));
+        });
     }
 }

@@ -349,6 +349,12 @@ impl Council {
         self.tenant.duty()
     }
 
+    /// Who is held to be there, this tile included.
+    #[must_use]
+    pub const fn present(&self) -> &BTreeSet<Tile> {
+        &self.present
+    }
+
     /// What was agreed, as far as it is known here; only voters know.
     #[must_use]
     pub fn register(&self) -> Option<&Register> {

@@ -796,6 +796,10 @@ impl State for Register {
         }
     }
 
+    fn may_wait(&self, by: Author, command: &[u8]) -> bool {
+        self.leases.may_wait(by, command)
+    }
+
     fn read(&self, query: &[u8]) -> Vec<u8> {
         let reply = match decode_all(query) {
             Ok(Query::Spec(number)) => match self.spec(number) {
