@@ -578,7 +578,7 @@ impl Member {
 
     //= spec 9
     fn remove_the_expired(&mut self, now: Instant, out: &mut impl FnMut(Effect)) {
-        if self.news.len() > self.config.crowd()
+        if self.news.fresh() > self.config.crowd()
             && self.suspicions.expired(now, &self.config).is_some()
         {
             self.suspicions.be_patient();

@@ -7,12 +7,11 @@
 //! a fraction n^−λ of the cell (Das, Gupta, Motivala: *SWIM*, DSN 2002, § 4.1);
 //! the digests find the rest.
 //!
-//! More than a crowd are no queue but two bits for each peer. They are told in turn,
-//! and each time the odds are one in λ·log n + 2 that it was the last (Demers and others:
-//! *Epidemic Algorithms*, PODC 1987, § 1.4: "coin"), so that none need be counted. The two more make
-//! up for what the coin ends too soon: in a cell of 1,000 cut in halves they leave 1.5 to 1.7 of 500 losses
-//! unnoticed after 40 s instead of 1.9 to 2.3, for 3 % more messages. With five more, halves that
-//! have met again still talk when they should be at peace.
+//! More than a crowd are no queue but four bits for each peer. Each is told [`FIRST`] times, least told first, and from then on
+//! in turn, and each time the odds are one in what is left of λ·log n, and two more, that it was the last (Demers and others:
+//! *Epidemic Algorithms*, PODC 1987, § 1.4: "coin"), so that no more need be counted. The two more make
+//! up for what the coin ends too soon. That what is fresh goes first matters when halves of a cell have met again: for most of a minute
+//! everybody tells of everybody, and who dies meanwhile would wait for its turn among them.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -58,13 +57,16 @@ impl Default for News {
 /// Of each peer, nothing, [`NEWS`], or by how much more than that it is a refutation not told yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Crowd {
-    plane: Plane<2>,
+    plane: Plane<4>,
     /// Whose turn it is.
     turn: Peer,
 }
 
 const NEWS: u8 = 1;
-const _: () = assert!(NEWS + HEAD_START == Plane::<2>::MAX);
+
+/// So often, least told first, is everything told of a crowd before a coin decides.
+const FIRST: u8 = 8;
+const _: () = assert!(NEWS + FIRST + HEAD_START <= Plane::<4>::MAX);
 
 impl News {
     pub(crate) const fn is_empty(&self) -> bool {
@@ -75,6 +77,17 @@ impl News {
         match self {
             Self::Queue(queue) => queue.len(),
             Self::Crowd(crowd) => crowd.plane.len(),
+        }
+    }
+
+    /// How many of a crowd have been told once at most.
+    pub(crate) fn fresh(&self) -> usize {
+        match self {
+            Self::Queue(_) => 0,
+            Self::Crowd(crowd) => {
+                let fresh = NEWS + FIRST - 1..=Plane::<4>::MAX;
+                fresh.map(|freshness| crowd.plane.count(freshness)).sum()
+            }
         }
     }
 
@@ -212,35 +225,40 @@ impl Crowd {
     fn of(queue: &[Item], turn: Peer, config: &Config) -> Self {
         let mut plane = Plane::new(config.tiles());
         for item in queue {
-            plane.set(item.peer, NEWS + HEAD_START.saturating_sub(item.told));
+            plane.set(
+                item.peer,
+                NEWS + (FIRST + HEAD_START).saturating_sub(item.told),
+            );
         }
         Self { plane, turn }
     }
 
     fn queue(&self) -> Vec<Item> {
         let left = self.plane.marked(self.turn);
-        let items = left.map(|(peer, _)| Item {
+        let items = left.map(|(peer, freshness)| Item {
             peer,
-            told: HEAD_START,
+            told: FIRST + HEAD_START - (freshness - NEWS),
         });
-        items.collect()
+        let mut items: Vec<Item> = items.collect();
+        items.sort_by_key(|item| item.told);
+        items
     }
 
     fn add(&mut self, peer: Peer, refutes: bool) {
         let fresh = if refutes { HEAD_START } else { 0 };
-        self.plane.set(peer, NEWS + fresh);
+        self.plane.set(peer, NEWS + FIRST + fresh);
     }
 
     fn tell(&mut self, tellings: u8, stream: &mut Stream, mut take: impl FnMut(Peer, u8) -> bool) {
         let mut told = [(Peer(0), 0); TAKEN_MAX];
-        let in_turn = (NEWS..=Plane::<2>::MAX).rev();
+        let in_turn = (NEWS..=Plane::<4>::MAX).rev();
         let in_turn = in_turn
             .flat_map(|freshness| {
                 let peers = self.plane.with(freshness, self.turn);
                 peers.map(move |peer| (peer, freshness))
             })
             .take(TAKEN_MAX)
-            .take_while(|&(peer, freshness)| take(peer, Plane::<2>::MAX - freshness));
+            .take_while(|&(peer, freshness)| take(peer, NEWS + FIRST + HEAD_START - freshness));
         let mut count = 0;
         for one in in_turn {
             told[count] = one;
@@ -252,7 +270,7 @@ impl Crowd {
                 continue;
             }
             self.turn = self.plane.after(peer);
-            if stream.below(u64::from(tellings + COIN)) == 0 {
+            if stream.below(u64::from((tellings + COIN).saturating_sub(FIRST).max(1))) == 0 {
                 self.plane.set(peer, 0);
             }
         }

@@ -1,7 +1,7 @@
 //! A few bits about each of many.
 //!
 //! When half a cell is cut off, everybody has something to hold of everybody else. A list
-//! of exceptions is then longer than a table: what takes twenty bytes in lists takes ten
+//! of exceptions is then longer than a table: what takes twenty bytes in lists takes a dozen
 //! bits here, and is found, counted and counted down sixteen at a time.
 
 use alloc::boxed::Box;

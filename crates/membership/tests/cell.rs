@@ -195,6 +195,41 @@ fn halves_that_were_parted_return_within_a_minute() {
     }
 }
 
+/// What halves have to tell one another when they meet again is told often enough for a minute. Who dies meanwhile
+/// must not wait for that.
+//= requirements M1
+//= requirements M4
+#[test]
+fn who_dies_soon_after_halves_have_met_is_known_as_soon_as_in_peace() {
+    for seed in 0..4 {
+        let mut world = lossy(TILES, seed);
+        world.run(Nanos::from_secs(10));
+        let mut chance = Stream::new(seed, Tile(1), Purpose::Faults);
+        for side in &mut world.links.side {
+            *side = u8::from(chance.chance(0.5));
+        }
+        world.run(Nanos::from_secs(20));
+        world.links.side.fill(0);
+        world.run(Nanos::from_secs(20));
+        let removals = world.changes.iter();
+        let removals = removals.filter(|c| c.state == State::Removed).count();
+        assert!(removals > 100_000, "the fault fired: {removals}");
+        let died = world.now;
+        let victims = some(TILES, 50, seed);
+        for &victim in &victims {
+            world.kill(victim);
+        }
+        world.run(Nanos::from_secs(20));
+        let delays = world.removal_delays(&victims, died);
+        println!("seed {seed}: {delays}");
+        assert_eq!(delays.missing(), 0);
+        assert!(delays.quantile(0.99) < Nanos::from_secs(8), "{delays}");
+        // What was news is still told for a while.
+        world.run(Nanos::MINUTE);
+        ends_in_peace(&mut world, Nanos::MINUTE);
+    }
+}
+
 /// The other side has removed everybody on this one and says so as soon as it can be heard.
 /// Nobody who never lost touch with a tile may take its word for it.
 //= requirements M1
