@@ -946,7 +946,7 @@ function runPage() {
   if (cluster && cluster.jobs.n) stack.append(jobsCard(cluster, s));
   if (sky) now(sky.seconds());
   const command = repeat(s.command);
-  command.append(el("p", { class: "under hash" }, "Repeated, it must end in history hash ", el("code", {}, s.history_hash), "."));
+  command.append(el("p", { class: "under hash" }, s.complete ? "Repeated, it must end in history hash " : "It was stopped: repeated, it goes on to its end and has another history hash than what happened until then, ", el("code", {}, s.history_hash), "."));
   if (s.overrides.length) command.append(el("p", { class: "under" }, "Changed from the universe file: ", s.overrides.join(", ")));
   stack.append(command);
 

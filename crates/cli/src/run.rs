@@ -278,7 +278,8 @@ impl Runs<'_> {
         let point = SweepPoint {
             value,
             gain_times_delay: response.map(|r| r.gain_times_delay),
-            overshoot: response.map(|r| r.overshoot),
+            // Of what swings ever wider there is none to tell.
+            overshoot: response.filter(|r| r.stable).map(|r| r.overshoot),
             stable: response.map(|r| r.stable),
             held: summary.held(),
             broken: (summary.invariants.iter().filter(|i| !i.held))
@@ -338,7 +339,7 @@ fn tell_sweep(sweep: &record::Sweep, directory: &Path) -> String {
             "{:>14}  {:>12}  {:>10}  {:>7}  {:>6}  {}\n",
             digits(point.value),
             or_dash(point.gain_times_delay),
-            or_dash(point.overshoot.filter(|_| point.stable == Some(true))),
+            or_dash(point.overshoot),
             match point.stable {
                 Some(true) => "yes",
                 Some(false) => "no",

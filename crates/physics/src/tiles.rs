@@ -179,6 +179,13 @@ impl TileModel {
         sky: SKY,
     };
 
+    /// In how many equal parts a step must be taken at least, so that neighbours even out in it and do not swing.
+    #[must_use]
+    pub fn substeps(&self, dt: Seconds) -> f64 {
+        let conduction = LATTICE_RATE * self.neighbour_conductance.0 / self.heat_capacity.0;
+        libm::ceil(dt.0 * conduction).max(1.0)
+    }
+
     /// ε σ A s: what the radiator gives off per K⁴ with this share of it usable.
     #[must_use]
     pub fn radiance(&self, share: f64) -> f64 {
@@ -398,9 +405,7 @@ impl Tiles {
         if dt.0 == 0.0 {
             return flows;
         }
-        let conduction =
-            LATTICE_RATE * self.model.neighbour_conductance.0 / self.model.heat_capacity.0;
-        let mut left = libm::ceil(dt.0 * conduction).max(1.0);
+        let mut left = self.model.substeps(dt);
         let mut h = dt.0 / left;
         let finest = h * FINEST;
         while left > 0.0 {

@@ -301,8 +301,10 @@ const fn kind(gpus: u32, share: u16) -> Option<usize> {
 /// What a node lacks for a demand, in the order in which it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lack {
-    /// It is off or lost.
-    State,
+    /// It is lost.
+    Lost,
+    /// It is switched off for a while.
+    Parked,
     /// It has another GPU model.
     Model,
     /// CPU.
@@ -412,7 +414,10 @@ impl Ledger {
     pub fn lacks(&self, node: u32, demand: &Demand) -> Option<Lack> {
         let (built, room) = (&self.nodes[node as usize], &self.rooms[node as usize]);
         if room.state != State::Open {
-            Some(Lack::State)
+            Some(match room.state {
+                State::Lost => Lack::Lost,
+                State::Parked | State::Open => Lack::Parked,
+            })
         } else if demand.gpus > 0 && !demand.models.contains(built.model) {
             Some(Lack::Model)
         } else if demand.cpu_milli > room.cpu_milli {

@@ -216,6 +216,13 @@ fn what_heat_does_to_a_job_leads_back_to_what_failed() {
         );
         assert_eq!(back.len(), 2, "by the reading of a meter: {back:?}");
     }
+    // What is decided because of a meter is told with what it read then, and that justifies it.
+    let stale = "SELECT d.id, e.id FROM decisions d JOIN events e ON e.id = d.cause WHERE e.kind = 'loop_read' AND d.seconds > e.seconds + 60";
+    assert_eq!(ask(stale), []);
+    let releases = "SELECT d.id, e.id FROM decisions d JOIN events e ON e.id = d.cause WHERE e.kind = 'loop_read' AND d.reason LIKE '%pressure eased'";
+    assert_ne!(ask(releases), []);
+    let unfounded = "SELECT id, cause FROM decisions WHERE action IN ('throttle', 'migrate') AND reason LIKE 'backpressure%' AND found <= bound";
+    assert_eq!(ask(unfounded), []);
     // Whoever lost its place to heat, or was slowed, is told so.
     let moved = "SELECT work, NULL FROM decisions WHERE reason LIKE 'backpressure%' AND work IS NOT NULL LIMIT 1";
     let (job, _) = ask(moved)[0];

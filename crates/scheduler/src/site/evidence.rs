@@ -17,8 +17,10 @@ pub const CANDIDATES_MAX: usize = 5;
 /// What a node is tested for, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Test {
-    /// Switched on and not lost.
-    State,
+    /// Not lost.
+    Lost,
+    /// Not switched off for its cooling loop's sake.
+    Parked,
     /// One of the GPU models asked for.
     Model,
     /// Enough free CPU.
@@ -39,8 +41,9 @@ pub enum Test {
 
 impl Test {
     /// In their order.
-    pub const ALL: [Self; 9] = [
-        Self::State,
+    pub const ALL: [Self; 10] = [
+        Self::Lost,
+        Self::Parked,
         Self::Model,
         Self::Cpu,
         Self::Memory,
@@ -55,7 +58,8 @@ impl Test {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::State => "off or lost",
+            Self::Lost => "lost",
+            Self::Parked => "switched off because their loop is too warm",
             Self::Model => "other GPU model",
             Self::Cpu => "too little CPU free",
             Self::Memory => "too little memory free",
@@ -71,7 +75,8 @@ impl Test {
 impl From<Lack> for Test {
     fn from(lack: Lack) -> Self {
         match lack {
-            Lack::State => Self::State,
+            Lack::Lost => Self::Lost,
+            Lack::Parked => Self::Parked,
             Lack::Model => Self::Model,
             Lack::Cpu => Self::Cpu,
             Lack::Memory => Self::Memory,

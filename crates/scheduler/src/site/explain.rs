@@ -92,10 +92,11 @@ pub struct Ahead {
 /// When a job starts if nobody else comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prediction {
-    /// If those who run end as the tenant's jobs tended to, against what they promised;
-    /// none if that cannot be said.
+    /// If those who run end as the tenant's jobs tended to, against what they promised, and a cooling loop that
+    /// carries less than when it is sound does so for as long again as it has; none if that cannot be said.
     pub likely: Option<Instant>,
-    /// If they all take the time they promised; none if one it needs promised nothing.
+    /// If they all take the time they promised, and cooling loops stay as they are; none if one it needs promised nothing,
+    /// or it would never start then.
     pub latest: Option<Instant>,
     /// If those who run end as they tend to and every cooling loop carries at once what it carries
     /// when sound; none if all do, or it would not start then either.
@@ -187,7 +188,7 @@ impl Look {
 
     const fn of(self) -> (Ends, Loops) {
         match self {
-            Self::Likely => (Ends::Likely, Loops::AsTheyAre),
+            Self::Likely => (Ends::Likely, Loops::AsLongAgain),
             Self::Latest => (Ends::Promised, Loops::AsTheyAre),
             Self::Eased => (Ends::Likely, Loops::Sound),
         }
@@ -589,7 +590,8 @@ impl SiteScheduler {
         }
         if demand.gpus > 1 {
             let fits = |gpus| self.starts_now(now, &Change::Gpus(gpus as u8).apply(*job));
-            worth.push(Change::Gpus(most(demand.gpus.into(), fits) as u8));
+            let less = less(demand.gpus.into(), fits).into_iter();
+            worth.extend(less.map(|gpus| Change::Gpus(gpus as u8)));
         }
         if demand.gpus == 1 && demand.gpu_milli > 1 {
             let fits = |share| self.starts_now(now, &Change::Share(share as u16).apply(*job));
@@ -597,7 +599,8 @@ impl SiteScheduler {
         }
         if job.tasks > 1 {
             let fits = |tasks| self.starts_now(now, &Change::Tasks(tasks as u16).apply(*job));
-            worth.push(Change::Tasks(most(job.tasks.into(), fits) as u16));
+            let less = less(job.tasks.into(), fits).into_iter();
+            worth.extend(less.map(|tasks| Change::Tasks(tasks as u16)));
         }
         worth
     }
@@ -609,6 +612,19 @@ fn cheapest_first(job: &Job, mut changes: Vec<Alternative>) -> Vec<Alternative> 
         a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
     });
     changes
+}
+
+/// What is worth asking for in place of `asked`: the most with which it works, or, if it works with nothing, three quarters,
+/// half and a quarter, because less may still work sooner.
+fn less(asked: u32, works: impl Fn(u32) -> bool) -> BTreeSet<u32> {
+    if works(1) {
+        return [most(asked, works)].into();
+    }
+    let parts = [asked * 3 / 4, asked / 2, asked / 4];
+    parts
+        .into_iter()
+        .filter(|n| (1..asked).contains(n))
+        .collect()
 }
 
 /// The most below `asked`, and at least 1, with which it works, to the unit, if less always

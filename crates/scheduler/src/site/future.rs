@@ -9,10 +9,12 @@
 //! too: it shows what the books lead to, and is as far off as it was when last read. So a loop eases
 //! as its jobs end, and opens with the next reading. Two futures bound what a
 //! failure means for a job: loops stay as they are ([`Loops::AsTheyAre`]), or carry at once
-//! what they carry when sound ([`Loops::Sound`]).
+//! what they carry when sound ([`Loops::Sound`]). Between them is what is believed of anything of which only its age is known: a loop
+//! that is weak stays so for as long again ([`Loops::AsLongAgain`]), which is too long as often as too short
+//! if nothing is known of how long such things last (Gott, *Implications of the Copernican principle*, Nature 363, 1993).
 //!
 //! Deliberately absent: jobs that end later because they are slowed, or move because of it, and
-//! whatever happens to a loop between its failure and its repair.
+//! loops that weaken later.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -42,6 +44,7 @@ pub(super) enum Ends {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loops {
     AsTheyAre,
+    AsLongAgain,
     Sound,
 }
 
@@ -52,6 +55,8 @@ pub(super) struct Future {
     since: Instant,
     ends: Ends,
     due: BTreeSet<(Instant, u64)>,
+    /// When weak loops are believed to be sound again.
+    repairs: BTreeSet<(Instant, usize)>,
     /// When meters are read next, if that could change something.
     reading: Option<Instant>,
     readings: usize,
@@ -75,10 +80,18 @@ impl Future {
                 read(&mut site, now, coolant, watts, &mut started);
             }
         }
+        let mut repairs = BTreeSet::new();
+        if loops == Loops::AsLongAgain {
+            let weak = site.weak_since.iter().zip(0..);
+            // Of what was not seen for longer than meters are apart, not even the age is known.
+            let age = |since: Instant| now.since(since).max(site.config.period);
+            repairs.extend(weak.filter_map(|(since, l)| Some((now + age((*since)?), l))));
+        }
         let mut future = Self {
             since: now,
             ends,
             due: BTreeSet::new(),
+            repairs,
             reading: None,
             readings: 0,
             ended: 0,
@@ -106,7 +119,17 @@ impl Future {
     pub(super) fn step(&mut self) -> Option<Vec<u64>> {
         let mut started = Vec::new();
         let due = self.due.first().map(|&(at, _)| at);
-        if let Some(at) = self.reading
+        let next = self.reading.into_iter().chain(due).min();
+        if let Some(&(at, coolant)) = self.repairs.first()
+            && next.is_none_or(|next| at <= next)
+        {
+            self.repairs.pop_first();
+            self.now = at;
+            let watts = self.site.config.loop_watts[coolant];
+            read(&mut self.site, at, coolant, watts, &mut started);
+            self.readings = 0;
+            self.expect_reading();
+        } else if let Some(at) = self.reading
             && due.is_none_or(|due| at < due)
         {
             self.reading = None;

@@ -145,7 +145,7 @@ impl SiteScheduler {
         if speed >= 1.0 || !self.cooling.iter().any(open) {
             return;
         }
-        let load = self.cooling[coolant].load();
+        let load = self.cooling[coolant].predicted(0.0);
         for (cost, id) in self.by_cost_of_leaving(now, coolant) {
             let cause = (Reason::Backpressure, load, self.config.setpoint);
             if cost >= lost
@@ -285,7 +285,7 @@ impl SiteScheduler {
     //= requirements H3
     pub(super) fn hand_out(&mut self, now: Instant, coolant: usize, out: &mut impl FnMut(Effect)) {
         let cooling = &self.cooling[coolant];
-        let (budget, load) = (cooling.budget(), cooling.load());
+        let (budget, load) = (cooling.budget(), cooling.predicted(0.0));
         let (mut best_effort, mut sensitive) = (0.0, 0.0);
         let mut at_ease = budget == 1.0;
         for &node in cooling.nodes() {

@@ -310,6 +310,8 @@ pub struct SiteScheduler {
     vain: BTreeMap<u64, bool>,
     loads: Vec<Load>,
     parked: Vec<BTreeSet<u32>>,
+    /// Since when each loop has carried less than when it is sound, if it does.
+    weak_since: Vec<Option<Instant>>,
     /// What each loop's best-effort jobs lose by being slowed.
     slowness: Vec<Slowness>,
 }
@@ -358,6 +360,7 @@ impl SiteScheduler {
             vain: BTreeMap::new(),
             loads: vec![fresh; config.nodes.len()],
             parked: vec![BTreeSet::new(); loops],
+            weak_since: vec![None; loops],
             slowness: vec![Slowness::none(now); loops],
             ledger,
             config,
@@ -597,6 +600,45 @@ impl SiteScheduler {
         (!self.topology.could_ever_hold(&self.ledger, job)).then(|| self.impossible(job).1)
     }
 
+    /// What keeps a job off nodes that fell like this, none of which was too warm.
+    fn lacking(&self, job: &Job, funnel: &Funnel) -> Obstacle {
+        let shortage = || self.shortage(job, order::shortage(&self.ledger, job, funnel));
+        self.room_that_is_off(job, funnel).unwrap_or_else(shortage)
+    }
+
+    /// The heat that keeps a job waiting, if it would find room on nodes that are switched off for it.
+    fn room_that_is_off(&self, job: &Job, funnel: &Funnel) -> Option<Obstacle> {
+        if funnel.fell[Test::Parked as usize] == 0 {
+            return None;
+        }
+        let parked = || self.parked.iter().flatten().copied();
+        let mut on = self.ledger.clone();
+        parked().for_each(|node| on.set_state(node, State::Open));
+        let tally = Tally::new(&self.topology, &on, &Shape::of(job));
+        if !tally.fits(job.tasks, job.spread) {
+            return None;
+        }
+        let bound = self.config.setpoint;
+        let loads = parked().filter(|node| on.fits(*node, &job.demand));
+        let loads = loads.map(|node| {
+            let built = &on.nodes()[node as usize];
+            let watts = built.idle_watts + job.demand.watts_on(built);
+            let found = self.cooling[usize::from(built.coolant)].predicted(watts);
+            // It may be cool enough and not yet for long enough.
+            let reason = match found > bound {
+                true => Reason::NoHeadroomOutward,
+                false => Reason::Backpressure,
+            };
+            Obstacle {
+                reason,
+                node,
+                found,
+                bound,
+            }
+        });
+        loads.min_by(|a, b| a.found.total_cmp(&b.found))
+    }
+
     fn shortage(&self, job: &Job, reason: Reason) -> Obstacle {
         let (node, found, bound) = self.ledger.nearest(&job.demand);
         Obstacle {
@@ -753,8 +795,7 @@ impl SiteScheduler {
 
     /// In words what choosing found in the way.
     fn obstacle(&self, job: &Job, Nowhere(too_hot): Nowhere, funnel: &Funnel) -> Obstacle {
-        let shortage = || self.shortage(job, order::shortage(&self.ledger, job, funnel));
-        too_hot.unwrap_or_else(shortage)
+        too_hot.unwrap_or_else(|| self.lacking(job, funnel))
     }
 }
 
@@ -814,6 +855,9 @@ impl Machine for SiteScheduler {
             } => {
                 let coolant = usize::from(coolant);
                 if self.config.heat_aware && coolant < self.cooling.len() {
+                    let is_weak = capacity_watts < self.config.loop_watts[coolant];
+                    let since = &mut self.weak_since[coolant];
+                    *since = is_weak.then(|| since.unwrap_or(now));
                     self.cooling[coolant].metered(now, heat_watts, capacity_watts);
                     self.metered(now, coolant, out);
                 }

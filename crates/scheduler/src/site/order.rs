@@ -275,8 +275,7 @@ impl SiteScheduler {
             (Hold::Reserved, Some(kept)) => (self.reserved(now, job, kept), fell(reservation)),
             (Hold::Room | Hold::Reserved, _) => {
                 let funnel = fell(None);
-                let reason = shortage(&self.ledger, job, &funnel);
-                (self.shortage(job, reason), funnel)
+                (self.lacking(job, &funnel), funnel)
             }
         };
         let evidence = Evidence {

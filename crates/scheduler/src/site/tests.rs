@@ -895,7 +895,8 @@ fn who_waits_for_heat_is_told_when_its_loop_eases_and_what_a_repair_is_worth() {
 fn who_needs_more_than_a_weak_loop_ever_has_is_told_so_and_what_it_would_have() {
     let (mut site, why) = waits_for_heat(500.0);
     assert_eq!(why.reason, NoHeadroomOutward);
-    assert_eq!((why.start.likely, why.start.latest), (None, None));
+    // The loop was first read to be weak a moment ago: a period later it may be sound.
+    assert_eq!((why.start.likely, why.start.latest), (Some(at(2)), None));
     assert_eq!(why.start.eased, Some(at(1)));
     let changes: Vec<_> = (why.changes.iter())
         .map(|a| (a.change, a.start.latest))
@@ -913,6 +914,63 @@ fn who_needs_more_than_a_weak_loop_ever_has_is_told_so_and_what_it_would_have() 
         let starts = decided.contains(&(Place, BestScore, 3, 0));
         assert_eq!(starts, minute == 60, "{minute}: {decided:?}");
     }
+}
+
+//= requirements S7
+#[test]
+fn what_has_been_weak_for_long_is_believed_to_stay_so_for_as_long_again() {
+    let (mut site, why) = waits_for_heat(500.0);
+    assert_eq!(why.start.likely, Some(at(2)));
+    for minute in 2..=21 {
+        site.now = at(minute);
+        let heat = site.scheduler.cooling()[0].foretold(at(minute));
+        site.after(metered(0, heat, 500.0));
+    }
+    let foretold = |site: &Site| match site.scheduler.explain(2, site.now) {
+        Explanation::Pending(why) => why.start,
+        other => panic!("it waits: {other:?}"),
+    };
+    let start = foretold(&site);
+    assert_eq!((start.likely, start.latest), (Some(at(41)), None));
+    assert_eq!(start.eased, Some(at(21)));
+    assert_eq!(site.scheduler.starts(at(21))[&2], start);
+    // Once it was sound in between, it has not been weak for long.
+    for (minute, capacity, since) in [
+        (22, 500.0, Some(at(1))),
+        (23, 2_000.0, None),
+        (24, 500.0, Some(at(24))),
+    ] {
+        site.now = at(minute);
+        let heat = site.scheduler.cooling()[0].foretold(at(minute));
+        site.after(metered(0, heat, capacity));
+        assert_eq!(site.scheduler.weak_since, [since], "{minute}");
+    }
+}
+
+//= requirements S7
+#[test]
+fn who_would_find_room_on_nodes_that_are_off_for_heat_waits_for_heat() {
+    let mut site = Site::new(config(vec![node(0), node(1)], vec![4_000.0, 1e6]));
+    let parks = site.decided(metered(0, 200.0, 100.0));
+    assert_eq!(parks, [(Park, Backpressure, Decision::NO_WORK, 0)]);
+    assert_eq!(site.arrive(1, 2, LatencySensitive), (Place, BestScore, 1));
+    let (action, reason, nearest) = site.arrive(2, 4, LatencySensitive);
+    assert_eq!((action, reason, nearest), (Queue, NoHeadroomOutward, 0));
+    let Explanation::Pending(why) = site.scheduler.explain(2, site.now) else {
+        panic!("it waits");
+    };
+    let fell = |test: Test| why.funnel.fell[test as usize];
+    assert_eq!((fell(Test::Parked), fell(Test::Lost)), (1, 0));
+    assert_eq!((why.reason, fell(Test::Gpu)), (NoHeadroomOutward, 1));
+    // 200 W idle and 800 W of GPUs, of 100 W.
+    assert_eq!((why.found, why.bound), (10.0, 0.9));
+    // Both nodes would be needed, and one of them is not free, off or on.
+    let both = Job {
+        tasks: 2,
+        ..job(3, 4, LatencySensitive)
+    };
+    let decided = site.decided(Input::Arrived(both));
+    assert_eq!((decided[0].0, decided[0].1), (Queue, NoCapacity));
 }
 
 /// The site has room for two tasks of three, so number is what is lacking, not nearness.

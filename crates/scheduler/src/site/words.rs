@@ -423,15 +423,28 @@ const fn is_heat(reason: Reason) -> bool {
 /// When a job starts, and how sure that is.
 #[must_use]
 pub fn start(prediction: &Prediction, now: Instant) -> String {
-    let told = as_things_are(prediction, now);
     let sooner = |eased: &Instant| prediction.likely.is_none_or(|likely| *eased < likely);
-    match prediction.eased.filter(sooner) {
-        Some(at) => format!(
-            "{told}; {} if every cooling loop carried at once what it does when sound",
-            when(at, now)
-        ),
-        None => told,
-    }
+    let Some(eased) = prediction.eased.filter(sooner) else {
+        return as_things_are(prediction, now);
+    };
+    let told = match (prediction.likely, prediction.latest) {
+        (Some(likely), latest) => {
+            let latest = latest.filter(|latest| *latest > likely);
+            let latest = latest.map_or(String::new(), |latest| {
+                let latest = when(latest, now);
+                format!("; {latest} if they stay so and all who run need what they promised")
+            });
+            let likely = when(likely, now);
+            format!(
+                "probably {likely}, if cooling loops that are weak now stay so for as long again{latest}"
+            )
+        }
+        (None, _) => as_things_are(prediction, now),
+    };
+    format!(
+        "{told}; {} if every cooling loop carried at once what it does when sound",
+        when(eased, now)
+    )
 }
 
 fn as_things_are(prediction: &Prediction, now: Instant) -> String {
@@ -509,7 +522,7 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
     }
     let told = start(&pending.start, now);
     let Prediction { likely, latest, .. } = pending.start;
-    let starts = match is_heat(pending.reason) {
+    let starts = match is_heat(pending.reason) && pending.start.eased.is_none() {
         _ if likely.or(latest).is_none() => told,
         true => format!("if nobody else comes and loops carry what they do now: {told}"),
         false => format!("if nobody else comes: {told}"),
@@ -634,7 +647,12 @@ pub fn decision(
     let others = others.join(", ");
     let (found, bound) = (decision.found, decision.bound);
     let why = || because(job, decision.reason, (found, bound), names);
-    let load = || format!("its cooling loop carried {} of what it can", percent(found));
+    let load = || {
+        format!(
+            "its cooling loop would carry {} of what it can",
+            percent(found)
+        )
+    };
     match (decision.action, decision.reason) {
         (Action::Place, _) => {
             let room = match others.as_str() {

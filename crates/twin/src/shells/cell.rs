@@ -505,9 +505,14 @@ impl Cell {
         let Self { nodes, around, .. } = self;
         for (tile, node) in nodes.iter_mut().enumerate() {
             let kelvin = around.heat.tiles.kelvin[tile];
-            if kelvin - limit > around.heat.over_limit_max && around.fates[tile] == Fate::Up {
-                around.heat.over_limit_max = kelvin - limit;
-                if kelvin >= limit && around.heat.over_limit_first.is_none() {
+            // What is no temperature is within no limit.
+            let over = match kelvin.is_finite() {
+                true => kelvin - limit,
+                false => f64::INFINITY,
+            };
+            if over > around.heat.over_limit_max && around.fates[tile] == Fate::Up {
+                around.heat.over_limit_max = over;
+                if over >= 0.0 && around.heat.over_limit_first.is_none() {
                     around.heat.over_limit_first = Some((now, tile as u32, kelvin));
                 }
             }

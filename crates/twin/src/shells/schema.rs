@@ -5,7 +5,10 @@ use std::num::NonZero;
 use physics::tiles::{Leakage, Operation, TileModel};
 use scheduler::Service;
 use scheduler::lease::ServiceLevel;
-use wire::{Fanout, Hexagons, Joules, Kelvin, Metres, Nanos, Watts};
+use wire::{
+    Fanout, Hexagons, Joules, JoulesPerKelvin, Kelvin, Metres, Nanos, Seconds, SquareMetres, Watts,
+    WattsPerKelvin,
+};
 
 use super::config::{
     Bounds, Burst, Config, Fault, FaultKind, Flips, Links, Membership, Shell, Thermos, Trunks,
@@ -18,6 +21,9 @@ const TILES_MAX: u64 = 20_000_000;
 
 /// Heat on its way to a cell is kept per step: 8 bytes each, a megabyte a cell at most.
 const STEPS_ON_THE_WAY_MAX: u64 = 131_072;
+
+/// A step of the heat model that needs more of its own is refused: nothing else, an interruption included, happens meanwhile.
+const SUBSTEPS_MAX: f64 = 1e4;
 
 /// Reads everything but the name, the intent and the kind.
 #[must_use]
@@ -114,6 +120,19 @@ pub fn read(root: &Table<'_>, name: String, intent: String) -> Config {
             ),
         );
     }
+    for shell in &config.shells {
+        let substeps = shell.model.substeps(Seconds::from(config.heat_step));
+        if substeps > SUBSTEPS_MAX {
+            heat.refuse(
+                "step",
+                format!(
+                    "the step {} is too long for {}: with its neighbour_conductance and heat_capacity neighbours even out so fast \
+                     that {substeps:.0} steps of the model must be taken in each, expected at most {SUBSTEPS_MAX:.0}",
+                    config.heat_step, shell.name
+                ),
+            );
+        }
+    }
     if let Err(light_time) = config.lookahead() {
         heat.refuse(
             "step",
@@ -195,11 +214,11 @@ fn shell(table: &Table<'_>) -> Shell {
     let model = TileModel {
         heat_capacity: table
             .heat_capacity("heat_capacity", "Energy that warms a tile by one kelvin.")
-            .positive()
+            .range(JoulesPerKelvin(1e-6)..=JoulesPerKelvin(1e15))
             .required(),
         radiator: table
             .area("radiator", "Radiating area of a tile.")
-            .positive()
+            .range(SquareMetres(1e-9)..=SquareMetres(1e12))
             .required(),
         emissivity: table
             .fraction("emissivity", "Of the radiator.")
@@ -254,9 +273,11 @@ fn shell(table: &Table<'_>) -> Shell {
                 "neighbour_conductance",
                 "Heat to each of the six neighbours per kelvin.",
             )
-            .or(wire::WattsPerKelvin(0.0)),
+            .range(WattsPerKelvin(0.0)..=WattsPerKelvin(1e12))
+            .or(WattsPerKelvin(0.0)),
         sky: table
             .temperature("sky", "What the radiator sees.")
+            .range(Kelvin(0.0)..=Kelvin(2_000.0))
             .or(physics::constants::SKY),
     };
     Shell {

@@ -261,7 +261,7 @@ impl Watch {
             flows += part.iter().map(|c| c.around.heat.flows).sum();
         }
         let error = energy_error(&flows);
-        if error > config.bounds.energy_error && self.energy.is_none() {
+        if (error.is_nan() || error > config.bounds.energy_error) && self.energy.is_none() {
             self.energy = Some(Violation {
                 seconds: now,
                 subject: config.name.clone(),

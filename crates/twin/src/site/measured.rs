@@ -110,6 +110,9 @@ impl Histogram {
     }
 }
 
+/// What a distribution comes to at least, in per cent: less is a list that was cut off.
+const WHOLE: f64 = 99.99;
+
 /// A cumulative distribution: values and the share in per cent that does not exceed each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distribution {
@@ -157,8 +160,17 @@ impl Distribution {
             }
             points.push(point);
         }
-        if points.is_empty() {
-            return Err(list.ends_here("at least one point of the distribution"));
+        match points.last() {
+            None => return Err(list.ends_here("at least one point of the distribution")),
+            Some((_, last)) if *last < WHOLE => {
+                return Err(TraceError::Text {
+                    file: file.to_owned(),
+                    line: list.line(),
+                    found: format!("the list ends at {last} %"),
+                    expected: "its last line to say 100 %: it was cut off",
+                });
+            }
+            Some(_) => {}
         }
         Ok(Self { points })
     }
@@ -237,6 +249,14 @@ mod tests {
             (
                 "power_w,cdf\n3,101\n",
                 "gpu.csv:2: cdf: found \"101\"; expected a number from 0 to 100",
+            ),
+            (
+                "power_w,cdf\n3,99\n",
+                "gpu.csv:3: the list ends at 99 %; expected its last line to say 100 %: it was cut off",
+            ),
+            (
+                "power_w,cdf\n",
+                "gpu.csv:2: the list ends here; expected at least one point of the distribution",
             ),
         ] {
             assert_eq!(measured(text).unwrap_err(), message);

@@ -94,9 +94,15 @@ enum Because {
 struct Trouble {
     /// What last changed its capacity: a failure, a repair, a neighbour.
     changed: Option<u64>,
-    /// The reading with which it got into trouble since.
-    read: Option<u64>,
+    /// The last reading that something was decided for because it was too warm, and the last because it was cool enough.
+    read: [Option<(u64, Instant)>; 2],
 }
+
+/// What is decided because of a meter is told with a reading that is no older.
+const READING_AGE_MAX: Nanos = Nanos(Nanos::MINUTE.0);
+
+/// What a neighbour takes is told whenever it differs by this share of what the plant carries from what was told last.
+const TAKEN_STEP: f64 = 0.05;
 
 /// What a run begins with.
 #[derive(Clone, Debug, Default)]
@@ -262,6 +268,7 @@ struct World<'a> {
     /// The share of each loop's capacity that is sound, and what neighbours take of all.
     sound: Vec<f64>,
     taken: f64,
+    taken_as_told: f64,
     /// Since when each loop is given more than it can carry.
     overloaded_since: Vec<Option<Instant>>,
 
@@ -352,6 +359,7 @@ impl<'a> World<'a> {
             io: vec![(0, FULL); load.jobs.habits.len()],
             sound: vec![1.0; floor.loops.len()],
             taken: 0.0,
+            taken_as_told: 0.0,
             overloaded_since: vec![None; floor.loops.len()],
             heat_at_start: devices.site().heat().0,
             outcome: Outcome {
@@ -633,7 +641,7 @@ impl<'a> World<'a> {
         };
         befallen.fill(Trouble {
             changed,
-            read: None,
+            read: [None; 2],
         });
         self.next_sample = now;
     }
@@ -696,7 +704,7 @@ impl<'a> World<'a> {
         if span == 0.0 {
             return;
         }
-        self.let_neighbours_take(span);
+        self.let_neighbours_take(now, span);
         self.devices.advance(now, &self.config.outside);
         let hottest = self.devices.extremes();
         let most = |a: &mut f64, b: f64| {
@@ -810,7 +818,7 @@ impl<'a> World<'a> {
     }
 
     /// Takes from the loops what their neighbours take from the last step on.
-    fn let_neighbours_take(&mut self, span: f64) {
+    fn let_neighbours_take(&mut self, now: Instant, span: f64) {
         if self.neighbours.is_empty() {
             return;
         }
@@ -832,10 +840,29 @@ impl<'a> World<'a> {
             self.restless_until = since + QUIET_AFTER;
             self.set_capacities();
         }
+        let whole = self.carried();
+        if (self.taken - self.taken_as_told).abs() > TAKEN_STEP * whole {
+            self.taken_as_told = self.taken;
+            let text = format!(
+                "the neighbour takes {:.2} MW of the {:.2} MW that the plant carries",
+                self.taken / 1e6,
+                whole / 1e6
+            );
+            let changed = Some(self.happened(now, "neighbour_takes", None, None, text));
+            self.troubles.fill(Trouble {
+                changed,
+                read: [None; 2],
+            });
+        }
+    }
+
+    /// What all loops carry when they are sound, in watts.
+    fn carried(&self) -> f64 {
+        self.floor.loops.iter().map(|l| l.capacity.0).sum()
     }
 
     fn set_capacities(&mut self) {
-        let whole: f64 = self.floor.loops.iter().map(|l| l.capacity.0).sum();
+        let whole = self.carried();
         for (l, part) in self.floor.loops.iter().enumerate() {
             let left = part.capacity.0 * self.sound[l] * (1.0 - self.taken / whole);
             self.devices.site_mut().set_capacity(l, Watts(left));
@@ -940,7 +967,7 @@ impl<'a> World<'a> {
             self.because = Because::Reading(l);
             self.tell(now, metered);
             if self.scheduler.cooling()[l].budget() >= 1.0 && !self.scheduler.has_parked(l) {
-                self.troubles[l].read = None;
+                self.troubles[l].read = [None; 2];
             }
         }
     }
@@ -990,8 +1017,8 @@ impl<'a> World<'a> {
         text
     }
 
-    /// The record that what is decided now is caused by. The reading that a loop's trouble begins
-    /// with is told of when it first causes something.
+    /// The record that what is decided now is caused by. A reading is told of when it causes something, unless
+    /// one that caused the like was told of a moment ago.
     fn cause_of(&mut self, now: Instant, decision: &Decision) -> Option<u64> {
         let by_heat = matches!(
             decision.reason,
@@ -1004,8 +1031,11 @@ impl<'a> World<'a> {
             Because::Reading(_) if !by_heat => None,
             Because::Reading(l) => {
                 let Trouble { changed, read } = self.troubles[l];
-                if read.is_some() {
-                    return read;
+                let kind = usize::from(decision.reason == Reason::PressureEased);
+                if let Some((id, at)) = read[kind]
+                    && now.since(at) <= READING_AGE_MAX
+                {
+                    return Some(id);
                 }
                 let (heat, carries) = (
                     self.devices.to_reject(l),
@@ -1018,7 +1048,7 @@ impl<'a> World<'a> {
                     load(heat, carries) * 100.0
                 );
                 let id = self.happened(now, "loop_read", None, changed, detail);
-                self.troubles[l].read = Some(id);
+                self.troubles[l].read[kind] = Some((id, now));
                 Some(id)
             }
         }

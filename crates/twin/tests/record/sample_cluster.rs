@@ -30,7 +30,7 @@ const TENANTS: [(&str, f64); 5] = [
 ];
 
 const TESTS: [&str; 5] = [
-    "off or lost",
+    "lost",
     "other GPU model",
     "too little CPU free",
     "too little GPU free",
