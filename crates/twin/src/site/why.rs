@@ -256,7 +256,10 @@ impl Lived<'_> {
         let seen = self.seen.borrow();
         let recorded = recorded.iter().filter(|d| at(d.seconds) <= moment);
         let recorded: Vec<(f64, String)> = recorded
-            .map(|d| (d.seconds, format!("{}: {}", d.action, d.reason)))
+            .map(|d| {
+                let text = whole(&d.action, &d.reason, u64::from(d.node), (d.found, d.bound));
+                (d.seconds, text)
+            })
             .collect();
         let nothing = || "nothing".to_owned();
         for i in 0..recorded.len().max(seen.len()) {
@@ -271,8 +274,9 @@ impl Lived<'_> {
                 let when = then.map_or_else(|| now.map_or(0.0, |n| n.0.as_secs_f64()), |t| t.0);
                 return Err(AgainError::from(Differs {
                     at: told(when),
-                    recorded: then.map_or_else(nothing, |t| t.1.clone()),
-                    repeated: now.map_or_else(nothing, |n| n.1.clone()),
+                    recorded: then.map_or_else(nothing, |t| format!("{} at {} s", t.1, t.0)),
+                    repeated: now
+                        .map_or_else(nothing, |n| format!("{} at {} s", n.1, n.0.as_secs_f64())),
                     made_by: again.inputs.version.clone(),
                     this: env!("CARGO_PKG_VERSION").to_owned(),
                 })
@@ -281,6 +285,18 @@ impl Lived<'_> {
         }
         Ok(())
     }
+}
+
+/// All of a decision but its time, to be compared.
+fn whole(
+    action: &str,
+    reason: &str,
+    node: u64,
+    (found, bound): (Option<f64>, Option<f64>),
+) -> String {
+    let number = |n: Option<f64>| n.map_or_else(|| "nothing".to_owned(), |n| n.to_string());
+    let (found, bound) = (number(found), number(bound));
+    format!("{action} on node {node}: {reason}, found {found} against {bound}")
 }
 
 /// Lives a run again and hands it over at its beginning.
@@ -294,7 +310,10 @@ fn live<T>(
         if let Record::Decision(decision, ..) = record
             && decision.work == job
         {
-            let text = format!("{}: {}", decision.action, decision.reason);
+            let known = |number: f64| number.is_finite().then_some(number);
+            let numbers = (known(decision.found), known(decision.bound));
+            let (action, reason) = (decision.action.name(), decision.reason.name());
+            let text = whole(action, reason, decision.subject.0, numbers);
             seen.borrow_mut().push((decision.at, text));
         }
     };
