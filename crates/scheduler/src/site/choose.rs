@@ -253,32 +253,41 @@ impl View<'_> {
         }
     }
 
-    /// What each node falls to, a gang's domains counted.
+    /// How many nodes fall to which test, a gang's domains counted.
     pub(super) fn funnel_of(&self, job: &Job, tally: &Tally) -> Funnel {
-        let demand = &job.demand;
         let mut funnel = self.funnel();
-        for (node, i) in self.ledger.nodes().iter().zip(0_u32..) {
-            let tasks = u32::from(job.tasks);
-            let domain = match job.spread {
-                _ if tasks == 1 => 1,
-                Spread::Node => self.ledger.copies(i, demand),
-                Spread::Rack => tally.domains(Spread::Rack)[node.rack as usize],
-                Spread::Row => tally.domains(Spread::Row)[node.row as usize],
-                Spread::Site => tally.site(),
-            };
-            if let Some(lack) = self.ledger.lacks(i, demand) {
-                funnel.falls(lack.into());
-            } else if tasks > 1 && tally.site() < tasks {
-                funnel.falls(Test::Number);
-            } else if domain < tasks {
-                funnel.falls(Test::Topology);
-            } else if self.heat(i, node.coolant, demand.watts_on(node)).is_err() {
-                funnel.falls(Test::Heat);
-            } else if self.spare(i, job, 1) == 0 {
-                funnel.falls(Test::Reservation);
-            }
-        }
+        let fallen = self.fallen(job, tally);
+        fallen.for_each(|(_, test)| funnel.falls(test));
         funnel
+    }
+
+    /// The nodes that fall, in order, and to which test.
+    pub(super) fn fallen(&self, job: &Job, tally: &Tally) -> impl Iterator<Item = (u32, Test)> {
+        let nodes = 0..self.ledger.nodes().len() as u32;
+        nodes.filter_map(|node| Some((node, self.falls_to(node, job, tally)?)))
+    }
+
+    fn falls_to(&self, i: u32, job: &Job, tally: &Tally) -> Option<Test> {
+        let (demand, node) = (&job.demand, &self.ledger.nodes()[i as usize]);
+        let tasks = u32::from(job.tasks);
+        let domain = match job.spread {
+            _ if tasks == 1 => 1,
+            Spread::Node => self.ledger.copies(i, demand),
+            Spread::Rack => tally.domains(Spread::Rack)[node.rack as usize],
+            Spread::Row => tally.domains(Spread::Row)[node.row as usize],
+            Spread::Site => tally.site(),
+        };
+        if let Some(lack) = self.ledger.lacks(i, demand) {
+            Some(lack.into())
+        } else if tasks > 1 && tally.site() < tasks {
+            Some(Test::Number)
+        } else if domain < tasks {
+            Some(Test::Topology)
+        } else if self.heat(i, node.coolant, demand.watts_on(node)).is_err() {
+            Some(Test::Heat)
+        } else {
+            (self.spare(i, job, 1) == 0).then_some(Test::Reservation)
+        }
     }
 
     /// What the load of a node's loop adds to its score, if it may get this heat.

@@ -61,6 +61,8 @@ pub struct Pending {
     pub bound: f64,
     /// Which of the nodes could take one of its tasks now, and what the others fell to.
     pub funnel: Funnel,
+    /// The nodes that fell, in order, and to which test each.
+    pub fallen: Vec<(u32, Test)>,
     /// How many of its tasks the site could take now, wherever they would stand and
     /// whatever their heat.
     pub tasks_that_fit: u64,
@@ -356,7 +358,11 @@ impl SiteScheduler {
             ahead.reservation_for(now, &job, head)
         });
         let tally = Tally::new(&self.topology, &self.ledger, &Shape::of(&job));
-        let funnel = self.view(reservation).funnel_of(&job, &tally);
+        let view = self.view(reservation);
+        let (funnel, fallen) = (
+            view.funnel_of(&job, &tally),
+            view.fallen(&job, &tally).collect(),
+        );
         let copies = (0..funnel.nodes).map(|n| u64::from(self.ledger.copies(n, &job.demand)));
         Pending {
             job,
@@ -366,6 +372,7 @@ impl SiteScheduler {
             found: obstacle.found,
             bound: obstacle.bound,
             funnel,
+            fallen,
             tasks_that_fit: copies.sum(),
             gpu_milli_free: order::free_gpu(&self.ledger, &job),
             used: self.used(job.tenant),

@@ -503,7 +503,9 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
         moment(pending.since),
         span(now.since(pending.since))
     ));
-    text.push_str(&nodes(&pending.funnel, job));
+    text.push_str(&nodes(&pending.funnel, job, |test| {
+        named(&pending.fallen, test, names)
+    }));
     let ahead = &pending.ahead;
     if ahead.jobs == 0 {
         text.push_str("  before   nobody\n");
@@ -539,16 +541,32 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
     text
 }
 
-fn nodes(seen: &Funnel, job: &Job) -> String {
+/// So many of the nodes that fell to a test are named to people; a program is told all.
+const NAMED_MAX: usize = 3;
+
+/// The first nodes that fell to a test.
+fn named(fallen: &[(u32, Test)], test: Test, names: &dyn Names) -> String {
+    let of = fallen.iter().filter(|(_, of)| *of == test);
+    let first = of
+        .clone()
+        .take(NAMED_MAX)
+        .map(|(node, _)| names.node(*node));
+    let first: Vec<String> = first.collect();
+    let more = if of.count() > NAMED_MAX { ", …" } else { "" };
+    format!(": {}{more}", first.join(", "))
+}
+
+fn nodes(seen: &Funnel, job: &Job, named: impl Fn(Test) -> String) -> String {
     if seen.nodes == 0 {
         return String::new();
     }
     let mut text = format!("  nodes    {:>6} there are\n", seen.nodes);
     for (test, fell, left) in funnel(seen) {
         text.push_str(&format!(
-            "           {:>6} {}, {left} left\n",
+            "           {:>6} {}, {left} left{}\n",
             format!("-{fell}"),
-            test.name()
+            test.name(),
+            named(test)
         ));
     }
     let task = if job.tasks > 1 { "one task" } else { "it" };
@@ -607,7 +625,7 @@ pub fn places(nodes: impl Iterator<Item = u32>, names: &dyn Names) -> String {
 /// What was considered for a place: who was ruled out, and the best of the others.
 #[must_use]
 pub fn evidence(evidence: &Evidence, job: &Job, names: &dyn Names) -> String {
-    let mut text = nodes(&evidence.funnel, job);
+    let mut text = nodes(&evidence.funnel, job, |_| String::new());
     for (i, candidate) in evidence.candidates.iter().enumerate() {
         let head = if i == 0 { "score" } else { "" };
         text.push_str(&format!(

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use scheduler::site::explain::{Explanation, Pending, Prediction};
 use scheduler::site::words::{self, Names};
-use scheduler::site::{Evidence, Funnel, Job, Refusal};
+use scheduler::site::{Evidence, Funnel, Job, Refusal, Test};
 use serde_json::{Value, json};
 use telemetry::Decision;
 use wire::{Instant, Nanos};
@@ -106,16 +106,17 @@ pub fn evidence_as_json(evidence: &Evidence, names: &dyn Names) -> Value {
     let others = evidence.because_of.iter().map(|&id| names.job(id));
     json!({
         "nodes": evidence.funnel.nodes,
-        "funnel": funnel_as_json(&evidence.funnel),
+        "funnel": funnel_as_json(&evidence.funnel, |_| Value::Null),
         "candidates": candidates.collect::<Vec<_>>(),
         "because_of": others.collect::<Vec<_>>(),
     })
 }
 
-fn funnel_as_json(funnel: &Funnel) -> Value {
+fn funnel_as_json(funnel: &Funnel, nodes: impl Fn(Test) -> Value) -> Value {
     let steps = words::funnel(funnel).into_iter();
-    let steps =
-        steps.map(|(test, fell, left)| json!({ "test": test.name(), "fell": fell, "left": left }));
+    let steps = steps.map(|(test, fell, left)| {
+        json!({ "test": test.name(), "fell": fell, "left": left, "nodes": nodes(test) })
+    });
     steps.collect()
 }
 
@@ -153,7 +154,10 @@ pub fn explanation_as_json(explanation: &Explanation, now: Instant, names: &dyn 
                 "since_seconds": pending.since.as_secs_f64(),
                 "preempted": pending.preempted,
                 "nodes": pending.funnel.nodes,
-                "funnel": funnel_as_json(&pending.funnel),
+                "funnel": funnel_as_json(&pending.funnel, |test| {
+                    let of = pending.fallen.iter().filter(|(_, of)| *of == test);
+                    of.map(|(node, _)| Value::from(names.node(*node))).collect()
+                }),
                 "tasks_that_fit": pending.tasks_that_fit,
                 "gpus_free": pending.gpu_milli_free as f64 / 1_000.0,
                 "ahead": {
