@@ -359,7 +359,9 @@ function timeCharts(host, options) {
     node.replaceChildren(...parts, ...labels, plot.nowLine, ...badges, plot.cross, plot.dots,
       svg("rect", { x: 0, y: 0, width, height, fill: "transparent" }));
     if (chart.temperature) {
-      plot.title.lastChild.textContent = scale === "limit" ? "kelvin above (+) or below (−) the limit" : degrees();
+      // A limit that would flatten everything else is told instead of drawn.
+      const beyond = rules.filter((r) => r.label && (r.value > high || r.value < low)).map((r) => `${r.label} at ${fixed(r.value, 0)}, ${r.value > high ? "above" : "below"}`);
+      plot.title.lastChild.textContent = scale === "limit" ? "kelvin above (+) or below (−) the limit" : [degrees(), ...beyond].join("; ");
     }
   }
 

@@ -14,7 +14,7 @@ Exit codes:
   0    fine
   1    the rehearsal ended, and an invariant of the universe failed (of a sweep: other than
        loop_damped past the edge of overshoot, if it found that and the edge of stability)
-  2    the request was wrong; nothing was run
+  2    the request was wrong; nothing was run, or what was found could not be written or printed
   130  stopped by Ctrl-C";
 
 const PACK: &str = "\
@@ -517,7 +517,7 @@ pub(crate) struct Pack {
     #[arg(
         long = "policy",
         value_name = "NAME",
-        required = true,
+        default_value = "cosmos",
         value_delimiter = ','
     )]
     pub(crate) policies: Vec<Policies>,

@@ -493,6 +493,7 @@ impl Stage<'_> {
                 alive: alive.count(),
                 known: self.scene.load.nodes.len(),
                 refused: BTreeMap::new(),
+                expelled: false,
                 council: None,
             },
             changes: String::new(),

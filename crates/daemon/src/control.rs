@@ -372,6 +372,27 @@ pub enum ControlError {
         /// The node's directory.
         data: String,
     },
+    /// Whoever asks may not.
+    #[error("the node on {data} is somebody else's: {because}")]
+    Denied {
+        /// The node's directory.
+        data: String,
+        /// What the system says.
+        because: io::Error,
+    },
+    /// One runs and cannot be asked.
+    #[error(
+        "a node runs on {data} (process {process}), but nobody answers at its socket, {SOCKET}: it begins or ends just now, or the socket was removed; then end the process and start it again"
+    )]
+    Deaf {
+        /// The node's directory.
+        data: String,
+        /// Its process.
+        process: u32,
+    },
+    /// It ended meanwhile.
+    #[error("the node ended before it had answered")]
+    Ended,
     /// The other side speaks otherwise.
     #[error(
         "found version {found} of the control protocol, expected {VERSION}: node and command are of different versions"
@@ -443,13 +464,26 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<T, ControlEr
 /// # Errors
 /// If no node listens there, or it does not answer as it should.
 pub fn ask(data: &Path, request: &Request) -> Result<(Answer, UnixStream), ControlError> {
-    let nobody = |_| ControlError::NoNode {
-        data: data.display().to_string(),
+    let nobody = |because: io::Error| {
+        let process = crate::node::of(data);
+        let data = data.display().to_string();
+        match process {
+            _ if because.kind() == io::ErrorKind::PermissionDenied => {
+                ControlError::Denied { data, because }
+            }
+            Some(process) => ControlError::Deaf { data, process },
+            None => ControlError::NoNode { data },
+        }
     };
     let folder = File::open(data).map_err(nobody)?;
     let mut stream = UnixStream::connect(address(&folder)).map_err(nobody)?;
     send(&mut stream, request)?;
-    let answer = receive(&mut stream)?;
+    let answer = receive(&mut stream).map_err(|error| match error {
+        ControlError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            ControlError::Ended
+        }
+        other => other,
+    })?;
     Ok((answer, stream))
 }
 

@@ -458,7 +458,12 @@ pub fn up(
     let _ = fs::remove_dir_all(&said);
     make_private(&said).map_err(at("making", &said))?;
     lease::bound_ledger(data);
-    let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
+    let mut ending = vec![libc::SIGINT, libc::SIGTERM];
+    // A terminal that is closed ends a node as Ctrl-C does, unless whoever started it said that it should not (`nohup`).
+    if !is_ignored(libc::SIGHUP) {
+        ending.push(libc::SIGHUP);
+    }
+    let mut signals = Signals::new(ending)?;
     let (events, queue) = sync_channel(EVENTS_MAX);
     let host = Hierarchy::of_this_host().map(Hierarchy::together);
     let mut node = Node {
@@ -667,6 +672,14 @@ fn lock(data: &Path) -> Result<File, NodeError> {
         .and_then(|()| write!(file, "{}", std::process::id()));
     written.map_err(at("writing"))?;
     Ok(file)
+}
+
+/// Whether this process was started to ignore a signal, as far as can be found out.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// The process of the node that runs on a directory, if one does.
@@ -990,7 +1003,9 @@ fn unknown(name: &str) -> Answer {
 }
 
 pub(crate) fn unknown_name(name: &str) -> String {
-    format!("there is no program named {name:?}; `cosmos ps` lists them")
+    format!(
+        "there is no program named {name:?} on this node; `cosmos ps` lists those that are, `cosmos ps --fleet` what the fleet runs, and where"
+    )
 }
 
 impl Node {

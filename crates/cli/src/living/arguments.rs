@@ -32,6 +32,7 @@ Examples:
 Exit codes:
   the program's own, or 128 + the number of the signal that ended it
   2    the request was wrong; nothing was run
+  124  its deadline passed
   125  cosmos could not do its part
   126  the file is there and cannot be run
   127  there is no such program
@@ -431,7 +432,7 @@ pub(crate) struct Run {
         long,
         short,
         value_name = "FILE",
-        conflicts_with_all = ["environment", "folders", "memory", "cores", "fuel", "seed", "deterministic", "state", "class", "network", "ports", "restart", "group", "batch", "words"]
+        conflicts_with_all = ["environment", "folders", "memory", "cores", "fuel", "seed", "deterministic", "state", "class", "network", "ports", "restart", "group", "batch", "words", "gpus", "deadline", "first"]
     )]
     pub(crate) file: Option<PathBuf>,
 

@@ -1,6 +1,7 @@
 //! What a node is asked about its fleet.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use anyhow::Result;
 use daemon::affairs::Affairs;
 use daemon::control::{Answer, Request};
 use serde_json::json;
+use trust::invitation::Invitation;
 
 use super::arguments::{Ask, Drain, Expel, Invite, Members, Ping};
 use super::node::{on_one_line, print, print_json, put, table, unexpected};
@@ -18,7 +20,18 @@ pub(super) fn invite(asked: &Invite) -> Result<ExitCode> {
         Answer::Invitation { line } if asked.ask.json => {
             print_json(&json!({ "invitation": line, "lasts_s": lasts_s }))
         }
-        Answer::Invitation { line } => print(&format!("{line}\n")),
+        Answer::Invitation { line } => {
+            let at = line
+                .parse()
+                .map(|invitation: Invitation| invitation.address);
+            let read = std::io::stderr().is_terminal();
+            if read && at.is_ok_and(|at| at.ip().is_loopback()) {
+                eprintln!(
+                    "note: this node listens on loopback, so only nodes of this host can come; start it with --listen ADDRESS where others reach it"
+                );
+            }
+            print(&format!("{line}\n"))
+        }
         other => unexpected(&other),
     }
 }

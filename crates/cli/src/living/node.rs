@@ -319,6 +319,12 @@ pub(super) fn logs(asked: &Logs) -> Result<ExitCode> {
             written => written?,
         }
         if length == 0 {
+            if asked.follow {
+                // The program has ended, or its node: that one is not there to say so.
+                let follow = false;
+                let name = asked.name.clone();
+                control::ask(&asked.data.directory()?, &Request::Logs { name, follow })?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
     }
@@ -472,8 +478,29 @@ pub(super) fn status(asked: &Ask) -> Result<ExitCode> {
         fleet.name,
         fleet.tile,
         fleet.address,
-        turned_away(fleet),
+        fallen(fleet) + &turned_away(fleet),
     ))
+}
+
+/// What is not well with it in its fleet.
+fn fallen(fleet: &FleetStatus) -> String {
+    let lost = fleet
+        .council
+        .as_ref()
+        .is_some_and(|council| council.lost_vote);
+    let said = [
+        (
+            fleet.expelled,
+            "was expelled: a new invitation (`cosmos up --join INVITATION`) gives it another seat",
+        ),
+        (
+            lost,
+            "the record of its vote is lost: it votes again once the others have taken that vote away",
+        ),
+    ];
+    let said = said.iter().filter(|(so, _)| *so);
+    said.map(|(_, words)| format!("           {words}\n"))
+        .collect()
 }
 
 pub(super) fn outside(asked: &Outside) -> Result<ExitCode> {

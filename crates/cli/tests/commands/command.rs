@@ -288,6 +288,10 @@ fn packing_says_what_came_of_it_in_the_keys_it_promised() {
         out.contains("means of 2 experiments for each policy"),
         "{out}"
     );
+    // Nobody need name our own.
+    let (code, out, _) = asked(&["--seed", "1", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, found["policy"].as_str()), (0, Some("cosmos")));
 }
 
 #[test]
@@ -298,7 +302,6 @@ fn packing_refuses_what_it_cannot_pack() {
             &["--seed", "1", "--policy", "best"][..],
             "expected random, dotprod",
         ),
-        (&["--seed", "1"], "--policy <NAME>"),
         (
             &["--order", "wrong", "--policy", "fgd"],
             "wrong:2: found \"z\"; expected the name of a pod of ./pods_x.csv",

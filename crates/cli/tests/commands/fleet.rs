@@ -447,6 +447,11 @@ fn whoever_is_expelled_is_turned_away_by_all_and_counted() {
             machine.refused("certificate-revoked") > 0
         });
     }
+    wait_until("it is told", || {
+        let status: Value = serde_json::from_str(&cleo.ok(&["status", "--json"])).expect("JSON");
+        status["fleet"]["expelled"] == true
+    });
+    assert!(cleo.ok(&["status"]).contains("was expelled"));
     wait_until("nobody speaks with it", || {
         !cleo.holds("ada", "alive") && !cleo.holds("ben", "alive")
     });
@@ -463,6 +468,10 @@ fn whoever_is_expelled_is_turned_away_by_all_and_counted() {
         assert!(machine.holds("cleo", "expelled"));
     }
     let dan = ada.joined("dan");
-    all_hold(&[ada, ben, dan], &["ada", "ben", "dan"], "alive");
+    // A new invitation gives it another seat, and another name, as its own is still that of the seat which was taken away.
     drop(cleo);
+    let cleo = ada.joined("cleo");
+    let machines = [ada, ben, dan, cleo];
+    all_hold(&machines, &["ada", "ben", "dan", "cleo-2"], "alive");
+    assert_eq!(machines[3].member("cleo-2")["tile"], 4);
 }

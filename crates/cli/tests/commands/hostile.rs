@@ -157,6 +157,12 @@ fn a_full_disk_refuses_new_programs_and_nothing_else() {
         let refused = cosmos(&["run", "-d", "true"]);
         refused.0 == Some(2) && refused.2.contains("No space left on device")
     });
+    // What the fleet keeps grows as invitations are given out, until that is refused too.
+    let full = (0..200)
+        .map(|_| cosmos(&["invite"]))
+        .find(|(code, ..)| *code != Some(0));
+    let (_, _, err) = full.expect("a full disk takes no invitation");
+    assert!(err.contains("No space left on device"), "{err}");
     let listed = cosmos(&["ps"]).1;
     assert!(
         listed
@@ -184,6 +190,8 @@ fn a_full_disk_refuses_new_programs_and_nothing_else() {
     fs::remove_file(&filler).unwrap();
     let taken = cosmos(&["run", "-d", "--name", "four", "true"]);
     assert_eq!(taken.0, Some(0), "there is room again: {taken:?}");
+    let invited = cosmos(&["invite"]);
+    assert_eq!(invited.0, Some(0), "and for the fleet's: {invited:?}");
     let mut other = place.command(&["up"]);
     let (_other, lines) = Up::with_warnings(other.env("COSMOS_DATA", place.path("copy")));
     assert!(

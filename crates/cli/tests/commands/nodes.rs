@@ -8,6 +8,83 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
 #[test]
+fn a_node_that_dies_or_cannot_be_heard_is_not_taken_for_a_program_that_ended() {
+    let place = Place::new();
+    let (up, _) = Up::at(&place);
+    place.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "talk",
+        "sh",
+        "-c",
+        "echo one; exec sleep 1000",
+    ]);
+    let mut follows = place.command(&["logs", "-f", "talk"]).spawn().unwrap();
+    let mut said = BufReader::new(follows.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "one\n");
+    fs::remove_file(place.path("data/control.sock")).unwrap();
+    let deaf = place.cosmos(&["ps"], "");
+    assert_eq!(deaf.code, Some(2));
+    assert!(
+        deaf.err.contains("but nobody answers at its socket"),
+        "{}",
+        deaf.err
+    );
+    up.signal("-KILL");
+    let mut because = String::new();
+    let mut complaint = follows.stderr.take().unwrap();
+    complaint.read_to_string(&mut because).unwrap();
+    assert!(because.contains("no node runs on"), "{because}");
+    assert_eq!(follows.wait().unwrap().code(), Some(2));
+}
+
+/// As when its terminal is closed.
+#[test]
+fn a_hangup_ends_a_node_as_ctrl_c_does_unless_it_was_told_to_ignore_that() {
+    let place = Place::new();
+    let (mut up, _) = Up::at(&place);
+    place.ok(&["run", "-d", "--name", "stays", "sleep", "1000"]);
+    up.signal("-HUP");
+    assert_eq!(up.0.wait().unwrap().code(), Some(0));
+    let cosmos = env!("CARGO_BIN_EXE_cosmos");
+    let script = format!("trap '' HUP; exec '{cosmos}' up");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).current_dir(place.0.path());
+    let alike = place.command(&["up"]);
+    shell.envs(
+        alike
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    shell
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null());
+    shell.stderr(std::process::Stdio::piped());
+    let (up, lines) = Up::with_warnings(&mut shell);
+    assert!(lines.concat().contains("resuming 1 program"), "{lines:?}");
+    up.signal("-HUP");
+    assert!(place.ok(&["ps"]).contains("stays"));
+}
+
+#[test]
+fn a_file_says_all_of_how_its_programs_run() {
+    let place = Place::new();
+    fs::write(place.path("x.toml"), "words = [\"true\"]\n").unwrap();
+    for more in [["--deadline", "1s"], ["--gpu", "1"], ["--cpu", "1"]] {
+        let refused = place.cosmos(&[&["run", "-d", "-f", "x.toml"], &more[..]].concat(), "");
+        assert_eq!(refused.code, Some(2), "{more:?}");
+        assert!(
+            refused.err.contains("cannot be used with"),
+            "{}",
+            refused.err
+        );
+    }
+}
+
+#[test]
 fn a_program_lives_on_the_node_and_is_seen_heard_stopped_and_forgotten() {
     let place = Place::new();
     let (_up, _) = Up::at(&place);

@@ -5,10 +5,11 @@
 //! returns (redb commits with a sync), and a founding or a joining is one change: killed at any moment, a
 //! machine is in a fleet or is not.
 
+use std::cell::RefCell;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use wire::codec::decode_all;
@@ -30,6 +31,7 @@ const KEY: &str = "key";
 const LIFE: &str = "life";
 const VOTED: &str = "voted";
 const EXPELLED: &str = "expelled";
+const SHOWN: &str = "shown";
 
 /// Why something could not be kept, or is kept no longer.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +118,33 @@ impl Decode for Standing {
 
 /// The file.
 #[derive(Debug)]
-pub struct Archive(Database);
+pub struct Archive {
+    path: PathBuf,
+    /// Once a write has failed, for want of room say, redb answers no more until it is opened again. None if that failed too.
+    database: RefCell<Option<Database>>,
+}
+
+fn opened(path: &Path) -> Result<Database, ArchiveError> {
+    let at = |source| ArchiveError::File {
+        path: path.display().to_string(),
+        source,
+    };
+    // Before there is anything in it.
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path);
+    file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)))
+        .map_err(at)?;
+    Database::create(path).map_err(|error| match redb::Error::from(error) {
+        redb::Error::DatabaseAlreadyOpen => ArchiveError::from(redb::Error::DatabaseAlreadyOpen),
+        because => ArchiveError::Unreadable {
+            path: path.display().to_string(),
+            because,
+        },
+    })
+}
 
 impl Archive {
     /// Opens it, or makes it.
@@ -124,51 +152,53 @@ impl Archive {
     /// # Errors
     /// If the file cannot be opened or is no database.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let at = |source| ArchiveError::File {
-            path: path.display().to_string(),
-            source,
+        let archive = Self {
+            path: path.to_owned(),
+            database: RefCell::new(Some(opened(path)?)),
         };
-        // Before there is anything in it.
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path);
-        file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)))
-            .map_err(at)?;
-        let database = Database::create(path).map_err(|error| match redb::Error::from(error) {
-            redb::Error::DatabaseAlreadyOpen => {
-                ArchiveError::from(redb::Error::DatabaseAlreadyOpen)
-            }
-            because => ArchiveError::Unreadable {
-                path: path.display().to_string(),
-                because,
-            },
+        archive.with(|database| {
+            let write = database.begin_write()?;
+            write.open_table(FACTS)?;
+            write.open_table(DIRECTORY)?;
+            write.open_table(INVITATIONS)?;
+            Ok(write.commit()?)
         })?;
-        let write = database.begin_write().map_err(redb::Error::from)?;
-        write.open_table(FACTS).map_err(redb::Error::from)?;
-        write.open_table(DIRECTORY).map_err(redb::Error::from)?;
-        write.open_table(INVITATIONS).map_err(redb::Error::from)?;
-        write.commit().map_err(redb::Error::from)?;
-        Ok(Self(database))
+        Ok(archive)
+    }
+
+    fn with<T>(
+        &self,
+        does: impl Fn(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, ArchiveError> {
+        let mut kept = self.database.borrow_mut();
+        if let Some(database) = kept.as_ref() {
+            match does(database) {
+                Err(redb::Error::PreviousIo) => *kept = None,
+                done => return Ok(done?),
+            }
+        }
+        let database = kept.insert(opened(&self.path)?);
+        Ok(does(database)?)
     }
 
     fn fact(&self, name: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let read = self.0.begin_read().map_err(redb::Error::from)?;
-        let table = read.open_table(FACTS).map_err(redb::Error::from)?;
-        let found = table.get(name).map_err(redb::Error::from)?;
-        Ok(found.map(|bytes| bytes.value().to_vec()))
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(FACTS)?;
+            Ok(table.get(name)?.map(|bytes| bytes.value().to_vec()))
+        })
     }
 
     fn put(&self, facts: &[(&str, &[u8])]) -> Result<(), ArchiveError> {
-        let write = self.0.begin_write().map_err(redb::Error::from)?;
-        {
-            let mut table = write.open_table(FACTS).map_err(redb::Error::from)?;
-            for (name, bytes) in facts {
-                table.insert(*name, *bytes).map_err(redb::Error::from)?;
+        self.with(|database| {
+            let write = database.begin_write()?;
+            {
+                let mut table = write.open_table(FACTS)?;
+                for (name, bytes) in facts {
+                    table.insert(*name, *bytes)?;
+                }
             }
-        }
-        Ok(write.commit().map_err(redb::Error::from)?)
+            Ok(write.commit()?)
+        })
     }
 
     /// What makes this machine a member, if it is one.
@@ -203,29 +233,29 @@ impl Archive {
         authority: Option<&[u8]>,
         others: &[Entry],
     ) -> Result<(), ArchiveError> {
-        let write = self.0.begin_write().map_err(redb::Error::from)?;
-        write.delete_table(DIRECTORY).map_err(redb::Error::from)?;
-        write.delete_table(INVITATIONS).map_err(redb::Error::from)?;
-        {
-            let mut facts = write.open_table(FACTS).map_err(redb::Error::from)?;
-            let standing = standing.to_bytes();
-            let authority = authority.unwrap_or_default();
-            for (name, bytes) in [(STANDING, standing.as_slice()), (AUTHORITY, authority)] {
-                facts.insert(name, bytes).map_err(redb::Error::from)?;
+        self.with(|database| {
+            let write = database.begin_write()?;
+            write.delete_table(DIRECTORY)?;
+            write.delete_table(INVITATIONS)?;
+            {
+                let mut facts = write.open_table(FACTS)?;
+                let standing = standing.to_bytes();
+                let authority = authority.unwrap_or_default();
+                for (name, bytes) in [(STANDING, standing.as_slice()), (AUTHORITY, authority)] {
+                    facts.insert(name, bytes)?;
+                }
+                facts.remove(INCARNATION)?;
+                facts.remove(VOTED)?;
+                facts.remove(EXPELLED)?;
+                let mut directory = write.open_table(DIRECTORY)?;
+                for entry in others {
+                    let bytes = entry.to_bytes();
+                    directory.insert(entry.tile.0, bytes.as_slice())?;
+                }
+                write.open_table(INVITATIONS)?;
             }
-            facts.remove(INCARNATION).map_err(redb::Error::from)?;
-            facts.remove(VOTED).map_err(redb::Error::from)?;
-            facts.remove(EXPELLED).map_err(redb::Error::from)?;
-            let mut directory = write.open_table(DIRECTORY).map_err(redb::Error::from)?;
-            for entry in others {
-                let bytes = entry.to_bytes();
-                directory
-                    .insert(entry.tile.0, bytes.as_slice())
-                    .map_err(redb::Error::from)?;
-            }
-            write.open_table(INVITATIONS).map_err(redb::Error::from)?;
-        }
-        Ok(write.commit().map_err(redb::Error::from)?)
+            Ok(write.commit()?)
+        })
     }
 
     /// The key this machine first asked to be taken in with, PKCS #8.
@@ -258,6 +288,22 @@ impl Archive {
     /// If it could not be written; the former holds.
     pub fn put_incarnation(&self, record: &[u8]) -> Result<(), ArchiveError> {
         self.put(&[(INCARNATION, record)])
+    }
+
+    /// The digest of the invitation that this machine joined with last, if that was noted.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn shown(&self) -> Result<Option<Vec<u8>>, ArchiveError> {
+        self.fact(SHOWN)
+    }
+
+    /// Keeps that.
+    ///
+    /// # Errors
+    /// If it could not be written; the former holds.
+    pub fn put_shown(&self, digest: &[u8; 32]) -> Result<(), ArchiveError> {
+        self.put(&[(SHOWN, digest)])
     }
 
     /// How often this machine has asked to be told that, this time included: a number that is higher with each life.
@@ -332,14 +378,16 @@ impl Archive {
     pub fn directory(&self) -> Result<Vec<Entry>, ArchiveError> {
         let what = "the directory";
         let damaged = |because| ArchiveError::Damaged { what, because };
-        let read = self.0.begin_read().map_err(redb::Error::from)?;
-        let table = read.open_table(DIRECTORY).map_err(redb::Error::from)?;
-        let mut all = Vec::new();
-        for entry in table.iter().map_err(redb::Error::from)? {
-            let (_, entry) = entry.map_err(redb::Error::from)?;
-            all.push(decode_all(entry.value()).map_err(damaged)?);
-        }
-        Ok(all)
+        let kept = self.with(|database| {
+            let table = database.begin_read()?.open_table(DIRECTORY)?;
+            let mut all = Vec::new();
+            for entry in table.iter()? {
+                all.push(entry?.1.value().to_vec());
+            }
+            Ok(all)
+        })?;
+        let entries = kept.iter().map(|bytes| decode_all(bytes).map_err(damaged));
+        entries.collect()
     }
 
     /// Keeps where somebody is.
@@ -347,15 +395,14 @@ impl Archive {
     /// # Errors
     /// If it could not be written; the former holds.
     pub fn put_entry(&self, entry: &Entry) -> Result<(), ArchiveError> {
-        let write = self.0.begin_write().map_err(redb::Error::from)?;
-        {
-            let mut table = write.open_table(DIRECTORY).map_err(redb::Error::from)?;
+        self.with(|database| {
+            let write = database.begin_write()?;
             let bytes = entry.to_bytes();
-            table
-                .insert(entry.tile.0, bytes.as_slice())
-                .map_err(redb::Error::from)?;
-        }
-        Ok(write.commit().map_err(redb::Error::from)?)
+            write
+                .open_table(DIRECTORY)?
+                .insert(entry.tile.0, bytes.as_slice())?;
+            Ok(write.commit()?)
+        })
     }
 
     /// The invitations that were given out, by the digest of their secret.
@@ -365,17 +412,22 @@ impl Archive {
     pub fn invitations(&self) -> Result<Vec<([u8; 32], Given)>, ArchiveError> {
         let what = "an invitation";
         let damaged = |because| ArchiveError::Damaged { what, because };
-        let read = self.0.begin_read().map_err(redb::Error::from)?;
-        let table = read.open_table(INVITATIONS).map_err(redb::Error::from)?;
-        let mut all = Vec::new();
-        for entry in table.iter().map_err(redb::Error::from)? {
-            let (digest, given) = entry.map_err(redb::Error::from)?;
-            let Ok(digest) = <[u8; 32]>::try_from(digest.value()) else {
-                continue;
-            };
-            all.push((digest, decode_all(given.value()).map_err(damaged)?));
-        }
-        Ok(all)
+        let kept = self.with(|database| {
+            let table = database.begin_read()?.open_table(INVITATIONS)?;
+            let mut all = Vec::new();
+            for entry in table.iter()? {
+                let (digest, given) = entry?;
+                if let Ok(digest) = <[u8; 32]>::try_from(digest.value()) {
+                    all.push((digest, given.value().to_vec()));
+                }
+            }
+            Ok(all)
+        })?;
+        let given = kept.iter().map(|(digest, bytes)| {
+            let given = decode_all(bytes).map_err(damaged)?;
+            Ok((*digest, given))
+        });
+        given.collect()
     }
 
     /// Keeps what became of an invitation; `None` forgets it.
@@ -387,19 +439,20 @@ impl Archive {
         digest: &[u8; 32],
         given: Option<&Given>,
     ) -> Result<(), ArchiveError> {
-        let write = self.0.begin_write().map_err(redb::Error::from)?;
-        {
-            let mut table = write.open_table(INVITATIONS).map_err(redb::Error::from)?;
-            match given {
-                Some(given) => {
-                    let bytes = given.to_bytes();
-                    table.insert(digest.as_slice(), bytes.as_slice())
+        self.with(|database| {
+            let write = database.begin_write()?;
+            {
+                let mut table = write.open_table(INVITATIONS)?;
+                match given {
+                    Some(given) => {
+                        let bytes = given.to_bytes();
+                        table.insert(digest.as_slice(), bytes.as_slice())?;
+                    }
+                    None => drop(table.remove(digest.as_slice())?),
                 }
-                None => table.remove(digest.as_slice()),
             }
-            .map_err(redb::Error::from)?;
-        }
-        Ok(write.commit().map_err(redb::Error::from)?)
+            Ok(write.commit()?)
+        })
     }
 }
 

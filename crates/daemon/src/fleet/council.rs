@@ -101,6 +101,14 @@ pub(super) fn trace(data: &Path) -> Option<String> {
     Some(log.file_name().to_string_lossy().into_owned())
 }
 
+/// Removes what a node's directory holds of any council: this machine sits on another seat now.
+pub(super) fn forget(data: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(data.join("council")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 impl Log {
     /// Opens the log of a fleet in a node's directory; logs of other fleets are removed.
     pub(super) fn open(data: &Path, fleet: &str) -> Result<(Self, Vec<Damaged>), AnnalsError> {

@@ -26,7 +26,7 @@ use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::time::Duration;
 
 use consensus::{Index, Lease};
-use machine::{Machine as _, Persisted, Purpose, Stream};
+use machine::{Machine as _, Persist, Persisted, Purpose, Stream};
 use membership::{Message, Peer, State};
 use node::council::{Became, Room};
 use node::{Effect, Input, Node};
@@ -63,6 +63,8 @@ pub const SEATS: u32 = membership::config::SEATS_SPARSE;
 /// Who has heard nobody for so long, in milliseconds, says so of all it holds alive. Nobody is there who could be asked about them, so the protocol
 /// accuses none.
 const ALONE_AFTER_MS: u64 = 20_000;
+/// What the disk would not take is tried again so much later.
+const TRIED_AGAIN_AFTER: wire::Nanos = wire::Nanos(2 * wire::Nanos::SECOND.0);
 /// What it says.
 const UNHEARD: &str = "unheard";
 /// And of whom it has no dealings with any more.
@@ -137,6 +139,9 @@ pub struct FleetStatus {
     pub known: usize,
     /// What was turned away, and how often, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// Whether others have said that it was expelled.
+    #[serde(default)]
+    pub expelled: bool,
     /// How its council is, once it has taken its seat there.
     pub council: Option<CouncilStatus>,
 }
@@ -262,6 +267,8 @@ pub(super) struct Member {
     refusals: Refusals,
     /// What the guard decided last, until it is told on.
     decided: Option<(Action, Reason, f64, f64)>,
+    /// What of this machine's next incarnation the disk would not take, and when to try again.
+    unkept: Option<(Persist, Instant)>,
     /// Since when each is held to be what it is, in milliseconds of Unix time.
     since: BTreeMap<Tile, u64>,
     began_ms: u64,
@@ -274,6 +281,8 @@ pub(super) struct Member {
     /// Who hears what other protocols say: one each, but for echoes.
     listeners: BTreeMap<u8, Vec<SyncSender<Heard>>>,
     left: bool,
+    /// Whether another said that this machine was expelled.
+    is_expelled: bool,
     chair: Chair,
     /// What of the council's log is on the disk.
     written: (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<u64>),
@@ -355,6 +364,7 @@ impl Member {
             transport,
             refusals: Refusals::default(),
             decided: None,
+            unkept: None,
             since: BTreeMap::new(),
             began_ms: clock.unix_ms(),
             vitals: BTreeMap::new(),
@@ -362,6 +372,7 @@ impl Member {
             heard_ms: clock.unix_ms(),
             listeners: BTreeMap::new(),
             left: false,
+            is_expelled: false,
             chair: Chair::None,
             written: mpsc::unbounded_channel(),
         })
@@ -406,13 +417,20 @@ impl Member {
             if late(self.node.deadline()) {
                 self.wake();
             }
+            if late(self.unkept.as_ref().map(|(_, again)| *again))
+                && let Some((persist, _)) = self.unkept.take()
+            {
+                self.obey(VecDeque::from([Effect::Persist(persist)]));
+            }
         }
         self.leave().await;
     }
 
     fn due(&self) -> Option<Instant> {
         let seat = self.taken().and_then(Seat::deadline);
-        self.node.deadline().into_iter().chain(seat).min()
+        let again = self.unkept.as_ref().map(|(_, again)| *again);
+        let all = self.node.deadline().into_iter().chain(seat).chain(again);
+        all.min()
     }
 
     fn taken(&self) -> Option<&Seat> {
@@ -535,7 +553,10 @@ impl Member {
                         });
                     }
                     Err(error) => {
-                        eprintln!("error: this machine stays silent in its fleet: {error}");
+                        eprintln!(
+                            "error: this machine stays silent in its fleet until it can write its next incarnation down: {error}"
+                        );
+                        self.unkept = Some((persist, self.clock.now() + TRIED_AGAIN_AFTER));
                     }
                 },
                 Effect::Changed { peer, .. } => self.changed(Tile(peer.0.into())),
@@ -631,6 +652,13 @@ impl Member {
             Happening::Unreachable { tile } => self.transport.unreachable(tile),
             Happening::Gone { tile, connection } => self.transport.gone(tile, connection),
             Happening::Refused(refusal) => self.refusals.count(refusal),
+            Happening::Expelled => {
+                if !std::mem::replace(&mut self.is_expelled, true) {
+                    eprintln!(
+                        "error: this machine was expelled from its fleet; a new invitation (`cosmos up --join INVITATION`) gives it another seat"
+                    );
+                }
+            }
             Happening::Heard { tile, frame } => {
                 if self.expelled.contains_key(&tile) {
                     return self.refusals.count(Refusal::CertificateRevoked);
@@ -1026,6 +1054,7 @@ impl Member {
             alive: alive.count(),
             known: self.directory.iter().count(),
             refused: self.refusals.counted(),
+            expelled: self.is_expelled,
             council: self.taken().map(Seat::status),
         }
     }

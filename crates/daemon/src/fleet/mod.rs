@@ -153,6 +153,17 @@ pub enum FleetError {
         /// What happened instead.
         because: String,
     },
+    /// One of them can be reached on its own host only.
+    #[error(
+        "joining at {to} from {from}: one of these is loopback, which nobody reaches from another host; both nodes need --listen with an address at \
+         which the other reaches them, or both loopback on one host"
+    )]
+    Apart {
+        /// Where this node listens.
+        from: SocketAddr,
+        /// Where it was invited to.
+        to: SocketAddr,
+    },
     /// Another fleet is there.
     #[error(
         "joining at {at}: wrong-fingerprint: found another fleet, expected {expected}; the invitation was not shown"
@@ -247,7 +258,16 @@ async fn begin(
     let endpoint = bind(&archive, wishes.listen)?;
     let standing = match (archive.standing()?, wishes.join) {
         (standing, Some(invitation)) => {
-            join(&archive, &endpoint, standing, &invitation, &name, clock).await?
+            join(
+                data,
+                &archive,
+                &endpoint,
+                standing,
+                &invitation,
+                &name,
+                clock,
+            )
+            .await?
         }
         (Some(standing), None) => standing,
         (None, None) => {
@@ -320,6 +340,7 @@ fn found(archive: &Archive, name: String, clock: Clock) -> Result<Standing, Flee
 }
 
 async fn join(
+    data: &Path,
     archive: &Archive,
     endpoint: &Endpoint,
     standing: Option<Standing>,
@@ -327,14 +348,18 @@ async fn join(
     name: &str,
     clock: Clock,
 ) -> Result<Standing, FleetError> {
-    if let Some(standing) = standing {
+    let digest = invitation.secret.digest();
+    if let Some(standing) = &standing {
         let fleet = Fingerprint::of(&standing.authority);
         if fleet == invitation.fingerprint {
-            // It came with this before; whoever starts it need not change the command.
-            return Ok(standing);
+            let shown = archive.shown()?;
+            // It came with this before: whoever starts it need not change the command. Another one brings it back if it was expelled.
+            if archive.authority()?.is_some() || shown.is_none_or(|shown| shown == digest) {
+                return Ok(standing.clone());
+            }
         }
         let known = archive.directory()?.len();
-        if known > 1 {
+        if known > 1 && fleet != invitation.fingerprint {
             let invited = invitation.fingerprint;
             return Err(FleetError::Elsewhere {
                 fleet,
@@ -342,6 +367,17 @@ async fn join(
                 invited,
             });
         }
+    }
+    let from = endpoint.local_addr()?;
+    let (here, there) = (
+        from.ip().is_loopback(),
+        invitation.address.ip().is_loopback(),
+    );
+    if here != there {
+        return Err(FleetError::Apart {
+            from,
+            to: invitation.address,
+        });
     }
     let (now, expires) = (clock.unix(), invitation.expires);
     if now >= expires {
@@ -353,7 +389,27 @@ async fn join(
         None => Secret::generate()?,
     };
     archive.put_key(secret.as_pkcs8())?;
-    let welcome = joining::join(endpoint, invitation, &secret, name).await?;
+    let came = joining::join(endpoint, invitation, &secret, name).await;
+    let welcome = match (came, standing.as_ref()) {
+        (Ok(welcome), _) => welcome,
+        (Err(error), Some(standing))
+            if Fingerprint::of(&standing.authority) == invitation.fingerprint =>
+        {
+            eprintln!(
+                "warning: {error}; this machine goes on as {}, which it is",
+                standing.name
+            );
+            return Ok(standing.clone());
+        }
+        (Err(error), _) => return Err(error),
+    };
+    if let Some(standing) = standing.filter(|standing| standing.tile == welcome.tile)
+        && Fingerprint::of(&standing.authority) == invitation.fingerprint
+    {
+        // It has a seat already, and kept what it knows there.
+        archive.put_shown(&digest)?;
+        return Ok(standing);
+    }
     let standing = Standing {
         key: secret.as_pkcs8().to_vec(),
         certificate: welcome.certificate,
@@ -363,6 +419,9 @@ async fn join(
         secret: welcome.secret,
     };
     archive.enter(&standing, None, &welcome.directory.0)?;
+    archive.put_shown(&digest)?;
+    // A vote belongs to a seat.
+    council::forget(data)?;
     Ok(standing)
 }
 

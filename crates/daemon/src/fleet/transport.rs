@@ -64,6 +64,8 @@ pub(super) enum Happening {
     Unreachable { tile: Tile },
     /// A member said this.
     Heard { tile: Tile, frame: Frame },
+    /// A member ended the conversation because this machine was expelled.
+    Expelled,
     /// A connection ended.
     Gone { tile: Tile, connection: usize },
     /// Somebody was turned away.
@@ -406,6 +408,11 @@ async fn listen(
         if happenings.send(happened).await.is_err() {
             return;
         }
+    }
+    if let Some(quinn::ConnectionError::ApplicationClosed(close)) = connection.close_reason()
+        && close.reason == Refusal::CertificateRevoked.name().as_bytes()
+    {
+        let _ = happenings.send(Happening::Expelled).await;
     }
     let connection = connection.stable_id();
     let _ = happenings.send(Happening::Gone { tile, connection }).await;
