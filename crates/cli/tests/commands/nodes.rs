@@ -70,6 +70,21 @@ fn a_hangup_ends_a_node_as_ctrl_c_does_unless_it_was_told_to_ignore_that() {
 }
 
 #[test]
+fn the_files_of_the_manual_are_understood() {
+    let place = Place::new();
+    let (_up, _) = Up::at(&place);
+    let manual = include_str!("../../../../docs/manifest.md");
+    let files: Vec<_> = manual.split("```toml\n").skip(1).collect();
+    for (file, names) in files.iter().zip([&["clock"][..], &["store", "till"]]) {
+        let (file, _) = file.split_once("```").unwrap();
+        fs::write(place.path("app.toml"), file).unwrap();
+        let names: String = names.iter().map(|name| format!("{name}\n")).collect();
+        assert_eq!(place.ok(&["run", "-d", "-f", "app.toml"]), names);
+    }
+    assert_eq!(files.len(), 2);
+}
+
+#[test]
 fn a_file_says_all_of_how_its_programs_run() {
     let place = Place::new();
     fs::write(place.path("x.toml"), "words = [\"true\"]\n").unwrap();
