@@ -16,6 +16,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -459,13 +460,24 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<T, ControlEr
     Ok(serde_json::from_slice(&said)?)
 }
 
+/// So often, and so far apart, it is looked whether a node that does not answer is going.
+const GOING_LOOKS: u32 = 10;
+const GOING_LOOK: Duration = Duration::from_millis(20);
+
 /// Asks the node of a directory; what follows the answer can be read from the stream.
 ///
 /// # Errors
 /// If no node listens there, or it does not answer as it should.
 pub fn ask(data: &Path, request: &Request) -> Result<(Answer, UnixStream), ControlError> {
     let nobody = |because: io::Error| {
-        let process = crate::node::of(data);
+        // One that is being ended lets go of its lock a moment after its socket.
+        let mut process = crate::node::of(data);
+        for _ in 0..GOING_LOOKS {
+            if process.is_some() {
+                thread::park_timeout(GOING_LOOK);
+                process = crate::node::of(data);
+            }
+        }
         let data = data.display().to_string();
         match process {
             _ if because.kind() == io::ErrorKind::PermissionDenied => {

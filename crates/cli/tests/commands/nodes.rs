@@ -73,6 +73,11 @@ fn a_hangup_ends_a_node_as_ctrl_c_does_unless_it_was_told_to_ignore_that() {
 fn the_files_of_the_manual_are_understood() {
     let place = Place::new();
     let (_up, _) = Up::at(&place);
+    for name in ["store", "till"] {
+        let path = place.path(name);
+        fs::write(&path, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let manual = include_str!("../../../../docs/manifest.md");
     let files: Vec<_> = manual.split("```toml\n").skip(1).collect();
     for (file, names) in files.iter().zip([&["clock"][..], &["store", "till"]]) {
