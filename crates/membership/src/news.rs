@@ -54,7 +54,7 @@ impl Default for News {
     }
 }
 
-/// Of each peer, nothing, [`NEWS`], or by how much more than that it is a refutation not told yet.
+/// Of each peer, nothing, [`NEWS`], or by how much more than that it is still to be told before a coin decides.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Crowd {
     plane: Plane<4>,

@@ -403,12 +403,15 @@ async fn join(
         }
         (Err(error), _) => return Err(error),
     };
-    if let Some(standing) = standing.filter(|standing| standing.tile == welcome.tile)
-        && Fingerprint::of(&standing.authority) == invitation.fingerprint
-    {
-        // It has a seat already, and kept what it knows there.
-        archive.put_shown(&digest)?;
-        return Ok(standing);
+    let ours = |standing: &Standing| Fingerprint::of(&standing.authority) == invitation.fingerprint;
+    if let Some(standing) = standing.filter(ours) {
+        if standing.tile == welcome.tile {
+            // It has a seat already, and kept what it knows there.
+            archive.put_shown(&digest)?;
+            return Ok(standing);
+        }
+        // A vote belongs to a seat. First, for if this is all that is done it is a vote whose record is lost, which is not cast.
+        council::forget(data)?;
     }
     let standing = Standing {
         key: secret.as_pkcs8().to_vec(),
@@ -420,8 +423,6 @@ async fn join(
     };
     archive.enter(&standing, None, &welcome.directory.0)?;
     archive.put_shown(&digest)?;
-    // A vote belongs to a seat.
-    council::forget(data)?;
     Ok(standing)
 }
 
