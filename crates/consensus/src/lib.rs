@@ -49,7 +49,7 @@
 //! `session` at most once · [`message`] how it is said · [`event`] what comes in and goes out ·
 //! [`config`] timings and bounds · [`record`] what a disk holds · `ink` what must not be said yet ·
 //! `lead` what only a leader knows · [`voter`] the machine · [`lease`] who holds what · [`envoy`] how to ask ·
-//! [`tenant`] how to hold.
+//! [`tenant`] how to hold · [`keep`] where what is held outlives its holder.
 #![no_std]
 
 extern crate alloc;
@@ -58,6 +58,7 @@ pub mod config;
 pub mod envoy;
 pub mod event;
 mod ink;
+pub mod keep;
 mod lead;
 pub mod lease;
 pub mod log;

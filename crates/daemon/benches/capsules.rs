@@ -236,7 +236,7 @@ fn main() {
             );
             let run = |_| {
                 for _ in 0..20 {
-                    capsule::run(&program, Kind::Module, &data).expect("it ends");
+                    capsule::run(&program, Kind::Module, &data, None).expect("it ends");
                 }
             };
             run(0);

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use wire::codec::decode_all;
 use wire::{Class, Tile};
 
+use crate::capsule;
 use crate::control::Answer;
 use crate::fleet::council::PATIENCE;
 use crate::fleet::{self, Fleet};
@@ -191,6 +192,11 @@ pub(crate) fn give(
     if !crate::node::is_name(&name) || name.len() > NAME_BYTES_MAX {
         return refused(format!(
             "the name {name:?}: expected at most {NAME_BYTES_MAX} letters, digits, '.', '_' and '-', the first a letter or digit"
+        ));
+    }
+    if replicas > 1 && !program.ports.is_empty() && capsule::lives(&program.path) {
+        return refused(format!(
+            "{name} lives from event to event, and what it becomes is one: found {replicas} replicas, expected 1"
         ));
     }
     let demand = Room {

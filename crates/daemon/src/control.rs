@@ -27,6 +27,7 @@ use crate::affairs::Affairs;
 use crate::fleet::{self, FleetStatus};
 use crate::heat::Reading;
 use crate::history::Why;
+use crate::lease::Tenancy;
 use crate::load::Load;
 use crate::make;
 use crate::program::Program;
@@ -169,6 +170,18 @@ pub enum Request {
         lasts_ms: u64,
         /// Whether class D has all it can take meanwhile.
         beside_bulk: bool,
+    },
+    /// By the warden of a capsule that runs under a lease: say what it has become, in the file that is handed.
+    Recover {
+        /// The lease.
+        tenancy: Tenancy,
+    },
+    /// By the same: keep what it has become by so many events, which lies in that file. Answered when it may be told.
+    Keep {
+        /// The lease.
+        tenancy: Tenancy,
+        /// How many events it has seen.
+        events: u64,
     },
     /// Ask another node of the fleet, which answers [`Request::Run`], [`Request::List`], [`Request::Stop`],
     /// [`Request::Remove`] and [`Request::Why`].

@@ -31,6 +31,7 @@ pub mod health;
 pub mod heat;
 pub mod history;
 pub mod journal;
+pub mod keeping;
 pub mod lease;
 pub mod load;
 pub mod make;

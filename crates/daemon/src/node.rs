@@ -48,6 +48,7 @@ use crate::gpu::{self, Gpus};
 use crate::heat::{self, Heat};
 use crate::history::{self, Draft, History};
 use crate::journal::Journal;
+use crate::keeping::{self, Keeping, NotKept};
 use crate::lease::{self, Grip, Tenancy};
 use crate::load;
 use crate::news::{News, unix_ms};
@@ -186,6 +187,7 @@ pub(crate) struct Handle {
     post: Post,
     /// How hot the machine is.
     pub(crate) heat: Heat,
+    keeping: Keeping,
     /// The node's directory.
     pub(crate) data: Arc<Path>,
 }
@@ -215,6 +217,14 @@ impl Handle {
                 why(name, &self.events, &self.history, &self.heat)
             }
             Request::WhyMember { name } => self.why_member(name),
+            Request::Recover { tenancy } => kept(
+                tenancy.program.clone(),
+                self.keeping.recover(&tenancy).map(drop),
+            ),
+            Request::Keep { tenancy, events } => {
+                let done = self.keeping.keep(&tenancy, events);
+                kept(tenancy.program, done)
+            }
             request => {
                 let answer = self.answer_of_affairs(&request);
                 let answer = answer.or_else(|| answer_of_fleet(&request, &self.fleet, &self.post));
@@ -431,6 +441,8 @@ pub fn up(
     let lock = lock(data)?;
     let logs = data.join("logs");
     make_private(&logs).map_err(at("making", &logs))?;
+    let states = data.join("state");
+    make_private(&states).map_err(at("making", &states))?;
     let (store, damaged) = Store::open(data)?;
     let mut damaged: Vec<_> = damaged.iter().map(ToString::to_string).collect();
     let logged = fs::read_dir(&logs).map_err(at("listing", &logs))?.count();
@@ -526,9 +538,10 @@ pub fn up(
     watch_heat(&node.heat, fleet.clone(), events.clone(), history.clone())?;
     let asked = events.clone();
     let (told, hot) = (history.clone(), node.heat.clone());
-    let post = Post::open(fleet.clone(), move |letter| {
+    let post = Post::open(fleet.clone(), post::PROTOCOL, move |letter| {
         answer_afar(&letter, &asked, &told, &hot)
     })?;
+    let keeping = Keeping::open(fleet.clone(), data)?;
     let known = fleet.status().ok_or(FleetError::Ended)?;
     let handle = Handle {
         events,
@@ -538,6 +551,7 @@ pub fn up(
         fleet,
         post,
         heat: node.heat.clone(),
+        keeping,
         data: data.into(),
     };
     if dashboard != Asked::Nowhere {
@@ -587,7 +601,7 @@ pub fn up(
 }
 
 /// What a node has in its directory.
-const OURS: [&str; 15] = [
+const OURS: [&str; 17] = [
     "annals",
     "code",
     "control.sock",
@@ -598,11 +612,13 @@ const OURS: [&str; 15] = [
     "history.damaged",
     "history.db-shm",
     "history.db-wal",
+    keeping::FOLDER,
     "key",
     lease::LEDGER,
     lease::LEDGER_BEFORE,
     "lock",
     "logs",
+    "state",
 ];
 
 /// Makes the directory if need be, and private if that takes nothing from anybody.
@@ -828,6 +844,20 @@ fn serve(
         };
     }
     control::send(&mut stream, &node.ask(request))
+}
+
+fn kept(name: String, done: Result<(), NotKept>) -> Answer {
+    match done {
+        Ok(()) => Answer::Done { name },
+        Err(because) => Answer::Refused {
+            because: because.to_string(),
+        },
+    }
+}
+
+/// Where what a capsule of this node becomes is kept, which is asked for events.
+fn state_of(data: &Path, name: &str) -> PathBuf {
+    data.join("state").join(name).join("snapshot")
 }
 
 /// What the deciding thread answers.
@@ -1332,7 +1362,11 @@ impl Node {
             )?;
         }
         let group_of = group.as_ref();
-        let sees = (self.data.clone(), self.secrets.now());
+        let state = match &known.held {
+            Some(held) => keeping::handed(&self.data, &held.tenancy),
+            None => state_of(&self.data, name),
+        };
+        let sees = (self.data.clone(), self.secrets.now(), Some(state));
         let streams = [self.nothing.as_fd(), saying.as_fd(), saying.as_fd()];
         let child = warden::fork(&self.stem, program, group_of, lease, sees, streams)?;
         drop(saying);
@@ -1642,6 +1676,8 @@ impl Node {
             | Request::Invite { .. }
             | Request::Leave
             | Request::On { .. }
+            | Request::Recover { .. }
+            | Request::Keep { .. }
             | Request::Give { .. }
             | Request::Affairs
             | Request::Expel { .. }
@@ -2030,6 +2066,12 @@ impl Node {
         };
         self.supervision.forget(known.id);
         self.names.remove(&known.id);
+        if known.held.is_none() {
+            // With what it had become, if it was such a capsule; most were not.
+            if let Some(folder) = state_of(&self.data, name).parent() {
+                let _ = fs::remove_dir_all(folder);
+            }
+        }
         if let Some(group) = known.record.group
             && let Some(grouped) = self.groups.get_mut(&group.name)
         {

@@ -277,9 +277,9 @@ impl Program {
         if !native && self.network != Network::Own {
             return refused("is a capsule, which has no network (--net)");
         }
-        if kind == Kind::Module && !self.ports.is_empty() {
+        if kind == Kind::Module && !self.ports.is_empty() && !crate::capsule::lives(&self.path) {
             return refused(
-                "is a module, which nobody can ask: expected a component that answers HTTP (--port)",
+                "is a module without on_event, which nobody can ask: expected one that exports it, or a component that answers HTTP (--port)",
             );
         }
         if native && self.seed.is_some() {

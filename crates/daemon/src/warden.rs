@@ -91,6 +91,8 @@ struct Ward {
     data: PathBuf,
     /// What of the host's is root's alone, if whoever starts it knows.
     secrets: Option<Vec<PathBuf>>,
+    /// Where what it becomes is kept, if it is a capsule that is asked for events.
+    state: Option<PathBuf>,
     /// Of a guest, whose parent has no number for it: an inherited pipe that ends with that.
     parents: Option<i32>,
     /// The lease it runs under.
@@ -115,12 +117,12 @@ enum Stage {
 /// # Errors
 /// If no process can be started.
 pub fn start(program: &Program, group: Option<&Group>, data: PathBuf) -> io::Result<Pid> {
-    let ward = Ward::outer(program, group, None, data, None);
+    let ward = Ward::outer(program, group, None, (data, None, None));
     begin(&ward, Path::new("/proc/self/exe"), true)
 }
 
 /// The same with a warden that is forked from a stem, which the calling thread has started. `secrets` are those of
-/// [`confinement::Secrets`], if they are at hand.
+/// [`confinement::Secrets`], if they are at hand; `state` is where a capsule that is asked for events is kept.
 ///
 /// # Errors
 /// If no process can be started; [`io::ErrorKind::BrokenPipe`] if the stem has ended.
@@ -129,10 +131,10 @@ pub fn fork(
     program: &Program,
     group: Option<&Group>,
     lease: Option<(&Tenancy, &Grip)>,
-    (data, secrets): (PathBuf, Option<Vec<PathBuf>>),
+    place: (PathBuf, Option<Vec<PathBuf>>, Option<PathBuf>),
     streams: [BorrowedFd<'_>; 3],
 ) -> io::Result<Pid> {
-    let ward = Ward::outer(program, group, lease, data, secrets);
+    let ward = Ward::outer(program, group, lease, place);
     let grip = lease.map(|(_, grip)| grip.as_fd());
     stem.fork(ward.told(MemfdFlags::CLOEXEC)?.as_fd(), streams, grip)
 }
@@ -180,6 +182,7 @@ pub fn go_inside(host: &Host, program: &Program, data: PathBuf) -> io::Result<Pi
         limit_cores: host.doors.is_empty(),
         data,
         secrets: None,
+        state: None,
         parents: None,
         lease: None,
         grip: None,
@@ -492,8 +495,7 @@ impl Ward {
         program: &Program,
         group: Option<&Group>,
         lease: Option<(&Tenancy, &Grip)>,
-        data: PathBuf,
-        secrets: Option<Vec<PathBuf>>,
+        (data, secrets, state): (PathBuf, Option<Vec<PathBuf>>, Option<PathBuf>),
     ) -> Self {
         let holds = |controller| group.is_some_and(|group| group.holds(controller));
         Self {
@@ -505,6 +507,7 @@ impl Ward {
             limit_cores: !holds("cpu"),
             data,
             secrets,
+            state,
             parents: None,
             lease: lease.map(|(tenancy, _)| tenancy.clone()),
             grip: None,
@@ -585,7 +588,11 @@ impl Ward {
         if let Some(held) = &held {
             held.note("begin");
         }
-        let ended = capsule::run(&self.program, kind, &self.data);
+        let home = self.state.clone().map(|state| capsule::Home {
+            state,
+            lease: self.lease.clone(),
+        });
+        let ended = capsule::run(&self.program, kind, &self.data, home.as_ref());
         if let Some(held) = &held {
             held.note("end");
         }

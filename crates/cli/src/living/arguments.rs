@@ -497,19 +497,26 @@ pub(crate) struct Run {
     pub(crate) seed: u64,
 
     /// Let a capsule live from event to event, and keep what it is between them in this file: its function on_event is
-    /// called for each line of standard input, and its answers bear the line's number
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "folders", "ports"])]
+    /// called for each line of standard input, and its answers bear the line's number; or with --port, for each POST there.
+    /// With --detach the node keeps it, and with --replicas 1 several machines do
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "folders"])]
     pub(crate) state: Option<PathBuf>,
 
     /// Which event the first line is; those it has seen are passed over
-    #[arg(long, value_name = "N", requires = "state", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "state",
+        conflicts_with = "ports",
+        default_value_t = 1
+    )]
     pub(crate) first: u64,
 
     /// Whose network it is in: one of its own, which only --port leads into, or the host's
     #[arg(long = "net", value_name = "WHOSE", default_value = "own")]
     pub(crate) network: Network,
 
-    /// Let a port of the host lead to one of the program's own network, or to a capsule that answers HTTP
+    /// Let a port of the host lead to one of the program's own network, or to a capsule that answers HTTP or lives from event to event
     #[arg(
         long = "port",
         value_name = "[ADDRESS:]HOST:GUEST",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use daemon::capsule::events::{self, Life};
-use daemon::capsule::{self, Origin};
+use daemon::capsule::{self, Home, Origin};
 use daemon::control::{self, Answer, Request};
 use daemon::foreground;
 use daemon::gpu;
@@ -194,7 +194,14 @@ pub(crate) fn exec(asked: &Exec) -> Result<ExitCode> {
 
 fn run_capsule(program: &Program, kind: Kind, data: &Path, asked: &Run) -> Result<ExitCode> {
     let ended = match &asked.state {
-        None => capsule::run(program, kind, data),
+        None => capsule::run(program, kind, data, None),
+        Some(state) if !program.ports.is_empty() => {
+            let home = Home {
+                state: std::path::absolute(state).context("--state")?,
+                lease: None,
+            };
+            capsule::run(program, kind, data, Some(&home))
+        }
         Some(state) => {
             let life = Life {
                 state: std::path::absolute(state).context("--state")?,

@@ -10,7 +10,9 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::fleet::{Machine, all_hold};
+use crate::lives::{ask, counter};
 use crate::place::{Place, Said, has, wait_until, walled};
+use crate::served::free_port;
 
 /// Machines of one fleet in which all vote.
 fn three(place: &Place) -> Vec<Machine<'_>> {
@@ -576,4 +578,103 @@ fn how_long_a_failover_takes() {
             taken[count / 2]
         );
     }
+}
+
+/// Adds a number, and asks again by the same name until it is answered: the count, and whether it had been done before.
+fn add(port: u16, number: u64) -> (u64, bool) {
+    let mut heard = None;
+    let (key, event) = (format!("event {number}"), number.to_string());
+    wait_until(&format!("event {number} is answered"), || {
+        heard = ask(port, "POST", &key, &event).filter(|heard| heard.status == 200);
+        heard.is_some()
+    });
+    let heard = heard.expect("it was waited for");
+    let count = heard.body.trim().parse().expect("a count");
+    (count, heard.head.contains("idempotent-replayed: true"))
+}
+
+#[test]
+fn a_capsule_goes_on_where_it_was_on_whatever_machine_runs_it() {
+    let (place, Some(counter)) = (Place::new(), counter()) else {
+        return;
+    };
+    let mut machines = three(&place);
+    let (port, sum) = (free_port(), |number: u64| number * (number + 1) / 2);
+    let ports = format!("{port}:1");
+    let run = |machine: &str, replicas: &str, name: &str| {
+        let asked = [
+            "run",
+            "-d",
+            "--data",
+            machine,
+            "--replicas",
+            replicas,
+            "--name",
+            name,
+        ];
+        let asked = [
+            &asked[..],
+            &["--restart", "always", "--port", &ports, &counter],
+        ]
+        .concat();
+        place.cosmos(&asked, "")
+    };
+    let said = run("ada", "1", "count");
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    let holder = |machines: &[Machine<'_>]| {
+        wait_until("somebody runs it", || {
+            running(&machines[0], "count").len() == 1
+        });
+        running(&machines[0], "count").remove(0)
+    };
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        let (count, _) = add(port, number);
+        assert_eq!(count, sum(number), "event {number}");
+    };
+    for _ in 0..30 {
+        next();
+    }
+    // Machines die, one after the other, each in the midst of events; what was answered is so, and what is asked again is done once.
+    for _ in 0..2 {
+        let from = holder(&machines);
+        let at = at(&machines, &from);
+        let killing = machines.remove(at);
+        let name = killing.name;
+        let asking = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                for _ in 0..20 {
+                    next();
+                }
+            });
+            drop(killing);
+            asking.join()
+        });
+        asking.expect("every event is answered");
+        assert_ne!(holder(&machines), from);
+        machines.push(Machine::up(&place, name, &[]));
+        all_hold(&machines, &["ada", "ben", "cleo"], "alive");
+        for _ in 0..10 {
+            next();
+        }
+    }
+    // A drained one hands it over.
+    let from = holder(&machines);
+    machines[0].ok(&["drain", &from]);
+    wait_until("it runs elsewhere", || {
+        let elsewhere = running(&machines[0], "count");
+        !elsewhere.is_empty() && elsewhere[0] != from
+    });
+    for _ in 0..10 {
+        next();
+    }
+    let (last, again) = (number, add(port, number));
+    assert_eq!(again, (sum(last), true), "asked again it is not done again");
+    let said = run(machines[0].name, "2", "counts");
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        said.err.contains("found 2 replicas, expected 1"),
+        "{said:?}"
+    );
 }

@@ -1,12 +1,15 @@
 //! Capsules that live from event to event, through every end.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use crate::capsules::example;
-use crate::place::Place;
+use crate::place::{Place, Up, wait_until};
+use crate::served::free_port;
 
-fn counter() -> Option<String> {
+pub(crate) fn counter() -> Option<String> {
     example("counter", "wasm32-wasip1")
 }
 
@@ -251,4 +254,170 @@ fn two_cannot_live_the_same_life_and_a_rehearsed_life_is_one_whole() {
         fs::read(place.path("whole")).unwrap(),
         fs::read(place.path("again")).unwrap()
     );
+}
+
+/// What was answered over HTTP: status, head and body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// Asks at a port; none if nobody answered.
+pub(crate) fn ask(port: u16, method: &str, key: &str, body: &str) -> Option<Heard> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    // A test that would wait for ever fails instead.
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .ok()?;
+    let key = match key {
+        "" => String::new(),
+        key => format!("Idempotency-Key: {key}\r\n"),
+    };
+    let head = format!(
+        "{method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{key}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).ok()?;
+    let _ = stream.write_all(body.as_bytes());
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some(Heard {
+        status: head.split(' ').nth(1)?.parse().ok()?,
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    })
+}
+
+#[track_caller]
+fn counted(port: u16, key: &str, event: &str, number: u64, count: i64, again: bool) {
+    let heard = ask(port, "POST", key, event).expect("it answers");
+    assert_eq!(
+        (heard.status, heard.body.as_str()),
+        (200, format!("{count}\n").as_str()),
+        "{heard:?}"
+    );
+    assert!(
+        heard.head.contains(&format!("event-number: {number}\r\n")),
+        "{heard:?}"
+    );
+    assert_eq!(
+        heard.head.contains("idempotent-replayed: true"),
+        again,
+        "{heard:?}"
+    );
+}
+
+#[test]
+fn asked_over_http_it_counts_each_event_once_and_refuses_what_is_none() {
+    let (place, Some(counter)) = (Place::new(), counter()) else {
+        return;
+    };
+    let port = free_port();
+    let ports = format!("{port}:1");
+    let begin = || {
+        let asked = ["run", "--state", "kept/count", "--port", &ports, &counter];
+        let child = Up(place.command(&asked).spawn().expect("it starts"));
+        wait_until("it listens", || ask(port, "GET", "", "").is_some());
+        child
+    };
+    let mut life = begin();
+    counted(port, "", "5", 1, 5, false);
+    counted(port, "a", "", 2, 6, false);
+    counted(port, "a", "", 2, 6, true);
+    counted(port, "b", "4", 3, 10, false);
+    let heard = ask(port, "GET", "", "").unwrap();
+    assert!(heard.body.contains("\"events\":3"), "{heard:?}");
+    // A trap is the event's alone.
+    let heard = ask(port, "POST", "c", "x").unwrap();
+    assert_eq!(heard.status, 500, "{heard:?}");
+    assert!(heard.body.contains("was stopped by a trap"), "{heard:?}");
+    counted(port, "c", "1", 4, 11, false);
+    for (method, key, body, status, says) in [
+        ("PUT", "", "1", 405, "found PUT, expected POST"),
+        (
+            "POST",
+            "",
+            &*"1".repeat(1 << 20),
+            413,
+            "expected at most that",
+        ),
+        (
+            "POST",
+            &*"k".repeat(129),
+            "1",
+            400,
+            "found an Idempotency-Key of 129 bytes",
+        ),
+    ] {
+        let heard = ask(port, method, key, body).expect("it is refused");
+        assert_eq!(heard.status, status, "{heard:?}");
+        assert!(heard.body.contains(says), "{heard:?}");
+    }
+    // Many at once are all counted, each once.
+    let many: Vec<_> = (0..40)
+        .map(|n| std::thread::spawn(move || ask(port, "POST", &format!("m{}", n / 2), "1")))
+        .collect();
+    for one in many {
+        assert_eq!(one.join().unwrap().expect("it answers").status, 200);
+    }
+    counted(port, "", "0", 25, 31, false);
+    // Whatever end it comes to, it goes on, and knows what it answered.
+    life.0.kill().unwrap();
+    life.0.wait().unwrap();
+    let mut life = begin();
+    counted(port, "c", "1", 4, 11, true);
+    counted(port, "", "", 26, 32, false);
+    life.signal("-TERM");
+    assert_eq!(life.0.wait().unwrap().code(), Some(0));
+    // Kept nowhere it is not asked.
+    let said = place.cosmos(&["run", "--port", &ports, &counter], "");
+    assert_eq!(said.code, Some(125));
+    assert!(
+        said.err.contains("expected --state FILE, or --detach"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_node_keeps_what_it_becomes_until_it_is_forgotten() {
+    let (place, Some(counter)) = (Place::new(), counter()) else {
+        return;
+    };
+    let port = free_port();
+    let ports = format!("{port}:1");
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "count",
+        "--restart",
+        "always",
+        "--port",
+        &ports,
+        &counter,
+    ];
+    let listens = || wait_until("it listens", || ask(port, "GET", "", "").is_some());
+    let (mut node, _) = Up::at(&place);
+    assert_eq!(place.cosmos(&run, "").err, "");
+    listens();
+    counted(port, "a", "5", 1, 5, false);
+    node.0.kill().unwrap();
+    node.0.wait().unwrap();
+    wait_until("it ended with its node", || {
+        ask(port, "GET", "", "").is_none()
+    });
+    let (_node, _) = Up::at(&place);
+    listens();
+    counted(port, "a", "5", 1, 5, true);
+    counted(port, "b", "", 2, 6, false);
+    place.ok(&["stop", "count"]);
+    place.ok(&["rm", "count"]);
+    assert_eq!(place.cosmos(&run, "").err, "");
+    listens();
+    counted(port, "b", "", 1, 1, false);
 }

@@ -10,7 +10,7 @@ use crate::capsules::example;
 use crate::place::{Place, Up, wait_until};
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().unwrap().port()
 }
@@ -380,7 +380,7 @@ fn who_cannot_answer_gets_no_port_and_who_answers_needs_one() {
         (
             &["--port", &port, "module.wasm"],
             2,
-            "is a module, which nobody can ask",
+            "is a module without on_event, which nobody can ask",
         ),
         (
             &["--deterministic", &http],

@@ -19,8 +19,12 @@
 //! ([`BATCH_MAX`]), so who sends many at a time has them cheap.
 //! Why: docs/decisions/2026-11-21-a-capsule-is-its-memory-between-events.md.
 //!
-//! Deliberately absent: folders (their state is not the capsule's), components (their memories cannot be seen), events
-//! from a network, and moving to another version of the module.
+//! # Under a lease
+//! What the fleet runs is kept by several machines before its answer is said ([`keeping`](crate::keeping)): then it goes on elsewhere
+//! if its machine dies, with the same promise. Events from a network are [asked](super::asked).
+//!
+//! Deliberately absent: folders (their state is not the capsule's), components (their memories cannot be seen), and moving to
+//! another version of the module.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read, Write};
@@ -33,8 +37,10 @@ use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 
 use super::meter::{self, Meter};
 use super::rehearsed::{self, Clock};
-use super::snapshot::{Memory, Snapshot, Value};
+use super::snapshot::{Answered, Memory, Snapshot, Value};
 use super::{Ended, Failed, Used, code, ended, inside, link_module, read, unstartable, words};
+use crate::control::{self, Answer, Request};
+use crate::lease::Tenancy;
 use crate::program::{Kind, Program};
 
 /// No event and no answer is longer, in bytes.
@@ -45,6 +51,9 @@ pub const BATCH_MAX: usize = 1024;
 
 /// Once the answers of a batch are longer than this together, in bytes, they are kept and said before it goes on.
 const ANSWERS_MAX: usize = 8 << 20;
+
+/// Answers of earlier batches that are kept are together no longer, in bytes.
+const ANSWERS_BEFORE_MAX: usize = 256 << 10;
 
 /// Where a capsule's life is kept, and where its events go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +77,124 @@ pub fn live(
     input: impl Read,
     output: &mut impl Write,
 ) -> Result<Ended, Failed> {
+    let home = Home {
+        state: &life.state,
+        keeper: None,
+    };
+    with_living(program, kind, data, &home, |living| {
+        if life.first == 0 || life.first > living.seen() + 1 {
+            return Err(Failed::Input {
+                name: program.name.clone(),
+                because: format!(
+                    "it begins with event {}, expected one from 1 to {}, which is next (--first)",
+                    life.first,
+                    living.seen() + 1
+                ),
+            });
+        }
+        feed(living, &program.name, life.first, input, output)
+    })
+}
+
+/// Until its input ends, or it does: with which code.
+fn feed(
+    living: &mut Living<'_>,
+    name: &str,
+    first: u64,
+    input: impl Read,
+    output: &mut impl Write,
+) -> Result<u8, Failed> {
+    let mut feed = Feed {
+        name,
+        input: BufReader::with_capacity(64 << 10, input),
+        next: first,
+    };
+    let mut speak = |said: &mut Vec<u8>| {
+        let done = output.write_all(said).and_then(|()| output.flush());
+        said.clear();
+        done.map_err(|source| Failed::Unheard {
+            name: name.to_owned(),
+            source,
+        })
+    };
+    loop {
+        let (events, broken) = feed.batch();
+        let seen = |number: u64| number <= living.seen();
+        let (old, new): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|(number, _)| seen(*number));
+        let mut said = Vec::new();
+        for (number, _) in old {
+            if let Some(answered) = living.answer_to(number) {
+                say(&mut said, number, &answered.said);
+            }
+        }
+        speak(&mut said)?;
+        let mut rest = new.as_slice();
+        while !rest.is_empty() {
+            let (count, stop) = living.answer(rest, &[], 0)?;
+            let (answered, more) = rest.split_at(count);
+            for (number, _) in answered {
+                if let Some(answered) = living.answer_to(*number) {
+                    say(&mut said, *number, &answered.said);
+                }
+            }
+            speak(&mut said)?;
+            rest = more;
+            match stop {
+                Some(Stop::Ended(code)) => return Ok(code),
+                Some(Stop::Failed(failed)) => return Err(failed),
+                None => {}
+            }
+        }
+        match broken {
+            None => {}
+            Some(Broken::End) => return Ok(0),
+            Some(Broken::Failed(failed)) => return Err(failed),
+        }
+    }
+}
+
+/// Where a capsule is kept.
+pub(super) struct Home<'a> {
+    /// The file with the snapshot.
+    pub(super) state: &'a Path,
+    /// The node that keeps it with others, if it runs under a lease.
+    pub(super) keeper: Option<Keeper<'a>>,
+}
+
+/// The node of a directory, and the lease.
+#[derive(Clone, Copy)]
+pub(super) struct Keeper<'a> {
+    pub(super) data: &'a Path,
+    pub(super) tenancy: &'a Tenancy,
+}
+
+impl Keeper<'_> {
+    fn ask(&self, request: &Request) -> Result<(), String> {
+        match control::ask(self.data, request) {
+            Ok((Answer::Done { .. }, _)) => Ok(()),
+            Ok((Answer::Refused { because }, _)) => Err(because),
+            Ok((other, _)) => Err(format!(
+                "the node answered something else than was asked: {other:?}"
+            )),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Whether a module lives from event to event.
+pub(crate) fn lives(bytes: &[u8]) -> bool {
+    inside::exports(bytes, "on_event")
+}
+
+/// Wakes a capsule up as it was kept, and lets it live as long as `drive` does, which says with which code it ended.
+pub(super) fn with_living(
+    program: &Program,
+    kind: Kind,
+    data: &Path,
+    home: &Home<'_>,
+    drive: impl FnOnce(&mut Living<'_>) -> Result<u8, Failed>,
+) -> Result<Ended, Failed> {
     let unstartable = |because: String| Failed::Unstartable {
         name: program.name.clone(),
         because,
@@ -85,7 +212,7 @@ pub fn live(
         let because = "it has no events: expected a module that exports a function on_event";
         return Err(unstartable(because.to_owned()));
     }
-    let archive = Archive::open(&life.state)?;
+    let archive = Archive::open(home)?;
     let breed = Breed {
         program,
         engine,
@@ -94,7 +221,7 @@ pub fn live(
         hash: *blake3::hash(&bytes).as_bytes(),
     };
     let mut capsule = breed.bear()?;
-    let mut kept = match archive.read()? {
+    let kept = match archive.read()? {
         Some(snapshot) if snapshot.module != breed.hash => {
             return Err(archive.refuse("found that of another module, or of another version of it"));
         }
@@ -106,80 +233,88 @@ pub fn live(
         }
         None => capsule.snapshot(0, Vec::new())?,
     };
-    if life.first == 0 || life.first > kept.events + 1 {
-        return Err(Failed::Input {
-            name: program.name.clone(),
-            because: format!(
-                "it begins with event {}, expected one from 1 to {}, which is next (--first)",
-                life.first,
-                kept.events + 1
-            ),
-        });
+    let mut living = Living {
+        breed: &breed,
+        archive,
+        capsule,
+        kept,
+        fuel: 0,
+    };
+    let code = drive(&mut living)?;
+    Ok(Ended {
+        code,
+        code_from,
+        used: breed.used(living.fuel, &living.capsule),
+    })
+}
+
+/// A capsule, and what is kept of it.
+pub(super) struct Living<'a> {
+    breed: &'a Breed<'a>,
+    archive: Archive<'a>,
+    capsule: Capsule<'a>,
+    kept: Snapshot,
+    fuel: u64,
+}
+
+impl Living<'_> {
+    /// How many events it has seen.
+    pub(super) const fn seen(&self) -> u64 {
+        self.kept.events
     }
-    let mut fuel = 0;
-    let mut feed = Feed {
-        name: &program.name,
-        input: BufReader::with_capacity(64 << 10, input),
-        next: life.first,
-    };
-    let mut speak = |said: &mut Vec<u8>| {
-        let done = output.write_all(said).and_then(|()| output.flush());
-        said.clear();
-        done.map_err(|source| Failed::Unheard {
-            name: program.name.clone(),
-            source,
-        })
-    };
-    loop {
-        let (events, broken) = feed.batch();
-        let seen = |number: u64| number <= kept.events;
-        let (old, new): (Vec<_>, Vec<_>) =
-            events.into_iter().partition(|(number, _)| seen(*number));
-        let mut said = Vec::new();
-        for (number, _) in old {
-            // The answers to the last events are kept, in order.
-            let back = usize::try_from(kept.events - number).unwrap_or(usize::MAX);
-            if let Some(index) = kept.answers.len().checked_sub(1 + back) {
-                say(&mut said, number, &kept.answers[index]);
-            }
+
+    /// What it answered to an event, if that is kept.
+    pub(super) fn answer_to(&self, number: u64) -> Option<&Answered> {
+        let back = usize::try_from(self.kept.events.checked_sub(number)?).ok()?;
+        // The answers to the last events are kept, in order.
+        self.kept
+            .answers
+            .get(self.kept.answers.len().checked_sub(1 + back)?)
+    }
+
+    /// What it answered to the event of that name, with its number, if that is kept.
+    pub(super) fn answer_for(&self, key: &[u8]) -> Option<(u64, &Answered)> {
+        let answers = self.kept.answers.iter().rev().zip(0..);
+        let mut found = answers.filter(|(answered, _)| answered.key == key);
+        found
+            .next()
+            .map(|(answered, back)| (self.kept.events - back, answered))
+    }
+
+    /// Answers as many of these events as it can, at least one, and keeps that: how many, and what stopped it. Of the answers before
+    /// so many are kept besides.
+    pub(super) fn answer(
+        &mut self,
+        events: &[(u64, Vec<u8>)],
+        keys: &[Vec<u8>],
+        before: usize,
+    ) -> Result<(usize, Option<Stop>), Failed> {
+        let (breed, capsule) = (self.breed, &mut self.capsule);
+        let (answers, stop) = breed.answer(capsule, &self.kept, events, &mut self.fuel);
+        let count = answers.len();
+        if count > 0 {
+            let keys = keys.iter().cloned().chain(std::iter::repeat(Vec::new()));
+            let new = answers.into_iter().zip(keys);
+            let new = new.map(|(said, key)| Answered { key, said });
+            let mut all: Vec<_> = match before {
+                0 => Vec::new(),
+                _ => self.kept.answers.clone(),
+            };
+            all.extend(new);
+            let mut length = 0;
+            let most = before.max(count);
+            let kept = all.iter().rev().zip(0..).take_while(|(answered, place)| {
+                length += answered.key.len() + answered.said.len();
+                *place < count || *place < most && length <= ANSWERS_BEFORE_MAX
+            });
+            let first = all.len() - kept.count();
+            all.drain(..first);
+            self.kept = self
+                .capsule
+                .snapshot(self.kept.events + count as u64, all)?;
+            self.archive.write(&self.kept)?;
         }
-        speak(&mut said)?;
-        let mut rest = new.as_slice();
-        while !rest.is_empty() {
-            let (answers, stop) = breed.answer(&mut capsule, &kept, rest, &mut fuel);
-            let (answered, more) = rest.split_at(answers.len());
-            for ((number, _), answer) in answered.iter().zip(&answers) {
-                say(&mut said, *number, answer);
-            }
-            if !answers.is_empty() {
-                kept = capsule.snapshot(kept.events + answers.len() as u64, answers)?;
-                archive.write(&kept)?;
-            }
-            speak(&mut said)?;
-            rest = more;
-            match stop {
-                Some(Stop::Ended(code)) => {
-                    return Ok(Ended {
-                        code,
-                        code_from,
-                        used: breed.used(fuel, &capsule),
-                    });
-                }
-                Some(Stop::Failed(failed)) => return Err(failed),
-                None => {}
-            }
-        }
-        match broken {
-            None => {}
-            Some(Broken::End) => {
-                return Ok(Ended {
-                    code: 0,
-                    code_from,
-                    used: breed.used(fuel, &capsule),
-                });
-            }
-            Some(Broken::Failed(failed)) => return Err(failed),
-        }
+        Ok((count, stop))
     }
 }
 
@@ -262,7 +397,7 @@ struct Capsule<'a> {
 }
 
 /// Why an event was not answered.
-enum Stop {
+pub(super) enum Stop {
     /// It ended itself, with this code.
     Ended(u8),
     Failed(Failed),
@@ -407,7 +542,7 @@ impl Capsule<'_> {
         }
     }
 
-    fn snapshot(&mut self, events: u64, answers: Vec<Vec<u8>>) -> Result<Snapshot, Failed> {
+    fn snapshot(&mut self, events: u64, answers: Vec<Answered>) -> Result<Snapshot, Failed> {
         let Breed { open, hash, .. } = self.breed;
         let mut globals = Vec::new();
         for name in &open.globals {
@@ -476,11 +611,13 @@ impl Capsule<'_> {
 /// The file with a snapshot, which one process at a time may have.
 struct Archive<'a> {
     path: &'a Path,
+    keeper: Option<Keeper<'a>>,
     _lock: File,
 }
 
 impl<'a> Archive<'a> {
-    fn open(path: &'a Path) -> Result<Self, Failed> {
+    fn open(home: &Home<'a>) -> Result<Self, Failed> {
+        let path = home.state;
         let failed = |because: String| Failed::State {
             path: path.to_owned(),
             because,
@@ -491,12 +628,25 @@ impl<'a> Archive<'a> {
         let lock =
             lock.map_err(|error| failed(format!("opening {}: {error}", beside.display())))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(failed("a capsule that runs has it already".to_owned()))
+                return Err(failed("a capsule that runs has it already".to_owned()));
             }
-            Err(error) => Err(failed(io::Error::from(error).to_string())),
+            Err(error) => return Err(failed(io::Error::from(error).to_string())),
         }
+        if let Some(keeper) = &home.keeper {
+            let tenancy = keeper.tenancy.clone();
+            keeper
+                .ask(&Request::Recover { tenancy })
+                .map_err(|because| {
+                    failed(format!("taking it from those who keep it: {because}"))
+                })?;
+        }
+        Ok(Self {
+            path,
+            keeper: home.keeper,
+            _lock: lock,
+        })
     }
 
     fn refuse(&self, because: impl ToString) -> Failed {
@@ -517,19 +667,34 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// On disk when it returns; on an error what was there before is there.
+    /// On disk when it returns, or with those who keep it; on an error what was there before is there, or nobody knows.
     fn write(&self, snapshot: &Snapshot) -> Result<(), Failed> {
         let aside = with_more(self.path, ".new");
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         let written = File::create(&aside)
             .and_then(|mut file| {
                 file.write_all(&snapshot.to_bytes())?;
-                file.sync_all()
+                // What others keep is only handed over in this file.
+                match self.keeper {
+                    Some(_) => Ok(()),
+                    None => file.sync_all(),
+                }
             })
             .and_then(|()| fs::rename(&aside, self.path))
-            .and_then(|()| File::open(folder)?.sync_all());
-        written
-            .map_err(|error| self.refuse(format!("writing it: {error}; the event is not answered")))
+            .and_then(|()| match self.keeper {
+                Some(_) => Ok(()),
+                None => File::open(folder)?.sync_all(),
+            });
+        let unanswered = "; the event is not answered";
+        written.map_err(|error| self.refuse(format!("writing it: {error}{unanswered}")))?;
+        if let Some(keeper) = &self.keeper {
+            let kept = keeper.ask(&Request::Keep {
+                tenancy: keeper.tenancy.clone(),
+                events: snapshot.events,
+            });
+            kept.map_err(|because| self.refuse(format!("keeping it: {because}{unanswered}")))?;
+        }
+        Ok(())
     }
 }
 

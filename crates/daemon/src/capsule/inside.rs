@@ -37,6 +37,18 @@ const EXPORTS: u8 = 7;
 const MEMORY: u8 = 2;
 const GLOBAL: u8 = 3;
 
+/// Whether a module exports a function of that name.
+pub(super) fn exports(bytes: &[u8], name: &str) -> bool {
+    let payloads = Parser::new(0).parse_all(bytes);
+    let mut sections = payloads.filter_map(|payload| match payload {
+        Ok(Payload::ExportSection(section)) => Some(section),
+        _ => None,
+    });
+    let is_it =
+        |export: wasmparser::Export<'_>| export.kind == ExternalKind::Func && export.name == name;
+    sections.any(|section| section.into_iter().flatten().any(is_it))
+}
+
 pub(super) fn open(bytes: &[u8]) -> Result<Open, Shut> {
     let (mut memories, mut globals, mut count) = (0, Vec::new(), 0_u32);
     for payload in Parser::new(0).parse_all(bytes) {

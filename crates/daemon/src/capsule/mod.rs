@@ -7,7 +7,7 @@
 //!   ([`run`]).
 //! * One that **answers HTTP**, a component of the world `wasi:http/proxy`, which is [served] on the ports it was given.
 //! * One that **lives from event to event**, a module that exports `on_event`: its state is kept between them
-//!   ([`events`], [`snapshot`]).
+//!   ([`events`], [`snapshot`]). With a port its events are what it is asked there (`asked`).
 //!
 //! Each capsule is a process of its own and runs in the thread that asks, so a signal ends it as it
 //! ends any other program, and no capsule can take another with it. The price is a process each;
@@ -18,6 +18,7 @@
 //!
 //! Deliberately absent: a way out to the network (`wasi:sockets` and outgoing requests are there and refuse everything).
 
+mod asked;
 mod code;
 pub mod events;
 mod inside;
@@ -37,6 +38,7 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, Wasi
 
 pub use code::Origin;
 
+use crate::lease::Tenancy;
 use crate::program::{Kind, Program};
 use meter::Meter;
 use rehearsed::{Clock, Clockwork};
@@ -186,12 +188,35 @@ impl Failed {
     }
 }
 
+/// Where what a capsule becomes is kept, if it lives from event to event and is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The file.
+    pub state: PathBuf,
+    /// The lease it runs under.
+    pub lease: Option<Tenancy>,
+}
+
+/// Whether a file is a module that lives from event to event. What cannot be read does not.
+#[must_use]
+pub fn lives(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| events::lives(&bytes))
+}
+
 /// Runs a capsule in this thread, with the standard streams of this process, until it ends. One that answers HTTP is
-/// served until this process is told to end.
+/// served until this process is told to end, and one that is asked for events needs a home.
 ///
 /// # Errors
 /// If it could not be run, or ended otherwise than by its own will.
-pub fn run(program: &Program, kind: Kind, data: &Path) -> Result<Ended, Failed> {
+pub fn run(
+    program: &Program,
+    kind: Kind,
+    data: &Path,
+    home: Option<&Home>,
+) -> Result<Ended, Failed> {
+    if kind == Kind::Module && !program.ports.is_empty() {
+        return asked::serve(program, kind, data, home);
+    }
     let bytes = read(program, data)?;
     if kind == Kind::Component && !program.ports.is_empty() {
         return served::serve(program, &bytes, data);

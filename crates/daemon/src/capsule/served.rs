@@ -96,7 +96,7 @@ pub(super) fn needs_a_port(program: &Program) -> Failed {
     unreachable(program, because)
 }
 
-fn unreachable(program: &Program, because: impl ToString) -> Failed {
+pub(super) fn unreachable(program: &Program, because: impl ToString) -> Failed {
     Failed::Unreachable {
         name: program.name.clone(),
         because: because.to_string(),
@@ -179,6 +179,52 @@ struct Service {
     turns: Turns,
 }
 
+/// Whoever answers requests, however they are answered.
+pub(super) trait Answers: Send + Sync + 'static {
+    /// What answers are made of.
+    type Body: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static;
+
+    /// What answers.
+    fn program(&self) -> &Program;
+
+    /// Answers a request.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// Where a program is reached, and takes no connection yet.
+pub(super) type Doors = Vec<(std::net::SocketAddr, TcpListener)>;
+
+/// Listens on the ports of a program.
+pub(super) fn listen(program: &Program) -> Result<Doors, Failed> {
+    let ports = program.ports.iter().map(|port| {
+        let listener = TcpListener::bind(port.host).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok((listener.local_addr()?, listener))
+        });
+        listener
+            .map_err(|error| unreachable(program, format!("listening on {}: {error}", port.host)))
+    });
+    ports.collect()
+}
+
+/// Serves until this process is told to end, and those are answered who asked before.
+pub(super) fn serve_until_told(
+    service: Arc<impl Answers>,
+    doors: Doors,
+    told: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(serve_all(service, doors, told));
+    // What was cut off is not waited for.
+    runtime.shutdown_background();
+    served
+}
+
 /// Serves a program until this process is told to end.
 pub(super) fn serve(program: &Program, bytes: &[u8], data: &Path) -> Result<Ended, Failed> {
     let engine = engine(program).map_err(|error| unreachable(program, in_one_line(&error)))?;
@@ -204,25 +250,9 @@ pub(super) fn serve(program: &Program, bytes: &[u8], data: &Path) -> Result<Ende
         instances: Arc::new(Semaphore::new(INSTANCES_MAX)),
         turns: Turns::begin(engine).map_err(|error| unreachable(program, error))?,
     });
-    let mut listeners = Vec::new();
-    for port in &program.ports {
-        let listener = TcpListener::bind(port.host).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok((listener.local_addr()?, listener))
-        });
-        listeners.push(listener.map_err(|error| {
-            unreachable(program, format!("listening on {}: {error}", port.host))
-        })?);
-    }
+    let doors = listen(program)?;
     let told = told_to_end().map_err(|error| unreachable(program, error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| unreachable(program, error))?;
-    let served = runtime.block_on(serve_all(service, listeners, told));
-    served.map_err(|error| unreachable(program, error))?;
-    // What was cut off is not waited for.
-    runtime.shutdown_background();
+    serve_until_told(service, doors, told).map_err(|error| unreachable(program, error))?;
     Ok(Ended {
         code: 0,
         code_from,
@@ -232,7 +262,7 @@ pub(super) fn serve(program: &Program, bytes: &[u8], data: &Path) -> Result<Ende
 
 /// Becomes true once this process has been told to end. Told again, or once its grace is long over, it ends as if nobody
 /// had listened: whatever holds the thread that answers cannot hold this one.
-fn told_to_end() -> io::Result<watch::Receiver<bool>> {
+pub(super) fn told_to_end() -> io::Result<watch::Receiver<bool>> {
     let mut signals = signal_hook::iterator::Signals::new([libc::SIGTERM, libc::SIGINT])?;
     let (tell, told) = watch::channel(false);
     thread::Builder::new()
@@ -254,8 +284,8 @@ fn told_to_end() -> io::Result<watch::Receiver<bool>> {
 }
 
 async fn serve_all(
-    service: Arc<Service>,
-    listeners: Vec<(std::net::SocketAddr, TcpListener)>,
+    service: Arc<impl Answers>,
+    listeners: Doors,
     mut told: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -265,7 +295,7 @@ async fn serve_all(
         let (service, places, told) = (Arc::clone(&service), Arc::clone(&places), told.clone());
         eprintln!(
             "note: {} answers HTTP at http://{address}",
-            service.program.name
+            service.program().name
         );
         doors.push(tokio::spawn(door(service, listener, places, told)));
     }
@@ -279,7 +309,7 @@ async fn serve_all(
         let left = CONNECTIONS_MAX - places.available_permits();
         eprintln!(
             "note: {} was told to end; after {} s {left} connections were cut off",
-            service.program.name,
+            service.program().name,
             GRACE.as_secs()
         );
     }
@@ -288,7 +318,7 @@ async fn serve_all(
 
 /// Takes connections, as long as there is a place for them.
 async fn door(
-    service: Arc<Service>,
+    service: Arc<impl Answers>,
     listener: tokio::net::TcpListener,
     places: Arc<Semaphore>,
     told: watch::Receiver<bool>,
@@ -313,7 +343,11 @@ async fn door(
 }
 
 /// Until it ends, or is too slow.
-async fn connection(service: Arc<Service>, stream: TcpStream, mut told: watch::Receiver<bool>) {
+async fn connection(
+    service: Arc<impl Answers>,
+    stream: TcpStream,
+    mut told: watch::Receiver<bool>,
+) {
     let (allow, allowed) = watch::channel(Instant::now() + HEAD_PATIENCE);
     let allow = Arc::new(allow);
     let answer = service_fn(move |request| {
@@ -397,7 +431,13 @@ impl Drop for Answer {
     }
 }
 
-impl Service {
+impl Answers for Service {
+    type Body = Answer;
+
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
         let length = request.headers().get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -447,7 +487,9 @@ impl Service {
             }
         }
     }
+}
 
+impl Service {
     /// Starts an instance that answers, and says why if it does not.
     fn guest(
         &self,

@@ -5,7 +5,7 @@
 //! went into it, and the answers that may not have been heard. As a file it is a row of sections:
 //!
 //! ```text
-//! "cosmos capsule 1\n"   head  glob  answ…  memo page…  memo page…  done
+//! "cosmos capsule 1\n"   head  glob  answ… or keyd…  memo page…  memo page…  done
 //! section = kind (4)  length (u32, little-endian)  bytes  seal (16: of kind, length and bytes)
 //! ```
 //!
@@ -44,11 +44,29 @@ pub struct Snapshot {
     /// What its clock shows, in nanoseconds, where it has one of its own.
     pub clock: u64,
     /// The answers to the last events, which may not have reached anybody.
-    pub answers: Vec<Vec<u8>>,
+    pub answers: Vec<Answered>,
     /// Its mutable globals, in order.
     pub globals: Vec<Value>,
     /// Its memories, in order.
     pub memories: Vec<Memory>,
+}
+
+/// An event that took place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// What whoever asked called it, if anything: asked again by that name, it is not done again.
+    pub key: Vec<u8>,
+    /// What was answered.
+    pub said: Vec<u8>,
+}
+
+impl Answered {
+    /// To an event without a name.
+    #[must_use]
+    pub const fn of(said: Vec<u8>) -> Self {
+        let key = Vec::new();
+        Self { key, said }
+    }
 }
 
 /// What a global holds; floating point as its bits.
@@ -173,7 +191,13 @@ impl Snapshot {
         }
         writer.section(b"glob", &[&globals]);
         for answer in &self.answers {
-            writer.section(b"answ", &[answer]);
+            match u16::try_from(answer.key.len()).expect("keys are short") {
+                0 => writer.section(b"answ", &[&answer.said]),
+                length => {
+                    let length = length.to_le_bytes();
+                    writer.section(b"keyd", &[&length, &answer.key, &answer.said]);
+                }
+            }
         }
         for memory in &self.memories {
             writer.section(b"memo", &[&memory.length.to_le_bytes()]);
@@ -226,7 +250,21 @@ impl Snapshot {
             let section = reader.next()?;
             match &section.kind {
                 b"answ" if snapshot.memories.is_empty() => {
-                    snapshot.answers.push(section.bytes.to_vec());
+                    let said = section.bytes.to_vec();
+                    snapshot.answers.push(Answered::of(said));
+                }
+                b"keyd" if snapshot.memories.is_empty() => {
+                    let length = section.bytes.split_first_chunk();
+                    let parts = length.and_then(|(length, rest)| {
+                        let length = usize::from(u16::from_le_bytes(*length));
+                        (length > 0).then(|| rest.split_at_checked(length))?
+                    });
+                    let (key, said) =
+                        parts.ok_or_else(|| damaged(&section, "found no key of an event"))?;
+                    snapshot.answers.push(Answered {
+                        key: key.to_vec(),
+                        said: said.to_vec(),
+                    });
                 }
                 b"memo" => {
                     let length = <[u8; 8]>::try_from(section.bytes).map(u64::from_le_bytes);
@@ -257,6 +295,29 @@ impl Snapshot {
         }
         Ok(snapshot)
     }
+}
+
+/// The parts of a snapshot's file, each as long as its section: together they are all of it. What is no snapshot is one part.
+#[must_use]
+pub(crate) fn parts(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut ends = vec![MAGIC.len().min(bytes.len())];
+    let mut at = ends[0];
+    while let Some(front) = bytes.get(at..at + FRONT) {
+        let [.., l0, l1, l2, l3] = *front else {
+            break;
+        };
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        at = (at + FRONT + SEAL).saturating_add(length).min(bytes.len());
+        ends.push(at);
+    }
+    if at < bytes.len() {
+        ends.push(bytes.len());
+    }
+    let begins = std::iter::once(0).chain(ends.iter().copied());
+    begins
+        .zip(&ends)
+        .map(|(from, to)| &bytes[from..*to])
+        .collect()
 }
 
 fn value(tag: u8, bits: u128) -> Option<Value> {
@@ -393,7 +454,9 @@ mod tests {
     }
 
     fn snapshots() -> impl Strategy<Value = Snapshot> {
-        let answers = vec(vec(any::<u8>(), 0..20), 0..4);
+        let answered = (vec(any::<u8>(), 0..3), vec(any::<u8>(), 0..20));
+        let answered = answered.prop_map(|(key, said)| Answered { key, said });
+        let answers = vec(answered, 0..4);
         let small = (any::<[u8; 32]>(), 4_u64.., any::<u64>());
         (small, answers, vec(values(), 0..5), vec(memories(), 0..3)).prop_map(
             |((module, events, clock), answers, globals, memories)| Snapshot {
@@ -415,6 +478,11 @@ mod tests {
             let bytes = snapshot.to_bytes();
             let read = Snapshot::from_bytes(&bytes).unwrap();
             prop_assert_eq!(&read, &snapshot);
+            let parts = parts(&bytes);
+            let pages: usize = snapshot.memories.iter().map(|memory| memory.pages.len()).sum();
+            let sections = 3 + snapshot.answers.len() + snapshot.memories.len() + pages;
+            prop_assert_eq!(parts.len(), 1 + sections);
+            prop_assert_eq!(parts.concat(), bytes);
             for (memory, again) in snapshot.memories.iter().zip(&read.memories) {
                 let mut over = vec![0xaa; 4 * WASM_PAGE as usize];
                 again.write_over(&mut over);
@@ -444,13 +512,14 @@ mod tests {
                 // With a seal that matches, so that what lies behind it is read.
                 let mut writer = Writer { bytes: file, seals: blake3::Hasher::new() };
                 for piece in bytes.chunks(60) {
-                    let kinds = [b"head", b"glob", b"answ", b"memo", b"page", b"done"];
-                    writer.section(kinds[usize::from(piece[0]) % 6], &[&piece[1..]]);
+                    let kinds = [b"head", b"glob", b"answ", b"keyd", b"memo", b"page", b"done"];
+                    writer.section(kinds[usize::from(piece[0]) % 7], &[&piece[1..]]);
                 }
                 file = writer.bytes;
             } else {
                 file.extend(bytes);
             }
+            prop_assert_eq!(parts(&file).concat(), &file[..]);
             if let Ok(read) = Snapshot::from_bytes(&file) {
                 prop_assert_eq!(read.to_bytes(), file);
             }
@@ -465,7 +534,13 @@ mod tests {
             module: [7; 32],
             events: 3,
             clock: 0,
-            answers: vec![b"one".to_vec(), b"two".to_vec()],
+            answers: vec![
+                Answered::of(b"one".to_vec()),
+                Answered {
+                    key: b"k".to_vec(),
+                    said: b"two".to_vec(),
+                },
+            ],
             globals: vec![Value::I32(5)],
             memories: vec![Memory::of(&bytes)],
         };

@@ -21,7 +21,7 @@ use super::member::random;
 use super::transport::NotSent;
 use super::{Fleet, FleetError, Heard, PROTOCOL_FREE};
 
-/// The protocol of letters, in a frame.
+/// The protocol of letters between people's commands and nodes, in a frame.
 pub const PROTOCOL: u8 = PROTOCOL_FREE;
 /// No letter is longer.
 pub const LETTER_BYTES_MAX: usize = 1 << 20;
@@ -65,6 +65,7 @@ pub enum Unanswered {
 #[derive(Clone, Debug)]
 pub struct Post {
     fleet: Fleet,
+    protocol: u8,
     desk: Arc<Desk>,
 }
 
@@ -149,20 +150,25 @@ impl Arriving {
 }
 
 impl Post {
-    /// Opens for letters; what is asked is answered by `serve`, each time on a thread of its own.
+    /// Opens for letters of a protocol, which is this post's alone; what is asked is answered by `serve`, each time on a thread of its own.
     ///
     /// # Errors
     /// If the kernel gives no thread or no randomness.
     pub fn open(
         fleet: Fleet,
+        protocol: u8,
         serve: impl Fn(Vec<u8>) -> Vec<u8> + Clone + Send + 'static,
     ) -> Result<Self, FleetError> {
-        let heard = fleet.listen(PROTOCOL);
+        let heard = fleet.listen(protocol);
         let desk = Arc::new(Desk {
             numbers: AtomicU64::new(u64::from_le_bytes(random()?)),
             ..Desk::default()
         });
-        let post = Self { fleet, desk };
+        let post = Self {
+            fleet,
+            protocol,
+            desk,
+        };
         let (sorting, thread) = (post.clone(), thread::Builder::new().name("post".into()));
         thread.spawn(move || sorting.sort(&heard, &serve))?;
         Ok(post)
@@ -228,7 +234,19 @@ impl Post {
             let (name, state) = (member.name, member.state);
             return Err(Unanswered::NotAlive { name, state });
         }
-        let to = Tile(member.tile);
+        self.ask_tile(Tile(member.tile), letter, patience)
+    }
+
+    /// Asks the machine on this seat, whatever it is held to be.
+    ///
+    /// # Errors
+    /// If it cannot be asked, or does not answer.
+    pub fn ask_tile(
+        &self,
+        to: Tile,
+        letter: &[u8],
+        patience: Duration,
+    ) -> Result<Vec<u8>, Unanswered> {
         let number = self.desk.numbers.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = sync_channel(1);
         let waiting = || {
@@ -263,7 +281,7 @@ impl Post {
             };
             let mut patience = PATIENCE;
             loop {
-                match self.fleet.send(to, Class::C, PROTOCOL, piece.write()) {
+                match self.fleet.send(to, Class::C, self.protocol, piece.write()) {
                     Err(NotSent::NoRoom(_)) if !patience.is_zero() => {
                         patience = patience.saturating_sub(PAUSE);
                         pause(PAUSE);

@@ -5,14 +5,15 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use consensus::keep::Stint;
 use consensus::lease::{self, Duty};
 use consensus::{Index, Lease, Leases};
 use wire::{Class, Decode, DecodeError, Encode, Reader, Tile};
 
 use super::register::{
-    Affairs, Command, DECISIONS_MAX, DOORS_MAX, Decision, Door, Fate, Lack, Listed, Machine,
-    NAME_BYTES_MAX, PROGRAMS_MAX, Program, Query, REPLICAS_MAX, Refusal, Register, Reply, Room,
-    SPEC_BYTES_MAX, Slot, Standing, TILES_MAX, WORDS_BYTES_MAX, What, Why,
+    Affairs, Command, DECISIONS_MAX, DOORS_MAX, Decision, Door, Fate, KEEPERS_MAX, Keepers, Lack,
+    Listed, Machine, NAME_BYTES_MAX, PROGRAMS_MAX, Program, Query, REPLICAS_MAX, Refusal, Register,
+    Reply, Room, SPEC_BYTES_MAX, Slot, Standing, TILES_MAX, WORDS_BYTES_MAX, What, Why,
 };
 
 /// Tags below are those of [`lease::Command`] and [`lease::Query`].
@@ -255,7 +256,51 @@ impl Encode for Command {
                 lease.encode(out);
                 why.encode(out);
             }
+            Self::Keep {
+                lease,
+                stint,
+                change,
+                keepers,
+            } => {
+                out.push(FIRST + 9);
+                lease.encode(out);
+                encode_stint(*stint, out);
+                change.encode(out);
+                all(keepers.iter(), out);
+            }
         }
+    }
+}
+
+fn encode_stint(stint: Stint, out: &mut Vec<u8>) {
+    stint.fence.encode(out);
+    stint.start.encode(out);
+}
+
+fn stint(from: &mut Reader<'_>) -> Result<Stint, DecodeError> {
+    let (fence, start) = (Index::decode(from)?, u64::decode(from)?);
+    Ok(Stint { fence, start })
+}
+
+fn keepers(from: &mut Reader<'_>) -> Result<Vec<Tile>, DecodeError> {
+    many(from, "number of keepers", KEEPERS_MAX)
+}
+
+impl Encode for Keepers {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.changes.encode(out);
+        encode_stint(self.by, out);
+        all(self.tiles.iter(), out);
+    }
+}
+
+impl Decode for Keepers {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            changes: u32::decode(from)?,
+            by: stint(from)?,
+            tiles: keepers(from)?,
+        })
     }
 }
 
@@ -269,7 +314,7 @@ impl Decode for Command {
         let Some(own) = ahead.byte()?.checked_sub(FIRST) else {
             return lease::Command::decode(from).map(Self::Lease);
         };
-        byte(from, "command", FIRST + 8)?;
+        byte(from, "command", FIRST + 9)?;
         Ok(match own {
             0 => Self::Give {
                 name: name(from)?,
@@ -300,9 +345,15 @@ impl Decode for Command {
                 lease: Lease::decode(from)?,
                 why: Why::decode(from)?,
             },
-            _ => Self::Wait {
+            8 => Self::Wait {
                 lease: Lease::decode(from)?,
                 why: Lack::decode(from)?,
+            },
+            _ => Self::Keep {
+                lease: Lease::decode(from)?,
+                stint: stint(from)?,
+                change: u32::decode(from)?,
+                keepers: keepers(from)?,
             },
         })
     }
@@ -316,6 +367,10 @@ impl Encode for Query {
                 program.encode(out);
             }
             Self::Affairs => out.push(FIRST + 1),
+            Self::Keepers(program) => {
+                out.push(FIRST + 2);
+                program.encode(out);
+            }
         }
     }
 }
@@ -326,6 +381,7 @@ impl Decode for Query {
         match from.byte()? {
             FIRST => u64::decode(from).map(Self::Spec),
             found if found == FIRST + 1 => Ok(Self::Affairs),
+            found if found == FIRST + 2 => u64::decode(from).map(Self::Keepers),
             found => Err(DecodeError::Invalid {
                 at,
                 what: "question",
@@ -356,6 +412,10 @@ impl Encode for Reply {
                 out.push(FIRST + 4);
                 refusal.encode(out);
             }
+            Self::Keepers(keepers) => {
+                out.push(FIRST + 5);
+                keepers.encode(out);
+            }
         }
     }
 }
@@ -372,6 +432,7 @@ impl Decode for Reply {
             },
             3 => Self::Affairs(Affairs::decode(from)?),
             4 => Self::Refused(Refusal::decode(from)?),
+            5 => Self::Keepers(Keepers::decode(from)?),
             found => {
                 return Err(DecodeError::Invalid {
                     at,
@@ -614,6 +675,7 @@ impl Encode for Program {
             tile.encode(out);
             often.encode(out);
         }
+        self.keepers.encode(out);
     }
 }
 
@@ -629,6 +691,7 @@ impl Decode for Program {
             next: u32::decode(from)?,
             slots: map(from, "replica", SLOTS_MAX, Slot::decode)?,
             unable: map(from, "machine that failed", TILES_MAX as usize, u32::decode)?,
+            keepers: Keepers::decode(from)?,
         })
     }
 }

@@ -16,6 +16,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use consensus::keep::Stint;
 use consensus::lease::{self, Duty, Seen};
 use consensus::{Author, Index, Lease, Leases, State, Terms};
 use wire::codec::decode_all;
@@ -31,6 +32,8 @@ pub const REPLICAS_MAX: u32 = 64;
 pub const REPLICAS_ALL_MAX: usize = 512;
 /// How a program is run may take so many bytes: a command must fit into half a hundred frames.
 pub const SPEC_BYTES_MAX: usize = 32 << 10;
+/// What a program has become is kept by so many machines at most.
+pub const KEEPERS_MAX: usize = 7;
 /// A replica takes so many ports of its machine at most.
 pub const DOORS_MAX: usize = 4;
 /// A name may be so long, in bytes.
@@ -103,6 +106,17 @@ pub enum Command {
         fence: Index,
         /// What came of it.
         fate: Fate,
+    },
+    /// By a holder: what the program has become is kept by these from now on; see [`consensus::keep`].
+    Keep {
+        /// What it holds.
+        lease: Lease,
+        /// Which of its lives this is; its fence is the entry that granted the lease.
+        stint: Stint,
+        /// The so-manieth change of the program's keepers, which must be the next.
+        change: u32,
+        /// Who keeps it.
+        keepers: Vec<Tile>,
     },
     /// By the leader: there is to be one more replica.
     Open {
@@ -180,6 +194,8 @@ pub enum Query {
     Spec(u64),
     /// How does everything stand?
     Affairs,
+    /// Who keeps what this program has become?
+    Keepers(u64),
 }
 
 /// What came of a [`Command`] that is not about leases, or the answer to a [`Query`].
@@ -198,6 +214,8 @@ pub enum Reply {
     },
     /// To [`Query::Affairs`].
     Affairs(Affairs),
+    /// To [`Query::Keepers`].
+    Keepers(Keepers),
     /// It was not done, and nothing was.
     Refused(Refusal),
 }
@@ -236,6 +254,17 @@ impl Refusal {
             Self::Unreadable => "the voters cannot understand it: they are of another version",
         }
     }
+}
+
+/// Who keeps what a program has become.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Keepers {
+    /// How often that was changed; none has ever been named at 0.
+    pub changes: u32,
+    /// By whom it was changed last.
+    pub by: Stint,
+    /// Who they are.
+    pub tiles: Vec<Tile>,
 }
 
 /// How everything stands, for people.
@@ -355,6 +384,7 @@ pub(super) struct Program {
     pub(super) slots: BTreeMap<u32, Slot>,
     /// Where it could not be run, and how often in a row.
     pub(super) unable: BTreeMap<Tile, u32>,
+    pub(super) keepers: Keepers,
 }
 
 /// A replica, besides who holds it.
@@ -746,6 +776,7 @@ impl Register {
                         next: replicas,
                         slots: slots.collect(),
                         unable: BTreeMap::new(),
+                        keepers: Keepers::default(),
                     },
                 );
             }
@@ -756,6 +787,32 @@ impl Register {
             }
             (Command::Report { lease, fence, fate }, Some(author)) => {
                 self.report(at, author.tile, lease, fence, fate);
+            }
+            (
+                Command::Keep {
+                    lease,
+                    stint,
+                    change,
+                    keepers,
+                },
+                Some(author),
+            ) => {
+                let by = (author.tile, stint.fence);
+                let program = self.programs.get_mut(&lease.program);
+                let (Some(program), true) = (program, self.leases.holder(lease) == Some(by)) else {
+                    return Reply::Refused(Refusal::Unknown);
+                };
+                let named = Keepers {
+                    changes: change,
+                    by: stint,
+                    tiles: keepers,
+                };
+                // What was heard before is so.
+                if program.keepers.changes.checked_add(1) == Some(change) {
+                    program.keepers = named;
+                } else if program.keepers != named {
+                    return Reply::Refused(Refusal::Unknown);
+                }
             }
             (Command::Open { program, replica }, None) => {
                 if let Some(program) = self.programs.get_mut(&program)
@@ -810,6 +867,10 @@ impl State for Register {
                 None => Reply::Refused(Refusal::Unknown),
             },
             Ok(Query::Affairs) => Reply::Affairs(self.affairs()),
+            Ok(Query::Keepers(number)) => match self.programs.get(&number) {
+                Some(program) => Reply::Keepers(program.keepers.clone()),
+                None => Reply::Refused(Refusal::Unknown),
+            },
             Err(_) => Reply::Refused(Refusal::Unreadable),
         };
         reply.to_bytes()

@@ -1,0 +1,480 @@
+//! One life of a capsule that runs under a lease, as this machine keeps it with others.
+//!
+//! [`Holder`] decides; this is its world: a thread for each keeper that asks it until it has answered, and whoever waits for what
+//! they answered. Bytes of a version are shared, never copied, and each thread remembers the last its keeper took, so that it can say what is new.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use consensus::Lease;
+use consensus::keep::{Effect, Holder, Input, Stint, Version};
+use node::council::register::{Command, Keepers, Query, Refusal, Reply};
+use node::council::{self};
+use wire::Tile;
+use wire::codec::decode_all;
+
+use super::letter::{Answer, Letter, PIECE_BYTES_MAX, Recipe, recipe_for};
+use super::{KEEPERS, Keeping};
+use crate::capsule::snapshot::parts;
+use crate::lease::boottime;
+
+/// After this a keeper that has not answered is asked again.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A capsule waits so long for a majority of its keepers at most; its lease is over before, if nobody is to be reached.
+const LONGEST: Duration = Duration::from_secs(30);
+/// A keeper that is behind for longer is replaced, if another is there.
+const MISSED: Duration = Duration::from_secs(4);
+
+/// Why something is not kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotKept {
+    /// Somebody else goes on with it.
+    #[error("it runs elsewhere by now: its lease here is over")]
+    Lost,
+    /// Too few keepers answered.
+    #[error(
+        "found {had} of its keepers within {waited} s, expected {most} ({keepers}); whether it was kept is not known"
+    )]
+    TooFew {
+        /// How many have it.
+        had: usize,
+        /// How many must.
+        most: usize,
+        /// Who they are.
+        keepers: String,
+        /// How long was waited.
+        waited: u64,
+    },
+    /// The voters did not say who keeps it.
+    #[error("the fleet's voters do not say who keeps it: {0}")]
+    Unnamed(String),
+    /// It is longer than what is kept.
+    #[error("found a state of {found} bytes, expected at most {most}")]
+    TooLong {
+        /// Its length.
+        found: usize,
+        /// The most.
+        most: usize,
+    },
+}
+
+/// What a keeper is to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Promise,
+    Take(Version),
+}
+
+#[derive(Debug)]
+struct State {
+    holder: Holder,
+    wishes: BTreeMap<Tile, Wish>,
+    /// For whom there is a thread.
+    attended: Vec<Tile>,
+    /// What the newest version is.
+    newest: Arc<[u8]>,
+    resume: Option<Option<(Tile, Version)>>,
+    agree: Option<(u32, Vec<Tile>)>,
+    /// What each keeper has taken of this stint.
+    taken: BTreeMap<Tile, u64>,
+    kept: Option<u64>,
+    lost: bool,
+}
+
+/// One life.
+#[derive(Debug)]
+pub(super) struct Custody {
+    keeping: Keeping,
+    lease: Lease,
+    stint: Stint,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Custody {
+    /// Asks the voters who keeps it and those what it has become: all of that, or none if it is at its beginning.
+    pub(super) fn begin(
+        keeping: &Keeping,
+        lease: Lease,
+        fence: consensus::Index,
+    ) -> Result<(Arc<Self>, Option<Arc<[u8]>>), NotKept> {
+        let keepers = named(keeping, lease.program)?;
+        let start = boottime();
+        let stint = Stint { fence, start };
+        let others = keeping.others(&[]);
+        let mut effects = Vec::new();
+        let holder = Holder::begin(
+            stint,
+            (keepers.changes, keepers.tiles),
+            others,
+            &mut |effect| effects.push(effect),
+        );
+        let custody = Arc::new(Self {
+            keeping: keeping.clone(),
+            lease,
+            stint,
+            state: Mutex::new(State {
+                holder,
+                wishes: BTreeMap::new(),
+                attended: Vec::new(),
+                newest: Arc::from([]),
+                resume: None,
+                agree: None,
+                taken: BTreeMap::new(),
+                kept: None,
+                lost: false,
+            }),
+            changed: Condvar::new(),
+        });
+        custody.obey(&mut custody.lock(), effects);
+        let resume = custody.wait(|state| state.resume)?;
+        let Some((from, version)) = resume else {
+            return Ok((custody, None));
+        };
+        let bytes: Arc<[u8]> = custody.fetch(from, version)?.into();
+        let mut state = custody.lock();
+        state.newest = Arc::clone(&bytes);
+        custody.tell(&mut state, Input::AtHand);
+        drop(state);
+        custody.wait(|state| state.kept.filter(|kept| *kept >= version.number))?;
+        Ok((custody, Some(bytes)))
+    }
+
+    /// Keeps this, which so many events have gone into; returns once it may be told.
+    pub(super) fn keep(self: &Arc<Self>, events: u64, bytes: Vec<u8>) -> Result<(), NotKept> {
+        let mut state = self.lock();
+        state.newest = bytes.into();
+        self.tell(&mut state, Input::Keep(events));
+        drop(state);
+        self.wait(|state| state.kept.filter(|kept| *kept >= events))
+            .map(drop)
+    }
+
+    pub(super) fn fence(&self) -> consensus::Index {
+        self.stint.fence
+    }
+
+    /// Nobody of this life waits for anything any more.
+    pub(super) fn end(&self) {
+        self.lock().lost = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(self: &Arc<Self>, state: &mut State, input: Input) {
+        let mut effects = Vec::new();
+        state
+            .holder
+            .handle(input, &mut |effect| effects.push(effect));
+        self.obey(state, effects);
+    }
+
+    fn obey(self: &Arc<Self>, state: &mut State, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Ask(tile) => self.wish(state, tile, Wish::Promise),
+                Effect::Give(tile, version) => self.wish(state, tile, Wish::Take(version)),
+                Effect::Resume(from) => state.resume = Some(from),
+                Effect::Agree(change, keepers) => state.agree = Some((change, keepers)),
+                Effect::Kept(number) => state.kept = Some(number),
+                Effect::Lost(_) => state.lost = true,
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    fn wish(self: &Arc<Self>, state: &mut State, tile: Tile, wish: Wish) {
+        state.wishes.insert(tile, wish);
+        if state.attended.contains(&tile) {
+            return;
+        }
+        let custody = Arc::clone(self);
+        let thread = thread::Builder::new().name("keeper".into());
+        // Where there is no thread for it this keeper does not answer, and is replaced if others do.
+        if thread.spawn(move || custody.attend(tile)).is_ok() {
+            state.attended.push(tile);
+        }
+    }
+
+    /// Waits for something, and asks the voters and replaces keepers meanwhile.
+    fn wait<T>(self: &Arc<Self>, come: impl Fn(&State) -> Option<T>) -> Result<T, NotKept> {
+        let begun = boottime();
+        loop {
+            let waited = Duration::from_nanos(boottime().saturating_sub(begun));
+            let mut state = self.lock();
+            if state.lost {
+                return Err(NotKept::Lost);
+            }
+            if let Some(come) = come(&state) {
+                return Ok(come);
+            }
+            if let Some((change, keepers)) = state.agree.clone() {
+                drop(state);
+                self.agree(change, keepers);
+                continue;
+            }
+            if waited > LONGEST {
+                return Err(self.too_few(&state, waited));
+            }
+            if waited > MISSED {
+                self.replace(&mut state);
+            }
+            let waiting = self.changed.wait_timeout(state, PAUSE);
+            drop(waiting.unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    fn too_few(&self, state: &State, waited: Duration) -> NotKept {
+        let keepers = state.holder.keepers();
+        let names = keepers.iter().map(|tile| self.keeping.name(*tile));
+        let newest = state.taken.values().max();
+        let has = |tile: &&Tile| newest.is_some() && state.taken.get(tile) == newest;
+        NotKept::TooFew {
+            had: keepers.iter().filter(has).count(),
+            most: consensus::keep::majority(keepers.len()),
+            keepers: names.collect::<Vec<_>>().join(", "),
+            waited: waited.as_secs(),
+        }
+    }
+
+    /// Tells the voters who keeps it from now on.
+    fn agree(self: &Arc<Self>, change: u32, keepers: Vec<Tile>) {
+        let command = Command::Keep {
+            lease: self.lease,
+            stint: self.stint,
+            change,
+            keepers: keepers.clone(),
+        };
+        let answer = self.keeping.fleet.agree(council::apply(&command));
+        let done = match answer.map(|bytes| decode_all::<Reply>(&bytes)) {
+            Ok(Ok(Reply::Done)) => true,
+            Ok(Ok(Reply::Refused(Refusal::Unknown))) => false,
+            // Whether it was heard is not known, so it is said again.
+            _ => return pause(PAUSE),
+        };
+        let mut state = self.lock();
+        if state.agree.as_ref() == Some(&(change, keepers)) {
+            state.agree = None;
+        }
+        self.tell(&mut state, Input::Agreed(change, done));
+    }
+
+    /// Puts others in the place of keepers that do not answer, if there are any.
+    fn replace(self: &Arc<Self>, state: &mut State) {
+        let keepers = state.holder.keepers().to_vec();
+        let newest = state.taken.values().max().copied();
+        let silent: Vec<_> = keepers
+            .iter()
+            .filter(|tile| state.taken.get(tile).copied() < newest)
+            .copied()
+            .collect();
+        if newest.is_none() || silent.is_empty() || state.holder.moves() {
+            return;
+        }
+        let next = self.keeping.others(&silent);
+        if next.len() >= keepers.len() && next != keepers {
+            self.tell(state, Input::Move(next));
+        }
+    }
+
+    /// After something was kept: whether a keeper should be replaced that was behind all the while.
+    pub(super) fn tend(self: &Arc<Self>) {
+        let (keepers, taken, moves) = {
+            let state = self.lock();
+            let keepers = state.holder.keepers().to_vec();
+            (keepers, state.taken.clone(), state.holder.moves())
+        };
+        let newest = taken.values().max().copied();
+        let gone: Vec<_> = keepers
+            .iter()
+            .filter(|tile| taken.get(tile).copied() < newest && !self.keeping.is_there(**tile))
+            .copied()
+            .collect();
+        let next = self.keeping.others(&gone);
+        // A fleet that has grown since keeps more copies; one that has lost somebody keeps as many as before.
+        let better = !gone.is_empty() && next.len() >= keepers.len()
+            || next.len() > keepers.len() && keepers.len() < KEEPERS;
+        if better && !moves {
+            self.tell(&mut self.lock(), Input::Move(next));
+        }
+        let agree = self.lock().agree.clone();
+        if let Some((change, keepers)) = agree {
+            self.agree(change, keepers);
+        }
+    }
+
+    /// Asks one keeper whatever it is to be asked, until this life is over.
+    fn attend(self: Arc<Self>, tile: Tile) {
+        let mut had: Option<(Version, Arc<[u8]>)> = None;
+        loop {
+            let (wish, newest) = {
+                let mut state = self.lock();
+                loop {
+                    if state.lost {
+                        return;
+                    }
+                    if let Some(wish) = state.wishes.get(&tile) {
+                        break (*wish, Arc::clone(&state.newest));
+                    }
+                    state = self
+                        .changed
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            };
+            let input = match wish {
+                Wish::Promise => self.promise(tile),
+                Wish::Take(version) => self.give(tile, version, &newest, &mut had),
+            };
+            let Some(input) = input else {
+                pause(PAUSE);
+                continue;
+            };
+            let mut state = self.lock();
+            if state.wishes.get(&tile) == Some(&wish) {
+                state.wishes.remove(&tile);
+            }
+            if let Input::Took(_, Ok(version)) = &input {
+                state.taken.insert(tile, version.number);
+            }
+            self.tell(&mut state, input);
+        }
+    }
+
+    fn ask(&self, tile: Tile, letter: Letter) -> Option<Answer> {
+        self.keeping.ask(tile, letter, PATIENCE)
+    }
+
+    fn promise(&self, tile: Tile) -> Option<Input> {
+        let letter = Letter::Ask {
+            program: self.lease.program,
+            stint: self.stint,
+        };
+        match self.ask(tile, letter)? {
+            Answer::Has(has) => Some(Input::Answered(tile, Ok(has))),
+            Answer::Later(later) => Some(Input::Answered(tile, Err(later))),
+            _ => None,
+        }
+    }
+
+    fn give(
+        &self,
+        tile: Tile,
+        version: Version,
+        bytes: &Arc<[u8]>,
+        had: &mut Option<(Version, Arc<[u8]>)>,
+    ) -> Option<Input> {
+        let program = self.lease.program;
+        let hash = *blake3::hash(bytes).as_bytes();
+        let give = |recipe| Letter::Give {
+            program,
+            version,
+            hash,
+            recipe,
+        };
+        let words = had.as_ref().and_then(|(base, old)| {
+            let words = recipe_for(&parts(old), &parts(bytes))?;
+            Some(Recipe::From(*base, words))
+        });
+        let mut answer = match words {
+            Some(recipe) => self.ask(tile, give(recipe))?,
+            None => Answer::Lacks,
+        };
+        if answer == Answer::Lacks {
+            let pieces = bytes
+                .chunks(PIECE_BYTES_MAX)
+                .zip((0_u64..).step_by(PIECE_BYTES_MAX));
+            for (piece, from) in pieces {
+                let piece = Letter::Bring {
+                    program,
+                    version,
+                    from,
+                    bytes: piece.to_vec(),
+                };
+                answer = self.ask(tile, piece)?;
+                if answer != Answer::Taken {
+                    break;
+                }
+            }
+            if answer == Answer::Taken {
+                answer = self.ask(tile, give(Recipe::Brought))?;
+            }
+        }
+        match answer {
+            Answer::Taken => {
+                *had = Some((version, Arc::clone(bytes)));
+                Some(Input::Took(tile, Ok(version)))
+            }
+            Answer::Later(later) => Some(Input::Took(tile, Err(later))),
+            _ => {
+                *had = None;
+                None
+            }
+        }
+    }
+
+    /// What a keeper has.
+    fn fetch(&self, from: Tile, version: Version) -> Result<Vec<u8>, NotKept> {
+        let mut all = Vec::new();
+        let begun = boottime();
+        loop {
+            let letter = Letter::Fetch {
+                program: self.lease.program,
+                version,
+                from: all.len() as u64,
+            };
+            match self.ask(from, letter) {
+                Some(Answer::Piece(length, bytes)) => {
+                    let stuck = bytes.is_empty();
+                    all.extend(bytes);
+                    if all.len() as u64 >= length {
+                        return Ok(all);
+                    }
+                    if !stuck {
+                        continue;
+                    }
+                }
+                // It has something newer: somebody goes on with it.
+                Some(Answer::Lacks) => return Err(NotKept::Lost),
+                _ => {}
+            }
+            let waited = Duration::from_nanos(boottime().saturating_sub(begun));
+            let state = self.lock();
+            if state.lost {
+                return Err(NotKept::Lost);
+            }
+            if waited > PATIENCE * 2 {
+                // Asked again, another of the majority may be the one that has it.
+                return Err(self.too_few(&state, waited));
+            }
+            drop(state);
+            pause(PAUSE);
+        }
+    }
+}
+
+/// Who keeps a program, by the voters.
+pub(super) fn named(keeping: &Keeping, program: u64) -> Result<Keepers, NotKept> {
+    let answer = keeping.fleet.agree(council::read(Query::Keepers(program)));
+    match answer.map(|bytes| decode_all::<Reply>(&bytes)) {
+        Ok(Ok(Reply::Keepers(keepers))) => Ok(keepers),
+        Ok(Ok(Reply::Refused(refusal))) => Err(NotKept::Unnamed(refusal.words().to_owned())),
+        Ok(_) => Err(NotKept::Unnamed(Refusal::Unreadable.words().to_owned())),
+        Err(_) => Err(NotKept::Unnamed("no majority of them answers".to_owned())),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nobody says when another machine can be reached again"
+)]
+fn pause(span: Duration) {
+    thread::sleep(span);
+}
