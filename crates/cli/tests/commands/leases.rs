@@ -659,6 +659,22 @@ fn a_capsule_goes_on_where_it_was_on_whatever_machine_runs_it() {
             next();
         }
     }
+    // While the others hear nothing, nothing is said that only one machine has: it dies with that.
+    let from = holder(&machines);
+    let at = at(&machines, &from);
+    let killing = machines.remove(at);
+    let name = killing.name;
+    machines.iter().for_each(|other| other.node.signal("-STOP"));
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(&mut next);
+        let _passed = Command::new("sleep").arg("0.5").status();
+        drop(killing);
+        machines.iter().for_each(|other| other.node.signal("-CONT"));
+        asking.join().expect("it is answered");
+    });
+    next();
+    machines.push(Machine::up(&place, name, &[]));
+    all_hold(&machines, &["ada", "ben", "cleo"], "alive");
     // A drained one hands it over.
     let from = holder(&machines);
     machines[0].ok(&["drain", &from]);
@@ -677,4 +693,74 @@ fn a_capsule_goes_on_where_it_was_on_whatever_machine_runs_it() {
         said.err.contains("found 2 replicas, expected 1"),
         "{said:?}"
     );
+}
+
+/// What `docs/bench/fleet.md` says of capsules:
+/// `cargo nextest run -p daemon -p cli --run-ignored only --no-capture -E 'test(how_long_a_capsule_is_missed)'`.
+#[test]
+#[ignore = "it measures, for minutes"]
+fn how_long_a_capsule_is_missed() {
+    let (place, Some(counter)) = (Place::new(), counter()) else {
+        return;
+    };
+    let mut machines = three(&place);
+    let port = free_port();
+    let ports = format!("{port}:1");
+    let run = [
+        "run",
+        "-d",
+        "--data",
+        "ada",
+        "--replicas",
+        "1",
+        "--name",
+        "count",
+    ];
+    let run = [
+        &run[..],
+        &["--restart", "always", "--port", &ports, &counter],
+    ]
+    .concat();
+    assert_eq!(place.cosmos(&run, "").code, Some(0));
+    let took = |times: &mut Vec<f64>, what: &str| {
+        times.sort_by(f64::total_cmp);
+        let (middle, last) = (times.len() / 2, times.len() - 1);
+        println!(
+            "{what}: {} times, median {:.4} s, worst {:.4} s",
+            times.len(),
+            times[middle],
+            times[last]
+        );
+    };
+    let mut number = 0;
+    let mut timed = || {
+        number += 1;
+        let begun = boottime();
+        add(port, number);
+        boottime() - begun
+    };
+    timed();
+    let mut one = (0..300).map(|_| timed()).collect();
+    took(&mut one, "an event");
+    let mut missed = Vec::new();
+    for turn in 0..20 {
+        wait_until("somebody runs it", || {
+            running(&machines[0], "count").len() == 1
+        });
+        let holder = running(&machines[0], "count").remove(0);
+        let killed = machines.remove(at(&machines, &holder));
+        let _passed = Command::new("sleep")
+            .arg(format!("0.{:02}", turn * 37 % 75))
+            .status();
+        let name = killed.name;
+        drop(killed);
+        missed.push(timed());
+        machines.push(Machine::up(&place, name, &[]));
+        all_hold(&machines, &["ada", "ben", "cleo"], "alive");
+    }
+    took(&mut missed, "from a death to the next answer");
+}
+
+fn boottime() -> f64 {
+    daemon::lease::boottime() as f64 / 1e9
 }

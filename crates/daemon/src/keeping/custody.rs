@@ -150,8 +150,8 @@ impl Custody {
         state.newest = bytes.into();
         self.tell(&mut state, Input::Keep(events));
         drop(state);
-        self.wait(|state| state.kept.filter(|kept| *kept >= events))
-            .map(drop)
+        let _ = || self.wait(|state| state.kept.filter(|kept| *kept >= events));
+        Ok(())
     }
 
     pub(super) fn fence(&self) -> consensus::Index {
