@@ -77,6 +77,9 @@ const happened = el("ol", { class: "happened", "aria-label": "What happened", re
 const said = el("p", { class: "said", role: "status" });
 const logs = el("section", { class: "card", hidden: true });
 const livePlots = el("div", { class: "live" });
+const shared = el("tbody", {}), sharedSaid = el("p", { class: "quiet" });
+const sharedCard = el("section", { class: "card", hidden: true }, el("h2", {}, "What the fleet runs", el("small", {}, "as those who vote have it")),
+  el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs shared" }, el("thead", {}, el("tr", {}, ["Program", "Wanted", "Replicas"].map((t) => el("th", {}, t)))), shared)), sharedSaid);
 const map = fleetMap({ el, why: (machine) => explain(machine, "members") });
 const find = el("input", { type: "search", placeholder: "Find a program", "aria-label": "Find a program", oninput: () => draw() });
 const more = el("p", { class: "quiet" }), moreMachines = el("p", { class: "quiet" });
@@ -221,6 +224,25 @@ function draw() {
   if (focused >= 0) figures.querySelectorAll("button")[focused]?.focus({ preventScroll: true });
 }
 
+const STATES = { running: "running", ended: "", waiting: "failed" };
+const drawShared = table(shared, 3, () => "Nothing yet.", (p) => el("tr", { "data-shared": p.name },
+  el("td", {}, el("button", { class: "why", title: "why?", onclick: () => explain(p.name, "fleet/programs") }, p.name)),
+  el("td", {}, p.replicas ? String(p.replicas) : "stopped"),
+  el("td", {}, p.standing.map((r) => [el("button", { class: `state ${STATES[r.state] ?? "waiting"}`, title: "why?", onclick: () => explain(`${p.name}~${r.replica}`, "fleet/programs") }, `${r.replica} ${r.state}${r.machine ? ` on ${r.machine}` : ""}`), " "]).flat())),
+() => []);
+let askingVoters = false;
+/** What the fleet runs is known to those who vote: an answer may take long, and nothing else waits for it. */
+async function refreshShared() {
+  if (askingVoters || !status?.fleet?.council || status.rehearsal) return;
+  askingVoters = true;
+  try {
+    const agreed = await json("GET", "/api/v1/fleet/programs");
+    drawShared(agreed.programs, (p) => p.name, (p) => p);
+    sharedCard.hidden = !agreed.programs.length;
+    sharedSaid.textContent = "";
+  } catch (error) { sharedSaid.textContent = error.message; } finally { askingVoters = false; }
+}
+
 let asking = null;
 /** Asks how everything is. Programs are asked for only when something happened to one, because there may be many of them. */
 async function refresh(all = true) {
@@ -230,7 +252,10 @@ async function refresh(all = true) {
     const [there, how, listed] = await Promise.all([json("GET", "/api/v1/members"), json("GET", "/api/v1/status"), all ? json("GET", "/api/v1/programs") : null]);
     ({ members, holons } = there);
     status = how;
-    if (listed) ({ programs } = listed);
+    if (listed) {
+      ({ programs } = listed);
+      refreshShared();
+    }
     dress();
     map.show(there);
     draw();
@@ -270,6 +295,7 @@ async function explain(program, kind = "programs") {
     reasons.replaceChildren(...[
       el("div", { class: "head" }, el("h2", { tabindex: -1 }, `Why: ${program ?? (status?.rehearsal ? "the whole site" : "this machine")}`), el("button", { onclick: () => { reasons.hidden = true; } }, "Close")),
       el("p", { class: "now" }, why.now),
+      why.fleet && el("pre", { class: "rests" }, why.fleet.text),
       el("ol", { class: "happened decisions" }, why.decisions.toReversed().map((d) => el("li", { id: at(d.number), tabindex: -1 },
         el("time", {}, clock(d.unix_ms)), el("b", {}, d.action), el("span", {}, d.program && d.program !== program ? `${d.program}: ` : "", d.said,
           d.cause && [" ", el("button", { class: "why", onclick: () => document.getElementById(at(d.cause))?.focus() }, `because of #${d.cause}`)],
@@ -386,6 +412,7 @@ async function begin() {
       el("section", { class: "card" }, el("div", { class: "head" }, programsTitle, find), el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs" },
         heads([["Program"], ["State"], [unit, 1], ["Memory", 1], ["Starts", 1], [""]]), rows)), more, said),
       logs,
+      sharedCard,
       el("section", { class: "card not-rehearsed" }, el("h2", {}, "Run a program"), form),
       el("section", { class: "card" }, el("h2", {}, "Machines", el("small", {}, "of the fleet, as this node believes")), el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs" },
         heads([["Machine"], ["State"], ["Heat", 1], ["Load", 1], ["Leases", 1], ["Where"], ["Since", 1]]), machines)), moreMachines),

@@ -3,6 +3,8 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -114,6 +116,31 @@ test("whatever is clicked says why it is so, back to what caused it", async () =
   await why.getByText("the node started").waitFor();
   await why.getByRole("button", { name: "Close" }).click();
   assert.equal(await why.isVisible(), false);
+  assert.deepEqual(said, []);
+  await close();
+});
+
+test("what the fleet runs is shown, and why one of it waits", async () => {
+  const { page, said, close } = await open(url);
+  await page.getByText("The node runs").waitFor();
+  const free = createServer().listen(0, "127.0.0.1");
+  await once(free, "listening");
+  const { port } = free.address();
+  await new Promise((closed) => free.close(closed));
+  cosmos("run", "-d", "--replicas", "2", "--name", "pair", "--port", `${port}:80`, "sleep", "1000");
+  const row = page.locator("tr[data-shared=pair]");
+  await row.getByRole("button", { name: "1 waiting" }).click();
+  const why = page.getByLabel("Why", { exact: true });
+  await why.getByText("every machine that has room runs something that takes one of its ports").first().waitFor();
+  await why.getByText(`without port ${port}: now`).waitFor();
+  await row.getByRole("button", { name: "0 running" }).click();
+  await why.getByText("pair~0 was given to").waitFor();
+  await row.getByRole("button", { name: "pair", exact: true }).click();
+  await why.getByText("1 of 2 have no machine").first().waitFor();
+  await why.getByRole("button", { name: "Close" }).click();
+  cosmos("stop", "--fleet", "pair");
+  cosmos("rm", "--fleet", "pair");
+  await row.waitFor({ state: "detached" });
   assert.deepEqual(said, []);
   await close();
 });

@@ -738,6 +738,7 @@ fn told(program: Option<Listed>, now: String, decisions: Vec<Decision>) -> Answe
         now,
         decisions,
         agreed: Vec::new(),
+        fleet: None,
     }))
 }
 

@@ -28,7 +28,7 @@ impl State for Count {
         self.0 += command.len() as u64;
         Vec::new()
     }
-    fn read(&self, _: &[u8]) -> Vec<u8> {
+    fn read(&self, (): &(), _: Instant, _: &[u8]) -> Vec<u8> {
         self.0.to_bytes()
     }
     fn look(&self, (): &mut (), _: Instant, _: &mut impl FnMut(Vec<u8>)) -> Option<Instant> {

@@ -405,7 +405,7 @@ impl State for Leases {
         }) && decode_all(command) == Ok(Command::Renew)
     }
 
-    fn read(&self, query: &[u8]) -> Vec<u8> {
+    fn read(&self, _: &Seen, _: Instant, query: &[u8]) -> Vec<u8> {
         let answer = match decode_all(query) {
             Ok(Query::Who(lease)) => match self.holder(lease) {
                 Some((by, _)) => Answer::Held { by },
@@ -746,7 +746,10 @@ mod tests {
             panic!("it was free");
         };
         assert_eq!(book.grant(1), Answer::Granted { fence });
-        let who = |book: &Book| decode_all(&book.leases.read(&Query::Who(WEB).to_bytes()));
+        let who = |book: &Book| {
+            let (query, now) = (Query::Who(WEB).to_bytes(), Instant(0));
+            decode_all(&book.leases.read(&Seen::default(), now, &query))
+        };
         assert_eq!(who(&book), Ok(Answer::Held { by: Tile(1) }));
         assert_eq!(book.grant(2), Answer::Held { by: Tile(1) });
         let release = Command::Release { lease: WEB, fence };

@@ -29,8 +29,8 @@ pub trait State: Clone + Encode + Decode {
         false
     }
 
-    /// Answers a question about what is now so.
-    fn read(&self, query: &[u8]) -> Vec<u8>;
+    /// Answers a question about what is now so: on a leader, so what it remembers is there too.
+    fn read(&self, memory: &Self::Memory, now: Instant, query: &[u8]) -> Vec<u8>;
 
     /// Called on a leader when the instant returned last has come: what should be proposed because
     /// time has passed, and when to look again.

@@ -899,7 +899,8 @@ impl<S: State> Voter<S> {
             if read.round > confirmed || read.index > self.applied {
                 break;
             }
-            answers.push((read.asker, state.read(&read.query)));
+            let answer = state.read(&lead.memory, now, &read.query);
+            answers.push((read.asker, answer));
             lead.reads.pop_front();
         }
         // One question to everybody at a time; those that come meanwhile share the next.

@@ -11,11 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use ::node::council::register::{
-    Command, DOORS_MAX, Decision, Door, Lack, Machine, NAME_BYTES_MAX, Query, Refusal, Reply, Room,
+    Command, DOORS_MAX, Decision, Door, Machine, NAME_BYTES_MAX, Query, Refusal, Reply, Room,
     SPEC_BYTES_MAX, Standing, What, Why,
 };
 use ::node::council::{self, Unanswered};
 use consensus::lease::{self, Duty};
+use scheduler::Funnel;
+use scheduler::fleet::words;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wire::codec::decode_all;
@@ -112,7 +114,7 @@ fn refused(because: impl Into<String>) -> Answer {
     }
 }
 
-fn names(fleet: &Fleet) -> impl Fn(Tile) -> String {
+pub(crate) fn names(fleet: &Fleet) -> impl Fn(Tile) -> String {
     let members = fleet.members().unwrap_or_default();
     move |tile| {
         let member = members.iter().find(|member| member.tile == tile.0);
@@ -129,7 +131,7 @@ fn addresses(fleet: &Fleet) -> impl Fn(Tile) -> Option<IpAddr> {
 }
 
 /// What the voters say to something, or why they cannot.
-fn agreed(fleet: &Fleet, ask: consensus::Ask) -> Result<Reply, String> {
+pub(crate) fn agreed(fleet: &Fleet, ask: consensus::Ask) -> Result<Reply, String> {
     let unanswered = |unanswered| match unanswered {
         Unanswered::Silence => {
             let voters = fleet
@@ -463,7 +465,7 @@ fn told(
     }
 }
 
-fn told_of(replica: u32, standing: Standing, name: &impl Fn(Tile) -> String) -> Replica {
+pub(crate) fn told_of(replica: u32, standing: Standing, name: &impl Fn(Tile) -> String) -> Replica {
     let mut told = Replica {
         replica,
         state: "waiting".to_owned(),
@@ -473,7 +475,7 @@ fn told_of(replica: u32, standing: Standing, name: &impl Fn(Tile) -> String) -> 
         addresses: Vec::new(),
     };
     match standing {
-        Standing::Waits(why) => told.because = why.map(|why| lack(why).to_owned()),
+        Standing::Waits(on) => told.because = on.map(|on| lack(&on)),
         Standing::Held {
             by,
             fence,
@@ -507,18 +509,16 @@ const fn word(duty: Duty) -> &'static str {
     }
 }
 
-const fn lack(why: Lack) -> &'static str {
-    match why {
-        Lack::Machine => "no machine is there that serves",
-        Lack::Room => "no machine has room for what it demands",
-        Lack::Port => "every machine that has room runs something that takes one of its ports",
-        Lack::Rest => {
-            "every machine that has room could not run it, and rests before it tries again"
-        }
+/// Why it has no place, in short.
+fn lack(on: &Funnel) -> String {
+    let (reason, tests) = (words::nowhere(on), words::in_short(on));
+    match tests.is_empty() {
+        true => reason.to_owned(),
+        false => format!("{reason}; {tests}"),
     }
 }
 
-fn sentence(decision: &Decision, name: &impl Fn(Tile) -> String) -> String {
+pub(crate) fn sentence(decision: &Decision, name: &impl Fn(Tile) -> String) -> String {
     let Decision {
         program,
         replica,
@@ -536,7 +536,7 @@ fn sentence(decision: &Decision, name: &impl Fn(Tile) -> String) -> String {
             "{what_of} was placed on {}: of the {fit} that could run it, it has the fewest of its replicas, then the least load",
             name(*tile)
         ),
-        What::Waits(why) => format!("{what_of} waits: {}", lack(*why)),
+        What::Waits(on) => format!("{what_of} waits: {}", lack(on)),
         What::Up(tile) => format!("{what_of} is well on {}", name(*tile)),
         What::Fell(tile, code) => format!(
             "{what_of} fell on {} with exit code {code}, where it is started again",

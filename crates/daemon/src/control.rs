@@ -98,17 +98,29 @@ pub enum Request {
         /// The program.
         name: Option<String>,
     },
+    /// Say why a program of the fleet, or one of its replicas, is where it is, whatever runs here under the same name.
+    WhyShared {
+        /// Which.
+        name: String,
+    },
     /// Say why a machine of the fleet is as it is.
     WhyMember {
         /// Its name.
         name: String,
     },
-    /// Say what a program said.
+    /// Say what a program said: one of this machine, or if there is none of that name, a replica of the fleet wherever it runs.
     Logs {
         /// Which.
         name: String,
         /// Whether to go on as more is said, until the program ends for good.
         follow: bool,
+    },
+    /// Say what a replica of the fleet that runs here said, from this byte on.
+    Piece {
+        /// Which.
+        name: String,
+        /// How many bytes of it are known.
+        from: u64,
     },
     /// Ask a program to end, force it later, and do not start it again. Answered when it has ended. One of this machine, or if there is
     /// none of that name, of the fleet.
@@ -184,7 +196,7 @@ pub enum Request {
         events: u64,
     },
     /// Ask another node of the fleet, which answers [`Request::Run`], [`Request::List`], [`Request::Stop`],
-    /// [`Request::Remove`] and [`Request::Why`].
+    /// [`Request::Remove`], [`Request::Why`] and [`Request::Piece`].
     On {
         /// Its name.
         member: String,
@@ -234,6 +246,17 @@ pub enum Answer {
     },
     /// To [`Request::Logs`]: what was said follows.
     Logs,
+    /// To [`Request::Piece`].
+    Piece {
+        /// How many bytes before it are no longer kept.
+        lost: u64,
+        /// What was said; nothing if there is no more just now.
+        bytes: Vec<u8>,
+        /// Where to go on.
+        next: u64,
+        /// Whether there may be more.
+        open: bool,
+    },
     /// To [`Request::Inside`].
     Inside(Box<Host>),
     /// To [`Request::Status`].

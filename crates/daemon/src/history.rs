@@ -28,6 +28,7 @@ use crate::control::{Answer, Listed};
 use crate::heat::Heat;
 use crate::news::unix_ms;
 use crate::node::unknown_name;
+use crate::reasons::Reasons;
 use crate::supervision::Phase;
 
 /// The file in a node's directory.
@@ -78,9 +79,12 @@ pub struct Why {
     pub now: String,
     /// What was decided about it, and what caused that, oldest first.
     pub decisions: Vec<Decision>,
-    /// What the fleet agreed on about it, if it was a machine, oldest first.
+    /// What the fleet agreed on about it, if it was a machine or a program of the fleet, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agreed: Vec<Decided>,
+    /// Why the fleet runs it where it does, if it is the fleet's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Reasons>,
 }
 
 /// A decision that is being taken.
@@ -337,6 +341,7 @@ pub(crate) fn why(listed: Answer, history: &History, heat: &Heat, name: Option<&
         now,
         decisions,
         agreed: Vec::new(),
+        fleet: None,
     }))
 }
 

@@ -10,7 +10,7 @@
 //! see and do · [`network`] whom it can reach · [`health`] whether it is well · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
 //! [`journal`] what programs said · [`news`] what happened to them · [`history`] what was decided, and why · [`store`] what is remembered, in its [`annals`] · [`control`] how
 //! commands talk to the node · [`front`] the dashboard and the API · [`sensors`] how hot and busy the machine is · [`load`] what everybody uses · [`services`] how the layers are ·
-//! [`make`] what machine it is · [`gpu`] who has which of its GPUs · [`heat`] keeping it below its limit · [`fleet`] the other machines · [`affairs`] what they run together · [`lease`] until when · [`node`] which joins them.
+//! [`make`] what machine it is · [`gpu`] who has which of its GPUs · [`heat`] keeping it below its limit · [`fleet`] the other machines · [`affairs`] what they run together · [`reasons`] and why there · [`lease`] until when · [`node`] which joins them.
 //!
 //! Deliberately absent: work that takes its state along. The node machine that the twin drives runs in
 //! [`fleet`]: its membership, its seat in the council, and the guard against heat.
@@ -39,6 +39,8 @@ pub mod network;
 pub mod news;
 pub mod node;
 pub mod program;
+pub mod reasons;
+mod recital;
 pub mod sensors;
 pub mod services;
 pub mod stem;

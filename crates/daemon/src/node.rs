@@ -53,6 +53,8 @@ use crate::lease::{self, Grip, Tenancy};
 use crate::load;
 use crate::news::{News, unix_ms};
 use crate::program::{self, Kind, Network, Program};
+use crate::reasons;
+use crate::recital::{self, Afar};
 use crate::sensors::Source;
 use crate::services;
 use crate::stem::{self, Stem};
@@ -213,9 +215,14 @@ impl Handle {
                 Err(other) => other,
             },
             Request::Why { name } => {
-                let name = name.as_deref();
-                why(name, &self.events, &self.history, &self.heat)
+                let known = why(name.as_deref(), &self.events, &self.history, &self.heat);
+                match name {
+                    Some(name) if affairs::any(&self.fleet) => self.why_shared(&name, known),
+                    _ => known,
+                }
             }
+            Request::Piece { name, from } => piece(self.journal(&name), &name, from),
+            Request::WhyShared { name } => self.why_shared(&name, affairs::unknown(&name)),
             Request::WhyMember { name } => self.why_member(name),
             Request::Recover { tenancy } => kept(
                 tenancy.program.clone(),
@@ -254,10 +261,56 @@ impl Handle {
                 now: format!("it is {state}, as far as this machine knows; {because}"),
                 decisions: Vec::new(),
                 agreed: Vec::new(),
+                fleet: None,
             },
             other => return other,
         };
         why.agreed = affairs::about(&self.fleet, tile);
+        Answer::Why(Box::new(why))
+    }
+
+    /// Why a program of the fleet is as it is: who holds a replica says what it decided itself, and those who vote why it is there. What is known here by
+    /// that name and is not the fleet's stands as it is.
+    fn why_shared(&self, name: &str, here: Answer) -> Answer {
+        let (_, replica) = reasons::parts(name);
+        let here = match here {
+            Answer::Why(why) if replica.is_none() => return Answer::Why(why),
+            Answer::Why(why) => Ok(why),
+            Answer::Refused { because } => Err(because),
+            other => return other,
+        };
+        let (known, here) = match (reasons::ask(&self.fleet, name), here) {
+            // Whatever the others say, it is known what was decided here.
+            (Err(_) | Ok(None), Ok(why)) => return Answer::Why(why),
+            (Err(because), Err(_)) | (Ok(None), Err(because)) => {
+                return Answer::Refused { because };
+            }
+            (Ok(Some(known)), here) => (known, here),
+        };
+        let afar = || {
+            let own = self.fleet.status()?.tile;
+            let holder = known.holder.filter(|holder| holder.0 != own)?;
+            let members = self.fleet.members()?;
+            let member = members.into_iter().find(|one| one.tile == holder.0)?.name;
+            let request = Box::new(Request::Why {
+                name: Some(name.to_owned()),
+            });
+            match self.ask(Request::On { member, request }) {
+                Answer::Why(why) => Some(why),
+                _ => None,
+            }
+        };
+        let mut why = match here.ok().or_else(afar) {
+            Some(why) => *why,
+            None => history::Why {
+                program: None,
+                now: known.now,
+                decisions: Vec::new(),
+                agreed: Vec::new(),
+                fleet: None,
+            },
+        };
+        (why.agreed, why.fleet) = (known.agreed, Some(known.reasons));
         Answer::Why(Box::new(why))
     }
 
@@ -295,6 +348,10 @@ impl Handle {
             }
             _ => None,
         }
+    }
+
+    pub(crate) const fn fleet(&self) -> &Fleet {
+        &self.fleet
     }
 
     /// What a program said, if it is known.
@@ -538,8 +595,9 @@ pub fn up(
     watch_heat(&node.heat, fleet.clone(), events.clone(), history.clone())?;
     let asked = events.clone();
     let (told, hot) = (history.clone(), node.heat.clone());
+    let said = Arc::clone(&node.journals);
     let post = Post::open(fleet.clone(), post::PROTOCOL, move |letter| {
-        answer_afar(&letter, &asked, &told, &hot)
+        answer_afar(&letter, &asked, &told, &hot, &said)
     })?;
     let keeping = Keeping::open(fleet.clone(), data)?;
     let known = fleet.status().ok_or(FleetError::Ended)?;
@@ -835,12 +893,21 @@ fn serve(
         return refuse(stream, because);
     };
     if let Request::Logs { name, follow } = &request {
-        return match node.journal(name) {
-            Some(journal) => {
+        if let Some(journal) = node.journal(name) {
+            control::send(&mut stream, &Answer::Logs)?;
+            return Ok(recital::here(&mut stream, &journal, *follow)?);
+        }
+        // What is not known here may be the fleet's.
+        let found = match affairs::any(&node.fleet) {
+            true => Afar::find(node, name),
+            false => Err(unknown_name(name)),
+        };
+        return match found {
+            Ok(afar) => {
                 control::send(&mut stream, &Answer::Logs)?;
-                Ok(recite(&mut stream, &journal, *follow)?)
+                Ok(afar.tell(&mut stream, *follow)?)
             }
-            None => control::send(&mut stream, &unknown(name)),
+            Err(because) => refuse(stream, because),
         };
     }
     control::send(&mut stream, &node.ask(request))
@@ -886,6 +953,7 @@ fn answer_afar(
     events: &SyncSender<Event>,
     history: &History,
     heat: &Heat,
+    journals: &Journals,
 ) -> Vec<u8> {
     let answer = match serde_json::from_slice(letter) {
         Ok(
@@ -896,8 +964,15 @@ fn answer_afar(
             | Request::Remove { .. }),
         ) => decide(request, events),
         Ok(Request::Why { name }) => why(name.as_deref(), events, history, heat),
+        Ok(Request::Piece { name, from }) => {
+            let journals = journals.read().unwrap_or_else(PoisonError::into_inner);
+            let journal = journals.get(&name).cloned();
+            drop(journals);
+            piece(journal, &name, from)
+        }
         Ok(_) => Answer::Refused {
-            because: "another node may ask for programs and reasons only".to_owned(),
+            because: "another node may ask for programs, what they say, and reasons only"
+                .to_owned(),
         },
         Err(error) => Answer::Refused {
             because: format!("a request that cannot be understood: {error}"),
@@ -982,7 +1057,9 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
             let letter = serde_json::to_vec(request).expect("a request is plain data");
             // A machine that has just died is held alive for some seconds yet.
             let patience = match **request {
-                Request::List => post::PATIENCE_AT_HAND,
+                Request::List | Request::Why { .. } | Request::Piece { .. } => {
+                    post::PATIENCE_AT_HAND
+                }
                 _ => post::PATIENCE,
             };
             match post.ask(member, &letter, patience) {
@@ -998,31 +1075,21 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
     })
 }
 
-fn recite(stream: &mut UnixStream, journal: &Journal, follow: bool) -> io::Result<()> {
-    const PIECE_MAX: usize = 64 << 10;
-    let mut from = 0;
-    let mut begun = false;
-    loop {
-        let piece = journal.read(from, PIECE_MAX)?;
-        // What was rotated away before anybody asked is no news.
-        if piece.lost > 0 && begun {
-            writeln!(stream, "\n[{} bytes are no longer kept]", piece.lost)?;
-        }
-        begun = true;
-        stream.write_all(&piece.bytes)?;
-        from = piece.next;
-        if piece.bytes.is_empty() {
-            if !follow || !journal.wait(from, Duration::from_secs(1)) {
-                return Ok(());
-            }
-            // A reader that has gone would otherwise be noticed with the next word only.
-            stream.set_nonblocking(true)?;
-            let gone = matches!(stream.read(&mut [0]), Ok(0));
-            stream.set_nonblocking(false)?;
-            if gone {
-                return Ok(());
-            }
-        }
+/// The next piece of what a replica of the fleet said, if it is known here.
+fn piece(journal: Option<Arc<Journal>>, name: &str, from: u64) -> Answer {
+    let refused = |because| Answer::Refused { because };
+    let Some(journal) = journal.filter(|_| reasons::parts(name).1.is_some()) else {
+        return unknown(name);
+    };
+    let open = journal.wait(from, Duration::ZERO);
+    match journal.read(from, recital::PIECE_MAX) {
+        Ok(piece) => Answer::Piece {
+            lost: piece.lost,
+            bytes: piece.bytes,
+            next: piece.next,
+            open,
+        },
+        Err(error) => refused(format!("reading what {name} said: {error}")),
     }
 }
 
@@ -1671,6 +1738,8 @@ impl Node {
             Request::Logs { .. } => Answer::Logs,
             Request::Load
             | Request::Services
+            | Request::WhyShared { .. }
+            | Request::Piece { .. }
             | Request::WhyMember { .. }
             | Request::Members
             | Request::Invite { .. }

@@ -9,11 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use consensus::lease::{self, Duty};
 use consensus::{Author, Index, Lease, Message, State as _, Terms};
 use machine::{Machine as _, Persist, Persisted, Purpose, Stream};
-use node::council::register::{Door, Lack, Standing, What, Why};
+use node::council::register::{Door, Explained, Standing, What, Why};
 use node::council::{
     Affairs, Became, Command, Config, Council, Effect, Fate, Input, Query, Refusal, Register,
     Reply, Room, Unanswered, Vote, apply, read,
 };
+use scheduler::fleet::{Candidate, Change, Evidence};
+use scheduler::policy::Apart;
+use scheduler::{Funnel, Test};
 use wire::codec::decode_all;
 use wire::{Class, Encode as _, Instant, Nanos, Tile};
 
@@ -708,6 +711,200 @@ fn a_drain_moves_one_replica_at_a_time_and_as_many_serve_throughout() {
     world.judged();
 }
 
+/// Of those of a program that wait, what keeps away the machines that came nearest.
+fn lacks(affairs: &Affairs, program: usize) -> Vec<Test> {
+    let standing = affairs.programs[program].standing.iter();
+    let waits = standing.filter_map(|(_, standing)| match standing {
+        Standing::Waits(on) => on.and_then(|on| on.furthest()),
+        _ => None,
+    });
+    waits.collect()
+}
+
+fn funnel(nodes: u32, fell: &[(Test, u32)]) -> Funnel {
+    let mut funnel = Funnel {
+        nodes,
+        ..Funnel::default()
+    };
+    for (test, count) in fell {
+        funnel.fell[*test as usize] = *count;
+    }
+    funnel
+}
+
+fn why(world: &mut World, name: &str) -> Explained {
+    match world.ask(1, read(Query::Why(name.into()))) {
+        Ok(Reply::Why(explained)) => *explained,
+        other => panic!("{other:?}"),
+    }
+}
+
+//= requirements S7
+#[test]
+fn whoever_leads_says_who_fell_to_what_and_what_would_start_it_now() {
+    let mut world = five(3);
+    world.give(0, "big", 6, 3_000).unwrap();
+    world.run(Nanos::from_secs(3));
+    world.duty(0, 4, Duty::Draining);
+    world.run(Nanos::from_secs(3));
+    let told = why(&mut world, "big");
+    let pending = told.pending.clone().expect("some of it waits");
+    // The one that drains keeps what it has, as there is no place to go for it.
+    assert_eq!(
+        pending.funnel,
+        funnel(5, &[(Test::Draining, 1), (Test::Cpu, 4)])
+    );
+    assert_eq!(pending.nearest, Some((0, 1_000)));
+    let fell = |test| {
+        let fell = pending.fallen.iter().filter(move |(_, of)| *of == test);
+        fell.map(|(machine, _)| *machine).collect::<Vec<_>>()
+    };
+    assert_eq!(fell(Test::Draining), [4]);
+    assert_eq!(fell(Test::Cpu), [0, 1, 2, 3]);
+    // Two on each of four machines, as the fifth stays full while it drains.
+    assert_eq!(pending.changes[0], Change::Cpu(2_000));
+    // What each place rests on is kept with it: the first had five to choose from, the last one.
+    let (_, first) = &told.on[0];
+    assert_eq!((first.funnel.left(), first.candidates.len()), (5, 5));
+    assert_eq!(first.candidates[0].score, Apart::default());
+    let lefts: Vec<_> = told.on.iter().map(|(_, on)| on.funnel.left()).collect();
+    assert_eq!(lefts, [5, 4, 3, 2, 1]);
+    let reply = Reply::Why(Box::new(told));
+    assert_eq!(decode_all::<Reply>(&reply.to_bytes()), Ok(reply));
+    // What it said would help does.
+    world
+        .ask(0, apply(&Command::Stop { name: "big".into() }))
+        .unwrap();
+    world.run(Nanos::from_secs(3));
+    world.give(0, "small", 6, 2_000).unwrap();
+    world.run(Nanos::from_secs(3));
+    assert_eq!(why(&mut world, "small").pending, None);
+    let unknown = world.ask(1, read(Query::Why("nothing".into())));
+    assert_eq!(unknown, Ok(Reply::Refused(Refusal::Unknown)));
+    // Who fails rests, and that is not in the register: only who leads knows for how long.
+    for host in 0..5 {
+        world.hosts[host].lacks.insert("rare".into());
+    }
+    world.give(0, "rare", 1, 0).unwrap();
+    let resting = funnel(5, &[(Test::Draining, 1), (Test::Resting, 4)]);
+    let mut moments = (0..200).filter_map(|_| {
+        world.run(MS * 100);
+        why(&mut world, "rare").pending
+    });
+    let rare = moments.find(|pending| pending.funnel == resting);
+    let rare = rare.expect("there is a moment at which all four rest");
+    drop(moments);
+    let (_, left) = rare.rested.expect("one has rested first");
+    assert!(
+        left > Nanos::ZERO && left <= Nanos::from_secs(60),
+        "{left:?}"
+    );
+    assert_eq!(rare.changes, [Change::Serving(4)]);
+    world.judged();
+}
+
+/// A funnel that says more than it can is not read: its numbers are subtracted from each other.
+#[test]
+fn a_funnel_that_does_not_add_up_is_refused() {
+    let lease = Lease {
+        program: 3,
+        replica: 0,
+    };
+    for (nodes, fell) in [(2, 3), (1_025, 1)] {
+        let on = funnel(nodes, &[(Test::Cpu, fell)]);
+        let bytes = Command::Wait { lease, on }.to_bytes();
+        assert!(decode_all::<Command>(&bytes).is_err(), "{nodes} {fell}");
+    }
+}
+
+/// As much as may be of everything, on as many machines as a fleet of daemons has, and it fits into one message of theirs.
+#[test]
+fn how_everything_stands_fits_into_a_message() {
+    const MESSAGE_BYTES_MAX: usize = 60_000;
+    let by = |tile| {
+        Some(Author {
+            tile: Tile(tile),
+            desk: 1,
+            life: 1,
+        })
+    };
+    let mut register = Register::new(Terms::default());
+    let (mut at, mut numbers) = (1_000_000, Vec::new());
+    let mut say = |author, command: &Command| {
+        at += 1;
+        register.apply(Index(at), author, &command.to_bytes());
+        at
+    };
+    for tile in 0..64 {
+        say(by(tile), &Command::Lease(lease::Command::Renew));
+        say(
+            by(tile),
+            &Command::Offer(Room {
+                cpu_milli: 128_000,
+                memory: 1 << 40,
+                gpus: 8,
+            }),
+        );
+    }
+    for program in 0..256 {
+        let name = format!("{program:0>48}");
+        let door = |port: u16| Door {
+            port: 60_000 + port,
+            outside: true,
+        };
+        numbers.push(say(
+            by(1),
+            &Command::Give {
+                name,
+                spec: [7; 9].as_slice().into(),
+                replicas: 2,
+                demand: Room::default(),
+                class: Class::C,
+                doors: (0..4).map(door).collect(),
+            },
+        ));
+    }
+    let all = Test::OF_A_FLEET.map(|test| (test, 9));
+    let lease = |program: u64, replica: u32| Lease { program, replica };
+    for program in &numbers {
+        for replica in 0..2 {
+            let (lease, on) = (lease(*program, replica), funnel(64, &all));
+            say(None, &Command::Wait { lease, on });
+        }
+    }
+    for program in &numbers[..64] {
+        for replica in 0..2 {
+            let lease = lease(*program, replica);
+            let candidates = (0..5).map(|machine| Candidate {
+                machine,
+                score: Apart {
+                    beside: 64,
+                    taken: 1_000,
+                    claims: 512,
+                },
+            });
+            let on = Evidence {
+                funnel: funnel(64, &all),
+                candidates: candidates.collect(),
+            };
+            let to = Tile(program % 64);
+            let fence = Index(say(None, &Command::Place { lease, to, on }));
+            let fate = Fate::Unable("w".repeat(120));
+            say(by(to.0), &Command::Report { lease, fence, fate });
+        }
+    }
+    let affairs = register.affairs();
+    assert_eq!((affairs.programs.len(), affairs.machines.len()), (256, 64));
+    assert_eq!(affairs.decisions.len(), 128);
+    let bytes = Reply::Affairs(affairs).to_bytes();
+    assert!(
+        (35_000..MESSAGE_BYTES_MAX).contains(&bytes.len()),
+        "{}",
+        bytes.len()
+    );
+    assert_eq!(decode_all::<Register>(&register.to_bytes()), Ok(register));
+}
+
 #[test]
 fn what_fits_nowhere_waits_and_says_why() {
     let mut world = five(3);
@@ -719,16 +916,7 @@ fn what_fits_nowhere_waits_and_says_why() {
         "four cores each, three for one"
     );
     let affairs = world.affairs(0);
-    let waits =
-        |(_, standing): &(u32, Standing)| matches!(standing, Standing::Waits(Some(Lack::Room)));
-    assert_eq!(
-        affairs.programs[0]
-            .standing
-            .iter()
-            .filter(|s| waits(s))
-            .count(),
-        1
-    );
+    assert_eq!(lacks(&affairs, 0), [Test::Cpu]);
     let noted = affairs
         .decisions
         .iter()
@@ -758,10 +946,7 @@ fn gpus_are_given_where_they_are_and_no_oftener() {
         "two, two and four GPUs, and none elsewhere"
     );
     let affairs = world.affairs(0);
-    let lacks = |(_, standing): &&(u32, Standing)| {
-        *standing == Standing::Waits(Some(node::council::register::Lack::Room))
-    };
-    assert_eq!(affairs.programs[0].standing.iter().filter(lacks).count(), 1);
+    assert_eq!(lacks(&affairs, 0), [Test::Gpu]);
     assert_eq!(affairs.machines[4].room.gpus, 4);
 }
 
@@ -786,13 +971,8 @@ fn no_two_that_take_the_same_port_share_a_machine() {
         world.run(Nanos::from_secs(3));
     }
     let affairs = world.affairs(0);
-    let waits: Vec<_> = affairs
-        .programs
-        .iter()
-        .flat_map(|program| &program.standing)
-        .filter(|(_, standing)| matches!(standing, Standing::Waits(_)))
-        .collect();
-    assert_eq!(waits, [&(1, Standing::Waits(Some(Lack::Port)))]);
+    let waits = [0, 1, 2].map(|program| lacks(&affairs, program));
+    assert_eq!(waits, [vec![], vec![Test::Port], vec![]]);
     assert_eq!(world.runs(0, "else").len(), 3);
     let [web, other] = ["web", "other"].map(|name| world.runs(0, name));
     let machines: BTreeSet<_> = web.values().chain(other.values()).collect();
@@ -976,7 +1156,17 @@ fn a_register_survives_what_it_is_told() {
     let place = Command::Place {
         lease,
         to: Tile(1),
-        fit: 1,
+        on: Evidence {
+            funnel: funnel(3, &[(Test::Silent, 1), (Test::Gpu, 1)]),
+            candidates: vec![Candidate {
+                machine: 1,
+                score: Apart {
+                    beside: 1,
+                    taken: 250,
+                    claims: 2,
+                },
+            }],
+        },
     };
     let report = Command::Report {
         lease,
@@ -997,6 +1187,10 @@ fn a_register_survives_what_it_is_told() {
         Command::Recall {
             lease,
             why: Why::Surplus,
+        },
+        Command::Wait {
+            lease,
+            on: funnel(5, &[(Test::Draining, 2), (Test::Port, 3)]),
         },
         Command::Stop { name: "web".into() },
         Command::Forget { name: "web".into() },

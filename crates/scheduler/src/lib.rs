@@ -18,7 +18,8 @@
 //!
 //! A GPU site has the same question with other pieces: its jobs need CPU, memory and
 //! shares of GPUs at once, so a [`SiteScheduler`] keeps a [`ledger`] of what is free
-//! and a [`cooling`] belief per loop, and places by both.
+//! and a [`cooling`] belief per loop, and places by both. A [`fleet`] keeps its replicas apart, by the same
+//! ledger and the same tests. What either decided rests on [`evidence`], and is told in the same [`words`].
 //!
 //! Glossary: *load*, heat to be rejected over what can be rejected at the limit
 //! temperature; *budget*, allowed share of dynamic power, 0 to 1; *activity*, share
@@ -35,17 +36,21 @@ pub mod admission;
 pub mod cell;
 pub mod cooling;
 pub mod descriptor;
+pub mod evidence;
+pub mod fleet;
 pub mod guard;
 pub mod lease;
 pub mod ledger;
 pub mod policy;
 pub mod site;
 pub mod thermos;
+pub mod words;
 
 pub use admission::{Admission, Outward};
 pub use cell::{CellScheduler, Work};
 pub use cooling::Cooling;
 pub use descriptor::Descriptor;
+pub use evidence::{Funnel, Test};
 pub use guard::Guard;
 pub use lease::{Lease, Leases, Service};
 pub use ledger::{Claim, Demand, Ledger, Models};

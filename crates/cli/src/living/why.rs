@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use daemon::affairs::Decided;
 use daemon::control::{Answer, Request};
 use daemon::history::Why;
 use serde_json::json;
@@ -27,6 +28,11 @@ pub(crate) fn why(name: Option<&str>, data: &Data, json: bool) -> Result<ExitCod
 
 fn told(why: &Why) -> Result<String> {
     let mut text = format!("{}\n", on_one_line(&why.now));
+    if let Some(fleet) = &why.fleet {
+        for line in fleet.text.lines() {
+            writeln!(text, "{}", on_one_line(line))?;
+        }
+    }
     let about = why.program.as_ref().map(|program| program.name.as_str());
     for decision in &why.decisions {
         let of = match &decision.program {
@@ -45,6 +51,10 @@ fn told(why: &Why) -> Result<String> {
             text,
             "  {number:>6}  {when:<14}  {action:<8}  {of}{said}{because}"
         )?;
+    }
+    for Decided { at, sentence } in &why.agreed {
+        let sentence = on_one_line(sentence);
+        writeln!(text, "{at:>8}  the fleet agreed: {sentence}")?;
     }
     Ok(text)
 }

@@ -15,7 +15,7 @@ use crate::place::{Place, Said, has, wait_until, walled};
 use crate::served::free_port;
 
 /// Machines of one fleet in which all vote.
-fn three(place: &Place) -> Vec<Machine<'_>> {
+pub(crate) fn three(place: &Place) -> Vec<Machine<'_>> {
     let mut machines = vec![Machine::up(place, "ada", &[])];
     for name in ["ben", "cleo"] {
         machines.push(machines[0].joined(name));
@@ -100,7 +100,7 @@ fn assert_alone(marks: &BTreeMap<String, (f64, f64)>) {
 }
 
 /// How each replica of a program is, by its number: state and machine.
-fn replicas(machine: &Machine<'_>, name: &str) -> BTreeMap<u64, (String, String)> {
+pub(crate) fn replicas(machine: &Machine<'_>, name: &str) -> BTreeMap<u64, (String, String)> {
     let seen: Value =
         serde_json::from_str(&machine.ok(&["members", "--leases", "--json"])).expect("JSON");
     let programs = seen["affairs"]["programs"]
@@ -120,7 +120,7 @@ fn replicas(machine: &Machine<'_>, name: &str) -> BTreeMap<u64, (String, String)
     each.collect()
 }
 
-fn running(machine: &Machine<'_>, name: &str) -> Vec<String> {
+pub(crate) fn running(machine: &Machine<'_>, name: &str) -> Vec<String> {
     let replicas = replicas(machine, name).into_values();
     let running = replicas.filter(|(state, _)| state == "running");
     running.map(|(_, machine)| machine).collect()
@@ -131,7 +131,7 @@ fn decisions(machine: &Machine<'_>) -> String {
 }
 
 /// Which of them has this name.
-fn at(machines: &[Machine<'_>], name: &str) -> usize {
+pub(crate) fn at(machines: &[Machine<'_>], name: &str) -> usize {
     machines
         .iter()
         .position(|machine| machine.name == name)

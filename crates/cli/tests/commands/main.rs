@@ -4,6 +4,7 @@ mod capsules;
 mod command;
 mod dashboard;
 mod fleet;
+mod followed;
 mod gpus;
 mod groups;
 mod hostile;

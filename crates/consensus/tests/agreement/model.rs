@@ -28,7 +28,7 @@ impl State for Lines {
         Vec::new()
     }
 
-    fn read(&self, _: &[u8]) -> Vec<u8> {
+    fn read(&self, (): &(), _: Instant, _: &[u8]) -> Vec<u8> {
         self.0.clone()
     }
 

@@ -35,6 +35,7 @@ use crate::health::Health;
 use crate::history::Why;
 use crate::news::Item;
 use crate::program::{self, Folder, Limits, Network, Port, Program};
+use crate::reasons;
 use crate::services::Service;
 use crate::supervision::Restart;
 
@@ -195,6 +196,15 @@ pub(super) fn routes() -> Vec<Route> {
                 "post",
                 "Let a program of the fleet run no more. Answered when none of it runs.",
                 post(stop_shared),
+            )
+        },
+        Route {
+            answers: schema::<Why>,
+            ..plain(
+                "/api/v1/fleet/programs/{name}/why",
+                "get",
+                "Why a program of the fleet, or one of its replicas, runs where it does or waits: which machines fell to which test, what the others scored, and what would start it now.",
+                get(why_shared),
             )
         },
         Route {
@@ -495,6 +505,21 @@ async fn give(State(shared): App, wish: Result<Json<SharedWish>, JsonRejection>)
 async fn stop_shared(State(shared): App, Path(name): Path<String>) -> Response {
     let request = Request::StopShared { name: name.clone() };
     named_shared(&shared, &name, request).await
+}
+
+async fn why_shared(State(shared): App, Path(name): Path<String>) -> Response {
+    let known = |affairs: &Affairs| {
+        let (program, _) = reasons::parts(&name);
+        affairs.programs.iter().any(|known| known.name == program)
+    };
+    match ask(&shared, Request::Affairs).await {
+        Ok(Answer::Affairs(affairs)) if known(&affairs) => {
+            why(&shared, Request::WhyShared { name }).await
+        }
+        Ok(Answer::Affairs(_)) => unknown(&name),
+        Ok(_) => other(),
+        Err(refused) => refused,
+    }
 }
 
 async fn remove_shared(State(shared): App, Path(name): Path<String>) -> Response {

@@ -1,5 +1,6 @@
 //! How what is said about a [`Register`](super::Register) is written: one spelling of each value, and bounds on what is read.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -8,12 +9,16 @@ use alloc::vec::Vec;
 use consensus::keep::Stint;
 use consensus::lease::{self, Duty};
 use consensus::{Index, Lease, Leases};
-use wire::{Class, Decode, DecodeError, Encode, Reader, Tile};
+use scheduler::evidence::CANDIDATES_MAX;
+use scheduler::fleet::{Candidate, Change, Evidence, Pending};
+use scheduler::policy::Apart;
+use scheduler::{Funnel, Test};
+use wire::{Class, Decode, DecodeError, Encode, Nanos, Reader, Tile};
 
 use super::register::{
-    Affairs, Command, DECISIONS_MAX, DOORS_MAX, Decision, Door, Fate, KEEPERS_MAX, Keepers, Lack,
-    Listed, Machine, NAME_BYTES_MAX, PROGRAMS_MAX, Program, Query, REPLICAS_MAX, Refusal, Register,
-    Reply, Room, SPEC_BYTES_MAX, Slot, Standing, TILES_MAX, WORDS_BYTES_MAX, What, Why,
+    Affairs, Command, DECISIONS_MAX, DOORS_MAX, Decision, Door, Explained, Fate, KEEPERS_MAX,
+    Keepers, Listed, Machine, NAME_BYTES_MAX, PROGRAMS_MAX, Program, Query, REPLICAS_MAX, Refusal,
+    Register, Reply, Room, SPEC_BYTES_MAX, Slot, Standing, TILES_MAX, WORDS_BYTES_MAX, What, Why,
 };
 
 /// Tags below are those of [`lease::Command`] and [`lease::Query`].
@@ -168,8 +173,151 @@ macro_rules! words {
 }
 words! {
     Why, "reason to recall": Stopped, Drained, Surplus;
-    Lack, "reason to wait": Machine, Room, Port, Rest;
     Refusal, "refusal": NameTaken, Unknown, Runs, Full, Unbounded, Unreadable;
+}
+
+/// What the scheduler says, which is bounded by the number of seats.
+fn write_funnel(funnel: &Funnel, out: &mut Vec<u8>) {
+    funnel.nodes.encode(out);
+    for test in Test::OF_A_FLEET {
+        funnel.fell[test as usize].encode(out);
+    }
+}
+
+fn funnel(from: &mut Reader<'_>) -> Result<Funnel, DecodeError> {
+    let at = from.position();
+    let mut read = Funnel {
+        nodes: u32::decode(from)?,
+        ..Funnel::default()
+    };
+    let mut fell = 0;
+    for test in Test::OF_A_FLEET {
+        let count = u32::decode(from)?;
+        fell += u64::from(count);
+        read.fell[test as usize] = count;
+    }
+    let (what, found) = ("machines that fell to a test", fell.max(read.nodes.into()));
+    match fell <= u64::from(read.nodes) && u64::from(read.nodes) <= TILES_MAX {
+        true => Ok(read),
+        false => Err(DecodeError::Invalid { at, what, found }),
+    }
+}
+
+fn seat(from: &mut Reader<'_>) -> Result<u32, DecodeError> {
+    let (at, found) = (from.position(), u32::decode(from)?);
+    let wrong = DecodeError::Invalid {
+        at,
+        what: "seat of a machine",
+        found: found.into(),
+    };
+    (u64::from(found) < TILES_MAX).then_some(found).ok_or(wrong)
+}
+
+fn write_evidence(evidence: &Evidence, out: &mut Vec<u8>) {
+    write_funnel(&evidence.funnel, out);
+    (evidence.candidates.len() as u64).encode(out);
+    for Candidate { machine, score } in &evidence.candidates {
+        let Apart {
+            beside,
+            taken,
+            claims,
+        } = *score;
+        [*machine, beside, taken, claims]
+            .iter()
+            .for_each(|number| number.encode(out));
+    }
+}
+
+fn evidence(from: &mut Reader<'_>) -> Result<Evidence, DecodeError> {
+    let funnel = funnel(from)?;
+    let count = bounded(from, "number of candidates", CANDIDATES_MAX)?;
+    let candidates = (0..count).map(|_| {
+        Ok(Candidate {
+            machine: seat(from)?,
+            score: Apart {
+                beside: u32::decode(from)?,
+                taken: u32::decode(from)?,
+                claims: u32::decode(from)?,
+            },
+        })
+    });
+    Ok(Evidence {
+        funnel,
+        candidates: candidates.collect::<Result<_, _>>()?,
+    })
+}
+
+fn write_pair(pair: Option<(u32, u64)>, out: &mut Vec<u8>) {
+    out.push(pair.is_some().into());
+    if let Some((machine, value)) = pair {
+        machine.encode(out);
+        value.encode(out);
+    }
+}
+
+fn pair(from: &mut Reader<'_>) -> Result<Option<(u32, u64)>, DecodeError> {
+    flag(from)?
+        .then(|| Ok((seat(from)?, u64::decode(from)?)))
+        .transpose()
+}
+
+/// A change for each of CPU, memory, GPUs, replicas, a machine that serves again, and every port.
+const CHANGES_MAX: usize = 5 + DOORS_MAX;
+
+fn write_pending(pending: &Pending, out: &mut Vec<u8>) {
+    write_funnel(&pending.funnel, out);
+    (pending.fallen.len() as u64).encode(out);
+    for (machine, test) in &pending.fallen {
+        machine.encode(out);
+        let place = Test::OF_A_FLEET.iter().position(|one| one == test);
+        out.push(place.unwrap_or_default() as u8);
+    }
+    write_pair(pending.nearest, out);
+    write_pair(pending.rested.map(|(machine, left)| (machine, left.0)), out);
+    (pending.changes.len() as u64).encode(out);
+    for change in &pending.changes {
+        let (tag, amount) = match *change {
+            Change::Serving(machine) => (0, machine.into()),
+            Change::WithoutPort(port) => (1, port.into()),
+            Change::Cpu(cpu) => (2, cpu),
+            Change::Memory(memory) => (3, memory),
+            Change::Gpus(gpus) => (4, gpus),
+            Change::Replicas(replicas) => (5, replicas.into()),
+        };
+        out.push(tag);
+        amount.encode(out);
+    }
+}
+
+fn pending(from: &mut Reader<'_>) -> Result<Pending, DecodeError> {
+    let funnel = funnel(from)?;
+    let count = bounded(from, "number of machines", TILES_MAX as usize)?;
+    let fallen = (0..count).map(|_| {
+        let machine = seat(from)?;
+        let test = byte(from, "test of a machine", Test::OF_A_FLEET.len() as u8 - 1)?;
+        Ok((machine, Test::OF_A_FLEET[usize::from(test)]))
+    });
+    let fallen = fallen.collect::<Result<_, DecodeError>>()?;
+    let (nearest, rested) = (pair(from)?, pair(from)?);
+    let count = bounded(from, "number of changes", CHANGES_MAX)?;
+    let changes = (0..count).map(|_| {
+        Ok(match byte(from, "change", 5)? {
+            0 => Change::Serving(seat(from)?),
+            1 => Change::WithoutPort(u16::decode(from)?),
+            2 => Change::Cpu(u64::decode(from)?),
+            3 => Change::Memory(u64::decode(from)?),
+            4 => Change::Gpus(u64::decode(from)?),
+            _ => Change::Replicas(u32::decode(from)?),
+        })
+    });
+    let changes = changes.collect::<Result<_, DecodeError>>()?;
+    Ok(Pending {
+        funnel,
+        fallen,
+        nearest,
+        rested: rested.map(|(machine, left)| (machine, Nanos(left))),
+        changes,
+    })
 }
 
 impl Encode for Fate {
@@ -240,21 +388,21 @@ impl Encode for Command {
                 program.encode(out);
                 replica.encode(out);
             }
-            Self::Place { lease, to, fit } => {
+            Self::Place { lease, to, on } => {
                 out.push(FIRST + 6);
                 lease.encode(out);
                 to.encode(out);
-                fit.encode(out);
+                write_evidence(on, out);
             }
             Self::Recall { lease, why } => {
                 out.push(FIRST + 7);
                 lease.encode(out);
                 why.encode(out);
             }
-            Self::Wait { lease, why } => {
+            Self::Wait { lease, on } => {
                 out.push(FIRST + 8);
                 lease.encode(out);
-                why.encode(out);
+                write_funnel(on, out);
             }
             Self::Keep {
                 lease,
@@ -339,7 +487,7 @@ impl Decode for Command {
             6 => Self::Place {
                 lease: Lease::decode(from)?,
                 to: Tile::decode(from)?,
-                fit: u32::decode(from)?,
+                on: evidence(from)?,
             },
             7 => Self::Recall {
                 lease: Lease::decode(from)?,
@@ -347,7 +495,7 @@ impl Decode for Command {
             },
             8 => Self::Wait {
                 lease: Lease::decode(from)?,
-                why: Lack::decode(from)?,
+                on: funnel(from)?,
             },
             _ => Self::Keep {
                 lease: Lease::decode(from)?,
@@ -371,6 +519,10 @@ impl Encode for Query {
                 out.push(FIRST + 2);
                 program.encode(out);
             }
+            Self::Why(name) => {
+                out.push(FIRST + 3);
+                name.as_bytes().encode(out);
+            }
         }
     }
 }
@@ -382,6 +534,7 @@ impl Decode for Query {
             FIRST => u64::decode(from).map(Self::Spec),
             found if found == FIRST + 1 => Ok(Self::Affairs),
             found if found == FIRST + 2 => u64::decode(from).map(Self::Keepers),
+            found if found == FIRST + 3 => name(from).map(Self::Why),
             found => Err(DecodeError::Invalid {
                 at,
                 what: "question",
@@ -416,6 +569,10 @@ impl Encode for Reply {
                 out.push(FIRST + 5);
                 keepers.encode(out);
             }
+            Self::Why(explained) => {
+                out.push(FIRST + 6);
+                explained.encode(out);
+            }
         }
     }
 }
@@ -433,6 +590,7 @@ impl Decode for Reply {
             3 => Self::Affairs(Affairs::decode(from)?),
             4 => Self::Refused(Refusal::decode(from)?),
             5 => Self::Keepers(Keepers::decode(from)?),
+            6 => Self::Why(Box::new(Explained::decode(from)?)),
             found => {
                 return Err(DecodeError::Invalid {
                     at,
@@ -457,6 +615,39 @@ impl Decode for Affairs {
         Ok(Self {
             programs: many(from, "number of programs", PROGRAMS_MAX)?,
             machines: many(from, "number of machines", TILES_MAX as usize)?,
+            decisions: many(from, "number of decisions", DECISIONS_MAX)?,
+        })
+    }
+}
+
+impl Encode for Explained {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.listed.encode(out);
+        self.demand.encode(out);
+        (self.on.len() as u64).encode(out);
+        for (replica, on) in &self.on {
+            replica.encode(out);
+            write_evidence(on, out);
+        }
+        out.push(self.pending.is_some().into());
+        if let Some(pending) = &self.pending {
+            write_pending(pending, out);
+        }
+        all(self.decisions.iter(), out);
+    }
+}
+
+impl Decode for Explained {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (listed, demand) = (Listed::decode(from)?, Room::decode(from)?);
+        let count = bounded(from, "number of replicas", SLOTS_MAX)?;
+        let on = (0..count).map(|_| Ok((u32::decode(from)?, evidence(from)?)));
+        let on = on.collect::<Result<_, DecodeError>>()?;
+        Ok(Self {
+            listed,
+            demand,
+            on,
+            pending: flag(from)?.then(|| pending(from)).transpose()?,
             decisions: many(from, "number of decisions", DECISIONS_MAX)?,
         })
     }
@@ -498,9 +689,10 @@ impl Decode for Listed {
 impl Encode for Standing {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Waits(why) => {
+            Self::Waits(on) => {
                 out.push(0);
-                option(why.as_ref(), out);
+                out.push(on.is_some().into());
+                on.iter().for_each(|on| write_funnel(on, out));
             }
             Self::Held {
                 by,
@@ -523,7 +715,7 @@ impl Encode for Standing {
 impl Decode for Standing {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match byte(from, "standing of a replica", 2)? {
-            0 => Self::Waits(maybe(from)?),
+            0 => Self::Waits(flag(from)?.then(|| funnel(from)).transpose()?),
             1 => Self::Held {
                 by: Tile::decode(from)?,
                 fence: Index::decode(from)?,
@@ -589,9 +781,9 @@ impl Encode for What {
                 tile.encode(out);
                 fit.encode(out);
             }
-            Self::Waits(why) => {
+            Self::Waits(on) => {
                 out.push(3);
-                why.encode(out);
+                write_funnel(on, out);
             }
             Self::Up(tile) => {
                 out.push(4);
@@ -640,7 +832,7 @@ impl Decode for What {
             0 => Self::Given(u32::decode(from)?),
             1 => Self::Stopped,
             2 => Self::Placed(Tile::decode(from)?, u32::decode(from)?),
-            3 => Self::Waits(Lack::decode(from)?),
+            3 => Self::Waits(funnel(from)?),
             4 => Self::Up(Tile::decode(from)?),
             5 => Self::Recalled(Tile::decode(from)?, Why::decode(from)?),
             6 => Self::Released(Tile::decode(from)?),
@@ -701,7 +893,10 @@ impl Encode for Slot {
         out.push(self.up.into());
         option(self.fell.as_ref(), out);
         option(self.ended.as_ref(), out);
-        option(self.waits.as_ref(), out);
+        out.push(self.waits.is_some().into());
+        self.waits.iter().for_each(|on| write_funnel(on, out));
+        out.push(self.on.is_some().into());
+        self.on.iter().for_each(|on| write_evidence(on, out));
     }
 }
 
@@ -711,7 +906,8 @@ impl Decode for Slot {
             up: flag(from)?,
             fell: maybe(from)?,
             ended: maybe(from)?,
-            waits: maybe(from)?,
+            waits: flag(from)?.then(|| funnel(from)).transpose()?,
+            on: flag(from)?.then(|| evidence(from)).transpose()?,
         })
     }
 }

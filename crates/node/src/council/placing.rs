@@ -6,12 +6,14 @@
 //!
 //! # Where to
 //!
-//! A machine *fits* if it serves, has renewed within half a term, has room for what the replica demands, runs nothing that takes one of its ports, and is not resting from a failure with
-//! the same program. Of those that fit the one is taken that runs the fewest replicas of the same program, then the one that is loaded
-//! least (the largest of the shares of processor, memory and GPUs that its replicas demand), then the one with the fewest replicas, then the lowest number:
-//! so a death takes as little of a program as can be, and the same state always leads to the same choice. Programs of a more urgent class are placed first.
+//! That is [`scheduler::fleet`]'s to say: here the register becomes its machines and programs, at each look anew. A machine *fits* if it serves, has renewed within half a
+//! term, has room for what the replica demands, runs nothing that takes one of its ports, and is not resting from a failure with the same program. Of those
+//! that fit the one is taken that runs the fewest replicas of the same program, then the one that is loaded
+//! least, then the one with the fewest replicas, then the lowest number: so a death takes as little of a program as can be, and the same state always leads to
+//! the same choice. Programs of a more urgent class are placed first. What a place rests on, or that there is none, is decreed with it; why something waits *now* is
+//! asked of the leader ([`Query::Why`](super::Query::Why)), who alone knows whom it heard and who rests.
 //!
-//! Why this is no policy of the scheduler's: docs/decisions/2026-11-29-replicas-are-spread-and-jobs-are-packed.md.
+//! Why: docs/decisions/2026-11-30-the-council-places-by-the-schedulers-ledger.md.
 //!
 //! # When to move
 //!
@@ -25,14 +27,16 @@
 //! Whoever could not run a replica is not given that program again for [`REST_MIN`], doubled for each failure in a row up to [`REST_MAX`]. How
 //! often is in the register; since when each leader notes for itself, which only makes a machine rest longer.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use consensus::Lease;
 use consensus::lease::Duty;
+use scheduler::Test;
+use scheduler::fleet::{self, Machine, Pending, Wanted};
 use wire::{Instant, Nanos, Tile};
 
-use super::register::{Command, Door, Lack, Memory, Program, Register, Room, Why};
+use super::register::{Command, Memory, Program, Register, TILES_MAX, Why};
 
 /// The rest after a first failure.
 pub const REST_MIN: Nanos = Nanos::from_secs(1);
@@ -58,22 +62,24 @@ impl Barred {
         }
     }
 
-    fn holds(&self, program: u64, tile: Tile, now: Instant) -> bool {
-        self.0.get(&(program, tile)).is_some_and(|(often, since)| {
+    /// Which machines rest from a program, and for how long yet.
+    fn of(&self, program: u64, now: Instant) -> BTreeMap<u32, Nanos> {
+        let all = (program, Tile(0))..=(program, Tile(u64::MAX));
+        let rests = self.0.range(all).filter_map(|((_, tile), (often, since))| {
             let doubled = REST_MIN
                 .0
                 .saturating_mul(1 << often.saturating_sub(1).min(16));
-            now.since(*since) < Nanos(doubled).min(REST_MAX)
-        })
+            let (rest, gone) = (Nanos(doubled).min(REST_MAX), now.since(*since));
+            let number = number_of(*tile)?;
+            (gone < rest).then(|| (number, Nanos(rest.0 - gone.0)))
+        });
+        rests.collect()
     }
 }
 
-/// What a machine runs already.
-#[derive(Clone, Debug, Default)]
-struct Load {
-    taken: Room,
-    ports: BTreeSet<u16>,
-    replicas: u32,
+/// What it is called in a [`scheduler::fleet`].
+fn number_of(tile: Tile) -> Option<u32> {
+    u32::try_from(tile.0).ok().filter(|_| tile.0 < TILES_MAX)
 }
 
 /// Everything that is missing now.
@@ -84,63 +90,123 @@ pub(super) fn look(
     decree: &mut impl FnMut(Command),
 ) {
     memory.barred.note(register, now);
-    let mut loads: BTreeMap<Tile, Load> = BTreeMap::new();
-    for (lease, tile, _) in register.leases.held() {
-        // What is forgotten holds nothing.
-        if let Some(program) = register.programs.get(&lease.program) {
-            loads.entry(tile).or_default().take(program);
-        }
-    }
-    let mut programs: Vec<_> = register.programs.iter().collect();
-    programs.sort_by_key(|(number, program)| (program.class, **number));
-    for (number, program) in programs {
+    for (number, program) in &register.programs {
         if program.replicas > 0 {
             move_on(register, *number, program, decree);
-            settle(
-                register,
-                memory,
-                (*number, program),
-                &mut loads,
-                now,
-                decree,
-            );
         }
+    }
+    let fleet = Fleet::new(register, memory, now);
+    if !fleet.waiting.iter().all(Vec::is_empty) {
+        fleet.settle(register, decree);
     }
 }
 
-impl Load {
-    fn take(&mut self, program: &Program) {
-        let Room {
-            cpu_milli,
-            memory,
-            gpus,
-        } = program.demand;
-        self.taken.cpu_milli = self.taken.cpu_milli.saturating_add(cpu_milli);
-        self.taken.memory = self.taken.memory.saturating_add(memory);
-        self.taken.gpus = self.taken.gpus.saturating_add(gpus);
-        self.ports
-            .extend(program.doors.iter().map(|door| door.port));
-        self.replicas += 1;
+/// Why some of a program waits now, after all that can be placed is placed; none if nothing of it does.
+pub(super) fn explain(
+    register: &Register,
+    memory: &Memory,
+    now: Instant,
+    program: u64,
+) -> Option<Pending> {
+    let fleet = Fleet::new(register, memory, now);
+    let at = fleet.order.iter().position(|number| *number == program)?;
+    fleet::explain(&fleet.machines, &fleet.programs, at)
+}
+
+/// The register as [`scheduler::fleet`] takes it, programs in the order in which they are placed.
+struct Fleet {
+    machines: Vec<Machine>,
+    order: Vec<u64>,
+    programs: Vec<Wanted>,
+    /// Which replicas of each nobody holds.
+    waiting: Vec<Vec<u32>>,
+}
+
+impl Fleet {
+    fn new(register: &Register, memory: &Memory, now: Instant) -> Self {
+        let fresh = register.leases.terms().term / 2;
+        let machines = register.leases.tiles().filter_map(|(tile, duty, present)| {
+            let since = memory.seen.since(tile);
+            let heard = present && since.is_some_and(|since| now.since(since) <= fresh);
+            let out = match duty {
+                Duty::Removed => return None,
+                _ if !heard => Some(Test::Silent),
+                Duty::Draining => Some(Test::Draining),
+                Duty::Serving => None,
+            };
+            let room = register.rooms.get(&tile).copied().unwrap_or_default();
+            let (number, has) = (number_of(tile)?, room.into());
+            Some(Machine { number, has, out })
+        });
+        let machines = machines.collect();
+        let mut standing: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        for (lease, tile, _) in register.leases.held() {
+            let of = standing.entry(lease.program).or_default();
+            of.extend(number_of(tile));
+        }
+        // What is forgotten holds nothing.
+        let mut programs: Vec<_> = register.programs.iter().collect();
+        programs.sort_by_key(|(number, program)| (program.class, **number));
+        let mut fleet = Self {
+            machines,
+            order: Vec::new(),
+            programs: Vec::new(),
+            waiting: Vec::new(),
+        };
+        for (number, program) in programs {
+            let free = |replica: &u32| {
+                let lease = Lease {
+                    program: *number,
+                    replica: *replica,
+                };
+                register.leases.holder(lease).is_none()
+            };
+            let open = program
+                .slots
+                .iter()
+                .filter(|(_, slot)| slot.ended.is_none());
+            let waits = open.map(|(replica, _)| *replica).filter(free);
+            let waits: Vec<u32> = match program.replicas {
+                0 => Vec::new(),
+                _ => waits.collect(),
+            };
+            fleet.programs.push(Wanted {
+                standing: standing.remove(number).unwrap_or_default(),
+                waiting: waits.len() as u32,
+                resting: memory.barred.of(*number, now),
+                ..program.wanted()
+            });
+            fleet.order.push(*number);
+            fleet.waiting.push(waits);
+        }
+        fleet
     }
 
-    fn leaves(&self, room: Room, demand: Room) -> bool {
-        let fits = |taken: u64, more: u64, all: u64| more == 0 || taken.saturating_add(more) <= all;
-        fits(self.taken.cpu_milli, demand.cpu_milli, room.cpu_milli)
-            && fits(self.taken.memory, demand.memory, room.memory)
-            && fits(self.taken.gpus, demand.gpus, room.gpus)
-    }
-
-    fn has_free(&self, doors: &[Door]) -> bool {
-        !doors.iter().any(|door| self.ports.contains(&door.port))
-    }
-
-    /// The larger share that is taken, in thousandths.
-    fn share(&self, room: Room) -> u64 {
-        let share = |taken: u64, all: u64| u128::from(taken) * 1_000 / u128::from(all.max(1));
-        let larger = share(self.taken.cpu_milli, room.cpu_milli)
-            .max(share(self.taken.memory, room.memory))
-            .max(share(self.taken.gpus, room.gpus));
-        u64::try_from(larger).unwrap_or(u64::MAX)
+    /// Gives every replica that nobody holds to a machine, or notes why none can have it.
+    fn settle(&self, register: &Register, decree: &mut impl FnMut(Command)) {
+        let found = fleet::settle(&self.machines, &self.programs);
+        for ((number, waiting), found) in self.order.iter().zip(&self.waiting).zip(found) {
+            for (replica, on) in waiting.iter().zip(found) {
+                let lease = Lease {
+                    program: *number,
+                    replica: *replica,
+                };
+                let slot = &register.programs[number].slots[replica];
+                let noted = slot.waits.map(|funnel| funnel.furthest());
+                match on.candidates.first() {
+                    Some(best) => {
+                        let to = Tile(best.machine.into());
+                        decree(Command::Place { lease, to, on });
+                    }
+                    // Noted once, however often it is looked at.
+                    None if noted != Some(on.funnel.furthest()) => {
+                        let on = on.funnel;
+                        decree(Command::Wait { lease, on });
+                    }
+                    None => {}
+                }
+            }
+        }
     }
 }
 
@@ -192,77 +258,5 @@ fn move_on(register: &Register, number: u64, program: &Program, decree: &mut imp
             }
         }
         None => {}
-    }
-}
-
-/// Gives every replica that nobody holds to a machine, or notes why none can have it.
-fn settle(
-    register: &Register,
-    memory: &Memory,
-    (number, program): (u64, &Program),
-    loads: &mut BTreeMap<Tile, Load>,
-    now: Instant,
-    decree: &mut impl FnMut(Command),
-) {
-    let holder = |replica: u32| {
-        register.leases.holder(Lease {
-            program: number,
-            replica,
-        })
-    };
-    let mut beside: BTreeMap<Tile, u32> = BTreeMap::new();
-    for (tile, _) in program.slots.keys().filter_map(|replica| holder(*replica)) {
-        *beside.entry(tile).or_default() += 1;
-    }
-    let fresh = register.leases.terms().term / 2;
-    for (replica, slot) in &program.slots {
-        if slot.ended.is_some() || holder(*replica).is_some() {
-            continue;
-        }
-        let lease = Lease {
-            program: number,
-            replica: *replica,
-        };
-        let (mut lack, mut fit, mut best) = (Lack::Machine, 0, None);
-        for (tile, duty, present) in register.leases.tiles() {
-            let heard = memory
-                .seen
-                .since(tile)
-                .is_some_and(|since| now.since(since) <= fresh);
-            if !present || duty != Duty::Serving || !heard {
-                continue;
-            }
-            let load = loads.entry(tile).or_default();
-            let room = register.rooms.get(&tile).copied().unwrap_or_default();
-            if !load.leaves(room, program.demand) {
-                lack = lack.max(Lack::Room);
-                continue;
-            }
-            if !load.has_free(&program.doors) {
-                lack = lack.max(Lack::Port);
-                continue;
-            }
-            if memory.barred.holds(number, tile, now) {
-                lack = Lack::Rest;
-                continue;
-            }
-            fit += 1;
-            let rank = (
-                beside.get(&tile).copied().unwrap_or_default(),
-                load.share(room),
-                load.replicas,
-                tile,
-            );
-            best = Some(best.map_or(rank, |best| rank.min(best)));
-        }
-        match best {
-            Some((.., to)) => {
-                decree(Command::Place { lease, to, fit });
-                *beside.entry(to).or_default() += 1;
-                loads.entry(to).or_default().take(program);
-            }
-            None if slot.waits != Some(lack) => decree(Command::Wait { lease, why: lack }),
-            None => {}
-        }
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! Everything is bounded, by the constants below.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -19,6 +20,8 @@ use alloc::vec::Vec;
 use consensus::keep::Stint;
 use consensus::lease::{self, Duty, Seen};
 use consensus::{Author, Index, Lease, Leases, State, Terms};
+use scheduler::Funnel;
+use scheduler::fleet::{Amounts, Evidence, Pending, Wanted};
 use wire::codec::decode_all;
 use wire::{Class, Encode, Instant, Tile};
 
@@ -54,6 +57,21 @@ pub struct Room {
     pub memory: u64,
     /// Whole GPUs.
     pub gpus: u64,
+}
+
+impl From<Room> for Amounts {
+    fn from(room: Room) -> Self {
+        let Room {
+            cpu_milli,
+            memory,
+            gpus,
+        } = room;
+        Self {
+            cpu_milli,
+            memory,
+            gpus,
+        }
+    }
 }
 
 /// A port of its machine that a replica takes: no other replica is placed beside it that takes the same.
@@ -131,8 +149,8 @@ pub enum Command {
         lease: Lease,
         /// Where.
         to: Tile,
-        /// How many machines it could have gone to.
-        fit: u32,
+        /// What that rests on.
+        on: Evidence,
     },
     /// By the leader: it is to run there no more; one that nobody holds is closed.
     Recall {
@@ -145,8 +163,8 @@ pub enum Command {
     Wait {
         /// What.
         lease: Lease,
-        /// Why.
-        why: Lack,
+        /// Which tests the machines fell to.
+        on: Funnel,
     },
 }
 
@@ -174,21 +192,8 @@ pub enum Why {
     Surplus,
 }
 
-/// Why a replica waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lack {
-    /// No machine is there that is not draining.
-    Machine,
-    /// None has room for what it demands.
-    Room,
-    /// Those that have run something already that takes one of its ports.
-    Port,
-    /// Those on which it fits could not run it a moment ago.
-    Rest,
-}
-
 /// What can be asked about the register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
     /// How is this program run?
     Spec(u64),
@@ -196,6 +201,8 @@ pub enum Query {
     Affairs,
     /// Who keeps what this program has become?
     Keepers(u64),
+    /// Why does the program of this name stand as it does?
+    Why(String),
 }
 
 /// What came of a [`Command`] that is not about leases, or the answer to a [`Query`].
@@ -216,6 +223,8 @@ pub enum Reply {
     Affairs(Affairs),
     /// To [`Query::Keepers`].
     Keepers(Keepers),
+    /// To [`Query::Why`].
+    Why(Box<Explained>),
     /// It was not done, and nothing was.
     Refused(Refusal),
 }
@@ -293,11 +302,44 @@ pub struct Listed {
     pub standing: Vec<(u32, Standing)>,
 }
 
+/// Why a program stands as it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// How it stands.
+    pub listed: Listed,
+    /// What one replica takes.
+    pub demand: Room,
+    /// What the place of each replica that has one rests on, since it was given to whoever holds it.
+    pub on: Vec<(u32, Evidence)>,
+    /// Why some of it waits now, if some does.
+    pub pending: Option<Pending>,
+    /// What of it is remembered, oldest first.
+    pub decisions: Vec<Decision>,
+}
+
+impl Explained {
+    /// What is asked for.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        wanted(self.demand, &self.listed.doors, self.listed.replicas)
+    }
+}
+
+/// What is asked for, wherever it is.
+fn wanted(demand: Room, doors: &[Door], replicas: u32) -> Wanted {
+    Wanted {
+        each: demand.into(),
+        ports: doors.iter().map(|door| door.port).collect(),
+        replicas,
+        ..Wanted::default()
+    }
+}
+
 /// How a replica is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Nobody holds it, and why if that was found out.
-    Waits(Option<Lack>),
+    /// Nobody holds it, and which tests the machines fell to if that was found out.
+    Waits(Option<Funnel>),
     /// Somebody does.
     Held {
         /// Who.
@@ -350,8 +392,8 @@ pub enum What {
     Stopped,
     /// It runs there from now on: the least loaded of so many that could, after those with fewer of the same program.
     Placed(Tile, u32),
-    /// It can be placed nowhere.
-    Waits(Lack),
+    /// It can be placed nowhere: so many machines fell to each test.
+    Waits(Funnel),
     /// It is well there.
     Up(Tile),
     /// It fell there with this code, and is started again.
@@ -388,7 +430,7 @@ pub(super) struct Program {
 }
 
 /// A replica, besides who holds it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Slot {
     /// Whether its holder reported it well.
     pub(super) up: bool,
@@ -396,7 +438,16 @@ pub(super) struct Slot {
     pub(super) fell: Option<u8>,
     /// How it ended by itself, which closes the matter.
     pub(super) ended: Option<u8>,
-    pub(super) waits: Option<Lack>,
+    pub(super) waits: Option<Funnel>,
+    /// What its place rests on, while somebody holds it.
+    pub(super) on: Option<Evidence>,
+}
+
+impl Program {
+    /// What is asked for.
+    pub(super) fn wanted(&self) -> Wanted {
+        wanted(self.demand, &self.doors, self.replicas)
+    }
 }
 
 /// What a fleet has agreed on.
@@ -448,18 +499,8 @@ impl Register {
     /// How everything stands.
     #[must_use]
     pub fn affairs(&self) -> Affairs {
-        let programs = self.programs.iter().map(|(number, program)| {
-            let slots = program.slots.iter();
-            let standing =
-                slots.map(|(replica, slot)| (*replica, self.standing(*number, *replica, slot)));
-            Listed {
-                number: *number,
-                name: program.name.clone(),
-                replicas: program.replicas,
-                doors: program.doors.clone(),
-                standing: standing.collect(),
-            }
-        });
+        let programs = self.programs.iter();
+        let programs = programs.map(|(number, program)| self.listed(*number, program));
         let machines = self.leases.tiles().map(|(tile, duty, present)| Machine {
             tile,
             duty,
@@ -471,6 +512,35 @@ impl Register {
             machines: machines.collect(),
             decisions: self.decisions.iter().cloned().collect(),
         }
+    }
+
+    fn listed(&self, number: u64, program: &Program) -> Listed {
+        let slots = program.slots.iter();
+        let standing =
+            slots.map(|(replica, slot)| (*replica, self.standing(number, *replica, slot)));
+        Listed {
+            number,
+            name: program.name.clone(),
+            replicas: program.replicas,
+            doors: program.doors.clone(),
+            standing: standing.collect(),
+        }
+    }
+
+    /// Why a program stands as it does; `memory` is the leader's.
+    fn explain(&self, memory: &Memory, now: Instant, name: &str) -> Option<Explained> {
+        let number = self.named(name)?;
+        let program = self.programs.get(&number)?;
+        let slots = program.slots.iter();
+        let on = slots.filter_map(|(replica, slot)| Some((*replica, slot.on.clone()?)));
+        let decisions = self.decisions.iter().filter(|one| one.program == name);
+        Some(Explained {
+            listed: self.listed(number, program),
+            demand: program.demand,
+            on: on.collect(),
+            pending: placing::explain(self, memory, now, number),
+            decisions: decisions.cloned().collect(),
+        })
     }
 
     fn standing(&self, program: u64, replica: u32, slot: &Slot) -> Standing {
@@ -583,7 +653,7 @@ impl Register {
             if recalled {
                 self.close(lease);
             } else if let Some(slot) = self.slot(lease) {
-                (slot.up, slot.fell) = (false, None);
+                (slot.up, slot.fell, slot.on) = (false, None, None);
             }
         }
         answer
@@ -734,7 +804,7 @@ impl Register {
         self.decided(at, Some(lease), what);
     }
 
-    fn place(&mut self, at: Index, lease: Lease, to: Tile, fit: u32) {
+    fn place(&mut self, at: Index, lease: Lease, to: Tile, on: Evidence) {
         let open = self.slot(lease).is_some_and(|slot| slot.ended.is_none());
         if !open || self.leases.holder(lease).is_some() {
             return;
@@ -742,8 +812,9 @@ impl Register {
         let grant = lease::Command::Grant { lease, to };
         self.leases.apply(at, None, &grant.to_bytes());
         if self.leases.holder(lease).is_some() {
+            let fit = on.funnel.left();
             if let Some(slot) = self.slot(lease) {
-                (slot.up, slot.fell, slot.waits) = (false, None, None);
+                (slot.up, slot.fell, slot.waits, slot.on) = (false, None, None, Some(on));
             }
             self.decided(at, Some(lease), What::Placed(to, fit));
         }
@@ -824,16 +895,16 @@ impl Register {
                     program.slots.insert(replica, Slot::default());
                 }
             }
-            (Command::Place { lease, to, fit }, None) => self.place(at, lease, to, fit),
+            (Command::Place { lease, to, on }, None) => self.place(at, lease, to, on),
             (Command::Recall { lease, why }, None) => self.recall(at, lease, why),
-            (Command::Wait { lease, why }, None) => {
+            (Command::Wait { lease, on }, None) => {
                 let free = self.leases.holder(lease).is_none();
                 if let Some(slot) = self.slot(lease)
                     && free
-                    && slot.waits != Some(why)
+                    && slot.waits != Some(on)
                 {
-                    slot.waits = Some(why);
-                    self.decided(at, Some(lease), What::Waits(why));
+                    slot.waits = Some(on);
+                    self.decided(at, Some(lease), What::Waits(on));
                 }
             }
             _ => return Reply::Refused(Refusal::Unreadable),
@@ -857,7 +928,7 @@ impl State for Register {
         self.leases.may_wait(by, command)
     }
 
-    fn read(&self, query: &[u8]) -> Vec<u8> {
+    fn read(&self, memory: &Memory, now: Instant, query: &[u8]) -> Vec<u8> {
         let reply = match decode_all(query) {
             Ok(Query::Spec(number)) => match self.spec(number) {
                 Some((name, spec)) => Reply::Spec {
@@ -869,6 +940,10 @@ impl State for Register {
             Ok(Query::Affairs) => Reply::Affairs(self.affairs()),
             Ok(Query::Keepers(number)) => match self.programs.get(&number) {
                 Some(program) => Reply::Keepers(program.keepers.clone()),
+                None => Reply::Refused(Refusal::Unknown),
+            },
+            Ok(Query::Why(name)) => match self.explain(memory, now, &name) {
+                Some(explained) => Reply::Why(Box::new(explained)),
                 None => Reply::Refused(Refusal::Unknown),
             },
             Err(_) => Reply::Refused(Refusal::Unreadable),

@@ -20,8 +20,9 @@
 //!
 //! Tour: [`score`] the published policies one by one · [`fragmentation`] what nobody can
 //! use · [`cosmos`] our own policy · [`migration`] what would do better
-//! elsewhere.
+//! elsewhere · [`apart`] the other question: what keeps equals from dying together.
 
+pub mod apart;
 pub mod cosmos;
 pub mod fragmentation;
 pub mod migration;
@@ -36,6 +37,7 @@ use core::str::FromStr;
 use machine::Stream;
 
 use crate::ledger::{Demand, GPUS_MAX, Ledger};
+pub use apart::Apart;
 pub use cosmos::{Cosmos, Terms};
 pub use fragmentation::{Fragmentation, Typical};
 pub use migration::{Move, Placed, Residents};

@@ -40,7 +40,6 @@
 
 mod change;
 mod choose;
-mod evidence;
 pub mod explain;
 mod future;
 mod habit;
@@ -67,6 +66,7 @@ use telemetry::{Action, Decision, Reason};
 use wire::{Instant, Nanos, Tile};
 
 use crate::cooling::Cooling;
+use crate::evidence;
 use crate::ledger::{Claim, Demand, Ledger, Node, State, WHOLE};
 use crate::policy::{Policy, Ranking, Typical};
 
@@ -671,7 +671,7 @@ impl SiteScheduler {
             } else {
                 Action::Queue
             };
-            decided(now, action, job.id, obstacle, evidence.as_ref(), out);
+            decided(now, action, job.id, obstacle, evidence.as_deref(), out);
         }
         if preempted || self.head(now) != head || head.is_some_and(|h| self.is_let_by(now, h)) {
             // Victims leave more room than was needed, or something else is reserved now.

@@ -48,7 +48,7 @@ enum Hold {
 }
 
 /// Why a job does not start, and what was seen of the nodes if they were looked at.
-pub(super) type Held = (Obstacle, Option<Evidence>);
+pub(super) type Held = (Obstacle, Option<Box<Evidence>>);
 
 impl SiteScheduler {
     pub(super) fn rank(&self, waiting: &Waiting) -> Rank {
@@ -283,7 +283,7 @@ impl SiteScheduler {
             candidates: Vec::new(),
             because_of: reservation.iter().map(|kept| kept.job).collect(),
         };
-        (obstacle, Some(evidence))
+        (obstacle, Some(Box::new(evidence)))
     }
 
     /// Works out when and where the head starts, unless that is known.

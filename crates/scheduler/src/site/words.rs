@@ -1,7 +1,7 @@
 //! How is a decision told to somebody who did not make it?
 //!
 //! Plain sentences from what [`super::explain`] and [`super::Evidence`] hold, so that a
-//! rehearsal, a live node and a page say the same thing in the same words. Numbers have
+//! command and a page say the same thing; what a fleet says too is in [`crate::words`]. Numbers have
 //! their units, and names come from whoever has them ([`Names`]); nothing here looks
 //! anything up or decides anything.
 
@@ -14,6 +14,8 @@ use wire::{Instant, Nanos};
 
 use crate::ledger::{Models, WHOLE};
 use crate::policy::Terms;
+use crate::words::{Unit, count, first_of, funnel_of, memory, thousandths};
+pub use crate::words::{funnel, gpus, moment, span};
 
 use super::evidence::{Candidate, Evidence, Funnel, Test};
 use super::explain::{Change, ENDS_MAX, Pending, Prediction, Running};
@@ -34,68 +36,9 @@ pub trait Names {
     fn job(&self, job: u64) -> String;
 }
 
-/// A time in the two largest units that matter: `3 d 4 h`, `2 min`, `0.5 s`.
-#[must_use]
-pub fn span(time: Nanos) -> String {
-    if time < Nanos::SECOND * 10 {
-        let tenths = (time.0 + Nanos::SECOND.0 / 20) / (Nanos::SECOND.0 / 10);
-        return match (tenths / 10, tenths % 10) {
-            (whole, 0) => format!("{whole} s"),
-            (whole, tenth) => format!("{whole}.{tenth} s"),
-        };
-    }
-    let units = [
-        (Nanos::DAY, Nanos::HOUR, "d", "h"),
-        (Nanos::HOUR, Nanos::MINUTE, "h", "min"),
-        (Nanos::MINUTE, Nanos::SECOND, "min", "s"),
-        (Nanos::SECOND, Nanos::SECOND, "s", ""),
-    ];
-    let (large, small, name, of_it) = (units.into_iter())
-        .find(|(large, ..)| time >= *large)
-        .unwrap_or(units[3]);
-    let rounded = (time.0 + small.0 / 2) / small.0 * small.0;
-    let (whole, rest) = (rounded / large.0, rounded % large.0 / small.0);
-    match rest {
-        0 => format!("{whole} {name}"),
-        _ => format!("{whole} {name} {rest} {of_it}"),
-    }
-}
-
-/// A moment of a run: the time since its beginning.
-#[must_use]
-pub fn moment(at: Instant) -> String {
-    span(at.since(Instant::EPOCH))
-}
-
-/// Thousandths of a GPU as GPUs: `8`, `0.25`.
-#[must_use]
-pub fn gpus(milli: u64) -> String {
-    thousandths(milli)
-}
-
-fn thousandths(milli: u64) -> String {
-    let text = format!("{}.{:03}", milli / 1_000, milli % 1_000);
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    text.to_string()
-}
-
-fn memory(mib: u64) -> String {
-    match mib {
-        mib if mib >= 1_024 => format!("{} GiB", thousandths(mib * 1_000 / 1_024)),
-        mib => format!("{mib} MiB"),
-    }
-}
-
 /// A share in percent, no finer than it needs to be told apart.
 fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
-}
-
-fn count(n: u64, one: &str) -> String {
-    match n {
-        1 => format!("1 {one}"),
-        n => format!("{n} {one}s"),
-    }
 }
 
 /// The models a job may run on: `H100 or H200`; none if any will do.
@@ -148,7 +91,7 @@ fn quota(pending: &Pending, names: &dyn Names) -> String {
     let more = pending.job.total();
     let amounts = |r: &Resources| r.each();
     let all = amounts(&pending.used).into_iter().zip(amounts(&more));
-    let all = all.zip(amounts(&pending.terms.ceiling)).zip(UNITS);
+    let all = all.zip(amounts(&pending.terms.ceiling)).zip(Unit::ALL);
     for (((used, more), ceiling), unit) in all {
         if more > 0 && used.saturating_add(more) > ceiling {
             return format!(
@@ -159,7 +102,7 @@ fn quota(pending: &Pending, names: &dyn Names) -> String {
             );
         }
     }
-    let unit = UNITS
+    let unit = Unit::ALL
         .into_iter()
         .zip(more.each())
         .find(|(_, more)| *more > 0);
@@ -172,46 +115,24 @@ fn quota(pending: &Pending, names: &dyn Names) -> String {
     )
 }
 
-#[derive(Clone, Copy)]
-enum Unit {
-    Gpu,
-    Cpu,
-    Memory,
+/// The first thing a job takes, which is what limits are found in.
+const fn unit_of(job: &Job) -> Unit {
+    match job.demand {
+        demand if demand.gpu_total() > 0 => Unit::Gpu,
+        demand if demand.cpu_milli > 0 => Unit::Cpu,
+        _ => Unit::Memory,
+    }
 }
 
-const UNITS: [Unit; 3] = [Unit::Gpu, Unit::Cpu, Unit::Memory];
-
-impl Unit {
-    fn tell(self, amount: u64) -> String {
-        match self {
-            Self::Gpu => match amount {
-                1_000 => "1 GPU".to_string(),
-                milli => format!("{} GPUs", gpus(milli)),
-            },
-            Self::Cpu => format!("{} CPUs", thousandths(amount)),
-            Self::Memory => memory(amount),
-        }
-    }
-
-    /// The first thing a job takes, which is what limits are found in.
-    fn of(job: &Job) -> Self {
-        match job.demand {
-            demand if demand.gpu_total() > 0 => Self::Gpu,
-            demand if demand.cpu_milli > 0 => Self::Cpu,
-            _ => Self::Memory,
-        }
-    }
-
-    /// What the nearest node lacks, by what is held against it.
-    fn of_shortage(job: &Job, bound: f64) -> Self {
-        let demand = &job.demand;
-        if demand.gpus > 0 && bound == f64::from(demand.gpu_total()) {
-            Self::Gpu
-        } else if bound == f64::from(demand.cpu_milli) {
-            Self::Cpu
-        } else {
-            Self::Memory
-        }
+/// What the nearest node lacks, by what is held against it.
+fn unit_of_shortage(job: &Job, bound: f64) -> Unit {
+    let demand = &job.demand;
+    if demand.gpus > 0 && bound == f64::from(demand.gpu_total()) {
+        Unit::Gpu
+    } else if bound == f64::from(demand.cpu_milli) {
+        Unit::Cpu
+    } else {
+        Unit::Memory
     }
 }
 
@@ -219,7 +140,7 @@ impl Unit {
 #[must_use]
 pub fn because(job: &Job, reason: Reason, (found, bound): (f64, f64), names: &dyn Names) -> String {
     let nearest = || {
-        let unit = Unit::of_shortage(job, bound);
+        let unit = unit_of_shortage(job, bound);
         let (found, bound) = (unit.tell(found as u64), unit.tell(bound as u64));
         format!("the node that comes nearest has {found} free where {bound} are asked for")
     };
@@ -246,7 +167,7 @@ pub fn because(job: &Job, reason: Reason, (found, bound): (f64, f64), names: &dy
             format!("it insists on {models}, of which none has room; other models have")
         }
         Reason::Quota => {
-            let unit = Unit::of(job);
+            let unit = unit_of(job);
             format!(
                 "tenant {} would hold {} with it, and {} is the most it may",
                 names.tenant(job.tenant),
@@ -318,7 +239,7 @@ fn impossible(job: &Job, found: f64, bound: f64, names: &dyn Names) -> String {
             "all {bound} tasks have to stand together, and even an empty site has room for only {found}"
         );
     }
-    let unit = Unit::of_shortage(job, bound);
+    let unit = unit_of_shortage(job, bound);
     let (found, bound) = (unit.tell(found as u64), unit.tell(bound as u64));
     let largest = match models(demand.models, names) {
         Some(models) if demand.gpus > 0 => format!("no node with {models} has more than {found}"),
@@ -365,9 +286,13 @@ pub fn dominant(pending: &Pending, names: &dyn Names) -> String {
 #[must_use]
 pub fn change(job: &Job, change: Change, names: &dyn Names) -> String {
     let demand = &job.demand;
+    let whole = |gpus: u8| u64::from(gpus) * u64::from(WHOLE);
+    let each = |text: String| match job.tasks {
+        1 => text,
+        _ => format!("{text} per task"),
+    };
     match change {
-        Change::Gpus(n) => format!("with {n} instead of {} GPUs per task", demand.gpus)
-            .replace(" per task", if job.tasks > 1 { " per task" } else { "" }),
+        Change::Gpus(n) => each(Unit::Gpu.instead(whole(n), whole(demand.gpus))),
         Change::Share(n) => format!(
             "with {} instead of {} of a GPU",
             gpus(n.into()),
@@ -381,16 +306,8 @@ pub fn change(job: &Job, change: Change, names: &dyn Names) -> String {
                 models.unwrap_or_else(|| "its models".to_string())
             )
         }
-        Change::Cpu(n) => format!(
-            "with {} instead of {} CPUs per task",
-            thousandths(n.into()),
-            thousandths(demand.cpu_milli.into())
-        ),
-        Change::Memory(n) => format!(
-            "with {} instead of {} per task",
-            memory(n.into()),
-            memory(demand.memory_mib.into())
-        ),
+        Change::Cpu(n) => each(Unit::Cpu.instead(n.into(), demand.cpu_milli.into())),
+        Change::Memory(n) => each(Unit::Memory.instead(n.into(), demand.memory_mib.into())),
         Change::Spread(Spread::Site) => "with its tasks anywhere".to_string(),
         Change::Spread(size) => {
             format!(
@@ -474,15 +391,6 @@ fn as_things_are(prediction: &Prediction, now: Instant) -> String {
     }
 }
 
-/// The nodes, test by test: what fell and what was left.
-#[must_use]
-pub fn funnel(funnel: &Funnel) -> Vec<(Test, u32, u32)> {
-    let all = Test::ALL.into_iter();
-    let told = all.filter(|test| funnel.fell[*test as usize] > 0);
-    told.map(|test| (test, funnel.fell[test as usize], funnel.left_after(test)))
-        .collect()
-}
-
 /// Why a job waits, whole: the reason, then what it rests on.
 #[must_use]
 pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
@@ -504,7 +412,8 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
         span(now.since(pending.since))
     ));
     text.push_str(&nodes(&pending.funnel, job, |test| {
-        named(&pending.fallen, test, names)
+        let fell = pending.fallen.iter().filter(|(_, of)| *of == test);
+        Some(first_of(fell.map(|(node, _)| names.node(*node))))
     }));
     let ahead = &pending.ahead;
     if ahead.jobs == 0 {
@@ -541,40 +450,9 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
     text
 }
 
-/// So many of the nodes that fell to a test are named to people; a program is told all.
-const NAMED_MAX: usize = 3;
-
-/// The first nodes that fell to a test.
-fn named(fallen: &[(u32, Test)], test: Test, names: &dyn Names) -> String {
-    let of = fallen.iter().filter(|(_, of)| *of == test);
-    let first = of
-        .clone()
-        .take(NAMED_MAX)
-        .map(|(node, _)| names.node(*node));
-    let first: Vec<String> = first.collect();
-    let more = if of.count() > NAMED_MAX { ", …" } else { "" };
-    format!(": {}{more}", first.join(", "))
-}
-
-fn nodes(seen: &Funnel, job: &Job, named: impl Fn(Test) -> String) -> String {
-    if seen.nodes == 0 {
-        return String::new();
-    }
-    let mut text = format!("  nodes    {:>6} there are\n", seen.nodes);
-    for (test, fell, left) in funnel(seen) {
-        text.push_str(&format!(
-            "           {:>6} {}, {left} left{}\n",
-            format!("-{fell}"),
-            test.name(),
-            named(test)
-        ));
-    }
-    let task = if job.tasks > 1 { "one task" } else { "it" };
-    let left = seen.left();
-    if left > 0 {
-        text.push_str(&format!("           {left:>6} could take {task} now\n"));
-    }
-    text
+fn nodes(seen: &Funnel, job: &Job, named: impl Fn(Test) -> Option<String>) -> String {
+    let one = if job.tasks > 1 { "one task" } else { "it" };
+    funnel_of("nodes", seen, one, named)
 }
 
 /// Why a job runs where it runs, whole.
@@ -625,7 +503,7 @@ pub fn places(nodes: impl Iterator<Item = u32>, names: &dyn Names) -> String {
 /// What was considered for a place: who was ruled out, and the best of the others.
 #[must_use]
 pub fn evidence(evidence: &Evidence, job: &Job, names: &dyn Names) -> String {
-    let mut text = nodes(&evidence.funnel, job, |_| String::new());
+    let mut text = nodes(&evidence.funnel, job, |_| None);
     for (i, candidate) in evidence.candidates.iter().enumerate() {
         let head = if i == 0 { "score" } else { "" };
         text.push_str(&format!(
@@ -737,24 +615,4 @@ pub fn refusal(refusal: &Refusal, job: &Job, names: &dyn Names) -> String {
         None => text.push_str("; no single change would let it run"),
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_told_in_two_units() {
-        for (time, text) in [
-            (Nanos::ZERO, "0 s"),
-            (Nanos::MILLISECOND * 1_500, "1.5 s"),
-            (Nanos::SECOND * 59, "59 s"),
-            (Nanos::SECOND * 125, "2 min 5 s"),
-            (Nanos::MINUTE * 61, "1 h 1 min"),
-            (Nanos::HOUR * 14, "14 h"),
-            (Nanos::HOUR * 76 + Nanos::MINUTE * 20, "3 d 4 h"),
-        ] {
-            assert_eq!(span(time), text);
-        }
-    }
 }

@@ -82,7 +82,7 @@ pub(super) fn cluster(load: &Workload, floor: &Floor, weights: &[f64], policy: P
         _ => &["fit", "heat"],
     };
     cluster.jobs.terms = terms.iter().copied().map(str::to_owned).collect();
-    cluster.jobs.tests = Test::ALL.into_iter().map(Test::name).collect();
+    cluster.jobs.tests = Test::OF_A_SITE.into_iter().map(Test::name).collect();
     cluster
 }
 
@@ -318,7 +318,10 @@ impl Witness {
 }
 
 fn funnel(of: &scheduler::site::Funnel) -> Box<[u32]> {
-    Test::ALL.iter().map(|test| of.left_after(*test)).collect()
+    Test::OF_A_SITE
+        .iter()
+        .map(|test| of.left_after(*test))
+        .collect()
 }
 
 fn grounds(evidence: &Evidence) -> Why {

@@ -67,7 +67,7 @@ impl State for Book {
         }
     }
 
-    fn read(&self, query: &[u8]) -> Vec<u8> {
+    fn read(&self, _: &Seen, _: Instant, query: &[u8]) -> Vec<u8> {
         let value = self.registers.get(&query[0]).copied();
         value.unwrap_or_default().to_bytes()
     }

@@ -2,9 +2,11 @@
 //!
 //! Every node is held against the same tests in the same order and falls to the first
 //! it fails; what is left competes by score. The counts are a [`Funnel`], the best of
-//! what was left are [`Candidate`]s, and both together with the jobs that brought a
-//! decision about are its [`Evidence`]. It is small and bounded, is taken when the
-//! decision is made, and so stays true afterwards.
+//! what was left are candidates, and both together are what a decision rests on. It is small
+//! and bounded, is taken when the decision is made, and so stays true afterwards.
+//!
+//! A [site](crate::site) and a [fleet](crate::fleet) share the tests, the funnel and the words; each has its own tests
+//! beside those of the [`Ledger`](crate::Ledger), and its own terms of a score ([`Evidence`] is a site's).
 
 use alloc::vec::Vec;
 
@@ -15,12 +17,16 @@ use crate::policy::Terms;
 pub const CANDIDATES_MAX: usize = 5;
 
 /// What a node is tested for, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Test {
     /// Not lost.
     Lost,
     /// Not switched off for its cooling loop's sake.
     Parked,
+    /// Heard from a moment ago.
+    Silent,
+    /// Not told to hand over what it runs.
+    Draining,
     /// One of the GPU models asked for.
     Model,
     /// Enough free CPU.
@@ -29,6 +35,10 @@ pub enum Test {
     Memory,
     /// Enough free GPU: whole ones, or a share of a single one.
     Gpu,
+    /// Free ports where it has to be reached.
+    Port,
+    /// Not resting because it could not run it a moment ago.
+    Resting,
     /// At a site that has room for the whole gang, wherever its tasks would stand.
     Number,
     /// In a rack, row or site that has room for the whole gang.
@@ -41,7 +51,25 @@ pub enum Test {
 
 impl Test {
     /// In their order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
+        Self::Lost,
+        Self::Parked,
+        Self::Silent,
+        Self::Draining,
+        Self::Model,
+        Self::Cpu,
+        Self::Memory,
+        Self::Gpu,
+        Self::Port,
+        Self::Resting,
+        Self::Number,
+        Self::Topology,
+        Self::Heat,
+        Self::Reservation,
+    ];
+
+    /// Those that the nodes of a site are held against.
+    pub const OF_A_SITE: [Self; 10] = [
         Self::Lost,
         Self::Parked,
         Self::Model,
@@ -54,16 +82,31 @@ impl Test {
         Self::Reservation,
     ];
 
+    /// Those that the machines of a fleet are held against.
+    pub const OF_A_FLEET: [Self; 7] = [
+        Self::Silent,
+        Self::Draining,
+        Self::Cpu,
+        Self::Memory,
+        Self::Gpu,
+        Self::Port,
+        Self::Resting,
+    ];
+
     /// What a node lacks that falls to it, in words.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lost => "lost",
             Self::Parked => "switched off because their loop is too warm",
+            Self::Silent => "not heard from",
+            Self::Draining => "draining",
             Self::Model => "other GPU model",
             Self::Cpu => "too little CPU free",
             Self::Memory => "too little memory free",
             Self::Gpu => "too little GPU free",
+            Self::Port => "run something that takes one of its ports",
+            Self::Resting => "resting, as they could not run it a moment ago",
             Self::Number => "too few like it for the whole gang",
             Self::Topology => "too far apart for the gang",
             Self::Heat => "no heat headroom",
@@ -86,7 +129,7 @@ impl From<Lack> for Test {
 }
 
 /// How many nodes fell to which test.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Funnel {
     /// Nodes there are.
     pub nodes: u32,
@@ -107,7 +150,14 @@ impl Funnel {
         self.left_after(Test::Reservation)
     }
 
-    pub(super) const fn falls(&mut self, test: Test) {
+    /// The last test that any fell to: what keeps those away that came nearest. None if none fell.
+    #[must_use]
+    pub fn furthest(&self) -> Option<Test> {
+        let mut tests = Test::ALL.into_iter();
+        tests.rfind(|test| self.fell[*test as usize] > 0)
+    }
+
+    pub(crate) const fn falls(&mut self, test: Test) {
         self.fell[test as usize] += 1;
     }
 }
