@@ -281,8 +281,15 @@ pub fn split(budget: f64, best_effort: f64, latency_sensitive: f64, floor: f64) 
         }
     };
     let first = share(allowed - latency_sensitive, best_effort);
-    let second = share(allowed - first * best_effort, latency_sensitive);
-    (first, second)
+    if allowed >= latency_sensitive + floor * best_effort {
+        // All of it, and not the one that is left when binary fractions are taken from each
+        // other: who is given a rounding error less than all is on record as slowed.
+        return (first, 1.0);
+    }
+    (
+        first,
+        share(allowed - first * best_effort, latency_sensitive),
+    )
 }
 
 #[cfg(test)]
@@ -409,5 +416,12 @@ mod tests {
         let (best_effort, sensitive) = split(0.5, 100.0, 100.0, 0.1);
         assert!((best_effort - 0.1).abs() < 1e-12 && (sensitive - 0.9).abs() < 1e-12);
         assert_eq!(split(0.3, 0.0, 100.0, 0.0), (1.0, 0.3));
+        // Whatever binary fractions make of the sums, who need not give way has all of it.
+        for thousandths in 301..1_000 {
+            let (best_effort, sensitive) = (700.1, 300.3);
+            let budget = f64::from(thousandths) / 1_000.0;
+            let (_, second) = split(budget, best_effort, sensitive, 0.0);
+            assert!(second == 1.0, "budget {budget}: {second}");
+        }
     }
 }

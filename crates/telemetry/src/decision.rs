@@ -155,6 +155,8 @@ vocabulary!(
         Late = "its deadline passed",
         /// The node ends.
         Draining = "the node ends",
+        /// Nothing runs on the machine any more.
+        Idle = "nothing runs there",
     }
 );
 

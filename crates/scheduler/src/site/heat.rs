@@ -302,8 +302,7 @@ impl SiteScheduler {
             return;
         }
         let (first, last) = cooling::split(budget, best_effort, sensitive, self.config.budget_min);
-        let speed = libm::pow(first, 1.0 / self.config.clock_exponent);
-        self.slowness[coolant].goes_at(now, speed);
+        let mut is_slowed = false;
         for i in 0..cooling.nodes().len() {
             let node = self.cooling[coolant].nodes()[i];
             let entry = &mut self.loads[node as usize];
@@ -315,16 +314,22 @@ impl SiteScheduler {
                 } => first,
                 _ => last,
             };
-            let (was_free, free) = (entry.share == 1.0, share == 1.0);
-            if was_free == free && (share - entry.share).abs() < SHARE_STEP_MIN {
+            // Who is at full budget is left there for less than a step above the setpoint, and who is
+            // slowed stays so until all of it can be given back: between the two nothing is decided
+            // anew with every reading.
+            let step = (share - entry.share).abs();
+            if step < SHARE_STEP_MIN && (share < 1.0 || step == 0.0) {
+                is_slowed |= entry.share < 1.0;
                 continue;
             }
+            is_slowed |= share < 1.0;
+            let (was_free, free) = (entry.share == 1.0, share == 1.0);
             entry.share = share;
             if was_free != free {
-                let (action, reason) = if free {
-                    (Action::Release, Reason::PressureEased)
-                } else {
-                    (Action::Throttle, Reason::Backpressure)
+                let (action, reason) = match free {
+                    true if self.ledger.claims(node) == 0 => (Action::Release, Reason::Idle),
+                    true => (Action::Release, Reason::PressureEased),
+                    false => (Action::Throttle, Reason::Backpressure),
                 };
                 let cause = Obstacle {
                     reason,
@@ -336,5 +341,10 @@ impl SiteScheduler {
             }
             out(Effect::Budget { node, share });
         }
+        let speed = match is_slowed {
+            true => libm::pow(first, 1.0 / self.config.clock_exponent),
+            false => 1.0,
+        };
+        self.slowness[coolant].goes_at(now, speed);
     }
 }

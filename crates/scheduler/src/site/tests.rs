@@ -106,7 +106,7 @@ fn metered(coolant: u16, heat_watts: f64, capacity_watts: f64) -> Input {
 use Action::{Migrate, Park, Place, Queue, Refuse, Release, Throttle, Unpark};
 use Quality::{BestEffort, LatencySensitive};
 use Reason::{
-    Backpressure, BestScore, HostLost, Impossible, NearLimit, NoCapacity, NoHeadroomOutward,
+    Backpressure, BestScore, HostLost, Idle, Impossible, NearLimit, NoCapacity, NoHeadroomOutward,
     NotItsTurn, PressureEased,
 };
 
@@ -213,7 +213,7 @@ fn an_overloaded_loop_parks_idle_nodes_slows_down_and_only_then_moves_best_effor
         [
             (Migrate, Backpressure, 1, 3),
             (Park, Backpressure, Decision::NO_WORK, 0),
-            (Release, PressureEased, Decision::NO_WORK, 0),
+            (Release, Idle, Decision::NO_WORK, 0),
         ]
     );
     // Some readings later the loop is sound again and everything is on.
@@ -231,6 +231,40 @@ fn an_overloaded_loop_parks_idle_nodes_slows_down_and_only_then_moves_best_effor
         ]
     );
     assert_eq!(site.scheduler.running(), 2);
+}
+
+//= requirements H3
+#[test]
+fn a_loop_that_stays_overloaded_throttles_each_node_once_and_lets_it_go_once() {
+    // A kilowatt of best effort, and a latency-sensitive job that need not give way.
+    let mut nodes = vec![node(0), node(0), node(1)];
+    nodes.iter_mut().for_each(|node| node.gpu_watts = 250.1);
+    let mut site = Site::new(Config {
+        heat_weight: 0.0,
+        period: Nanos::SECOND,
+        ..config(nodes, vec![4_000.0, 10.0])
+    });
+    assert_eq!(site.arrive(1, 4, BestEffort).2, 0);
+    assert_eq!(site.arrive(2, 1, LatencySensitive).2, 1);
+    // An hour at about two thirds of what it needs, never twice the same; devices do as the books say.
+    let (mut decided, mut second) = (vec![], 0);
+    let mut read = |site: &mut Site, seconds, capacity: &dyn Fn(u64) -> f64| {
+        for _ in 0..seconds {
+            second += 1;
+            site.now = Instant::EPOCH + Nanos::SECOND * second;
+            let heat = site.scheduler.cooling()[0].foretold(site.now);
+            decided.extend(site.decided(metered(0, heat, capacity(second))));
+        }
+        core::mem::take(&mut decided)
+    };
+    let slowed = read(&mut site, 3_600, &|second| 1_200.0 + (second % 97) as f64);
+    assert_eq!(slowed, [(Throttle, Backpressure, Decision::NO_WORK, 0)]);
+    let eased = read(&mut site, 600, &|_| 4_000.0);
+    assert_eq!(eased, [(Release, PressureEased, Decision::NO_WORK, 0)]);
+    // Within a fraction of a percent of the setpoint, above it and below.
+    let draws = 400.0 + 5.0 * 250.1;
+    let at_the_setpoint = |second: u64| draws / 0.9 + [2.0, -2.0][second as usize % 2];
+    assert_eq!(read(&mut site, 600, &at_the_setpoint), []);
 }
 
 //= requirements S3
