@@ -344,8 +344,7 @@ impl SiteScheduler {
 
     fn what_holds(&self, waiting: &Waiting, now: Instant) -> Pending {
         let job = waiting.job;
-        let mut asked = self.clone();
-        let held = asked.admit(now, job.id, &mut |_| {});
+        let held = self.clone().admit(now, job.id, &mut |_| {});
         let obstacle = match held {
             Err((obstacle, _)) => self.whose_turn(&job, obstacle, now),
             // It starts with the next thing that happens.

@@ -298,7 +298,8 @@ pub struct SiteScheduler {
     cooling: Vec<Cooling>,
     accounts: Accounts,
     habits: Habits,
-    running: BTreeMap<u64, Running>,
+    /// Shared between copies, which are made to ask "what if": of a full site they would be megabytes.
+    running: BTreeMap<u64, Arc<Running>>,
     /// Ends that were promised, and best-effort jobs with the youngest last.
     ends: BTreeSet<(Instant, u64)>,
     youngest: BTreeSet<(Instant, u64)>,
@@ -536,12 +537,12 @@ impl SiteScheduler {
             tasks,
             evidence,
         };
-        let before = self.running.insert(job.id, running);
+        let before = self.running.insert(job.id, Arc::new(running));
         assert!(before.is_none(), "job {} runs already", job.id);
     }
 
     /// Takes a job off its nodes and the books.
-    fn end(&mut self, id: u64) -> Option<Running> {
+    fn end(&mut self, id: u64) -> Option<Arc<Running>> {
         let running = self.running.remove(&id)?;
         let job = &running.job;
         let mut at = 0;

@@ -13,6 +13,7 @@
 //! changed who stands first.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
@@ -324,6 +325,7 @@ impl SiteScheduler {
         {
             self.ends.remove(&(end, id));
             let running = self.running.get_mut(&id).expect("it has an end");
+            let running = Arc::make_mut(running);
             let ran = now.since(running.started);
             // At least a nanosecond on, or a job of no length would never get there.
             let end = now + ran.max(wire::Nanos(1));

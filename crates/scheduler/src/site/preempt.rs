@@ -33,6 +33,7 @@ use wire::Instant;
 use super::choose::View;
 use super::evidence::Evidence;
 use super::job::{Job, Quality};
+use super::queue::Waiting;
 use super::quota::Accounts;
 use super::reserve::Outlook;
 use super::{Effect, Obstacle, Running, SiteScheduler, decided, won};
@@ -182,8 +183,7 @@ impl SiteScheduler {
         }
         victims.retain(|(id, _)| going.contains(id));
         for &(victim, reason) in &victims {
-            let mut was = self.end(victim).expect("it runs");
-            was.preempted += 1;
+            let was = self.end(victim).expect("it runs");
             let (found, bound) = match reason {
                 Reason::Priority => (was.job.priority.into(), job.priority.into()),
                 // What its tenant still has, and what is its own.
@@ -209,7 +209,11 @@ impl SiteScheduler {
             decided(now, Action::Preempt, victim, cause, Some(&because), out);
             let job = victim;
             out(Effect::Stop { job, reason });
-            self.enqueue(was.as_waiting());
+            let was = was.as_waiting();
+            self.enqueue(Waiting {
+                preempted: was.preempted + 1,
+                ..was
+            });
         }
         evidence.because_of = victims.iter().map(|&(id, _)| id).collect();
         let waiting = self.queue.remove(id).expect("it waits");

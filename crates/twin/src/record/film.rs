@@ -3,13 +3,20 @@
 //! A [`Film`] keeps four bytes for each node in each of at most [`Film::FRAMES_MAX`]
 //! frames: how busy it was, how hot, how much of its GPUs was free, and how much of that
 //! nobody typical could have used. A pixel's colour has no more than a byte of meaning, and
-//! 1,024 nodes in 300 frames are 1.2 MB in memory and 1.6 MB of the page.
+//! 1,024 nodes in 300 frames are 1.6 MB of the page. In memory each frame is packed (RFC 1951): nodes that stand next to
+//! each other look much the same.
 //!
 //! Memory does not grow with simulated time: when there are too many frames every second
 //! one goes, as in [`super::Map`].
 //!
 //! Deliberately absent: which job runs where. That is [`super::cluster::Jobs`], exact to the
 //! nanosecond; a frame is only a picture.
+
+use std::io::{Read as _, Write as _};
+
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 
 /// Where a node stands, and what it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,10 +54,8 @@ pub struct Still<'a> {
 /// One picture, a byte per node in each column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    utilisation: Box<[u8]>,
-    kelvin: Box<[u8]>,
-    free: Box<[u8]>,
-    fragmented: Box<[u8]>,
+    /// The four columns, one after the other.
+    all: Box<[u8]>,
 }
 
 /// Every node of a site, over time.
@@ -58,7 +63,8 @@ pub struct Frame {
 pub struct Film {
     nodes: Vec<Node>,
     seconds: Vec<f64>,
-    frames: Vec<Frame>,
+    /// The columns of each, one after the other, packed.
+    frames: Vec<Box<[u8]>>,
     /// One in this many frames offered is kept; 0 stands for 1.
     every: u64,
     offered: u64,
@@ -99,9 +105,14 @@ impl Film {
     }
 
     /// What was kept of the frames.
-    #[must_use]
-    pub fn frames(&self) -> &[Frame] {
-        &self.frames
+    pub fn frames(&self) -> impl ExactSizeIterator<Item = Frame> + '_ {
+        let columns = 4 * self.nodes.len();
+        self.frames.iter().map(move |packed| {
+            let mut all = Vec::with_capacity(columns);
+            let unpacked = DeflateDecoder::new(&packed[..]).read_to_end(&mut all);
+            unpacked.expect("what was packed in memory unpacks");
+            Frame { all: all.into() }
+        })
     }
 
     /// Whether the next frame would be kept: one that would not need not be computed.
@@ -134,14 +145,21 @@ impl Film {
         }
         self.every = self.every.max(1);
         if self.wants() {
-            let shares = |column: &[f32]| column.iter().map(|&v| share(v)).collect();
+            let shares = |column: &[f32]| -> Vec<u8> { column.iter().map(|&v| share(v)).collect() };
+            let kelvin: Vec<u8> = still.kelvin.iter().map(|&k| halves(k)).collect();
+            let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
+            let written = [
+                shares(still.utilisation),
+                kelvin,
+                shares(still.free),
+                shares(still.fragmented),
+            ]
+            .iter()
+            .try_for_each(|column| packed.write_all(column))
+            .and_then(|()| packed.finish());
+            let packed = written.expect("memory takes everything");
             self.seconds.push(seconds);
-            self.frames.push(Frame {
-                utilisation: shares(still.utilisation),
-                kelvin: still.kelvin.iter().map(|&k| halves(k)).collect(),
-                free: shares(still.free),
-                fragmented: shares(still.fragmented),
-            });
+            self.frames.push(packed.into());
         }
         self.offered += 1;
         if self.frames.len() > Self::FRAMES_MAX {
@@ -153,28 +171,33 @@ impl Film {
 }
 
 impl Frame {
+    fn column(&self, number: usize) -> &[u8] {
+        let nodes = self.all.len() / 4;
+        &self.all[number * nodes..][..nodes]
+    }
+
     /// Shares of compute in use: [`WHOLE`] for all of it, [`UNKNOWN`] for a dark node.
     #[must_use]
-    pub const fn utilisation(&self) -> &[u8] {
-        &self.utilisation
+    pub fn utilisation(&self) -> &[u8] {
+        self.column(0)
     }
 
     /// Temperatures, in steps of [`KELVIN_STEP`] above [`KELVIN_LOW`]; 0 if unknown.
     #[must_use]
-    pub const fn kelvin(&self) -> &[u8] {
-        &self.kelvin
+    pub fn kelvin(&self) -> &[u8] {
+        self.column(1)
     }
 
     /// Shares of GPUs that no job holds, as [`Frame::utilisation`].
     #[must_use]
-    pub const fn free(&self) -> &[u8] {
-        &self.free
+    pub fn free(&self) -> &[u8] {
+        self.column(2)
     }
 
     /// Shares of GPUs that are free and of no use, as [`Frame::utilisation`].
     #[must_use]
-    pub const fn fragmented(&self) -> &[u8] {
-        &self.fragmented
+    pub fn fragmented(&self) -> &[u8] {
+        self.column(3)
     }
 }
 
@@ -233,6 +256,25 @@ mod tests {
         assert_eq!((share(f32::NAN), halves(f32::NAN)), (UNKNOWN, 0));
         // Beyond the scale is its end, never the byte that says unknown.
         assert_eq!((share(7.0), halves(1e9), halves(0.0)), (WHOLE, 255, 1));
+    }
+
+    #[test]
+    fn a_frame_comes_out_as_it_went_in() {
+        let mut film = film(3);
+        film.push(
+            7.0,
+            Still {
+                utilisation: &[0.0, 0.5, f32::NAN],
+                kelvin: &[300.0, 310.0, f32::NAN],
+                free: &[1.0, 0.25, 0.75],
+                fragmented: &[0.1, 0.2, 0.3],
+            },
+        );
+        let frame = film.frames().next().expect("it was kept");
+        assert_eq!(frame.utilisation(), [0, 125, UNKNOWN]);
+        assert_eq!(frame.kelvin(), [54, 74, 0]);
+        assert_eq!(frame.free(), [250, 63, 188]);
+        assert_eq!(frame.fragmented(), [25, 50, 75]);
     }
 
     #[test]

@@ -436,7 +436,7 @@ impl Serialize for FilmPart<'_> {
         let film = self.0;
         let nodes = || film.nodes().iter();
         let pixels = |of: fn(&film::Frame) -> &[u8]| {
-            let bytes = move || film.frames().iter().flat_map(of).copied();
+            let bytes = move || film.frames().flat_map(move |frame| of(&frame).to_vec());
             column(bytes, u8::to_le_bytes)
         };
         let mut models = Words::default();
