@@ -73,6 +73,15 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
     let pods_file = located(&asked.trace, &asked.pods)?;
     let trace = Trace::read(&asked.trace, &nodes_file, &pods_file)?;
     let shown = |file: &Path| asked.trace.join(file);
+    if let (pods @ 1.., models) = trace.homeless() {
+        anstream::eprintln!(
+            "{}: {pods} of {} pods ask only for GPU models that no node of {} has, and are placed nowhere: {}",
+            shown(&pods_file).display(),
+            trace.pods.len(),
+            shown(&nodes_file).display(),
+            models.join(", ")
+        );
+    }
     let host = Host::now();
     let cluster = Cluster::new(&trace, &shown(&nodes_file), &shown(&pods_file))?;
     let prepared = host.elapsed_seconds();

@@ -14,6 +14,7 @@
 //! * The user's group is the tenant, or the universe's name for the list if that is unknown.
 //! * Queue 0 is interactive, as the standard suggests: latency-sensitive. All else is best
 //!   effort.
+//! * Times may have decimals, as some logs of the archive do.
 //! * Requested processors and time count before used ones. A job without either processors
 //!   or run time, cancelled before it began, is left out and counted.
 //! * Waiting time, status and dependencies tell how the log's scheduler fared, and
@@ -38,7 +39,7 @@ use wire::{Instant, Nanos};
 
 use super::jobs::{Job, Labels, Listed, Source, Workload, gang, whole_gpus};
 use super::outcome::{Fate, JobRecord};
-use super::trace::{SECONDS_MAX, TraceError, unreadable_text};
+use super::trace::{SECONDS_MAX, TraceError, ends_at, unreadable_text};
 
 /// The fields of a line, in their order, as errors call them.
 pub const FIELDS: [&str; 18] = [
@@ -107,7 +108,12 @@ impl Log {
     ///
     /// # Errors
     /// The first line that is not 18 numbers.
-    pub fn parse(mut from: impl BufRead, file: &Path) -> Result<Self, TraceError> {
+    pub fn parse(from: impl BufRead, file: &Path) -> Result<Self, TraceError> {
+        Self::parse_to_its_end(from, file).map(|(log, _)| log)
+    }
+
+    /// The log, and how many lines it has.
+    fn parse_to_its_end(mut from: impl BufRead, file: &Path) -> Result<(Self, u64), TraceError> {
         let mut log = Self::default();
         let (mut bytes, mut number) = (Vec::new(), 0);
         loop {
@@ -116,7 +122,7 @@ impl Log {
             let read = from.read_until(b'\n', &mut bytes);
             let read = read.map_err(|e| unreadable_text(file, number, &e))?;
             if read == 0 {
-                return Ok(log);
+                return Ok((log, number - 1));
             }
             let line = std::str::from_utf8(&bytes).map_err(|e| TraceError::Text {
                 file: file.to_owned(),
@@ -153,8 +159,10 @@ fn fields(line: &str, file: &Path, number: u64) -> Result<[f64; 18], TraceError>
         let read = word.parse::<f64>().ok();
         let counts = matches!(i, field::PROCESSORS | field::PROCESSORS_REQUESTED);
         let fits = |x: &f64| (-1.0..=most(i)).contains(x);
+        // Half a processor would be read as none of it.
+        let is_count = |x: f64| x.fract() == 0.0 && (x < 1.0 || gang(x as u32).is_some());
         *value = read
-            .filter(|x| fits(x) && !(counts && *x >= 1.0 && gang(*x as u32).is_none()))
+            .filter(|x| fits(x) && (!counts || is_count(*x)))
             .ok_or_else(|| TraceError::Value {
                 file: file.to_owned(),
                 line: number,
@@ -162,7 +170,7 @@ fn fields(line: &str, file: &Path, number: u64) -> Result<[f64; 18], TraceError>
                 found: word.to_owned(),
                 expected: if counts {
                     format!(
-                        "a number up to {}, above {} one that tasks of at most {GPUS_MAX} divide (a job \
+                        "a whole number up to {}, above {} one that tasks of at most {GPUS_MAX} divide (a job \
                          is at most {} tasks, each on one node), −1 for what is not known",
                         most(i),
                         u16::MAX,
@@ -200,7 +208,11 @@ pub(super) fn read(
     file: &Path,
     source: &Source,
 ) -> Result<Vec<Listed>, TraceError> {
-    let log = Log::parse(from, file)?;
+    let (log, lines) = Log::parse_to_its_end(from, file)?;
+    if log.jobs.is_empty() {
+        let expected = "at least one job, a line of 18 numbers";
+        return Err(ends_at(file, lines + 1, expected));
+    }
     let mut jobs = Vec::with_capacity(log.jobs.len());
     for job in &log.jobs {
         let first = |a: usize, b: usize| if job[a] > 0.0 { job[a] } else { job[b] };
@@ -462,12 +474,17 @@ mod tests {
             ),
             (
                 "1 0 10 60 -1 -1 -1 65537 7200 -1 1 3 2 -1 1 -1 -1 -1",
-                "x.swf:2: requested processors: found \"65537\"; expected a number up to 524280, above 65535 one \
+                "x.swf:2: requested processors: found \"65537\"; expected a whole number up to 524280, above 65535 one \
                  that tasks of at most 8 divide (a job is at most 65535 tasks, each on one node), −1 for what is not known",
             ),
             (
                 "1 0 10 60 600000 -1 -1 -1 7200 -1 1 3 2 -1 1 -1 -1 -1",
-                "x.swf:2: allocated processors: found \"600000\"; expected a number up to 524280, above 65535 one \
+                "x.swf:2: allocated processors: found \"600000\"; expected a whole number up to 524280, above 65535 one \
+                 that tasks of at most 8 divide (a job is at most 65535 tasks, each on one node), −1 for what is not known",
+            ),
+            (
+                "1 0 10 60 2.5 -1 -1 -1 7200 -1 1 3 2 -1 1 -1 -1 -1",
+                "x.swf:2: allocated processors: found \"2.5\"; expected a whole number up to 524280, above 65535 one \
                  that tasks of at most 8 divide (a job is at most 65535 tasks, each on one node), −1 for what is not known",
             ),
         ] {
@@ -477,12 +494,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_log_without_a_job_is_an_error() {
+        for (text, line) in [("", 1), ("; Version: 2.2\n; a remark\n\n", 4)] {
+            let read = Jobs::parse(text.as_bytes(), Path::new("x.swf"), &source(), &[]);
+            assert_eq!(
+                read.unwrap_err().to_string(),
+                format!(
+                    "x.swf:{line}: the list ends here; expected at least one job, a line of 18 numbers"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn times_may_have_decimals() {
+        let line = "1 0.25 1.5 30.125 2 -1 -1 2 60.5 -1 1 3 2 -1 1 -1 -1 -1\n";
+        let jobs = Jobs::parse(line.as_bytes(), Path::new("x.swf"), &source(), &[]).unwrap();
+        let job = &jobs.jobs[0];
+        assert_eq!(job.arrives, Instant::EPOCH + Nanos::from_millis(250));
+        assert_eq!(job.runs, Some(Nanos::from_millis(30_125)));
+        assert_eq!(job.limit, Some(Nanos::from_millis(60_500)));
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_again(
             header in prop::collection::vec(("[A-Za-z]{1,10}", "[ -~&&[^ ]]{1,20}"), 0..5),
             jobs in prop::collection::vec(prop::array::uniform18(prop_oneof![Just(-1.0), (0_u32..1 << 16).prop_map(f64::from), 0.0..6e4]), 0..20),
         ) {
+            let whole = |mut job: [f64; 18]| {
+                for of in [field::PROCESSORS, field::PROCESSORS_REQUESTED] {
+                    job[of] = job[of].trunc();
+                }
+                job
+            };
+            let jobs = jobs.into_iter().map(whole).collect();
             let log = Log { header, jobs };
             let read = Log::parse(log.to_string().as_bytes(), Path::new("x.swf")).unwrap();
             prop_assert_eq!(read, log);

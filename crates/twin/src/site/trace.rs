@@ -119,6 +119,20 @@ pub enum TraceError {
         /// What could.
         expected: String,
     },
+    /// A name that stands in the list before.
+    #[error("{}:{line}: {column}: found {found:?}, which stands in line {first} already; expected each name once", file.display())]
+    Twice {
+        /// Which file.
+        file: PathBuf,
+        /// Which line, from 1.
+        line: u64,
+        /// Under which column.
+        column: &'static str,
+        /// The name.
+        found: String,
+        /// The line it was found in first.
+        first: u64,
+    },
     /// Bytes that are no text, or a list without lines.
     #[error("{}:{line}: {found}; expected {expected}", file.display())]
     Text {
@@ -180,6 +194,23 @@ impl Trace {
             pods,
             models: models.words,
         })
+    }
+
+    /// How many pods ask only for GPU models that no node has, and which those are.
+    #[must_use]
+    pub fn homeless(&self) -> (usize, Vec<&str>) {
+        let here = (self.nodes.iter())
+            .filter_map(|node| node.model)
+            .fold(0_u32, |all, model| all | 1 << model);
+        let asks_for_none = |pod: &&Pod| pod.demand.gpus > 0 && pod.demand.models.0 & here == 0;
+        let (mut pods, mut asked) = (0, 0_u32);
+        for pod in self.pods.iter().filter(asks_for_none) {
+            pods += 1;
+            asked |= pod.demand.models.0;
+        }
+        let named = self.models.iter().enumerate();
+        let named = named.filter(|(model, _)| asked >> model & 1 == 1);
+        (pods, named.map(|(_, name)| name.as_str()).collect())
     }
 }
 
@@ -297,6 +328,21 @@ impl<'f, R: Read> List<'f, R> {
         }
     }
 
+    /// Notes the name that stands here; refused if an earlier line has it.
+    fn once(&self, column: Column, seen: &mut BTreeMap<String, u64>) -> Result<(), TraceError> {
+        let (name, line) = (self.text(column).to_owned(), self.line());
+        match seen.insert(name, line) {
+            None => Ok(()),
+            Some(first) => Err(TraceError::Twice {
+                file: self.file.to_owned(),
+                line,
+                column: column.name,
+                found: self.text(column).to_owned(),
+                first,
+            }),
+        }
+    }
+
     pub(super) fn number(&self, column: Column, least: u64, most: u64) -> Result<u64, TraceError> {
         let number = self.text(column).parse::<u64>().ok();
         number
@@ -380,9 +426,14 @@ pub(super) fn read_jobs(
 }
 
 fn nothing(file: &Path, what: &'static str) -> TraceError {
+    ends_at(file, 2, what)
+}
+
+/// A list ends before it has what it should.
+pub(super) fn ends_at(file: &Path, line: u64, what: &'static str) -> TraceError {
     TraceError::Text {
         file: file.to_owned(),
-        line: 2,
+        line,
         found: "the list ends here".to_owned(),
         expected: what,
     }
@@ -399,8 +450,9 @@ fn read_nodes(
     let memory = list.column("memory_mib")?;
     let gpu = list.column("gpu")?;
     let model = list.column("model")?;
-    let mut nodes = Vec::new();
+    let (mut nodes, mut names) = (Vec::new(), BTreeMap::new());
     while list.next()? {
+        list.once(name, &mut names)?;
         let gpus = list.number(gpu, 0, GPUS_MAX as u64)? as u8;
         let is = match (gpus, list.text(model)) {
             (0, _) => None,
@@ -441,8 +493,9 @@ fn read_pods(
     let created = list.optional("creation_time");
     let deleted = list.optional("deletion_time");
     let scheduled = list.optional("scheduled_time");
-    let mut pods = Vec::new();
+    let (mut pods, mut names) = (Vec::new(), BTreeMap::new());
     while list.next()? {
+        list.once(name, &mut names)?;
         let gpus = list.number(gpu, 0, GPUS_MAX as u64)? as u8;
         let mut allowed = Models::ANY;
         if let Some(spec) = spec
@@ -536,6 +589,31 @@ mod tests {
         let (cut, _) = PODS.split_once("00\n").unwrap();
         let error = parse(NODES, cut).unwrap_err();
         assert!(error.contains("scheduled_time: found \"1\""), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_stands_in_a_list_twice_is_an_error_that_names_both_lines() {
+        let twice = format!("{PODS}p0,6000,12288,2,1000,,BE,Pending,20,20,\n");
+        assert_eq!(
+            parse(NODES, &twice).unwrap_err(),
+            "pods.csv:4: name: found \"p0\", which stands in line 2 already; expected each name once"
+        );
+        let twice = format!("{NODES}n1,64000,262144,2,P100\n");
+        assert_eq!(
+            parse(&twice, PODS).unwrap_err(),
+            "nodes.csv:4: sn: found \"n1\", which stands in line 3 already; expected each name once"
+        );
+    }
+
+    #[test]
+    fn who_asks_only_for_models_that_are_nowhere_is_counted() {
+        let trace = parse(NODES, PODS).unwrap();
+        assert_eq!(trace.homeless(), (0, vec![]));
+        let pods = format!(
+            "{PODS}p2,1,1,1,500,T4|A10,BE,Pending,20,20,\np3,1,1,0,0,A10,BE,Pending,20,20,\n"
+        );
+        let trace = parse(NODES, &pods).unwrap();
+        assert_eq!(trace.homeless(), (1, vec!["T4", "A10"]));
     }
 
     #[test]
