@@ -69,6 +69,9 @@ enum Wish {
     Take(Version),
 }
 
+/// What something has become, shared by all who hand it on.
+type Bytes = Arc<[u8]>;
+
 #[derive(Debug)]
 struct State {
     holder: Holder,
@@ -76,7 +79,7 @@ struct State {
     /// For whom there is a thread.
     attended: Vec<Tile>,
     /// What the newest version is.
-    newest: Arc<[u8]>,
+    newest: Bytes,
     resume: Option<Option<(Tile, Version)>>,
     agree: Option<(u32, Vec<Tile>)>,
     /// What each keeper has taken of this stint.
@@ -101,7 +104,7 @@ impl Custody {
         keeping: &Keeping,
         lease: Lease,
         fence: consensus::Index,
-    ) -> Result<(Arc<Self>, Option<Arc<[u8]>>), NotKept> {
+    ) -> Result<(Arc<Self>, Option<Bytes>), NotKept> {
         let keepers = named(keeping, lease.program)?;
         let start = boottime();
         let stint = Stint { fence, start };
@@ -135,7 +138,7 @@ impl Custody {
         let Some((from, version)) = resume else {
             return Ok((custody, None));
         };
-        let bytes: Arc<[u8]> = custody.fetch(from, version)?.into();
+        let bytes: Bytes = custody.fetch(from, version)?.into();
         let mut state = custody.lock();
         state.newest = Arc::clone(&bytes);
         custody.tell(&mut state, Input::AtHand);
@@ -150,8 +153,8 @@ impl Custody {
         state.newest = bytes.into();
         self.tell(&mut state, Input::Keep(events));
         drop(state);
-        let _ = || self.wait(|state| state.kept.filter(|kept| *kept >= events));
-        Ok(())
+        self.wait(|state| state.kept.filter(|kept| *kept >= events))
+            .map(drop)
     }
 
     pub(super) fn fence(&self) -> consensus::Index {
@@ -312,7 +315,7 @@ impl Custody {
 
     /// Asks one keeper whatever it is to be asked, until this life is over.
     fn attend(self: Arc<Self>, tile: Tile) {
-        let mut had: Option<(Version, Arc<[u8]>)> = None;
+        let mut had: Option<(Version, Bytes)> = None;
         loop {
             let (wish, newest) = {
                 let mut state = self.lock();
@@ -368,8 +371,8 @@ impl Custody {
         &self,
         tile: Tile,
         version: Version,
-        bytes: &Arc<[u8]>,
-        had: &mut Option<(Version, Arc<[u8]>)>,
+        bytes: &Bytes,
+        had: &mut Option<(Version, Bytes)>,
     ) -> Option<Input> {
         let program = self.lease.program;
         let hash = *blake3::hash(bytes).as_bytes();
