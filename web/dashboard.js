@@ -48,16 +48,16 @@ async function ask(method, path, body) {
 }
 const json = async (method, path, body) => (await ask(method, path, body)).json();
 
-/** Calls `each` with every piece of a stream of text, until it ends or is given up. */
+/** Calls `each` with every piece of a stream of text and how many bytes it was, until the stream ends or is given up. */
 async function stream(path, signal, each) {
   const headers = { Authorization: `Bearer ${sessionStorage.getItem("key") ?? ""}` };
   const response = await fetch(path, { headers, signal });
   if (!response.ok) throw Object.assign(new Error((await response.json().catch(() => ({}))).error ?? response.statusText), { status: response.status });
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = response.body.getReader(), decoder = new TextDecoder();
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
-    each(value);
+    each(decoder.decode(value, { stream: true }), value.length);
   }
 }
 
@@ -66,20 +66,19 @@ async function stream(path, signal, each) {
 const SAMPLES = 600;
 const samples = [];
 let programs = [], members = [], holons = [], status = null, chosen = null;
+/** What the fleet runs, or why it cannot be known; nothing before anything was given to it. */
+let affairs = null, unagreed = null;
 
 // ---- the page
 
 const page = document.getElementById("page");
 const figures = el("section", { class: "figures machine", "aria-label": "The node" });
 const verdict = el("p", { class: "verdict" }, "…");
-const rows = el("tbody", {}), machines = el("tbody", {});
+const rows = el("tbody", {}), machines = el("tbody", {}), replicaRows = el("tbody", {});
 const happened = el("ol", { class: "happened", "aria-label": "What happened", reversed: true });
 const said = el("p", { class: "said", role: "status" });
 const logs = el("section", { class: "card", hidden: true });
 const livePlots = el("div", { class: "live" });
-const shared = el("tbody", {}), sharedSaid = el("p", { class: "quiet" });
-const sharedCard = el("section", { class: "card", hidden: true }, el("h2", {}, "What the fleet runs", el("small", {}, "as those who vote have it")),
-  el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs shared" }, el("thead", {}, el("tr", {}, ["Program", "Wanted", "Replicas"].map((t) => el("th", {}, t)))), shared)), sharedSaid);
 const map = fleetMap({ el, why: (machine) => explain(machine, "members") });
 const find = el("input", { type: "search", placeholder: "Find a program", "aria-label": "Find a program", oninput: () => draw() });
 const more = el("p", { class: "quiet" }), moreMachines = el("p", { class: "quiet" });
@@ -92,8 +91,11 @@ function tell(text, bad = false) {
 const words = el("input", { name: "words", required: true, placeholder: "/usr/bin/python3 -m http.server", autocomplete: "off", spellcheck: "false" });
 const name = el("input", { name: "name", placeholder: "after its file", autocomplete: "off", spellcheck: "false", size: 14 });
 const restart = el("select", { name: "restart" }, ["never", "on-failure", "always"].map((r) => el("option", {}, r)));
-const form = el("form", { class: "start", onsubmit: start },
-  el("label", { class: "wide" }, "Program and words", words), el("label", {}, "Name", name), el("label", {}, "Start again", restart),
+const replicas = el("input", { name: "replicas", type: "number", min: 1, max: 64, value: 1, required: true });
+const many = el("label", { hidden: true }, "Replicas", replicas);
+const where = el("select", { name: "where", onchange: () => { many.hidden = where.value !== "fleet"; } }, el("option", { value: "here" }, "on this machine"), el("option", { value: "fleet" }, "in the fleet"));
+const form = el("form", { class: "start", onsubmit: start, onreset: () => { many.hidden = true; } },
+  el("label", { class: "wide" }, "Program and words", words), el("label", {}, "Name", name), el("label", {}, "Start again", restart), el("label", {}, "Where", where), many,
   el("button", {}, "Run"));
 
 /** Words as a shell would take them apart, with quotes and backslashes and nothing else. */
@@ -115,7 +117,14 @@ function split(line) {
 async function start(event) {
   event.preventDefault();
   try {
-    const done = await json("POST", "/api/v1/programs", { words: split(words.value), name: name.value || null, restart: restart.value });
+    const program = { words: split(words.value), name: name.value || null, restart: restart.value };
+    if (where.value === "fleet") {
+      const done = await json("POST", "/api/v1/fleet/programs", { program, replicas: Number(replicas.value) });
+      tell(`the fleet runs ${done.name}`);
+      form.reset();
+      return await refresh();
+    }
+    const done = await json("POST", "/api/v1/programs", program);
     tell(`${done.name} runs`);
     form.reset();
     await refresh();
@@ -184,6 +193,22 @@ const drawPrograms = table(rows, 6, () => find.value ? `No program here is calle
   return [used ? used.cores.toFixed(2) : "–", used ? bytes(used.memory_bytes) : "–", String(p.starts)];
 });
 
+const STANDING = { running: "running", starting: "waiting", restarting: "waiting", stopping: "waiting", waiting: "waiting", ended: "" };
+/** A row for each replica; of what was stopped, one that says so. */
+const shared = () => affairs.programs.flatMap((program) => program.standing.length
+  ? program.standing.map((replica, k) => ({ ...replica, name: `${program.name}~${replica.replica}`, program, first: k === 0 }))
+  : [{ name: program.name, program, first: true, state: program.replicas ? "waiting" : "stopped", machine: null, addresses: [] }]);
+const drawShared = table(replicaRows, 5, () => "The fleet runs nothing.", (r) => {
+  const path = `/api/v1/fleet/programs/${encodeURIComponent(r.program.name)}`, over = r.program.standing.every((one) => one.state === "ended");
+  return el("tr", { class: r.name === chosen ? "chosen" : "", "data-replica": r.name },
+    el("td", {}, el("b", {}, r.name), r.first && r.program.replicas > 1 && el("small", { class: "quiet" }, ` of ${r.program.replicas}`)),
+    el("td", {}, el("button", { class: `state ${STANDING[r.state] ?? ""}`, title: "why?", onclick: () => explainShared(r) }, r.state), r.because && el("small", { class: "quiet" }, ` ${r.because}`)),
+    el("td", { class: "at" }, r.machine ?? "–"), el("td", {}, r.addresses.length > 0 && el("code", {}, r.addresses.join(" "))),
+    el("td", { class: "do" }, r.machine && el("button", { "aria-pressed": String(r.name === chosen), onclick: () => choose(r.name === chosen ? null : r.name, r.machine) }, "Log"),
+      r.first && (over ? el("button", { onclick: () => act("forgetting", "DELETE", path, r.program.name) }, "Forget")
+        : el("button", { onclick: () => act("stopping", "POST", `${path}/stop`, r.program.name) }, r.program.replicas > 1 ? "Stop all" : "Stop"))));
+}, () => []);
+
 const drawMachines = table(machines, 7, () => "No machine is known.", (m) => el("tr", { "data-machine": m.name },
   el("td", {}, el("b", {}, m.name), m.here && " (here)"),
   el("td", {}, el("button", { class: `state ${MACHINES[m.state] ?? ""}`, title: "why?", onclick: () => explain(m.name, "members") }, m.state)),
@@ -200,6 +225,16 @@ function draw() {
   const found = wanted ? programs.filter((p) => text(p).includes(wanted)) : programs;
   drawPrograms(found.slice(0, ROWS_MAX), (p) => p.name, (p) => [p.phase, p.code, p.arguments, p.name === chosen, !!status?.rehearsal]);
   more.textContent = found.length > ROWS_MAX ? `${found.length - ROWS_MAX} more of ${programs.length}: type to find them.` : "";
+  fleetCard.hidden = !affairs?.programs.length && !unagreed;
+  fleetSaid.textContent = unagreed ?? "";
+  if (affairs) {
+    drawShared(shared(), (r) => r.name, (r) => [r, chosen === r.name]);
+    const agreed = affairs.decisions.slice(-50).toReversed(), latest = String(agreed[0]?.at);
+    if (agreedList.dataset.latest !== latest) {
+      agreedList.dataset.latest = latest;
+      agreedList.replaceChildren(...agreed.map((d) => el("li", {}, el("span", {}, d.sentence, el("small", { class: "quiet" }, ` entry ${d.at}`)))));
+    }
+  }
   const rank = (m) => ({ alive: 2, suspect: 1, parked: 3 })[m.state] ?? 0;
   const margin = (m) => m.vitals ? m.vitals.temperature.limit_celsius - m.vitals.temperature.celsius : Infinity;
   const worst = members.length <= MACHINES_MAX ? members : members.toSorted((a, b) => rank(a) - rank(b) || margin(a) - margin(b)).slice(0, MACHINES_MAX);
@@ -224,25 +259,6 @@ function draw() {
   if (focused >= 0) figures.querySelectorAll("button")[focused]?.focus({ preventScroll: true });
 }
 
-const STATES = { running: "running", ended: "", waiting: "failed" };
-const drawShared = table(shared, 3, () => "Nothing yet.", (p) => el("tr", { "data-shared": p.name },
-  el("td", {}, el("button", { class: "why", title: "why?", onclick: () => explain(p.name, "fleet/programs") }, p.name)),
-  el("td", {}, p.replicas ? String(p.replicas) : "stopped"),
-  el("td", {}, p.standing.map((r) => [el("button", { class: `state ${STATES[r.state] ?? "waiting"}`, title: "why?", onclick: () => explain(`${p.name}~${r.replica}`, "fleet/programs") }, `${r.replica} ${r.state}${r.machine ? ` on ${r.machine}` : ""}`), " "]).flat())),
-() => []);
-let askingVoters = false;
-/** What the fleet runs is known to those who vote: an answer may take long, and nothing else waits for it. */
-async function refreshShared() {
-  if (askingVoters || !status?.fleet?.council || status.rehearsal) return;
-  askingVoters = true;
-  try {
-    const agreed = await json("GET", "/api/v1/fleet/programs");
-    drawShared(agreed.programs, (p) => p.name, (p) => p);
-    sharedCard.hidden = !agreed.programs.length;
-    sharedSaid.textContent = "";
-  } catch (error) { sharedSaid.textContent = error.message; } finally { askingVoters = false; }
-}
-
 let asking = null;
 /** Asks how everything is. Programs are asked for only when something happened to one, because there may be many of them. */
 async function refresh(all = true) {
@@ -252,22 +268,35 @@ async function refresh(all = true) {
     const [there, how, listed] = await Promise.all([json("GET", "/api/v1/members"), json("GET", "/api/v1/status"), all ? json("GET", "/api/v1/programs") : null]);
     ({ members, holons } = there);
     status = how;
-    if (listed) {
-      ({ programs } = listed);
-      refreshShared();
-    }
+    if (listed) ({ programs } = listed);
     dress();
     map.show(there);
     draw();
+    // Where nothing was ever given to the fleet there is nothing to ask its voters for; and nobody else waits for them.
+    if (status.fleet?.council && !status.rehearsal) agree();
   })();
   try { await mine; } finally { if (asking === mine) asking = null; }
+}
+
+let agreeing = false;
+/** Asks the fleet's voters what they agreed on, once at a time: without a majority they take seconds to say so. */
+async function agree() {
+  if (agreeing) return;
+  agreeing = true;
+  try {
+    affairs = await json("GET", "/api/v1/fleet/programs");
+    unagreed = null;
+  } catch (error) { unagreed = error.message; }
+  agreeing = false;
+  draw();
 }
 
 // ---- what a program says
 
 const LOG_MAX = 1 << 18;
 let reading = null;
-function choose(program) {
+/** Shows what a program says; of a replica of the fleet's, wherever it is, and wherever it goes from there. */
+function choose(program, machine = null) {
   reading?.abort();
   chosen = program;
   logs.hidden = program === null;
@@ -276,12 +305,33 @@ function choose(program) {
   const text = el("pre", { class: "log", tabindex: 0, "aria-label": `What ${program} says` }), end = el("p", { class: "quiet" });
   logs.replaceChildren(el("div", { class: "head" }, el("h2", {}, program, el("small", {}, "standard output and error, as they come")), el("button", { onclick: () => choose(null) }, "Close")), text, end);
   const mine = reading = new AbortController();
-  stream(`/api/v1/programs/${encodeURIComponent(program)}/logs?follow=true`, mine.signal, (piece) => {
+  const hear = (piece) => {
     const bottom = text.scrollTop + text.clientHeight > text.scrollHeight - 40;
     text.append(piece);
     if (text.textContent.length > LOG_MAX) text.textContent = text.textContent.slice(-LOG_MAX / 2);
     if (bottom) text.scrollTop = text.scrollHeight;
-  }).then(() => { end.textContent = "It has ended."; }, (error) => { if (error.name !== "AbortError") end.textContent = error.message; });
+  };
+  const known = () => machine === null ? programs.find((p) => p.name === program) : shared().find((r) => r.name === program);
+  const path = `/programs/${encodeURIComponent(program)}/logs?follow=true`, on = (at) => machine === null ? "" : `/members/${encodeURIComponent(at)}`;
+  // A stream ends after some minutes also where more is to be said, and is asked for again from there.
+  const follow = async () => {
+    let from = 0, fence;
+    do {
+      const now = known();
+      if (machine === null || now.machine) {
+        if (fence !== undefined && now.fence !== fence) { from = 0; hear(`\n— on ${now.machine} —\n`); }
+        ({ fence } = now);
+        if (machine !== null) end.textContent = `On ${now.machine}.`;
+        const read = stream(`/api/v1${on(now.machine)}${path}&from=${from}`, mine.signal, (piece, length) => { from += length; hear(piece); });
+        // A machine that has died does not answer, and then is one on which nothing runs any more.
+        await read.catch((error) => { if (machine === null || error.name === "AbortError") throw error; end.textContent = error.message; });
+      }
+      await new Promise((done) => setTimeout(done, 500));
+      await refresh();
+    } while (known() && !["ended", "stopped"].includes(known().phase ?? known().state));
+    return "It has ended.";
+  };
+  follow().then((over) => { end.textContent = over; }, (error) => { if (error.name !== "AbortError") end.textContent = error.message; });
 }
 
 // ---- why
@@ -290,22 +340,32 @@ const reasons = el("section", { class: "card", hidden: true, "aria-label": "Why"
 /** Why a program or a machine is as it is, or this machine if none is named: what was decided, and because of what. */
 async function explain(program, kind = "programs") {
   try {
-    const why = await json("GET", program === null ? "/api/v1/why" : `/api/v1/${kind}/${encodeURIComponent(program)}/why`);
-    const at = (number) => `decision-${number}`;
-    reasons.replaceChildren(...[
-      el("div", { class: "head" }, el("h2", { tabindex: -1 }, `Why: ${program ?? (status?.rehearsal ? "the whole site" : "this machine")}`), el("button", { onclick: () => { reasons.hidden = true; } }, "Close")),
-      el("p", { class: "now" }, why.now),
-      why.fleet && el("pre", { class: "rests" }, why.fleet.text),
-      el("ol", { class: "happened decisions" }, why.decisions.toReversed().map((d) => el("li", { id: at(d.number), tabindex: -1 },
-        el("time", {}, clock(d.unix_ms)), el("b", {}, d.action), el("span", {}, d.program && d.program !== program ? `${d.program}: ` : "", d.said,
-          d.cause && [" ", el("button", { class: "why", onclick: () => document.getElementById(at(d.cause))?.focus() }, `because of #${d.cause}`)],
-          el("small", {}, ` #${d.number}`))))),
-      why.decisions.length === 0 && el("p", { class: "quiet" }, "Nothing was decided about it that is kept."),
-      why.agreed?.length > 0 && [el("h3", {}, "What the fleet agreed on about it"), el("ol", { class: "happened decisions" }, why.agreed.toReversed().map((d) => el("li", {}, el("span", {}, d.sentence, el("small", {}, ` entry ${d.at}`)))))]].flat().filter(Boolean));
-    reasons.hidden = false;
-    reasons.scrollIntoView({ block: "nearest" });
-    reasons.querySelector("h2").focus({ preventScroll: true });
+    showWhy(program, await json("GET", program === null ? "/api/v1/why" : `/api/v1/${kind}/${encodeURIComponent(program)}/why`));
   } catch (error) { tell(error.message, true); }
+}
+function showWhy(program, why) {
+  const at = (number) => `decision-${number}`;
+  reasons.replaceChildren(...[
+    el("div", { class: "head" }, el("h2", { tabindex: -1 }, `Why: ${program ?? (status?.rehearsal ? "the whole site" : "this machine")}`), el("button", { onclick: () => { reasons.hidden = true; } }, "Close")),
+    el("p", { class: "now" }, why.now),
+    why.fleet && el("pre", { class: "rests" }, why.fleet.text),
+    el("ol", { class: "happened decisions" }, why.decisions.toReversed().map((d) => el("li", { id: at(d.number), tabindex: -1 },
+      el("time", {}, clock(d.unix_ms)), el("b", {}, d.action), el("span", {}, d.program && d.program !== program ? `${d.program}: ` : "", d.said,
+        d.cause && [" ", el("button", { class: "why", onclick: () => document.getElementById(at(d.cause))?.focus() }, `because of #${d.cause}`)],
+        el("small", {}, ` #${d.number}`))))),
+    why.decisions.length === 0 && el("p", { class: "quiet" }, "Nothing was decided about it that is kept."),
+    why.agreed?.length > 0 && [el("h3", {}, "What the fleet agreed on about it"), el("ol", { class: "happened decisions" }, why.agreed.toReversed().map((d) => el("li", {}, el("span", {}, d.sentence, el("small", {}, ` entry ${d.at}`)))))]].flat().filter(Boolean));
+  reasons.hidden = false;
+  reasons.scrollIntoView({ block: "nearest" });
+  reasons.querySelector("h2").focus({ preventScroll: true });
+}
+/** Why a replica of the fleet's is as it is: what its machine says, if it can be asked, and what was agreed on about it. */
+async function explainShared(replica) {
+  const about = (d) => [replica.name, replica.program.name].some((name) => d.sentence.startsWith(`${name} `));
+  const agreed = affairs.decisions.filter(about), at = replica.machine, none = (error) => ({ now: `it is ${replica.state}; ${error.message}`, decisions: [] });
+  const there = at && json("GET", `/api/v1/members/${encodeURIComponent(at)}/programs/${encodeURIComponent(replica.name)}/why`).catch(none);
+  const [why, own] = await Promise.all([json("GET", `/api/v1/fleet/programs/${encodeURIComponent(replica.name)}/why`).catch(none), there]);
+  showWhy(replica.name, { ...why, decisions: own?.decisions ?? [], agreed });
 }
 
 // ---- what is used
@@ -401,9 +461,14 @@ function dress() {
 const programsTitle = el("h2", {}, "Programs"), unit = el("span", {}, "Cores");
 const brand = el("div", { class: "brand" }, "cosmOS"), title = el("h1", {}, location.host), intent = el("p", { class: "intent" });
 
+const heads = (names) => el("thead", {}, el("tr", {}, names.map(([h, number]) => el("th", { scope: "col", class: number ? "number" : "" }, h))));
+const fleetSaid = el("p", { class: "quiet" }), agreedList = el("ol", { class: "happened decisions" });
+const fleetCard = el("section", { class: "card", hidden: true, "aria-label": "What the fleet runs" }, el("h2", {}, "What the fleet runs", el("small", {}, "wherever it placed it")),
+  el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs" }, heads([["Replica"], ["State"], ["Machine"], ["Reached at"], [""]]), replicaRows)),
+  fleetSaid, el("details", {}, el("summary", {}, "What was agreed on, the latest first"), agreedList));
+
 async function begin() {
   document.title = `${location.host} · cosmOS`;
-  const heads = (names, from) => el("thead", {}, el("tr", {}, names.map(([h, number]) => el("th", { scope: "col", class: number ? "number" : "" }, h))));
   happened.append(el("li", { class: "none" }, "Nothing yet."));
   page.classList.add("unknown");
   page.replaceChildren(
@@ -411,8 +476,8 @@ async function begin() {
     el("div", { class: "stack" }, figures, map.card, reasons, livePlots,
       el("section", { class: "card" }, el("div", { class: "head" }, programsTitle, find), el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs" },
         heads([["Program"], ["State"], [unit, 1], ["Memory", 1], ["Starts", 1], [""]]), rows)), more, said),
+      fleetCard,
       logs,
-      sharedCard,
       el("section", { class: "card not-rehearsed" }, el("h2", {}, "Run a program"), form),
       el("section", { class: "card" }, el("h2", {}, "Machines", el("small", {}, "of the fleet, as this node believes")), el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs" },
         heads([["Machine"], ["State"], ["Heat", 1], ["Load", 1], ["Leases", 1], ["Where"], ["Since", 1]]), machines)), moreMachines),

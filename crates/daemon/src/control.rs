@@ -46,6 +46,13 @@ pub const FRAME_MAX: u32 = 8 << 20;
 /// A side that is silent this long in the midst of a request or an answer is given up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A piece of what a program said is no longer, in bytes: in JSON a byte becomes up to four, and a letter to another machine
+/// has its limit ([`crate::fleet::post::LETTER_BYTES_MAX`]).
+pub const PIECE_MAX: usize = 64 << 10;
+
+/// Who follows what is said on another machine asks so often whether there is more.
+pub const PIECE_EVERY: Duration = Duration::from_millis(500);
+
 const SOCKET: &str = "control.sock";
 
 /// What can be asked of a node.
@@ -115,11 +122,11 @@ pub enum Request {
         /// Whether to go on as more is said, until the program ends for good.
         follow: bool,
     },
-    /// Say what a replica of the fleet that runs here said, from this byte on.
+    /// Say a piece of what a program said, at most [`PIECE_MAX`] bytes.
     Piece {
         /// Which.
         name: String,
-        /// How many bytes of it are known.
+        /// From this position on, counted from the first byte ever said.
         from: u64,
     },
     /// Ask a program to end, force it later, and do not start it again. Answered when it has ended. One of this machine, or if there is
@@ -196,7 +203,7 @@ pub enum Request {
         events: u64,
     },
     /// Ask another node of the fleet, which answers [`Request::Run`], [`Request::List`], [`Request::Stop`],
-    /// [`Request::Remove`], [`Request::Why`] and [`Request::Piece`].
+    /// [`Request::Remove`], [`Request::Why`] and [`Request::Piece`]. Of [`Request::Logs`] the node that is asked makes pieces.
     On {
         /// Its name.
         member: String,
@@ -247,16 +254,7 @@ pub enum Answer {
     /// To [`Request::Logs`]: what was said follows.
     Logs,
     /// To [`Request::Piece`].
-    Piece {
-        /// How many bytes before it are no longer kept.
-        lost: u64,
-        /// What was said; nothing if there is no more just now.
-        bytes: Vec<u8>,
-        /// Where to go on.
-        next: u64,
-        /// Whether there may be more.
-        open: bool,
-    },
+    Piece(Piece),
     /// To [`Request::Inside`].
     Inside(Box<Host>),
     /// To [`Request::Status`].
@@ -290,6 +288,20 @@ pub enum Answer {
         /// Why, in a sentence.
         because: String,
     },
+}
+
+/// A piece of what a program said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Piece {
+    /// How many bytes before it are no longer kept.
+    pub lost: u64,
+    /// What was said, as it came.
+    pub bytes: Vec<u8>,
+    /// Where to go on.
+    pub next: u64,
+    /// Whether more may come.
+    pub open: bool,
 }
 
 /// A program as a node sees it.

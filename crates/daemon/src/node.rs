@@ -221,7 +221,7 @@ impl Handle {
                     _ => known,
                 }
             }
-            Request::Piece { name, from } => piece(self.journal(&name), &name, from),
+            Request::Piece { name, from } => piece_of(&self.journals, &name, from),
             Request::WhyShared { name } => self.why_shared(&name, affairs::unknown(&name)),
             Request::WhyMember { name } => self.why_member(name),
             Request::Recover { tenancy } => kept(
@@ -356,8 +356,7 @@ impl Handle {
 
     /// What a program said, if it is known.
     pub(crate) fn journal(&self, name: &str) -> Option<Arc<Journal>> {
-        let journals = self.journals.read().unwrap_or_else(PoisonError::into_inner);
-        journals.get(name).cloned()
+        journal_of(&self.journals, name)
     }
 }
 
@@ -910,6 +909,18 @@ fn serve(
             Err(because) => refuse(stream, because),
         };
     }
+    let request = match request {
+        Request::On { member, request } => match *request {
+            Request::Logs { name, follow } => {
+                return recite_afar(&mut stream, node, &member, &name, follow);
+            }
+            request => Request::On {
+                member,
+                request: Box::new(request),
+            },
+        },
+        request => request,
+    };
     control::send(&mut stream, &node.ask(request))
 }
 
@@ -918,6 +929,29 @@ fn kept(name: String, done: Result<(), NotKept>) -> Answer {
         Ok(()) => Answer::Done { name },
         Err(because) => Answer::Refused {
             because: because.to_string(),
+        },
+    }
+}
+
+fn journal_of(journals: &Journals, name: &str) -> Option<Arc<Journal>> {
+    let journals = journals.read().unwrap_or_else(PoisonError::into_inner);
+    journals.get(name).cloned()
+}
+
+/// A piece of what a program of this machine said.
+fn piece_of(journals: &Journals, name: &str, from: u64) -> Answer {
+    let Some(journal) = journal_of(journals, name) else {
+        return unknown(name);
+    };
+    match journal.read(from, control::PIECE_MAX) {
+        Ok(piece) => Answer::Piece(control::Piece {
+            open: journal.wait(piece.next, Duration::ZERO),
+            lost: piece.lost,
+            bytes: piece.bytes,
+            next: piece.next,
+        }),
+        Err(error) => Answer::Refused {
+            because: format!("reading what {name} said: {error}"),
         },
     }
 }
@@ -964,14 +998,9 @@ fn answer_afar(
             | Request::Remove { .. }),
         ) => decide(request, events),
         Ok(Request::Why { name }) => why(name.as_deref(), events, history, heat),
-        Ok(Request::Piece { name, from }) => {
-            let journals = journals.read().unwrap_or_else(PoisonError::into_inner);
-            let journal = journals.get(&name).cloned();
-            drop(journals);
-            piece(journal, &name, from)
-        }
+        Ok(Request::Piece { name, from }) => piece_of(journals, &name, from),
         Ok(_) => Answer::Refused {
-            because: "another node may ask for programs, what they say, and reasons only"
+            because: "another node may ask for programs, what they said and reasons only"
                 .to_owned(),
         },
         Err(error) => Answer::Refused {
@@ -1075,21 +1104,51 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
     })
 }
 
-/// The next piece of what a replica of the fleet said, if it is known here.
-fn piece(journal: Option<Arc<Journal>>, name: &str, from: u64) -> Answer {
-    let refused = |because| Answer::Refused { because };
-    let Some(journal) = journal.filter(|_| reasons::parts(name).1.is_some()) else {
-        return unknown(name);
+/// Tells what a program on another machine said. One that answers no more ends it: it may have been killed, and what it ran is then
+/// to be looked for elsewhere.
+fn recite_afar(
+    stream: &mut UnixStream,
+    node: &Handle,
+    member: &str,
+    name: &str,
+    follow: bool,
+) -> Result<(), control::ControlError> {
+    let ask = |from| {
+        node.ask(Request::On {
+            member: member.to_owned(),
+            request: Box::new(Request::Piece {
+                name: name.to_owned(),
+                from,
+            }),
+        })
     };
-    let open = journal.wait(from, Duration::ZERO);
-    match journal.read(from, recital::PIECE_MAX) {
-        Ok(piece) => Answer::Piece {
-            lost: piece.lost,
-            bytes: piece.bytes,
-            next: piece.next,
-            open,
-        },
-        Err(error) => refused(format!("reading what {name} said: {error}")),
+    let mut answer = ask(0);
+    match &answer {
+        Answer::Piece(_) => control::send(stream, &Answer::Logs)?,
+        other => return control::send(stream, other),
+    }
+    let mut begun = false;
+    loop {
+        let piece = match answer {
+            Answer::Piece(piece) => piece,
+            Answer::Refused { because } => {
+                writeln!(stream, "\n[{because}]")?;
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        if piece.lost > 0 && begun {
+            writeln!(stream, "\n[{} bytes are no longer kept]", piece.lost)?;
+        }
+        begun = true;
+        stream.write_all(&piece.bytes)?;
+        if piece.bytes.is_empty() {
+            if !follow || !piece.open || recital::is_gone(stream)? {
+                return Ok(());
+            }
+            pause(control::PIECE_EVERY);
+        }
+        answer = ask(piece.next);
     }
 }
 
@@ -1521,8 +1580,7 @@ impl Node {
     }
 
     fn journal(&self, name: &str) -> Option<Arc<Journal>> {
-        let journals = self.journals.read().unwrap_or_else(PoisonError::into_inner);
-        journals.get(name).cloned()
+        journal_of(&self.journals, name)
     }
 
     fn became(&mut self, id: Id, phase: Phase, because: Because) {

@@ -8,13 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use crate::control::{Answer, Request};
+use crate::control::{Answer, PIECE_MAX, Piece, Request};
 use crate::journal::Journal;
 use crate::node::Handle;
 use crate::reasons::{self, Whereabouts};
-
-/// A piece has at most so many bytes. As JSON, in which a byte is up to four long, it fits into a letter.
-pub(crate) const PIECE_MAX: usize = 64 << 10;
 
 /// Who is far away is asked so often for more.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -43,7 +40,7 @@ pub(crate) fn here(stream: &mut UnixStream, journal: &Journal, follow: bool) -> 
 }
 
 /// A reader that has gone would otherwise be noticed with the next word only.
-fn is_gone(stream: &mut UnixStream) -> io::Result<bool> {
+pub(crate) fn is_gone(stream: &mut UnixStream) -> io::Result<bool> {
     stream.set_nonblocking(true)?;
     let gone = matches!(stream.read(&mut [0]), Ok(0));
     stream.set_nonblocking(false)?;
@@ -89,12 +86,12 @@ impl<'a> Afar<'a> {
         let (mut from, mut silences) = (0, 0);
         loop {
             match self.piece(from) {
-                Answer::Piece {
+                Answer::Piece(Piece {
                     lost,
                     bytes,
                     next,
                     open,
-                } => {
+                }) => {
                     if lost > 0 && from > 0 {
                         writeln!(stream, "\n[{lost} bytes are no longer kept]")?;
                     }

@@ -344,6 +344,10 @@ pub(crate) struct Logs {
     #[arg(long, short)]
     pub(crate) follow: bool,
 
+    /// On another machine of the fleet, by its name; `cosmos ps --fleet` says which runs what
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) on: Option<String>,
+
     /// Print each line as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -279,11 +279,11 @@ pub(super) fn state(program: &Listed) -> String {
 }
 
 pub(super) fn logs(asked: &Logs) -> Result<ExitCode> {
-    let request = Request::Logs {
-        name: asked.name.clone(),
-        follow: asked.follow,
+    let request = |follow| {
+        let name = asked.name.clone();
+        on(asked.on.as_ref(), Request::Logs { name, follow })
     };
-    let (answer, mut said) = control::ask(&asked.data.directory()?, &request)?;
+    let (answer, mut said) = control::ask(&asked.data.directory()?, &request(asked.follow))?;
     match answer {
         Answer::Logs => {}
         Answer::Refused { because } => bail!(because),
@@ -321,9 +321,7 @@ pub(super) fn logs(asked: &Logs) -> Result<ExitCode> {
         if length == 0 {
             if asked.follow {
                 // The program has ended, or its node: that one is not there to say so.
-                let follow = false;
-                let name = asked.name.clone();
-                control::ask(&asked.data.directory()?, &Request::Logs { name, follow })?;
+                control::ask(&asked.data.directory()?, &request(false))?;
             }
             return Ok(ExitCode::SUCCESS);
         }

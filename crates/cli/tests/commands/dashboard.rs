@@ -91,6 +91,19 @@ fn what_the_fleet_runs_is_given_listed_stopped_and_forgotten() {
         all["programs"][0]["standing"][0]["state"].clone()
     };
     wait_until("it runs", || standing() == "running");
+    // A replica is heard and accounted for through whatever machine is asked.
+    let status = up.ask("GET", "/api/v1/status", None).json();
+    let member = status["fleet"]["name"].as_str().unwrap().to_owned();
+    let there = |program: &str, what: &str| {
+        up.ask(
+            "GET",
+            &format!("/api/v1/members/{member}/programs/{program}/{what}"),
+            None,
+        )
+    };
+    assert_eq!(there("web~0", "logs").status, 200);
+    assert_eq!(there("web~0", "why").json()["program"]["phase"], "running");
+    assert_eq!(there("none", "logs").status, 409);
     let removed = up.ask("DELETE", "/api/v1/fleet/programs/web", None);
     assert_eq!(removed.status, 409, "it runs: {}", removed.body);
     let stop = || {
@@ -298,6 +311,18 @@ fn what_is_wrong_is_refused_with_what_was_expected() {
     let perhaps = up.ask("GET", "/api/v1/programs/none/logs?follow=perhaps", None);
     assert_eq!(perhaps.status, 400);
     assert!(perhaps.json()["error"].as_str().unwrap().contains("follow"));
+    // A name that is no text, wherever one may stand.
+    for path in [
+        "/api/v1/programs/%ff/why",
+        "/api/v1/programs/%ff/logs",
+        "/api/v1/members/%ff/why",
+        "/api/v1/members/a/programs/%ff/logs",
+    ] {
+        let answered = up.ask("GET", path, None);
+        assert_eq!(answered.status, 400, "{path}");
+        let error = answered.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("UTF-8"), "{error}");
+    }
     // Nothing that was refused is known.
     assert_eq!(
         up.ask("GET", "/api/v1/programs", None).json(),
@@ -377,7 +402,9 @@ fn every_path_of_the_document_is_served() {
             }
             let asked = up.ask(
                 &method.to_uppercase(),
-                &path.replace("{name}", "nobody"),
+                &path
+                    .replace("{name}", "nobody")
+                    .replace("{program}", "nothing"),
                 None,
             );
             let known = match path.contains("{name}") {

@@ -305,6 +305,28 @@ fn a_program_is_sent_to_a_machine_by_its_name_and_seen_from_another() {
         &["run", "-d", "--on", "eve", "--data", "ada", "true"],
         "no machine named \"eve\"",
     );
+    // What it says there is read here, and by the page of any machine.
+    let talks = "echo from afar; sleep 1000";
+    let talker = ["run", "-d", "--on", "ben", "--name", "talker", "--data"];
+    let given = [&talker[..], &["cleo", "sh", "-c", talks]].concat();
+    assert_eq!(place.cosmos(&given, "").code, Some(0));
+    wait_until("it has spoken", || {
+        cleo.ok(&["logs", "--on", "ben", "talker"]) == "from afar\n"
+    });
+    assert_eq!(ben.ok(&["logs", "--on", "ben", "talker"]), "from afar\n");
+    let follow = ["logs", "-f", "--on", "ben", "talker", "--data", "cleo"];
+    let following = place.command(&follow).spawn().unwrap();
+    cleo.ok(&["stop", "--on", "ben", "talker"]);
+    let followed = Said::of(following.wait_with_output().unwrap());
+    assert_eq!(
+        (followed.code, followed.out.as_str()),
+        (Some(0), "from afar\n")
+    );
+    cleo.ok(&["rm", "--on", "ben", "talker"]);
+    refused(
+        &["logs", "--on", "ben", "talker", "--data", "ada"],
+        "no program named \"talker\" on this node",
+    );
     assert_eq!(cleo.ok(&["stop", "--on", "ben", "far"]), "far\n");
     assert!(ben.ok(&["ps"]).contains("far   ended (143)"));
     assert_eq!(ada.ok(&["rm", "--on", "ben", "far"]), "far\n");

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::{StatusCode, header, request};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, response::sse};
@@ -29,7 +29,7 @@ use super::live::Sample;
 use super::places::Place;
 use super::{STREAM_LASTS, Shared, refused};
 use crate::affairs::Affairs;
-use crate::control::{Answer, Listed, Request, Status};
+use crate::control::{Answer, Listed, PIECE_EVERY, Piece, Request, Status};
 use crate::fleet;
 use crate::health::Health;
 use crate::history::Why;
@@ -101,6 +101,25 @@ pub(super) fn routes() -> Vec<Route> {
                 "get",
                 "Why a machine is as it is: what it decided itself, and what the fleet agreed on about it.",
                 get(why_member),
+            )
+        },
+        Route {
+            query: schema::<Following>,
+            kind: TEXT,
+            ..plain(
+                "/api/v1/members/{name}/programs/{program}/logs",
+                "get",
+                "What a program on another machine of the fleet said, as it came.",
+                get(logs_there),
+            )
+        },
+        Route {
+            answers: schema::<Why>,
+            ..plain(
+                "/api/v1/members/{name}/programs/{program}/why",
+                "get",
+                "Why a program on another machine of the fleet runs, does not, or was slowed, as that machine says.",
+                get(why_there),
             )
         },
         Route {
@@ -349,6 +368,24 @@ struct Following {
     from: u64,
 }
 
+/// The names in a path. One that is no text is refused as everything is.
+struct Names<T>(T);
+
+impl<T, S> FromRequestParts<S> for Names<T>
+where
+    T: serde::de::DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Response> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(names)) => Ok(Self(names)),
+            Err(rejection) => Err(refused(rejection.status(), rejection.body_text())),
+        }
+    }
+}
+
 /// Asks the node, whose answer may take as long as a program takes to end.
 async fn ask(shared: &Shared, request: Request) -> Result<Answer, Response> {
     let node = Arc::clone(&shared.node);
@@ -396,24 +433,42 @@ async fn members(State(shared): App) -> Response {
     }
 }
 
-async fn why_program(State(shared): App, Path(name): Path<String>) -> Response {
+async fn why_program(State(shared): App, Names(name): Names<String>) -> Response {
     match shared.node.knows(&name) {
         true => why(&shared, Request::Why { name: Some(name) }).await,
         false => unknown(&name),
     }
 }
 
-async fn why_member(State(shared): App, Path(name): Path<String>) -> Response {
-    match ask(&shared, Request::Members).await {
-        Ok(Answer::Members { members, .. }) if members.iter().any(|known| known.name == name) => {
-            why(&shared, Request::WhyMember { name }).await
-        }
-        Ok(Answer::Members { .. }) => {
-            let because = format!("there is no machine named {name:?}");
-            refused(StatusCode::NOT_FOUND, because)
-        }
-        Ok(_) => other(),
+async fn why_member(State(shared): App, Names(name): Names<String>) -> Response {
+    match is_member(&shared, &name).await {
+        Ok(()) => why(&shared, Request::WhyMember { name }).await,
         Err(refused) => refused,
+    }
+}
+
+async fn why_there(
+    State(shared): App,
+    Names((member, program)): Names<(String, String)>,
+) -> Response {
+    let request = Box::new(Request::Why {
+        name: Some(program),
+    });
+    match is_member(&shared, &member).await {
+        Ok(()) => why(&shared, Request::On { member, request }).await,
+        Err(refused) => refused,
+    }
+}
+
+/// Whether there is such a machine, or what to say.
+async fn is_member(shared: &Shared, name: &str) -> Result<(), Response> {
+    match ask(shared, Request::Members).await? {
+        Answer::Members { members, .. } if members.iter().any(|known| known.name == name) => Ok(()),
+        Answer::Members { .. } => {
+            let because = format!("there is no machine named {name:?}");
+            Err(refused(StatusCode::NOT_FOUND, because))
+        }
+        _ => Err(other()),
     }
 }
 
@@ -502,12 +557,12 @@ async fn give(State(shared): App, wish: Result<Json<SharedWish>, JsonRejection>)
     }
 }
 
-async fn stop_shared(State(shared): App, Path(name): Path<String>) -> Response {
+async fn stop_shared(State(shared): App, Names(name): Names<String>) -> Response {
     let request = Request::StopShared { name: name.clone() };
     named_shared(&shared, &name, request).await
 }
 
-async fn why_shared(State(shared): App, Path(name): Path<String>) -> Response {
+async fn why_shared(State(shared): App, Names(name): Names<String>) -> Response {
     let known = |affairs: &Affairs| {
         let (program, _) = reasons::parts(&name);
         affairs.programs.iter().any(|known| known.name == program)
@@ -522,7 +577,7 @@ async fn why_shared(State(shared): App, Path(name): Path<String>) -> Response {
     }
 }
 
-async fn remove_shared(State(shared): App, Path(name): Path<String>) -> Response {
+async fn remove_shared(State(shared): App, Names(name): Names<String>) -> Response {
     let request = Request::RemoveShared { name: name.clone() };
     named_shared(&shared, &name, request).await
 }
@@ -599,19 +654,19 @@ async fn done(shared: &Shared, request: Request) -> Response {
     }
 }
 
-async fn stop(State(shared): App, Path(name): Path<String>) -> Response {
+async fn stop(State(shared): App, Names(name): Names<String>) -> Response {
     let request = Request::Stop { name: name.clone() };
     named(&shared, name, request).await
 }
 
-async fn remove(State(shared): App, Path(name): Path<String>) -> Response {
+async fn remove(State(shared): App, Names(name): Names<String>) -> Response {
     let request = Request::Remove { name: name.clone() };
     named(&shared, name, request).await
 }
 
 async fn logs(
     State(shared): App,
-    Path(name): Path<String>,
+    Names(name): Names<String>,
     asked: Result<Query<Following>, QueryRejection>,
 ) -> Response {
     const PIECE_MAX: usize = 64 << 10;
@@ -654,6 +709,68 @@ async fn logs(
         }
     });
     ([(header::CONTENT_TYPE, TEXT)], Body::from_stream(pieces)).into_response()
+}
+
+/// The same of a program on another machine, which is asked for one piece after another.
+async fn logs_there(
+    State(shared): App,
+    Names((member, program)): Names<(String, String)>,
+    asked: Result<Query<Following>, QueryRejection>,
+) -> Response {
+    let Query(asked) = match asked {
+        Ok(asked) => asked,
+        Err(rejection) => return refused(rejection.status(), rejection.body_text()),
+    };
+    if let Err(refused) = is_member(&shared, &member).await {
+        return refused;
+    }
+    let first = piece(&shared, &member, &program, asked.from).await;
+    let first = match first {
+        Ok(first) => first,
+        Err(refused) => return refused,
+    };
+    let place = asked.follow.then(|| shared.streams.take());
+    let until = tokio::time::Instant::now() + STREAM_LASTS;
+    let from = first.next;
+    let said = stream::unfold((Some(first), from, shared, place), move |at| {
+        let (member, program) = (member.clone(), program.clone());
+        async move {
+            let (mut first, mut from, shared, mut place) = at;
+            loop {
+                let found = match first.take() {
+                    Some(first) => first,
+                    None => piece(&shared, &member, &program, from).await.ok()?,
+                };
+                from = found.next;
+                if !found.bytes.is_empty() {
+                    let bytes = Ok::<_, Infallible>(Bytes::from(found.bytes));
+                    return Some((bytes, (None, from, shared, place)));
+                }
+                let goes_on = asked.follow
+                    && found.open
+                    && tokio::time::Instant::now() < until
+                    && !place.as_mut().is_some_and(Place::is_lost);
+                if !goes_on {
+                    return None;
+                }
+                tokio::time::sleep(PIECE_EVERY).await;
+            }
+        }
+    });
+    ([(header::CONTENT_TYPE, TEXT)], Body::from_stream(said)).into_response()
+}
+
+/// A piece of what a program on a machine of the fleet said.
+async fn piece(shared: &Shared, member: &str, program: &str, from: u64) -> Result<Piece, Response> {
+    let name = program.to_owned();
+    let request = Request::On {
+        member: member.to_owned(),
+        request: Box::new(Request::Piece { name, from }),
+    };
+    match ask(shared, request).await? {
+        Answer::Piece(piece) => Ok(piece),
+        _ => Err(other()),
+    }
 }
 
 /// What a watcher has seen, and what it is to be told next.
@@ -859,8 +976,13 @@ fn document() -> Value {
     let mut paths = serde_json::Map::new();
     for route in routes() {
         let mut parameters = Vec::new();
-        if route.path.contains("{name}") {
-            parameters.push(json!({"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}));
+        for part in route.path.split('/') {
+            if let Some(name) = part
+                .strip_prefix('{')
+                .and_then(|part| part.strip_suffix('}'))
+            {
+                parameters.push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
+            }
         }
         if let Some(Value::Object(_)) = (route.query)(&mut schemas) {
             let asked = schemars::schema_for!(Following).to_value();
