@@ -17,8 +17,8 @@ assert.ok(COSMOS && CHROMIUM, "run these by `cargo xtask verify`, which sets COS
 let browser, folder, node, url;
 const env = () => ({ ...process.env, COSMOS_DATA: join(folder, "data") });
 const cosmos = (...words) => execFileSync(COSMOS, words, { encoding: "utf8", env: env() });
-const up = () => new Promise((ready, failed) => {
-  node = spawn(COSMOS, ["up", "--http", "127.0.0.1:0"], { stdio: ["ignore", "ignore", "pipe"], env: env() });
+const up = (address = "127.0.0.1:0") => new Promise((ready, failed) => {
+  node = spawn(COSMOS, ["up", "--http", address], { stdio: ["ignore", "ignore", "pipe"], env: env() });
   let said = "";
   node.stderr.on("data", (piece) => { said += piece; if (said.includes("dashboard on")) ready(); });
   node.on("exit", () => failed(new Error(said)));
@@ -255,7 +255,7 @@ test("a node that is killed and starts again is found again, with what it ran", 
   node.removeAllListeners("exit");
   node.kill("SIGKILL");
   await page.getByText("No connection").waitFor();
-  node = spawn(COSMOS, ["up", "--http", address], { stdio: "ignore", env: env() });
+  await up(address);
   await page.getByText("The node runs").waitFor({ timeout: 60_000 });
   await page.locator("tr[data-name=elsewhere]").getByText("running").waitFor();
   await close();
