@@ -196,7 +196,14 @@ pub(crate) fn give(
             "the name {name:?}: expected at most {NAME_BYTES_MAX} letters, digits, '.', '_' and '-', the first a letter or digit"
         ));
     }
-    if replicas > 1 && !program.ports.is_empty() && capsule::lives(&program.path) {
+    let lives = !matches!(program::kind(&program.path), Ok(program::Kind::Native))
+        && capsule::lives(&program.path);
+    if lives && program.ports.is_empty() {
+        return refused(format!(
+            "{name} lives from event to event, and nobody could ask it: expected --port"
+        ));
+    }
+    if lives && replicas > 1 {
         return refused(format!(
             "{name} lives from event to event, and what it becomes is one: found {replicas} replicas, expected 1"
         ));
@@ -389,6 +396,12 @@ pub(crate) fn hand_over(fleet: &Fleet) -> Result<(), String> {
             Standing::Ended(_) => false,
         });
         left = stays.map(|(name, _)| name).collect();
+        // Nor what was let go, and is about to be opened again.
+        let opens = |program: &&council::register::Listed| {
+            program.standing.len() < program.replicas as usize
+        };
+        let opens = affairs.programs.iter().filter(opens);
+        left.extend(opens.map(|program| program.name.clone()));
         if left.is_empty() || status.alive < 2 {
             break;
         }

@@ -458,6 +458,8 @@ struct Node {
     host: Option<Hierarchy>,
     limits: Limited,
     fleet: Fleet,
+    /// What capsules that are held become.
+    keeping: Keeping,
     events: SyncSender<Event>,
     began: std::time::Instant,
     drained: bool,
@@ -555,6 +557,7 @@ pub fn up(
         nothing: File::open("/dev/null")?.into(),
         host,
         fleet: fleet.clone(),
+        keeping: Keeping::open(fleet.clone(), data)?,
         events: events.clone(),
         began: clock(),
         drained: false,
@@ -598,7 +601,6 @@ pub fn up(
     let post = Post::open(fleet.clone(), post::PROTOCOL, move |letter| {
         answer_afar(&letter, &asked, &told, &hot, &said)
     })?;
-    let keeping = Keeping::open(fleet.clone(), data)?;
     let known = fleet.status().ok_or(FleetError::Ended)?;
     let handle = Handle {
         events,
@@ -608,7 +610,7 @@ pub fn up(
         fleet,
         post,
         heat: node.heat.clone(),
-        keeping,
+        keeping: node.keeping.clone(),
         data: data.into(),
     };
     if dashboard != Asked::Nowhere {
@@ -1505,8 +1507,13 @@ impl Node {
         let reader = thread::Builder::new()
             .name("program".into())
             .stack_size(128 << 10);
+        let resting = known.held.as_ref().map(|held| held.tenancy.clone());
+        let resting = resting.map(|tenancy| (self.keeping.clone(), tenancy));
         let spawned = reader.spawn(move || {
             let code = attend(child, said, &journal);
+            if let Some((keeping, tenancy)) = resting {
+                keeping.rest(&tenancy);
+            }
             let _ = events.send(Event::Ended(id, code));
         });
         spawned.map(drop)

@@ -7,7 +7,8 @@
 //! # Once, for many
 //! Who asks and hears nothing does not know whether it was done. An event that is given a name of its own, with `Idempotency-Key` (the header of the IETF's draft
 //! *The Idempotency-Key HTTP Header Field*), may be asked again by that name: it is done once, and the answer is said again, with `Idempotent-Replayed: true`.
-//! Names are kept with the state for the last [`ANSWERS_KEPT`] events, or as many as fit, on whatever machine it goes on.
+//! Names are kept with the state for the last [`ANSWERS_KEPT`] events, on whatever machine it goes on. Answers too, as many as fit: who asks again for one that
+//! did not is told that it was done (410).
 //!
 //! An event that ends in a trap has not taken place and is answered with 500; the next finds the capsule as it was before. If its state cannot be kept the
 //! answer is 503 and the capsule ends: whether that event took place is known to whoever goes on with it, and asking again by name finds out.
@@ -57,6 +58,8 @@ enum Said {
         said: Vec<u8>,
         again: bool,
     },
+    /// It was done, and what it answered is no longer kept.
+    Past(u64),
     Failed(String),
     NotKept(String),
 }
@@ -134,28 +137,24 @@ fn answer_all(
             if one.key.is_empty() {
                 return true;
             }
-            // What was done, or is asked twice at once, is answered from what is kept.
-            if living.answer_for(&one.key).is_none() && keys.insert(one.key.clone()) {
+            let known = known(living, &one.key);
+            if known.is_none() && keys.insert(one.key.clone()) {
                 return true;
             }
             let (gone, _) = oneshot::channel();
-            later.push(Asked {
-                key: std::mem::take(&mut one.key),
-                event: Vec::new(),
-                answer: std::mem::replace(&mut one.answer, gone),
-            });
+            let answer = std::mem::replace(&mut one.answer, gone);
+            match known {
+                // Who asked may have gone.
+                Some(known) => drop(answer.send(known)),
+                // Asked twice at once it is done once, with this batch.
+                None => later.push((std::mem::take(&mut one.key), answer)),
+            }
             false
         });
         let ended = answer_batch(living, program, batch, seen);
-        for Asked { key, answer, .. } in later {
-            let said = match living.answer_for(&key) {
-                Some((number, answered)) => Said::Answered {
-                    number,
-                    said: answered.said.clone(),
-                    again: true,
-                },
-                None => Said::Failed("it was asked twice at once, and failed\n".to_owned()),
-            };
+        for (key, answer) in later {
+            let failed = || Said::Failed("it was asked twice at once, and failed\n".to_owned());
+            let said = known(living, &key).unwrap_or_else(failed);
             // Who asked may have gone.
             let _ = answer.send(said);
         }
@@ -164,6 +163,19 @@ fn answer_all(
         }
     }
     Ok(0)
+}
+
+/// What came of the event of that name, if it was done.
+fn known(living: &Living<'_>, key: &[u8]) -> Option<Said> {
+    let (number, answered) = living.answer_for(key)?;
+    Some(match answered.said.clone() {
+        Some(said) => Said::Answered {
+            number,
+            said,
+            again: true,
+        },
+        None => Said::Past(number),
+    })
 }
 
 /// Answers new events; the code it ended itself with, if it did.
@@ -198,9 +210,7 @@ fn answer_batch(
         };
         seen.store(living.seen(), Ordering::Relaxed);
         for (number, _) in &events[from..from + count] {
-            let said = living
-                .answer_to(*number)
-                .map(|answered| answered.said.clone());
+            let said = living.answer_to(*number).map(<[u8]>::to_vec);
             if let Some(asker) = askers.next() {
                 let _ = asker.send(Said::Answered {
                     number: *number,
@@ -331,6 +341,13 @@ impl Answers for Desk {
                 if again {
                     headers.insert(REPLAYED, HeaderValue::from_static("true"));
                 }
+                response
+            }
+            Ok(Said::Past(number)) => {
+                let said =
+                    format!("it was done as event {number}; what it answered is no longer kept\n");
+                let mut response = plainly(StatusCode::GONE, said);
+                response.headers_mut().insert(NUMBER, number.into());
                 response
             }
             Ok(Said::Failed(because)) => plainly(StatusCode::INTERNAL_SERVER_ERROR, because),

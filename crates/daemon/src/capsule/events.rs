@@ -124,8 +124,8 @@ fn feed(
             events.into_iter().partition(|(number, _)| seen(*number));
         let mut said = Vec::new();
         for (number, _) in old {
-            if let Some(answered) = living.answer_to(number) {
-                say(&mut said, number, &answered.said);
+            if let Some(answer) = living.answer_to(number) {
+                say(&mut said, number, answer);
             }
         }
         speak(&mut said)?;
@@ -134,8 +134,8 @@ fn feed(
             let (count, stop) = living.answer(rest, &[], 0)?;
             let (answered, more) = rest.split_at(count);
             for (number, _) in answered {
-                if let Some(answered) = living.answer_to(*number) {
-                    say(&mut said, *number, &answered.said);
+                if let Some(answer) = living.answer_to(*number) {
+                    say(&mut said, *number, answer);
                 }
             }
             speak(&mut said)?;
@@ -264,15 +264,14 @@ impl Living<'_> {
     }
 
     /// What it answered to an event, if that is kept.
-    pub(super) fn answer_to(&self, number: u64) -> Option<&Answered> {
+    pub(super) fn answer_to(&self, number: u64) -> Option<&[u8]> {
         let back = usize::try_from(self.kept.events.checked_sub(number)?).ok()?;
         // The answers to the last events are kept, in order.
-        self.kept
-            .answers
-            .get(self.kept.answers.len().checked_sub(1 + back)?)
+        let place = self.kept.answers.len().checked_sub(1 + back)?;
+        self.kept.answers.get(place)?.said.as_deref()
     }
 
-    /// What it answered to the event of that name, with its number, if that is kept.
+    /// The event of that name, with its number and what it answered, as far as that is kept.
     pub(super) fn answer_for(&self, key: &[u8]) -> Option<(u64, &Answered)> {
         let answers = self.kept.answers.iter().rev().zip(0..);
         let mut found = answers.filter(|(answered, _)| answered.key == key);
@@ -290,25 +289,30 @@ impl Living<'_> {
         before: usize,
     ) -> Result<(usize, Option<Stop>), Failed> {
         let (breed, capsule) = (self.breed, &mut self.capsule);
-        let (answers, stop) = breed.answer(capsule, &self.kept, events, &mut self.fuel);
+        let (answers, stop) = breed.answer(capsule, &self.kept, events, &mut self.fuel)?;
         let count = answers.len();
         if count > 0 {
             let keys = keys.iter().cloned().chain(std::iter::repeat(Vec::new()));
             let new = answers.into_iter().zip(keys);
-            let new = new.map(|(said, key)| Answered { key, said });
+            let new = new.map(|(said, key)| Answered {
+                key,
+                said: Some(said),
+            });
             let mut all: Vec<_> = match before {
                 0 => Vec::new(),
                 _ => self.kept.answers.clone(),
             };
             all.extend(new);
-            let mut length = 0;
-            let most = before.max(count);
-            let kept = all.iter().rev().zip(0..).take_while(|(answered, place)| {
-                length += answered.key.len() + answered.said.len();
-                *place < count || *place < most && length <= ANSWERS_BEFORE_MAX
-            });
-            let first = all.len() - kept.count();
+            let first = all.len().saturating_sub(before.max(count));
             all.drain(..first);
+            // Of what was said long ago it is remembered that it was said, so that it is not done again.
+            let mut length = 0;
+            for answered in all.iter_mut().rev().skip(count) {
+                length += answered.said.as_ref().map_or(0, Vec::len);
+                if length > ANSWERS_BEFORE_MAX {
+                    answered.said = None;
+                }
+            }
             self.kept = self
                 .capsule
                 .snapshot(self.kept.events + count as u64, all)?;
@@ -447,14 +451,22 @@ impl Breed<'_> {
         Ok(capsule)
     }
 
-    /// Answers as many events as it can, at least one. If one of them stops it, the capsule is then as it was after the one before.
+    /// One that is as it was kept.
+    fn wake(&self, before: &Snapshot) -> Result<Capsule<'_>, Failed> {
+        let mut capsule = self.bear()?;
+        let done = capsule.become_(before);
+        done.expect("it was a snapshot of this module");
+        Ok(capsule)
+    }
+
+    /// Answers as many events as it can. If the next one stops it, what stopped it is said too, and the capsule is as it was after the one before.
     fn answer<'b>(
         &'b self,
         capsule: &mut Capsule<'b>,
         before: &Snapshot,
         events: &[(u64, Vec<u8>)],
         fuel: &mut u64,
-    ) -> (Vec<Vec<u8>>, Option<Stop>) {
+    ) -> Result<(Vec<Vec<u8>>, Option<Stop>), Failed> {
         let spent = *fuel;
         let (mut answers, mut length) = (Vec::new(), 0);
         for (number, event) in events {
@@ -467,30 +479,43 @@ impl Breed<'_> {
                     answers.push(answer);
                 }
                 Err(stop) => {
-                    *fuel = spent;
                     // Its memory is in the midst of something: the others are told to one that is not.
-                    let again = self.bear().map(|mut again| {
-                        let done = again.become_(before);
-                        done.expect("it was a snapshot of this module");
-                        again
-                    });
-                    match again {
-                        Ok(again) => *capsule = again,
-                        Err(failed) => return (Vec::new(), Some(Stop::Failed(failed))),
-                    }
                     let few = &events[..answers.len()];
-                    let again = few
-                        .iter()
-                        .map(|(number, event)| capsule.on(*number, event.clone(), fuel));
-                    // One that reads a clock may answer otherwise now, and nobody has heard it answer before.
-                    return match again.collect() {
-                        Ok(answers) => (answers, Some(stop)),
-                        Err(_) => (Vec::new(), Some(stop)),
-                    };
+                    return self.again(capsule, before, few, (fuel, spent), stop);
                 }
             }
         }
-        (answers, None)
+        Ok((answers, None))
+    }
+
+    /// Answers these events anew, of which the one behind them was stopped.
+    fn again<'b>(
+        &'b self,
+        capsule: &mut Capsule<'b>,
+        before: &Snapshot,
+        few: &[(u64, Vec<u8>)],
+        (fuel, spent): (&mut u64, u64),
+        stop: Stop,
+    ) -> Result<(Vec<Vec<u8>>, Option<Stop>), Failed> {
+        *fuel = spent;
+        *capsule = self.wake(before)?;
+        let mut tell = |(number, event): &(u64, Vec<u8>)| capsule.on(*number, event.clone(), fuel);
+        // One that reads a clock may answer otherwise now, and nobody has heard it answer before.
+        if let Ok(answers) = few.iter().map(&mut tell).collect() {
+            return Ok((answers, Some(stop)));
+        }
+        // Or stop where it did not: then each by itself, so that whoever stops it is the one that is said to.
+        *fuel = spent;
+        *capsule = self.wake(before)?;
+        let (number, event) = &few[0];
+        match capsule.on(*number, event.clone(), fuel) {
+            Ok(answer) => Ok((vec![answer], None)),
+            Err(stop) => {
+                *fuel = spent;
+                *capsule = self.wake(before)?;
+                Ok((Vec::new(), Some(stop)))
+            }
+        }
     }
 
     fn used(&self, fuel: u64, capsule: &Capsule<'_>) -> Option<Used> {

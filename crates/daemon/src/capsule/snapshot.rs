@@ -5,7 +5,7 @@
 //! went into it, and the answers that may not have been heard. As a file it is a row of sections:
 //!
 //! ```text
-//! "cosmos capsule 1\n"   head  glob  answ… or keyd…  memo page…  memo page…  done
+//! "cosmos capsule 1\n"   head  glob  answ… or keyd… or past…  memo page…  memo page…  done
 //! section = kind (4)  length (u32, little-endian)  bytes  seal (16: of kind, length and bytes)
 //! ```
 //!
@@ -56,16 +56,18 @@ pub struct Snapshot {
 pub struct Answered {
     /// What whoever asked called it, if anything: asked again by that name, it is not done again.
     pub key: Vec<u8>,
-    /// What was answered.
-    pub said: Vec<u8>,
+    /// What was answered; none if that is no longer kept.
+    pub said: Option<Vec<u8>>,
 }
 
 impl Answered {
     /// To an event without a name.
     #[must_use]
     pub const fn of(said: Vec<u8>) -> Self {
-        let key = Vec::new();
-        Self { key, said }
+        Self {
+            key: Vec::new(),
+            said: Some(said),
+        }
     }
 }
 
@@ -191,12 +193,13 @@ impl Snapshot {
         }
         writer.section(b"glob", &[&globals]);
         for answer in &self.answers {
-            match u16::try_from(answer.key.len()).expect("keys are short") {
-                0 => writer.section(b"answ", &[&answer.said]),
-                length => {
-                    let length = length.to_le_bytes();
-                    writer.section(b"keyd", &[&length, &answer.key, &answer.said]);
+            let length = u16::try_from(answer.key.len()).expect("keys are short");
+            match &answer.said {
+                Some(said) if length == 0 => writer.section(b"answ", &[said]),
+                Some(said) => {
+                    writer.section(b"keyd", &[&length.to_le_bytes(), &answer.key, said]);
                 }
+                None => writer.section(b"past", &[&answer.key]),
             }
         }
         for memory in &self.memories {
@@ -263,9 +266,13 @@ impl Snapshot {
                         parts.ok_or_else(|| damaged(&section, "found no key of an event"))?;
                     snapshot.answers.push(Answered {
                         key: key.to_vec(),
-                        said: said.to_vec(),
+                        said: Some(said.to_vec()),
                     });
                 }
+                b"past" if snapshot.memories.is_empty() => snapshot.answers.push(Answered {
+                    key: section.bytes.to_vec(),
+                    said: None,
+                }),
                 b"memo" => {
                     let length = <[u8; 8]>::try_from(section.bytes).map(u64::from_le_bytes);
                     let length = length.ok().filter(|length| *length <= WASM_PAGES_MAX);
@@ -454,7 +461,8 @@ mod tests {
     }
 
     fn snapshots() -> impl Strategy<Value = Snapshot> {
-        let answered = (vec(any::<u8>(), 0..3), vec(any::<u8>(), 0..20));
+        let said = proptest::option::of(vec(any::<u8>(), 0..20));
+        let answered = (vec(any::<u8>(), 0..3), said);
         let answered = answered.prop_map(|(key, said)| Answered { key, said });
         let answers = vec(answered, 0..4);
         let small = (any::<[u8; 32]>(), 4_u64.., any::<u64>());
@@ -512,8 +520,8 @@ mod tests {
                 // With a seal that matches, so that what lies behind it is read.
                 let mut writer = Writer { bytes: file, seals: blake3::Hasher::new() };
                 for piece in bytes.chunks(60) {
-                    let kinds = [b"head", b"glob", b"answ", b"keyd", b"memo", b"page", b"done"];
-                    writer.section(kinds[usize::from(piece[0]) % 7], &[&piece[1..]]);
+                    let kinds = [b"head", b"glob", b"answ", b"keyd", b"past", b"memo", b"page", b"done"];
+                    writer.section(kinds[usize::from(piece[0]) % 8], &[&piece[1..]]);
                 }
                 file = writer.bytes;
             } else {
@@ -538,7 +546,7 @@ mod tests {
                 Answered::of(b"one".to_vec()),
                 Answered {
                     key: b"k".to_vec(),
-                    said: b"two".to_vec(),
+                    said: Some(b"two".to_vec()),
                 },
             ],
             globals: vec![Value::I32(5)],

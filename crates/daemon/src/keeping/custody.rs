@@ -3,7 +3,7 @@
 //! [`Holder`] decides; this is its world: a thread for each keeper that asks it until it has answered, and whoever waits for what
 //! they answered. Bytes of a version are shared, never copied, and each thread remembers the last its keeper took, so that it can say what is new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -22,8 +22,10 @@ use crate::lease::boottime;
 
 /// After this a keeper that has not answered is asked again.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Between two attempts.
+/// Between two attempts, …
 const PAUSE: Duration = Duration::from_millis(100);
+/// … doubled with each that fails, up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A capsule waits so long for a majority of its keepers at most; its lease is over before, if nobody is to be reached.
 const LONGEST: Duration = Duration::from_secs(30);
 /// A keeper that is behind for longer is replaced, if another is there.
@@ -37,7 +39,7 @@ pub(crate) enum NotKept {
     Lost,
     /// Too few keepers answered.
     #[error(
-        "found {had} of its keepers within {waited} s, expected {most} ({keepers}); whether it was kept is not known"
+        "of its keepers ({keepers}) {had} answered within {waited} s, expected {most}; whether it was kept is not known"
     )]
     TooFew {
         /// How many have it.
@@ -84,6 +86,10 @@ struct State {
     agree: Option<(u32, Vec<Tile>)>,
     /// What each keeper has taken of this stint.
     taken: BTreeMap<Tile, u64>,
+    /// Who has promised itself to this stint.
+    promised: BTreeSet<Tile>,
+    /// Who could not do what it was asked last, and why.
+    unable: BTreeMap<Tile, String>,
     kept: Option<u64>,
     lost: bool,
 }
@@ -128,23 +134,35 @@ impl Custody {
                 resume: None,
                 agree: None,
                 taken: BTreeMap::new(),
+                promised: BTreeSet::new(),
+                unable: BTreeMap::new(),
                 kept: None,
                 lost: false,
             }),
             changed: Condvar::new(),
         });
         custody.obey(&mut custody.lock(), effects);
-        let resume = custody.wait(|state| state.resume)?;
+        match custody.recover() {
+            Ok(bytes) => Ok((custody, bytes)),
+            Err(because) => {
+                custody.end();
+                Err(because)
+            }
+        }
+    }
+
+    fn recover(self: &Arc<Self>) -> Result<Option<Bytes>, NotKept> {
+        let resume = self.wait(|state| state.resume)?;
         let Some((from, version)) = resume else {
-            return Ok((custody, None));
+            return Ok(None);
         };
-        let bytes: Bytes = custody.fetch(from, version)?.into();
-        let mut state = custody.lock();
+        let bytes: Bytes = self.fetch(from, version)?.into();
+        let mut state = self.lock();
         state.newest = Arc::clone(&bytes);
-        custody.tell(&mut state, Input::AtHand);
+        self.tell(&mut state, Input::AtHand);
         drop(state);
-        custody.wait(|state| state.kept.filter(|kept| *kept >= version.number))?;
-        Ok((custody, Some(bytes)))
+        self.wait(|state| state.kept.filter(|kept| *kept >= version.number))?;
+        Ok(Some(bytes))
     }
 
     /// Keeps this, which so many events have gone into; returns once it may be told.
@@ -218,13 +236,13 @@ impl Custody {
             if let Some(come) = come(&state) {
                 return Ok(come);
             }
+            if waited > LONGEST {
+                return Err(self.too_few(&state, waited));
+            }
             if let Some((change, keepers)) = state.agree.clone() {
                 drop(state);
                 self.agree(change, keepers);
                 continue;
-            }
-            if waited > LONGEST {
-                return Err(self.too_few(&state, waited));
             }
             if waited > MISSED {
                 self.replace(&mut state);
@@ -236,9 +254,18 @@ impl Custody {
 
     fn too_few(&self, state: &State, waited: Duration) -> NotKept {
         let keepers = state.holder.keepers();
-        let names = keepers.iter().map(|tile| self.keeping.name(*tile));
+        let names = keepers.iter().map(|tile| {
+            let name = self.keeping.name(*tile);
+            match state.unable.get(tile) {
+                Some(because) => format!("{name}: {because}"),
+                None => name,
+            }
+        });
         let newest = state.taken.values().max();
-        let has = |tile: &&Tile| newest.is_some() && state.taken.get(tile) == newest;
+        let has = |tile: &&Tile| match newest {
+            Some(_) => state.taken.get(tile) == newest,
+            None => state.promised.contains(tile),
+        };
         NotKept::TooFew {
             had: keepers.iter().filter(has).count(),
             most: consensus::keep::majority(keepers.len()),
@@ -289,16 +316,23 @@ impl Custody {
 
     /// After something was kept: whether a keeper should be replaced that was behind all the while.
     pub(super) fn tend(self: &Arc<Self>) {
-        let (keepers, taken, moves) = {
+        let (keepers, behind, moves) = {
             let state = self.lock();
+            let newest = state.taken.values().max().copied();
             let keepers = state.holder.keepers().to_vec();
-            (keepers, state.taken.clone(), state.holder.moves())
+            let behind = keepers
+                .iter()
+                .filter(|tile| state.taken.get(tile).copied() < newest);
+            let behind: Vec<_> = behind
+                .map(|tile| (*tile, state.unable.contains_key(tile)))
+                .collect();
+            (keepers, behind, state.holder.moves())
         };
-        let newest = taken.values().max().copied();
-        let gone: Vec<_> = keepers
-            .iter()
-            .filter(|tile| taken.get(tile).copied() < newest && !self.keeping.is_there(**tile))
-            .copied()
+        // Who is there and cannot keep it is no better than who is not.
+        let gone: Vec<_> = behind
+            .into_iter()
+            .filter(|(tile, unable)| *unable || !self.keeping.is_there(*tile))
+            .map(|(tile, _)| tile)
             .collect();
         let next = self.keeping.others(&gone);
         // A fleet that has grown since keeps more copies; one that has lost somebody keeps as many as before.
@@ -316,6 +350,7 @@ impl Custody {
     /// Asks one keeper whatever it is to be asked, until this life is over.
     fn attend(self: Arc<Self>, tile: Tile) {
         let mut had: Option<(Version, Bytes)> = None;
+        let mut patience = PAUSE;
         loop {
             let (wish, newest) = {
                 let mut state = self.lock();
@@ -336,11 +371,21 @@ impl Custody {
                 Wish::Promise => self.promise(tile),
                 Wish::Take(version) => self.give(tile, version, &newest, &mut had),
             };
-            let Some(input) = input else {
-                pause(PAUSE);
-                continue;
+            let input = match input {
+                Ok(input) => input,
+                Err(because) => {
+                    self.note(tile, because);
+                    pause(patience);
+                    patience = (patience * 2).min(PAUSE_MAX);
+                    continue;
+                }
             };
+            patience = PAUSE;
             let mut state = self.lock();
+            state.unable.remove(&tile);
+            if let Input::Answered(_, Ok(_)) = &input {
+                state.promised.insert(tile);
+            }
             if state.wishes.get(&tile) == Some(&wish) {
                 state.wishes.remove(&tile);
             }
@@ -351,19 +396,36 @@ impl Custody {
         }
     }
 
-    fn ask(&self, tile: Tile, letter: Letter) -> Option<Answer> {
-        self.keeping.ask(tile, letter, PATIENCE)
+    /// Remembers why a keeper does not keep it, and says so the first time.
+    fn note(&self, tile: Tile, because: String) {
+        let name = self.keeping.name(tile);
+        let mut state = self.lock();
+        if state.unable.insert(tile, because.clone()).is_none() && !state.lost {
+            drop(state);
+            eprintln!(
+                "warning: {name} does not keep what program {} becomes: {because}",
+                self.lease.program
+            );
+        }
     }
 
-    fn promise(&self, tile: Tile) -> Option<Input> {
+    fn ask(&self, tile: Tile, letter: Letter) -> Result<Answer, String> {
+        match self.keeping.ask(tile, letter, PATIENCE) {
+            Some(Answer::Unable(because)) => Err(because),
+            Some(answer) => Ok(answer),
+            None => Err("it does not answer".to_owned()),
+        }
+    }
+
+    fn promise(&self, tile: Tile) -> Result<Input, String> {
         let letter = Letter::Ask {
             program: self.lease.program,
             stint: self.stint,
         };
         match self.ask(tile, letter)? {
-            Answer::Has(has) => Some(Input::Answered(tile, Ok(has))),
-            Answer::Later(later) => Some(Input::Answered(tile, Err(later))),
-            _ => None,
+            Answer::Has(has) => Ok(Input::Answered(tile, Ok(has))),
+            Answer::Later(later) => Ok(Input::Answered(tile, Err(later))),
+            other => Err(unasked(&other)),
         }
     }
 
@@ -373,7 +435,7 @@ impl Custody {
         version: Version,
         bytes: &Bytes,
         had: &mut Option<(Version, Bytes)>,
-    ) -> Option<Input> {
+    ) -> Result<Input, String> {
         let program = self.lease.program;
         let hash = *blake3::hash(bytes).as_bytes();
         let give = |recipe| Letter::Give {
@@ -413,12 +475,12 @@ impl Custody {
         match answer {
             Answer::Taken => {
                 *had = Some((version, Arc::clone(bytes)));
-                Some(Input::Took(tile, Ok(version)))
+                Ok(Input::Took(tile, Ok(version)))
             }
-            Answer::Later(later) => Some(Input::Took(tile, Err(later))),
-            _ => {
+            Answer::Later(later) => Ok(Input::Took(tile, Err(later))),
+            other => {
                 *had = None;
-                None
+                Err(unasked(&other))
             }
         }
     }
@@ -434,7 +496,7 @@ impl Custody {
                 from: all.len() as u64,
             };
             match self.ask(from, letter) {
-                Some(Answer::Piece(length, bytes)) => {
+                Ok(Answer::Piece(length, bytes)) => {
                     let stuck = bytes.is_empty();
                     all.extend(bytes);
                     if all.len() as u64 >= length {
@@ -445,7 +507,7 @@ impl Custody {
                     }
                 }
                 // It has something newer: somebody goes on with it.
-                Some(Answer::Lacks) => return Err(NotKept::Lost),
+                Ok(Answer::Lacks) => return Err(NotKept::Lost),
                 _ => {}
             }
             let waited = Duration::from_nanos(boottime().saturating_sub(begun));
@@ -460,6 +522,13 @@ impl Custody {
             drop(state);
             pause(PAUSE);
         }
+    }
+}
+
+fn unasked(answer: &Answer) -> String {
+    match answer {
+        Answer::Lacks => "it lacks what it was brought".to_owned(),
+        _ => "it answers something else than was asked".to_owned(),
     }
 }
 

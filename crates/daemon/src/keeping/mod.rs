@@ -168,6 +168,28 @@ impl Keeping {
         Ok(())
     }
 
+    /// The process of a capsule has ended: nobody of that life waits for anything any more.
+    pub(crate) fn rest(&self, tenancy: &Tenancy) {
+        let mut custodies = self
+            .custodies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(custody) = custodies.get(&tenancy.number)
+            && custody.fence().0 == tenancy.fence
+        {
+            custody.end();
+            custodies.remove(&tenancy.number);
+        }
+        drop(custodies);
+        let handed = handed(&self.data, tenancy);
+        for more in ["", ".lock", ".new"] {
+            let mut name = handed.clone().into_os_string();
+            name.push(more);
+            // Most programs were never handed anything.
+            let _ = std::fs::remove_file(name);
+        }
+    }
+
     fn ask(&self, tile: Tile, letter: Letter, patience: Duration) -> Option<Answer> {
         if self.own() == Some(tile) {
             return Some(self.shelves.answer(letter));
