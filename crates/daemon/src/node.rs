@@ -222,6 +222,12 @@ impl Handle {
                 }
             }
             Request::Piece { name, from } => piece_of(&self.journals, &name, from),
+            Request::Inside { name }
+                if self.journal(&name).is_none() && affairs::any(&self.fleet) =>
+            {
+                let because = reasons::elsewhere(&self.fleet, &name);
+                Answer::Refused { because }
+            }
             Request::WhyShared { name } => self.why_shared(&name, affairs::unknown(&name)),
             Request::WhyMember { name } => self.why_member(name),
             Request::Recover { tenancy } => kept(
@@ -1693,6 +1699,7 @@ impl Node {
             _ => (held.lapsed).or_else(|| (!held.grip.holds()).then_some("run out")),
         });
         let change = Change {
+            shared: known.held.is_some(),
             lapsed,
             phase,
             because,

@@ -340,3 +340,18 @@ pub(crate) fn whereabouts(fleet: &Fleet, name: &str) -> Result<Whereabouts, Stri
         }
     })
 }
+
+/// Why nothing can be started here beside a program that is not here.
+pub(crate) fn elsewhere(fleet: &Fleet, name: &str) -> String {
+    match whereabouts(fleet, name) {
+        Ok(Whereabouts::On(replica, machine)) => {
+            format!(
+                "{replica} runs on {machine}, and only there something can be started beside it"
+            )
+        }
+        Ok(Whereabouts::Waits(replica)) => {
+            format!("{replica} waits for a machine; `cosmos why {replica}` says why")
+        }
+        Ok(Whereabouts::Nowhere(because)) | Err(because) => because,
+    }
+}

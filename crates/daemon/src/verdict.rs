@@ -16,6 +16,8 @@ pub(crate) struct Change<'a> {
     pub(crate) phase: Phase,
     pub(crate) because: Because,
     pub(crate) record: &'a Record,
+    /// Whether the fleet has it run here.
+    pub(crate) shared: bool,
     /// What became of its lease, of what ran under one that is over.
     pub(crate) lapsed: Option<&'a str>,
     /// Why it was asked to end, if it was.
@@ -95,6 +97,13 @@ impl Change<'_> {
             return (Reason::Term, why, self.own);
         }
         match self.because {
+            Because::Asked if self.shared => {
+                let why = match self.phase {
+                    Phase::Running | Phase::Waiting => "the fleet placed it here",
+                    _ => "the fleet has it run here no more",
+                };
+                say(Reason::Asked, why, None)
+            }
             Because::Asked => match (self.phase, self.turned) {
                 (Phase::Running | Phase::Waiting, Some(_)) => {
                     let why = "the node started, and it was to run when that ended";

@@ -762,7 +762,7 @@ fn whoever_leads_says_who_fell_to_what_and_what_would_start_it_now() {
     assert_eq!(fell(Test::Draining), [4]);
     assert_eq!(fell(Test::Cpu), [0, 1, 2, 3]);
     // Two on each of four machines, as the fifth stays full while it drains.
-    assert_eq!(pending.changes[0], Change::Cpu(2_000));
+    assert_eq!(pending.changes, [Change::Cpu(2_000)]);
     // What each place rests on is kept with it: the first had five to choose from, the last one.
     let (_, first) = &told.on[0];
     assert_eq!((first.funnel.left(), first.candidates.len()), (5, 5));
@@ -800,6 +800,32 @@ fn whoever_leads_says_who_fell_to_what_and_what_would_start_it_now() {
         "{left:?}"
     );
     assert_eq!(rare.changes, [Change::Serving(4)]);
+    world.judged();
+}
+
+#[test]
+fn what_waits_costs_the_log_nothing_however_often_it_is_looked_at() {
+    let mut world = five(3);
+    world.give(0, "small", 5, 0).unwrap();
+    world.run(Nanos::from_secs(3));
+    let entries_in_a_while = |world: &mut World, names: [&str; 2]| {
+        let [from, to] = names.map(|name| {
+            world.run(Nanos::from_secs(20));
+            match world.give(0, name, 1, 0) {
+                Ok(Reply::Given(number)) => number,
+                other => panic!("{other:?}"),
+            }
+        });
+        to - from
+    };
+    let before = entries_in_a_while(&mut world, ["a", "b"]);
+    world.give(0, "big", 6, 3_000).unwrap();
+    let after = entries_in_a_while(&mut world, ["c", "d"]);
+    assert_eq!(
+        why(&mut world, "big").pending.map(|p| p.funnel.left()),
+        Some(0)
+    );
+    assert!(after <= before + 10, "{before} entries, then {after}");
     world.judged();
 }
 

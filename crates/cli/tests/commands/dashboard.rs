@@ -104,6 +104,13 @@ fn what_the_fleet_runs_is_given_listed_stopped_and_forgotten() {
     assert_eq!(there("web~0", "logs").status, 200);
     assert_eq!(there("web~0", "why").json()["program"]["phase"], "running");
     assert_eq!(there("none", "logs").status, 409);
+    let why = |name: &str| up.ask("GET", &format!("/api/v1/fleet/programs/{name}/why"), None);
+    let told = why("web~0").json();
+    let placed = &told["fleet"]["placed"][0];
+    assert_eq!(placed["candidates"][0]["node"], placed["node"]);
+    assert_eq!(placed["candidates"][0]["beside"], 0);
+    assert_eq!(told["fleet"]["waits"], Value::Null);
+    assert_eq!((why("other").status, why("web~7").status), (404, 409));
     let removed = up.ask("DELETE", "/api/v1/fleet/programs/web", None);
     assert_eq!(removed.status, 409, "it runs: {}", removed.body);
     let stop = || {

@@ -89,7 +89,7 @@ fn why_says_who_fell_to_which_test_and_what_would_start_it_now_and_it_does() {
     // Its holder says what it did itself, and those who vote why it is there; whoever is asked.
     let told = machines[0].ok(&["why", "big~2"]);
     for line in [
-        "big~2 runs; it was started",
+        "big~2 runs; it was started (start 1): the fleet placed it here\n",
         "big~2 was given to cleo:\n",
         "-2 too little CPU free, 1 left\n",
         "  score    cleo: 0 replicas of it, 0.0 % taken, 0 replicas in all\n",
@@ -98,6 +98,8 @@ fn why_says_who_fell_to_which_test_and_what_would_start_it_now_and_it_does() {
         assert!(told.contains(line), "{line:?} is not in\n{told}");
     }
     assert_eq!(why(&machines[0], "big~2"), why(&machines[2], "big~2"));
+    let beside = place.cosmos(&["exec", "--data", "ada", "big~2", "true"], "");
+    assert!(beside.err.contains("big~2 runs on cleo"), "{}", beside.err);
     let none = place.cosmos(&["why", "big~7", "--data", "ada"], "");
     assert!(
         none.err.contains("no program named \"big~7\""),
