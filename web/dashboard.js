@@ -243,7 +243,8 @@ function draw() {
   if (!status) return;
   const figure = (value, unit, what, why) => el("div", { class: "figure" }, el("b", {}, value, unit && el("i", {}, unit)),
     why ? el("button", { class: "why", title: "why?", onclick: () => explain(null) }, what) : el("span", {}, what));
-  const rehearsed = status.rehearsal;
+  const rehearsed = status.rehearsal, { power } = status.atmosphere;
+  drawParts();
   const made = JSON.stringify([status.running, status.known, last?.number, Math.round(status.seconds)]);
   if (figures.dataset.made === made) return;
   figures.dataset.made = made;
@@ -252,11 +253,25 @@ function draw() {
     figure(`${status.running}`, `of ${status.known}`, rehearsed ? "jobs running, of those here" : "programs running"),
     figure(last ? `${Math.round(last.busy * 100)}` : "–", "%", rehearsed ? `of ${status.cores} GPUs claimed` : "of all cores in use"),
     figure(last ? last.temperature.celsius.toFixed(1) : "–", "°C", rehearsed ? "closest to its limit, modelled" : last?.temperature.source === "modelled" ? "processor, modelled" : "processor", true),
+    !rehearsed && power && figure(power.watts.toFixed(0), "W", power.source === "modelled" ? "it draws, modelled" : "it draws"),
     figure(last ? `${Math.round(last.clock * 100)}` : "–", "%", rehearsed ? "of full clock, of what is claimed" : "of the processor given to programs", true),
     figure(last ? bytes(last.memory_used_bytes) : "–", last && `of ${bytes(last.memory_total_bytes)}`, rehearsed ? "memory claimed" : "memory in use"),
     !rehearsed && figure(last ? bytes(last.node.memory_bytes) : "–", last && `${(last.node.cores * 100).toFixed(1)} %`, "the node itself, of a core"),
     figure(rehearsed ? clock(now()) : span(status.seconds), rehearsed ? `of ${span(rehearsed.end_s)}` : "", rehearsed ? `since its beginning, ${rehearsed.pace} × the clock` : "since it started")].filter(Boolean));
   if (focused >= 0) figures.querySelectorAll("button")[focused]?.focus({ preventScroll: true });
+}
+
+const HOW = { measured: ["measured", "running"], modelled: ["modelled", "waiting"], "in-force": ["in force", "running"], none: ["none", ""] };
+/** What of the machine is read and what can be set, and by what. */
+function drawParts() {
+  const { sensors, actuators, gpus, frequency_mhz: mhz } = status.atmosphere, now = JSON.stringify(status.atmosphere);
+  if (partRows.dataset.made === now) return;
+  partRows.dataset.made = now;
+  const number = (value, unit) => value === null ? "–" : `${value.toFixed(0)} ${unit}`;
+  const row = (role) => (part) => el("tr", { "data-part": `${role} ${part.what}` }, el("td", {}, part.what, el("small", { class: "quiet" }, ` ${role}`)), el("td", {}, el("span", { class: `state ${HOW[part.how][1]}` }, HOW[part.how][0])),
+    el("td", {}, part.what === "frequency" && role === "sensor" && mhz !== null && `${mhz.toFixed(0)} MHz, `, part.by));
+  partRows.replaceChildren(...sensors.map(row("sensor")), ...actuators.map(row("actuator")), ...gpus.map((gpu) => el("tr", {}, el("td", {}, gpu.name, el("br"), el("code", {}, gpu.uuid)), el("td", {}, number(gpu.celsius, "°C")),
+    el("td", {}, `slowed at ${number(gpu.slowdown_celsius, "°C")}; draws ${number(gpu.watts, "W")} of ${number(gpu.limit_watts, "W")}; ${number(gpu.busy === null ? null : gpu.busy * 100, "%")} busy`))));
 }
 
 let asking = null;
@@ -466,6 +481,7 @@ const fleetSaid = el("p", { class: "quiet" }), agreedList = el("ol", { class: "h
 const fleetCard = el("section", { class: "card", hidden: true, "aria-label": "What the fleet runs" }, el("h2", {}, "What the fleet runs", el("small", {}, "wherever it placed it")),
   el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs" }, heads([["Replica"], ["State"], ["Machine"], ["Reached at"], [""]]), replicaRows)),
   fleetSaid, el("details", {}, el("summary", {}, "What was agreed on, the latest first"), agreedList));
+const partRows = el("tbody", {});
 
 async function begin() {
   document.title = `${location.host} · cosmOS`;
@@ -481,6 +497,7 @@ async function begin() {
       el("section", { class: "card not-rehearsed" }, el("h2", {}, "Run a program"), form),
       el("section", { class: "card" }, el("h2", {}, "Machines", el("small", {}, "of the fleet, as this node believes")), el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs" },
         heads([["Machine"], ["State"], ["Heat", 1], ["Load", 1], ["Leases", 1], ["Where"], ["Since", 1]]), machines)), moreMachines),
+      el("section", { class: "card not-rehearsed" }, el("h2", {}, "Sensors and actuators", el("small", {}, "of this machine")), el("div", { class: "scroll", tabindex: 0 }, el("table", { class: "programs" }, heads([["What"], ["How"], ["By"]]), partRows))),
       el("section", { class: "card" }, el("h2", {}, "What happened", el("small", {}, "to programs, the latest first")), happened)));
   let redraw = null;
   for (;;) {

@@ -74,6 +74,9 @@ test("a program is started from the page, heard, measured, stopped and forgotten
   await row.getByRole("button", { name: "Forget" }).click();
   await row.waitFor({ state: "detached" });
   assert.deepEqual(JSON.parse(cosmos("ps", "--json")).programs, []);
+  // What is read and what can be set of the machine is told, and by what.
+  await page.locator("[data-part='actuator processor time']").getByText("in force").waitFor();
+  await page.locator("[data-part='sensor temperature']").getByText(/measured|modelled/).first().waitFor();
   const happened = await page.locator(".happened li").allTextContents();
   assert.match(happened[0], /talker.*forgotten/);
   assert.deepEqual(said, []);

@@ -502,6 +502,7 @@ impl Stage<'_> {
             machine: daemon::make::Told::default(),
             gpus: site.gpus as usize,
             gpus_free: (f64::from(site.gpus) * (1.0 - site.busy)).floor() as usize,
+            atmosphere: daemon::heat::Atmosphere::default(),
             rehearsal: Some(Rehearsal {
                 universe: self.config.name.clone(),
                 intent: self.config.intent.clone(),

@@ -13,19 +13,20 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::affairs::Affairs;
 use crate::fleet::{self, FleetStatus};
-use crate::heat::Reading;
+use crate::heat::{Atmosphere, Reading};
 use crate::history::Why;
 use crate::lease::Tenancy;
 use crate::load::Load;
@@ -360,6 +361,9 @@ pub struct Status {
     pub limits: Limited,
     /// How hot it is, and what programs are given for that; none in the first second.
     pub heat: Option<Reading>,
+    /// Which sensors and actuators are in force, and what they say besides.
+    #[serde(default)]
+    pub atmosphere: Atmosphere,
     /// How it is as a member of its fleet.
     pub fleet: FleetStatus,
     /// The seal over every change of its state so far, shortened: another history has another one.
@@ -412,6 +416,14 @@ pub struct Limited {
     pub processes: String,
 }
 
+impl Limited {
+    /// Whether the kernel deals out processor time, so that a hot machine's programs are slowed by it.
+    #[must_use]
+    pub fn deals_time(&self) -> bool {
+        self.cores.starts_with("cgroup")
+    }
+}
+
 /// Why a conversation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -431,7 +443,7 @@ pub enum ControlError {
     },
     /// One runs and cannot be asked.
     #[error(
-        "a node runs on {data} (process {process}), but nobody answers at its socket, {SOCKET}: it begins or ends just now, or the socket was removed; then end the process and start it again"
+        "a node runs on {data} (process {process}), but nobody answers at its socket, {SOCKET}: it begins or ends just now, or the socket was removed, and the node makes another within seconds"
     )]
     Deaf {
         /// The node's directory.
@@ -561,6 +573,57 @@ pub fn listen(data: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(address(&folder))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Where a node is talked to, for as long as it lives: a socket that somebody removed is made again.
+#[derive(Debug)]
+pub struct Door {
+    data: PathBuf,
+    listener: UnixListener,
+    /// Which file it is.
+    is: Option<(u64, u64)>,
+}
+
+impl Door {
+    /// Opens it, see [`listen`].
+    ///
+    /// # Errors
+    /// If the socket cannot be made.
+    pub fn open(data: &Path) -> io::Result<Self> {
+        let listener = listen(data)?;
+        Ok(Self {
+            data: data.to_owned(),
+            is: which(data),
+            listener,
+        })
+    }
+
+    /// Who comes next, or nobody for a while.
+    pub fn comes(&mut self) -> Option<UnixStream> {
+        const LOOK: Timespec = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        let mut waits = [PollFd::new(&self.listener, PollFlags::IN)];
+        match rustix::event::poll(&mut waits, Some(&LOOK)) {
+            Ok(0) => {
+                if which(&self.data) != self.is
+                    && let Ok(listener) = listen(&self.data)
+                {
+                    (self.listener, self.is) = (listener, which(&self.data));
+                }
+                None
+            }
+            Ok(_) => self.listener.accept().ok().map(|(stream, _)| stream),
+            Err(_) => None,
+        }
+    }
+}
+
+/// The file that lies where the socket should.
+fn which(data: &Path) -> Option<(u64, u64)> {
+    let found = fs::symlink_metadata(data.join(SOCKET)).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Which process connected, as this one numbers processes: 0 if it has no number here.

@@ -10,23 +10,29 @@
 //! see and do · [`network`] whom it can reach · [`health`] whether it is well · [`cgroup`] limits that the kernel keeps · [`supervision`] what is started again, and when ·
 //! [`journal`] what programs said · [`news`] what happened to them · [`history`] what was decided, and why · [`store`] what is remembered, in its [`annals`] · [`control`] how
 //! commands talk to the node · [`front`] the dashboard and the API · [`sensors`] how hot and busy the machine is · [`load`] what everybody uses · [`services`] how the layers are ·
-//! [`make`] what machine it is · [`gpu`] who has which of its GPUs · [`heat`] keeping it below its limit · [`fleet`] the other machines · [`affairs`] what they run together · [`reasons`] and why there · [`lease`] until when · [`node`] which joins them.
+//! [`energy`] what it draws · [`make`] what machine it is · [`gpu`] who has which of its GPUs · [`nvml`] what those say, and [`gpu_guard`] what they may draw · [`heat`] keeping it below its limit,
+//! by [`frequency`] and by [`duty`] · [`before`] how that was before · [`fleet`] the other machines · [`affairs`] what they run together · [`reasons`] and why there · [`lease`] until when · [`node`] which joins them.
 //!
 //! Deliberately absent: work that takes its state along. The node machine that the twin drives runs in
 //! [`fleet`]: its membership, its seat in the council, and the guard against heat.
 
 pub mod affairs;
 pub mod annals;
+pub mod before;
 pub mod braid;
 pub mod cache;
 pub mod capsule;
 pub mod cgroup;
 pub mod confinement;
 pub mod control;
+pub mod duty;
+pub mod energy;
 pub mod fleet;
 pub mod foreground;
+pub mod frequency;
 pub mod front;
 pub mod gpu;
+pub mod gpu_guard;
 pub mod health;
 pub mod heat;
 pub mod history;
@@ -38,6 +44,7 @@ pub mod make;
 pub mod network;
 pub mod news;
 pub mod node;
+pub mod nvml;
 pub mod program;
 pub mod reasons;
 mod recital;

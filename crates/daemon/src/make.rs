@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wire::{Kelvin, Nanos};
 
-use crate::gpu;
+use crate::{gpu, nvml};
 
 /// A machine and the limits it is held to.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,10 @@ pub struct Make {
     pub device: Device,
     /// Where its GPUs' device nodes lie.
     pub devices: PathBuf,
+    /// Where the kernel shows its sensors and what can be set.
+    pub system: PathBuf,
+    /// NVML, as the dynamic linker is to look for it.
+    pub nvml: PathBuf,
     /// How long members wait for each other.
     pub timings: Timings,
     /// How soon 99 of 100 dead machines are to be noticed. A node cannot know whether they were: rehearsals and trials judge it.
@@ -38,6 +42,8 @@ impl Default for Make {
             universe: None,
             device: CPU_NODE,
             devices: gpu::DEVICES.into(),
+            system: "/sys".into(),
+            nvml: nvml::LIBRARY.into(),
             timings: Timings::SPARSE,
             detection_p99: None,
         }

@@ -39,12 +39,15 @@ use crate::cache::make_private;
 use crate::cgroup::{self, Hierarchy};
 use crate::confinement::Secrets;
 use crate::control::{self, Answer, Limited, Listed, Request, Status, Wanted};
+use crate::duty::{self, Duty};
 use crate::fleet::council::{Begin, Order};
 use crate::fleet::echo::{self, Echoes};
 use crate::fleet::post::{self, Post};
 use crate::fleet::{self, Fleet, FleetError, FleetStatus};
+use crate::frequency::{self, Frequencies};
 use crate::front;
 use crate::gpu::{self, Gpus};
+use crate::gpu_guard::Decided;
 use crate::heat::{self, Heat};
 use crate::history::{self, Draft, History};
 use crate::journal::Journal;
@@ -52,16 +55,17 @@ use crate::keeping::{self, Keeping, NotKept};
 use crate::lease::{self, Grip, Tenancy};
 use crate::load;
 use crate::news::{News, unix_ms};
+use crate::nvml;
 use crate::program::{self, Kind, Network, Program};
 use crate::reasons;
 use crate::recital::{self, Afar};
-use crate::sensors::Source;
+use crate::sensors::{How, Part, Source};
 use crate::services;
 use crate::stem::{self, Stem};
 use crate::store::{self, Membership, Record, Store, StoreError, Wish};
 use crate::supervision::{
-    Because, Effect, Group, GroupId, Id, Input, Intensity, Phase, Restart, Strategy, Supervision,
-    Terms,
+    Because, Effect, GRACE, Group, GroupId, Id, Input, Intensity, Phase, Restart, Strategy,
+    Supervision, Terms,
 };
 use crate::verdict::Change;
 use crate::warden;
@@ -472,9 +476,22 @@ struct Node {
     news: Arc<News>,
     dashboard: Option<SocketAddr>,
     heat: Heat,
+    /// The processor's frequency, if it is ours to set.
+    frequencies: Option<Frequencies>,
+    /// What programs together are given of the processor's time, at whatever frequency.
+    time: f64,
+    /// Who deals it out where the kernel does not.
+    duty: Duty,
     /// Who has which GPU.
     gpus: Gpus,
     _lock: File,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Nothing of what was set outlives the node.
+        self.heat.finish();
+    }
 }
 
 #[expect(
@@ -570,9 +587,13 @@ pub fn up(
         news: Arc::default(),
         dashboard: None,
         gpus: Gpus::of(&make.devices),
+        frequencies: None,
+        time: 1.0,
+        duty: Duty::default(),
         heat: Heat::of(make),
         _lock: lock,
     };
+    node.take_actuators();
     let wanted = node.remember()?;
     let (ordered, damaged) = fleet.sit(data, room(node.gpus.there()))?;
     for damage in &damaged {
@@ -589,7 +610,7 @@ pub fn up(
                 }
             }
         })?;
-    let listener = control::listen(data).map_err(at("listening in", data))?;
+    let mut door = control::Door::open(data).map_err(at("listening in", data))?;
     let signalled = events.clone();
     thread::Builder::new()
         .name("signals".into())
@@ -600,7 +621,13 @@ pub fn up(
                 }
             }
         })?;
-    watch_heat(&node.heat, fleet.clone(), events.clone(), history.clone())?;
+    watch_heat(
+        &node.heat,
+        data,
+        fleet.clone(),
+        events.clone(),
+        history.clone(),
+    )?;
     let asked = events.clone();
     let (told, hot) = (history.clone(), node.heat.clone());
     let said = Arc::clone(&node.journals);
@@ -627,7 +654,8 @@ pub fn up(
         .name("control".into())
         .spawn(move || {
             let (silent, open) = (Arc::new(Silent::default()), Arc::new(AtomicUsize::new(0)));
-            for stream in listener.incoming().flatten() {
+            loop {
+                let Some(stream) = door.comes() else { continue };
                 let Ok(number) = silent.add(&stream) else {
                     continue;
                 };
@@ -649,10 +677,10 @@ pub fn up(
         })?;
     ready(wanted.len(), node.dashboard, &known);
     let begun = Draft::new(Action::Start, Reason::Asked).found(wanted.len() as f64);
-    let said = format!(
-        "the node started; {} programs ran when it ended",
-        wanted.len()
-    );
+    let said = match wanted.len() {
+        1 => "the node started; 1 program ran when it ended".to_owned(),
+        ran => format!("the node started; {ran} programs ran when it ended"),
+    };
     node.turned = Some(node.history.decided(begun, said));
     for id in wanted {
         let terms = node.terms(id);
@@ -666,12 +694,13 @@ pub fn up(
 }
 
 /// What a node has in its directory.
-const OURS: [&str; 17] = [
+const OURS: [&str; 19] = [
     "annals",
     "code",
     "control.sock",
     "council",
     "fleet.redb",
+    frequency::BEFORE,
     "held",
     "history.db",
     "history.damaged",
@@ -683,6 +712,7 @@ const OURS: [&str; 17] = [
     lease::LEDGER_BEFORE,
     "lock",
     "logs",
+    nvml::BEFORE,
     "state",
 ];
 
@@ -1301,6 +1331,17 @@ impl Node {
                 for held in held.filter_map(|known| known.held.as_mut()) {
                     held.finishing = true;
                 }
+                if !self.supervision.is_draining() {
+                    // It may take as long as the slowest of them, and whoever waits at a terminal is to know for what.
+                    let running = self.known.values().filter(|known| known.process.is_some());
+                    let whom = match running.count() {
+                        0 => String::new(),
+                        1 => format!("; 1 program is asked to end, and forced after {GRACE}"),
+                        n => format!("; {n} programs are asked to end, and forced after {GRACE}"),
+                    };
+                    // The terminal may be gone already.
+                    let _ = writeln!(io::stderr(), "node: ends{whom}");
+                }
                 let end = Draft::new(Action::Stop, Reason::Draining);
                 let said = "the node was told to end".to_owned();
                 self.turned = Some(self.history.decided(end, said));
@@ -1416,12 +1457,40 @@ impl Node {
         }
     }
 
-    /// Gives all programs together their share of the processor. What one of them may have at most is never more.
+    /// Takes what can be set, and notes what that is.
+    fn take_actuators(&mut self) {
+        let part = |what: &str, how, by: String| Part {
+            what: what.to_owned(),
+            how,
+            by,
+        };
+        let time = match self.limits.deals_time() {
+            true => self.limits.cores.clone(),
+            false => format!(
+                "programs are stopped and go on in turns of {} ms: no control group for cpu",
+                duty::PERIOD.as_millis()
+            ),
+        };
+        let taken = Frequencies::take(&self.heat.make().system, &self.data);
+        let frequency = match &taken {
+            Ok(frequencies) => part("frequency", How::InForce, frequencies.told()),
+            Err(why) => part("frequency", How::None, why.clone()),
+        };
+        self.frequencies = taken.ok();
+        let time = part("processor time", How::InForce, time);
+        self.heat.set_actuators(vec![time, frequency]);
+    }
+
+    /// Gives all programs together their share of the processor: by its frequency as far as that goes, and by time. What one of
+    /// them may have at most is never more.
     fn clocked(&mut self, share: f64) {
-        let lower = share < self.heat.clock();
         self.heat.set_clock(share);
-        let Some(host) = &self.host else {
-            return;
+        let frequencies = self.frequencies.as_mut();
+        let reached = frequencies.map_or(1.0, |frequencies| frequencies.allow(share));
+        let share = (share / reached).min(1.0);
+        let lower = share < std::mem::replace(&mut self.time, share);
+        let Some(host) = self.host.as_ref().filter(|_| self.limits.deals_time()) else {
+            return self.duty.allow(share);
         };
         let all = (share < 1.0).then(|| share * cores());
         if !lower {
@@ -1478,7 +1547,7 @@ impl Node {
             // The engine counts a capsule's memory itself; its own is not the capsule's.
             limits.memory = None;
         }
-        limits.cores = dealt(limits.cores, self.heat.clock());
+        limits.cores = dealt(limits.cores, self.time);
         let group = self.host.as_ref().and_then(|host| host.group(name, limits));
         let (said, saying) = io::pipe()?;
         let lease = known.held.as_ref().map(|held| (&held.tenancy, &held.grip));
@@ -1504,6 +1573,9 @@ impl Node {
         let streams = [self.nothing.as_fd(), saying.as_fd(), saying.as_fd()];
         let child = warden::fork(&self.stem, program, group_of, lease, sees, streams)?;
         drop(saying);
+        let itself = !matches!(program::kind(&program.path), Ok(Kind::Native));
+        let warden = child;
+        self.duty.add(id, duty::Ward { warden, itself });
         known.process = Some(Process {
             pid: child,
             since_unix_ms: unix_ms(),
@@ -1607,6 +1679,7 @@ impl Node {
             .expect("whoever is named is known");
         if matches!(phase, Phase::Pausing { .. } | Phase::Ended { .. }) {
             known.process = None;
+            self.duty.remove(id);
         }
         let code = match phase {
             Phase::Ended { code } => code,
@@ -2159,6 +2232,7 @@ impl Node {
             unwritten: self.store.owed(),
             damaged: self.damaged.clone(),
             heat: self.heat.latest(),
+            atmosphere: self.heat.atmosphere(),
             fleet: self.fleet.status()?,
             machine: self.heat.make().told(),
             gpus: self.gpus.there(),
@@ -2333,13 +2407,19 @@ fn room(gpus: usize) -> Room {
 /// Tells the guard every temperature, and the deciding thread what the guard made of it.
 fn watch_heat(
     heat: &Heat,
+    data: &Path,
     fleet: Fleet,
     events: SyncSender<Event>,
     history: History,
 ) -> io::Result<()> {
     let mut share = 1.0;
-    let read = heat.clone();
-    heat.watch(move |temperature| {
+    let (read, told) = (heat.clone(), history.clone());
+    let of_gpus = move |decided: Decided| {
+        let draft = Draft::new(decided.action, decided.reason);
+        let draft = draft.found(decided.found).against(decided.bound);
+        told.decided(draft, decided.said);
+    };
+    let sense = move |temperature: wire::Kelvin| {
         // What sensors that fell silent said before is not how the machine is.
         let reading = read.latest_and_age().filter(|(_, age)| *age < heat::EVERY);
         let Some(guarded) = fleet.sense(temperature, reading.map(|(reading, _)| reading)) else {
@@ -2349,9 +2429,15 @@ fn watch_heat(
             let [found, bound] = [found, bound].map(|kelvin| wire::Kelvin(kelvin).as_celsius());
             let draft = Draft::new(action, reason).found(found).against(bound);
             let said = match action {
-                Action::Darken => format!("the machine goes dark: found {found:.1} °C, it may have {bound:.1} °C"),
-                Action::Release => format!("programs get the whole processor again: found {found:.1} °C, slowed from {bound:.1} °C on"),
-                _ => format!("programs are slowed: found {found:.1} °C, slowed from {bound:.1} °C on"),
+                Action::Darken => {
+                    format!("the machine goes dark: found {found:.1} °C, it may have {bound:.1} °C")
+                }
+                Action::Release => format!(
+                    "programs get the whole processor again: found {found:.1} °C, slowed from {bound:.1} °C on"
+                ),
+                _ => format!(
+                    "programs are slowed: found {found:.1} °C, slowed from {bound:.1} °C on"
+                ),
             };
             history.decided(draft, said);
         }
@@ -2361,7 +2447,8 @@ fn watch_heat(
         }
         guarded.clock == std::mem::replace(&mut share, guarded.clock)
             || events.send(Event::Clocked(guarded.clock)).is_ok()
-    })
+    };
+    heat.watch(data, sense, of_gpus)
 }
 
 /// How many cores a program that is limited may use while all together are given this share of the processor.

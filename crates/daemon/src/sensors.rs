@@ -7,9 +7,13 @@
 //! machine's [`Make`](crate::make::Make) in the air of a room of 20 °C, so that a rehearsal and the stand-in agree. Sensors that fall silent
 //! are no reason to believe the model: then there is no temperature, and the guard knows what to do without.
 //!
+//! Power is what the kernel counts ([`crate::energy`]), and where it counts none, what the same model draws; measured power drives the model of
+//! the temperature where there is no sensor for that. Everything is read below one folder, `/sys` unless a test says otherwise.
+//!
 //! What programs use is counted over the process that stands over each and all its descendants, those that
 //! ended included, from `/proc`, in user and system time and in resident memory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +22,9 @@ use physics::site::{Loop, Site};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wire::{Kelvin, Seconds, Watts};
+
+use crate::energy::Meters;
+use crate::frequency;
 
 /// The air that cools the model, unless somebody says otherwise.
 const ROOM: Kelvin = Kelvin::from_celsius(20.0);
@@ -32,6 +39,31 @@ pub enum Source {
     Modelled,
 }
 
+/// Whether something is in force, and how it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// It is read from the machine.
+    Measured,
+    /// A model stands in for it.
+    Modelled,
+    /// It can be set.
+    InForce,
+    /// There is none, or it is not ours.
+    None,
+}
+
+/// A sensor or an actuator of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Part {
+    /// What is read or set.
+    pub what: String,
+    /// Whether it is.
+    pub how: How,
+    /// By what, or why not, in a few words.
+    pub by: String,
+}
+
 /// A temperature.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Temperature {
@@ -43,11 +75,37 @@ pub struct Temperature {
     pub source: Source,
 }
 
+/// What the processor draws.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Power {
+    /// In watts, all its packages together.
+    pub watts: f64,
+    /// Whether it was measured.
+    pub source: Source,
+}
+
+/// Everything that was read at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Look {
+    /// Share of all cores in use since the look before, 0 to 1.
+    pub busy: f64,
+    /// None if all sensors are silent.
+    pub temperature: Option<Temperature>,
+    /// What the processor draws.
+    pub power: Power,
+    /// How fast it runs, in MHz, if the kernel tells.
+    pub frequency_mhz: Option<f64>,
+}
+
 /// The machine's sensors.
 #[derive(Debug)]
 pub struct Sensors {
+    system: PathBuf,
     /// Files with a temperature each.
     files: Vec<PathBuf>,
+    /// Whose they are.
+    chips: String,
+    meters: Meters,
     device: Device,
     model: Site,
     outside: Kelvin,
@@ -64,13 +122,10 @@ struct Busy {
 }
 
 impl Sensors {
-    /// Looks for sensors.
+    /// Looks for sensors; `system` is `/sys`.
     #[must_use]
-    pub fn of_this_host(device: &Device) -> Self {
-        Self::found(Path::new("/sys/class"), device)
-    }
-
-    fn found(classes: &Path, device: &Device) -> Self {
+    pub fn found(system: &Path, device: &Device) -> Self {
+        let classes = system.join("class");
         let named = |folder: &Path, begins: &str, ends: &str| {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
@@ -83,17 +138,18 @@ impl Sensors {
         };
         // Chips whose sensors sit in the processor: Intel, AMD, Arm.
         const CHIPS: [&str; 4] = ["coretemp", "k10temp", "zenpower", "cpu_thermal"];
-        let chips = named(&classes.join("hwmon"), "hwmon", "").into_iter();
-        let mut files: Vec<_> = chips
-            .filter(|chip| {
-                let name = fs::read_to_string(chip.join("name")).unwrap_or_default();
-                CHIPS.contains(&name.trim())
-            })
-            .flat_map(|chip| named(&chip, "temp", "_input"))
-            .collect();
+        let (mut files, mut chips) = (Vec::new(), BTreeSet::new());
+        for chip in named(&classes.join("hwmon"), "hwmon", "") {
+            let name = fs::read_to_string(chip.join("name")).unwrap_or_default();
+            if CHIPS.contains(&name.trim()) {
+                files.extend(named(&chip, "temp", "_input"));
+                chips.insert(name.trim().to_owned());
+            }
+        }
         if files.is_empty() {
             let zones = named(&classes.join("thermal"), "thermal_zone", "");
             files = zones.iter().map(|zone| zone.join("temp")).collect();
+            chips.insert("thermal zones".to_owned());
         }
         files.retain(|file| celsius(file).is_some());
         let cooling = Loop {
@@ -104,7 +160,10 @@ impl Sensors {
         };
         let model = Site::new(&[cooling], &[device], &[0]).expect("one device on the one loop");
         Self {
+            meters: Meters::found(&classes),
+            system: system.to_owned(),
             files,
+            chips: chips.into_iter().collect::<Vec<_>>().join(", "),
             device: *device,
             model,
             outside: ROOM,
@@ -113,9 +172,40 @@ impl Sensors {
         }
     }
 
+    /// Which of them tell what, and what stands in for the rest.
+    #[must_use]
+    pub fn told(&self) -> Vec<Part> {
+        let part = |what: &str, how, by: String| Part {
+            what: what.to_owned(),
+            how,
+            by,
+        };
+        let nothing = "this machine shows no sensor".to_owned();
+        let (files, packages) = (self.files.len(), self.meters.packages());
+        let plural = |number: usize| if number == 1 { "" } else { "s" };
+        vec![
+            match (files, packages) {
+                (0, 0) => part("temperature", How::Modelled, nothing),
+                (0, _) => part("temperature", How::Modelled, format!("{nothing}; from measured power")),
+                _ => {
+                    let by = format!("{}, {files} sensor{}", self.chips, plural(files));
+                    part("temperature", How::Measured, by)
+                }
+            },
+            match packages {
+                0 => part("power", How::Modelled, "no counter of energy may be read here; from what the node and its programs use".to_owned()),
+                _ => part("power", How::Measured, format!("powercap, {packages} package{}", plural(packages))),
+            },
+            match frequency::current_mhz(&self.system) {
+                Some(_) => part("frequency", How::Measured, "cpufreq".to_owned()),
+                None => part("frequency", How::None, "this machine shows no cpufreq".to_owned()),
+            },
+        ]
+    }
+
     /// Reads everything; `since` is how long ago it was read last. None the first time: use is a
     /// difference.
-    pub fn read(&mut self, since: Seconds) -> Option<(f64, Option<Temperature>)> {
+    pub fn read(&mut self, since: Seconds) -> Option<Look> {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
         let now = busy(&stat)?;
         let before = self.busy.replace(now)?;
@@ -125,7 +215,28 @@ impl Sensors {
         let spent = (own - std::mem::replace(&mut self.own, own)).max(0.0);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let share = (spent / since.0.max(1e-3) / cores as f64).min(1.0);
-        Some((used, self.temperature(share, since)))
+        let power = self.power(share, since);
+        Some(Look {
+            busy: used,
+            temperature: self.temperature(Watts(power.watts), since),
+            power,
+            frequency_mhz: frequency::current_mhz(&self.system),
+        })
+    }
+
+    /// What the packages' counters say, or the model at this share of the processor.
+    fn power(&mut self, used: f64, since: Seconds) -> Power {
+        let (idle, max) = (self.device.idle.0, self.device.max.0);
+        match self.meters.read(since) {
+            Some(Watts(watts)) => Power {
+                watts,
+                source: Source::Measured,
+            },
+            None => Power {
+                watts: idle + (max - idle) * used,
+                source: Source::Modelled,
+            },
+        }
     }
 
     /// Lets the model be cooled by air of this temperature; sensors are left as they are.
@@ -133,9 +244,8 @@ impl Sensors {
         self.outside = outside;
     }
 
-    /// The hottest sensor, none if all are silent; where there are none, the model after so long at this share of
-    /// its power.
-    fn temperature(&mut self, used: f64, since: Seconds) -> Option<Temperature> {
+    /// The hottest sensor, none if all are silent; where there are none, the model after so long at this power.
+    fn temperature(&mut self, power: Watts, since: Seconds) -> Option<Temperature> {
         let limit_celsius = self.device.throttle.as_celsius();
         if !self.files.is_empty() {
             let measured = self.files.iter().filter_map(|file| celsius(file));
@@ -145,8 +255,7 @@ impl Sensors {
                 source: Source::Measured,
             });
         }
-        let (idle, max) = (self.device.idle.0, self.device.max.0);
-        self.model.set_watts(0, Watts(idle + (max - idle) * used));
+        self.model.set_watts(0, power);
         self.model.set_outside(0, self.outside);
         self.model.set_supply(0, self.outside);
         self.model.step(since);
@@ -232,11 +341,17 @@ mod tests {
     use super::*;
     use physics::devices::{CPU_NODE, EPYC_7763};
 
+    /// The temperature after so long at this share of the processor.
+    fn drawn(sensors: &mut Sensors, used: f64, seconds: f64) -> Option<Temperature> {
+        let watts = sensors.power(used, Seconds(seconds)).watts;
+        sensors.temperature(Watts(watts), Seconds(seconds))
+    }
+
     #[test]
     fn without_a_sensor_use_heats_a_model_and_it_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let mut sensors = Sensors::found(folder.path(), &CPU_NODE);
-        let mut at = |used, seconds| sensors.temperature(used, Seconds(seconds)).unwrap();
+        let mut at = |used, seconds| drawn(&mut sensors, used, seconds).unwrap();
         // Far longer than any time constant: the steady states of `physics`.
         let cold = at(0.0, 10_000.0);
         let hot = at(1.0, 10_000.0);
@@ -252,11 +367,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |device: Device| {
             let mut sensors = Sensors::found(folder.path(), &device);
-            sensors.temperature(1.0, Seconds(10_000.0)).unwrap()
+            drawn(&mut sensors, 1.0, 10_000.0).unwrap()
         };
         let resting = |device: Device| {
             let mut sensors = Sensors::found(folder.path(), &device);
-            sensors.temperature(0.0, Seconds(10_000.0)).unwrap()
+            drawn(&mut sensors, 0.0, 10_000.0).unwrap()
         };
         // By the rule of `physics` both are as hot at full power, and differ at rest.
         assert!((at(CPU_NODE).celsius - at(EPYC_7763).celsius).abs() < 0.1);
@@ -273,9 +388,7 @@ mod tests {
     fn the_air_outside_is_felt_within_minutes_and_not_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let mut sensors = Sensors::found(folder.path(), &CPU_NODE);
-        let at = |sensors: &mut Sensors, seconds| {
-            sensors.temperature(0.0, Seconds(seconds)).unwrap().celsius
-        };
+        let at = |sensors: &mut Sensors, seconds| drawn(sensors, 0.0, seconds).unwrap().celsius;
         let before = at(&mut sensors, 10_000.0);
         sensors.set_outside(Kelvin::from_celsius(70.0));
         let first = at(&mut sensors, 1.0);
@@ -291,27 +404,56 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        write("thermal/thermal_zone0/temp", "27800\n");
-        let read = |sensors: &mut Sensors| sensors.temperature(0.3, Seconds(1.0)).unwrap();
+        write("class/thermal/thermal_zone0/temp", "27800\n");
+        let read = |sensors: &mut Sensors| drawn(sensors, 0.3, 1.0).unwrap();
         let zone = read(&mut Sensors::found(folder.path(), &CPU_NODE));
         assert_eq!((zone.celsius, zone.source), (27.8, Source::Measured));
-        write("hwmon/hwmon0/name", "nvme\n");
-        write("hwmon/hwmon0/temp1_input", "90000\n");
-        write("hwmon/hwmon1/name", "coretemp\n");
-        write("hwmon/hwmon1/temp1_input", "41000\n");
-        write("hwmon/hwmon1/temp2_input", "43500\n");
-        write("hwmon/hwmon1/temp3_input", "-128000\n");
-        write("hwmon/hwmon1/temp4_input", "no number\n");
+        write("class/hwmon/hwmon0/name", "nvme\n");
+        write("class/hwmon/hwmon0/temp1_input", "90000\n");
+        write("class/hwmon/hwmon1/name", "coretemp\n");
+        write("class/hwmon/hwmon1/temp1_input", "41000\n");
+        write("class/hwmon/hwmon1/temp2_input", "43500\n");
+        write("class/hwmon/hwmon1/temp3_input", "-128000\n");
+        write("class/hwmon/hwmon1/temp4_input", "no number\n");
+        let mut chips = Sensors::found(folder.path(), &CPU_NODE);
+        assert_eq!(read(&mut chips).celsius, 43.5);
+        let told = &chips.told()[0];
         assert_eq!(
-            read(&mut Sensors::found(folder.path(), &CPU_NODE)).celsius,
-            43.5
+            (told.how, told.by.as_str()),
+            (How::Measured, "coretemp, 2 sensors")
         );
         // Sensors that fall silent are not taken for a cool machine.
         let mut sensors = Sensors::found(folder.path(), &CPU_NODE);
         for sensor in ["temp1_input", "temp2_input"] {
-            write(&format!("hwmon/hwmon1/{sensor}"), "no number\n");
+            write(&format!("class/hwmon/hwmon1/{sensor}"), "no number\n");
         }
-        assert_eq!(sensors.temperature(0.3, Seconds(1.0)), None);
+        assert_eq!(drawn(&mut sensors, 0.3, 1.0), None);
+    }
+
+    #[test]
+    fn measured_power_is_told_and_heats_the_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let zone = folder.path().join("class/powercap/intel-rapl:0");
+        fs::create_dir_all(&zone).unwrap();
+        let write = |file: &str, text: &str| fs::write(zone.join(file), text).unwrap();
+        write("name", "package-0\n");
+        write("max_energy_range_uj", "262143328850\n");
+        write("energy_uj", "0\n");
+        let mut sensors = Sensors::found(folder.path(), &CPU_NODE);
+        let how: Vec<_> = sensors.told().iter().map(|part| part.how).collect();
+        assert_eq!(how, [How::Modelled, How::Measured, How::None]);
+        // Power is a difference: what it was at first is the model's.
+        assert_eq!(sensors.power(0.0, Seconds(1.0)).source, Source::Modelled);
+        write("energy_uj", "150000000\n");
+        let power = sensors.power(0.0, Seconds(1.0));
+        assert_eq!((power.watts, power.source), (150.0, Source::Measured));
+        let warm = sensors.temperature(Watts(power.watts), Seconds(10_000.0));
+        let mut idle = Sensors::found(Path::new("/nowhere"), &CPU_NODE);
+        let idle = drawn(&mut idle, 0.0, 10_000.0).unwrap();
+        assert!(
+            warm.unwrap().celsius > idle.celsius + 5.0,
+            "{warm:?} {idle:?}"
+        );
     }
 
     #[test]

@@ -234,7 +234,18 @@ fn sensors(looked: &Looked<'_>) -> Found {
         Source::Modelled => "modelled: this machine shows no sensor",
     };
     let age = age.as_secs_f64();
-    let found = format!("{celsius:.1} °C ({source}), {age:.1} s ago");
+    let mut found = format!("{celsius:.1} °C ({source}), {age:.1} s ago");
+    let known = &looked.status.atmosphere;
+    if let Some(power) = known.power {
+        let source = match power.source {
+            Source::Measured => "measured",
+            Source::Modelled => "modelled",
+        };
+        found += &format!("; {:.0} W ({source})", power.watts);
+    }
+    if !known.gpus.is_empty() {
+        found += &format!("; {} GPUs read", known.gpus.len());
+    }
     well_if(age < 5.0 * heat::EVERY.as_secs_f64(), found)
 }
 
@@ -282,11 +293,11 @@ fn causes(looked: &Looked<'_>) -> Found {
 }
 
 fn heat_given(looked: &Looked<'_>) -> Found {
-    let cores = &looked.status.limits.cores;
-    if !cores.starts_with("cgroup") {
-        let found = "no control group for cpu: it cannot slow a hot machine's programs";
-        return (Health::Unwell, found.into());
-    }
+    let limits = &looked.status.limits;
+    let by = match limits.deals_time() {
+        true => format!("kept by {}", limits.cores),
+        false => "by stopping them in turns".to_owned(),
+    };
     match looked.status.heat {
         None => (
             Health::Unwell,
@@ -296,7 +307,7 @@ fn heat_given(looked: &Looked<'_>) -> Found {
             let given = reading.clock * 100.0;
             (
                 Health::Well,
-                format!("programs get {given:.0} % of the processor, kept by {cores}"),
+                format!("programs get {given:.0} % of the processor, {by}"),
             )
         }
     }

@@ -162,6 +162,14 @@ pub(crate) struct Up {
     #[arg(long, hide = true, value_name = "DIR")]
     pub(crate) devices: Option<PathBuf>,
 
+    /// For tests: where the kernel shows sensors, and what can be set
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub(crate) system: Option<PathBuf>,
+
+    /// For tests: the library that tells of GPUs
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) nvml: Option<PathBuf>,
+
     /// For tests of a fleet: let this node's clock be ahead by so many nanoseconds, or behind
     #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) skew_ns: i64,
@@ -318,6 +326,10 @@ pub(crate) struct Exec {
     /// Add to the environment, which is that of the other
     #[arg(long = "env", value_name = "KEY=VALUE", value_parser = variable)]
     pub(crate) environment: Vec<(String, String)>,
+
+    /// Print what it ended with as JSON, as the last line on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) data: Data,
@@ -584,8 +596,8 @@ pub(crate) struct Run {
     #[arg(long, requires = "detach", value_name = "FILE", conflicts_with_all = ["count", "words"])]
     pub(crate) batch: Option<PathBuf>,
 
-    /// Print its name as JSON
-    #[arg(long, requires = "detach")]
+    /// Print its name as JSON; in the foreground, what it ended with, as the last line on standard error
+    #[arg(long)]
     pub(crate) json: bool,
 
     #[command(flatten)]

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -16,20 +15,28 @@ use daemon::program::{self, Folder, Kind, Limits, NoProgram, Program};
 use super::arguments::{Exec, Run};
 use crate::complaint;
 
-pub(crate) fn run(asked: &Run) -> Result<ExitCode> {
+/// Says what a program ended with, in a line of its own: standard output is the program's.
+pub(super) fn tell(program: &str, code: u8) {
+    anstream::eprintln!(
+        "{}",
+        serde_json::json!({ "program": program, "code": code })
+    );
+}
+
+pub(crate) fn run(asked: &Run) -> Result<u8> {
     let data = asked.data.directory()?;
     let (program, kind) = match read(asked)? {
         Ok(found) => found,
         Err(error) => {
             let code = error.exit_code();
             complaint::print(&error.into(), false);
-            return Ok(ExitCode::from(code));
+            return Ok(code);
         }
     };
     match kind {
         Kind::Module | Kind::Component => {
             if let Some(deadline) = asked.deadline {
-                end_after(deadline, &program.name);
+                end_after(deadline, &program.name, asked.json);
             }
             Ok(run_capsule(&program, kind, &data, asked)?)
         }
@@ -120,23 +127,26 @@ fn late(name: &str, deadline: Duration) {
 }
 
 /// A capsule in the foreground is this process, and has nothing to put in order.
-fn end_after(deadline: Duration, name: &str) {
+fn end_after(deadline: Duration, name: &str, json: bool) {
     let name = name.to_owned();
     std::thread::spawn(move || {
         std::thread::park_timeout(deadline);
         late(&name, deadline);
+        if json {
+            tell(&name, LATE);
+        }
         std::process::exit(LATE.into());
     });
 }
 
-fn run_native(program: Program, data: &Path, deadline: Option<Duration>) -> Result<ExitCode> {
+fn run_native(program: Program, data: &Path, deadline: Option<Duration>) -> Result<u8> {
     let program = with_inherited(program);
     let ended = match foreground::run(&program, data, deadline) {
         Ok(ended) => ended,
         Err(error) => {
             let error = anyhow::Error::from(error).context(format!("running {}", program.name));
             complaint::print(&error, false);
-            return Ok(ExitCode::from(125));
+            return Ok(125);
         }
     };
     if let (true, Some(limit)) = (ended.out_of_memory, program.limits.memory) {
@@ -145,13 +155,13 @@ fn run_native(program: Program, data: &Path, deadline: Option<Duration>) -> Resu
     }
     if let (true, Some(deadline)) = (ended.late, deadline) {
         late(&program.name, deadline);
-        return Ok(ExitCode::from(LATE));
+        return Ok(LATE);
     }
-    Ok(ExitCode::from(ended.code))
+    Ok(ended.code)
 }
 
 /// In another program, as the node knows it.
-pub(crate) fn exec(asked: &Exec) -> Result<ExitCode> {
+pub(crate) fn exec(asked: &Exec) -> Result<u8> {
     let data = asked.data.directory()?;
     let request = Request::Inside {
         name: asked.name.clone(),
@@ -172,7 +182,7 @@ pub(crate) fn exec(asked: &Exec) -> Result<ExitCode> {
             Err(error) => {
                 let code = error.exit_code();
                 complaint::print(&error.into(), false);
-                return Ok(ExitCode::from(code));
+                return Ok(code);
             }
         },
     };
@@ -183,16 +193,16 @@ pub(crate) fn exec(asked: &Exec) -> Result<ExitCode> {
         .extend(asked.environment.iter().cloned());
     (program.ports, program.health) = (Vec::new(), None);
     match foreground::run_inside(&host, &program, &data) {
-        Ok(code) => Ok(ExitCode::from(code)),
+        Ok(code) => Ok(code),
         Err(error) => {
             let error = anyhow::Error::from(error).context(format!("running {word}"));
             complaint::print(&error, false);
-            Ok(ExitCode::from(125))
+            Ok(125)
         }
     }
 }
 
-fn run_capsule(program: &Program, kind: Kind, data: &Path, asked: &Run) -> Result<ExitCode> {
+fn run_capsule(program: &Program, kind: Kind, data: &Path, asked: &Run) -> Result<u8> {
     let ended = match &asked.state {
         None => capsule::run(program, kind, data, None),
         Some(state) if !program.ports.is_empty() => {
@@ -222,7 +232,7 @@ fn run_capsule(program: &Program, kind: Kind, data: &Path, asked: &Run) -> Resul
         Err(error) => {
             let code = error.exit_code();
             complaint::print(&error.into(), false);
-            return Ok(ExitCode::from(code));
+            return Ok(code);
         }
     };
     if ended.code_from == Origin::Recompiled {
@@ -234,5 +244,5 @@ fn run_capsule(program: &Program, kind: Kind, data: &Path, asked: &Run) -> Resul
     if let Some(used) = ended.used {
         anstream::eprintln!("note: {} used {used}", program.name);
     }
-    Ok(ExitCode::from(ended.code))
+    Ok(ended.code)
 }

@@ -22,7 +22,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
     match asked {
         Asked::Run(asked) => run(asked),
         Asked::Up(asked) => node::up(asked),
-        Asked::Exec(asked) => attached::exec(asked),
+        Asked::Exec(asked) => in_front(asked.json, &asked.words, attached::exec(asked)),
         Asked::Ps(asked) => node::ps(asked),
         Asked::Logs(asked) => node::logs(asked),
         Asked::Stop(asked) => node::stop(asked),
@@ -48,10 +48,19 @@ fn run(asked: &Run) -> Result<ExitCode> {
         None => vec![asked.clone()],
     };
     match said.as_slice() {
-        [one] if !asked.detach => attached::run(one),
+        [one] if !asked.detach => in_front(asked.json, &one.words, attached::run(one)),
         _ if !asked.detach => anyhow::bail!("several programs are for a node to run (--detach)"),
         all => node::run(asked, all),
     }
+}
+
+/// What a program in the foreground ended with, said if that was asked for.
+fn in_front(json: bool, words: &[String], ended: Result<u8>) -> Result<ExitCode> {
+    let code = ended?;
+    if let (true, [program, ..]) = (json, words) {
+        attached::tell(program, code);
+    }
+    Ok(ExitCode::from(code))
 }
 
 impl Asked {
@@ -75,8 +84,7 @@ impl Asked {
             Self::Top(asked) => asked.ask.json,
             Self::Up(asked) => asked.json,
             Self::Logs(asked) => asked.json,
-            // What is said is the program's.
-            Self::Exec(_) => false,
+            Self::Exec(asked) => asked.json,
         }
     }
 }

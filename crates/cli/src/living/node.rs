@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use daemon::control::{self, Answer, Listed, Request, Status, Wanted};
 use daemon::fleet::{FleetStatus, Wishes};
+use daemon::heat::Atmosphere;
 use daemon::make::{Make, Told};
-use daemon::sensors::Source;
+use daemon::sensors::{How, Part, Source};
 use daemon::services::Health;
 use daemon::supervision::Phase;
 use serde_json::json;
@@ -29,6 +30,12 @@ pub(super) fn up(asked: &Up) -> Result<ExitCode> {
     };
     if let Some(devices) = &asked.devices {
         make.devices.clone_from(devices);
+    }
+    if let Some(system) = &asked.system {
+        make.system.clone_from(system);
+    }
+    if let Some(nvml) = &asked.nvml {
+        make.nvml.clone_from(nvml);
     }
     let wishes = Wishes {
         listen: asked.listen,
@@ -519,14 +526,54 @@ fn heat(status: &Status) -> String {
         Source::Modelled => "modelled: this machine shows no sensor",
     };
     format!(
-        "heat       {:.1} °C of {:.0} °C ({source}); programs get {}\n",
+        "heat       {:.1} °C of {:.0} °C ({source}); programs get {:.0} % of the processor\n{}",
         reading.temperature.celsius,
         reading.temperature.limit_celsius,
-        match status.limits.cores.starts_with("cgroup") {
-            true => format!("{:.0} % of the processor", reading.clock * 100.0),
-            false => "all of the processor: no control group could slow them".to_owned(),
-        }
+        reading.clock * 100.0,
+        parts(&status.atmosphere)
     )
+}
+
+/// Which sensors and actuators are in force.
+fn parts(known: &Atmosphere) -> String {
+    let said = |part: &Part| {
+        let value = match (part.what.as_str(), known.power, known.frequency_mhz) {
+            ("power", Some(power), _) => format!(" {:.0} W", power.watts),
+            ("frequency", _, Some(mhz)) if part.how == How::Measured => format!(" {mhz:.0} MHz"),
+            _ => String::new(),
+        };
+        let how = match part.how {
+            How::Measured => "measured",
+            How::Modelled => "modelled",
+            How::InForce => "in force",
+            How::None => "none",
+        };
+        format!("{}{value}: {how} ({})", part.what, on_one_line(&part.by))
+    };
+    let lines = |title: &str, parts: &[Part]| {
+        let parts: Vec<_> = parts.iter().map(said).collect();
+        match parts.is_empty() {
+            true => String::new(),
+            false => format!("{title:<10} {}\n", parts.join("; ")),
+        }
+    };
+    let gpus = known.gpus.iter().map(|gpu| {
+        let number = |value: Option<f64>, unit: &str| {
+            value.map_or_else(|| "–".to_owned(), |value| format!("{value:.0} {unit}"))
+        };
+        format!(
+            "gpu        {} ({}): {} of {}, {} of {}, {} busy\n",
+            on_one_line(&gpu.uuid),
+            on_one_line(&gpu.name),
+            number(gpu.celsius, "°C"),
+            number(gpu.slowdown_celsius, "°C"),
+            number(gpu.watts, "W"),
+            number(gpu.limit_watts, "W"),
+            number(gpu.busy.map(|busy| busy * 100.0), "%"),
+        )
+    });
+    let gpus: String = gpus.collect();
+    lines("sensors", &known.sensors) + &lines("actuators", &known.actuators) + &gpus
 }
 
 pub(super) fn dashboard(asked: &Ask) -> Result<ExitCode> {

@@ -1,5 +1,6 @@
 //! `cosmos` as people call it: the built executable, real files, real processes.
 
+mod atmosphere;
 mod capsules;
 mod command;
 mod dashboard;

@@ -26,19 +26,42 @@ fn a_node_that_dies_or_cannot_be_heard_is_not_taken_for_a_program_that_ended() {
     said.read_line(&mut line).unwrap();
     assert_eq!(line, "one\n");
     fs::remove_file(place.path("data/control.sock")).unwrap();
-    let deaf = place.cosmos(&["ps"], "");
-    assert_eq!(deaf.code, Some(2));
-    assert!(
-        deaf.err.contains("but nobody answers at its socket"),
-        "{}",
-        deaf.err
-    );
+    // Until it has noticed, that is said; then there is another.
+    wait_until("it is made again", || {
+        let said = place.cosmos(&["ps"], "");
+        assert!(
+            said.code == Some(0) || said.err.contains("the node makes another within seconds"),
+            "{said:?}"
+        );
+        said.code == Some(0)
+    });
+    assert!(place.ok(&["ps"]).contains("talk"));
     up.signal("-KILL");
     let mut because = String::new();
     let mut complaint = follows.stderr.take().unwrap();
     complaint.read_to_string(&mut because).unwrap();
     assert!(because.contains("no node runs on"), "{because}");
     assert_eq!(follows.wait().unwrap().code(), Some(2));
+}
+
+#[test]
+fn a_node_that_is_told_to_end_says_for_whom_it_waits() {
+    let place = Place::new();
+    let mut command = place.command(&["up", "--http", "off"]);
+    let mut node = command.spawn().unwrap();
+    let mut said = BufReader::new(node.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("node: ready on ") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "it is never ready");
+    }
+    place.ok(&["run", "-d", "--name", "sleeper", "sleep", "1000"]);
+    let node = Up(node);
+    node.signal("-TERM");
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    let expected = "node: ends; 1 program is asked to end, and forced after 10";
+    assert!(rest.contains(expected), "{rest:?}");
 }
 
 /// As when its terminal is closed.
@@ -440,10 +463,10 @@ fn nonsense_on_the_control_socket_is_refused_and_costs_nobody_else_anything() {
 }
 
 /// Programs that count.
-const COUNTERS: [&str; 4] = ["one", "two", "three", "four"];
+pub(crate) const COUNTERS: [&str; 4] = ["one", "two", "three", "four"];
 
 /// What they have counted by now, as they say in their logs, all together.
-fn counted(place: &Place) -> u64 {
+pub(crate) fn counted(place: &Place) -> u64 {
     let each = COUNTERS.map(|name| {
         let said = place.ok(&["logs", name]);
         let last = said.lines().last().and_then(|line| line.parse().ok());
@@ -452,12 +475,12 @@ fn counted(place: &Place) -> u64 {
     each.into_iter().sum()
 }
 
-/// How far it counts in so many seconds.
+/// How far they count in so many seconds.
 #[expect(
     clippy::disallowed_methods,
     reason = "a rate is what this is about, and programs live by the host's clock"
 )]
-fn rate(place: &Place, seconds: u64) -> u64 {
+pub(crate) fn rate(place: &Place, seconds: u64) -> u64 {
     let before = counted(place);
     std::thread::sleep(std::time::Duration::from_secs(seconds));
     counted(place) - before

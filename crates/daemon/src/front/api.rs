@@ -884,6 +884,31 @@ async fn metrics(State(shared): App) -> Response {
             Some(Unit::Seconds),
             status.seconds,
         );
+        let known = &status.atmosphere;
+        if let Some(power) = known.power {
+            let watts = Family::<Vec<(String, String)>, Float>::default();
+            let source = json!(power.source).as_str().unwrap_or_default().to_owned();
+            let labels = vec![("source".to_owned(), source)];
+            watts.get_or_create(&labels).set(power.watts);
+            registry.register("power_watts", "What the processor draws", watts);
+        }
+        if !known.gpus.is_empty() {
+            let (celsius, watts) = (
+                Family::<Vec<(String, String)>, Float>::default(),
+                Family::<Vec<(String, String)>, Float>::default(),
+            );
+            for gpu in &known.gpus {
+                let labels = vec![("gpu".to_owned(), gpu.uuid.clone())];
+                if let Some(value) = gpu.celsius {
+                    celsius.get_or_create(&labels).set(value);
+                }
+                if let Some(value) = gpu.watts {
+                    watts.get_or_create(&labels).set(value);
+                }
+            }
+            registry.register_with_unit("gpu_temperature", "Of a GPU", Unit::Celsius, celsius);
+            registry.register("gpu_power_watts", "What a GPU draws", watts);
+        }
     }
     if let Some(sample) = shared.live.latest() {
         one(

@@ -15,6 +15,8 @@
 //! connections [`STREAMS_MAX`] may be streams that go on, each for [`STREAM_LASTS`] (a page asks again), and none is held
 //! longer than [`CONNECTION_LASTS`]. Whoever wants one more takes the place of another (`places`), so neither silence nor forgotten tabs keep the owner out.
 //!
+//! Whoever is refused is told why, as JSON (`{"error": …}`). What is no HTTP at all has no such words: it is answered by a status alone, by who reads it, before anything here.
+//!
 //! Deliberately absent: TLS. Beyond loopback it belongs behind what terminates it.
 
 mod api;
