@@ -11,7 +11,7 @@ mod setup;
 mod verify;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -63,6 +63,9 @@ enum Task {
         /// How long for each target.
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// Put this file to the target instead, and nothing else.
+        #[arg(long, requires = "target")]
+        input: Option<PathBuf>,
     },
 }
 
@@ -74,7 +77,11 @@ fn main() -> ExitCode {
         Task::Setup { check } => setup::setup(check).map(|()| true),
         Task::Wasm => wasm().map(|()| true),
         Task::Fleet(asked) => fleet::fleet(&asked),
-        Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds).map(|()| true),
+        Task::Fuzz {
+            target,
+            seconds,
+            input,
+        } => fuzz::fuzz(target.as_deref(), seconds, input.as_deref()).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -41,8 +41,27 @@ pub(super) fn read(file: &Path, asked: &Run) -> Result<Vec<Run>> {
     );
     let folder = std::path::absolute(file)?;
     let folder = folder.parent().context("a file is in a folder")?;
-    let runs = Document::parse(&said, &text, &[])?.read(|root| schema(root, folder, asked))?;
-    Ok(runs)
+    understood(&said, &text, folder, asked)
+}
+
+fn understood(said: &str, text: &str, folder: &Path, asked: &Run) -> Result<Vec<Run>> {
+    let document = Document::parse(said, text, &[])?;
+    Ok(document.read(|root| schema(root, folder, asked))?)
+}
+
+/// How many programs a manifest asks a node for, which lies under this name in the folder `/`.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its line.
+pub fn programs_of(said: &str, text: &str) -> Result<usize> {
+    #[derive(clap::Parser)]
+    struct Asked {
+        #[command(flatten)]
+        run: Run,
+    }
+    let asked = <Asked as clap::Parser>::try_parse_from(["run", "--detach", "--file", said])?;
+    let runs = understood(said, text, Path::new("/"), &asked.run)?;
+    Ok(runs.len())
 }
 
 /// One program, or several as a group.

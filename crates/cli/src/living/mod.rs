@@ -14,6 +14,8 @@ pub(crate) mod why;
 
 use std::process::ExitCode;
 
+pub use manifest::programs_of;
+
 use anyhow::Result;
 
 use arguments::{Asked, Run};

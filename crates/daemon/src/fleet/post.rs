@@ -81,17 +81,25 @@ struct Desk {
     answering: AtomicUsize,
 }
 
-/// One frame's worth.
+/// One frame's worth of a letter.
 #[derive(Debug, PartialEq, Eq)]
-struct Piece<'a> {
-    number: u64,
-    answers: bool,
-    more: bool,
-    bytes: &'a [u8],
+pub struct Piece<'a> {
+    /// Of the letter.
+    pub number: u64,
+    /// Whether it is the answer to the one of that number.
+    pub answers: bool,
+    /// Whether more of it follows.
+    pub more: bool,
+    /// What it says.
+    pub bytes: &'a [u8],
 }
 
 impl<'a> Piece<'a> {
-    fn read(payload: &'a [u8]) -> Result<Self, DecodeError> {
+    /// From what a frame carried.
+    ///
+    /// # Errors
+    /// If that is no piece.
+    pub fn read(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(payload);
         let flag = |reader: &mut Reader<'a>| {
             let at = reader.position();
@@ -115,7 +123,9 @@ impl<'a> Piece<'a> {
         })
     }
 
-    fn write(&self) -> Vec<u8> {
+    /// For a frame to carry.
+    #[must_use]
+    pub fn write(&self) -> Vec<u8> {
         let mut payload = self.number.to_bytes();
         payload.extend([u8::from(self.answers), u8::from(self.more)]);
         payload.extend(self.bytes);
@@ -125,11 +135,17 @@ impl<'a> Piece<'a> {
 
 /// Letters on their way in, by sender, number and kind.
 #[derive(Debug, Default)]
-struct Arriving(BTreeMap<(Tile, u64, bool), Vec<u8>>);
+pub struct Arriving(BTreeMap<(Tile, u64, bool), Vec<u8>>);
 
 impl Arriving {
+    /// How many there are.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes a piece; gives the letter back when it is whole.
-    fn take(&mut self, from: Tile, piece: &Piece<'_>) -> Option<Vec<u8>> {
+    pub fn take(&mut self, from: Tile, piece: &Piece<'_>) -> Option<Vec<u8>> {
         let key = (from, piece.number, piece.answers);
         if !self.0.contains_key(&key) && self.0.len() >= LETTERS_MAX {
             // The rest of a letter whose sender has gone never comes.
