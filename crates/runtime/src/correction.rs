@@ -59,6 +59,7 @@ impl<P: Process> Torus<P> {
             }
         }
         self.moved += moved;
+        self.departed += u64::from(moved);
     }
 
     fn admit(&mut self, theirs: &Projection) {

@@ -81,13 +81,15 @@
 //! `lattice` the processes · `image` as bytes · `seal` damage · `record`
 //! the log · `stream` what may leave · `ward` the copy · `projection` how it
 //! is · `correction` what the next one does about it · `packet` bytes with
-//! proof · `event` what a world tells and is told · `torus` all of it as one machine.
+//! proof · `event` what a world tells and is told · `torus` all of it as one machine ·
+//! [`drill`] work whose outcome is known.
 #![no_std]
 
 extern crate alloc;
 
 mod config;
 mod correction;
+pub mod drill;
 mod event;
 mod image;
 mod lane;
@@ -110,7 +112,7 @@ mod ward;
 pub use config::Config;
 pub use event::{Effect, Input, Stopped};
 pub use lattice::{Lattice, Limits, Tally};
-pub use packet::{Packet, Unreadable};
+pub use packet::{Packet, Says, Unreadable};
 pub use pid::{Pid, Strand, Weight};
 pub use place::{PAGE_BITS, Place, Shape};
 pub use post::{Offer, Report};

@@ -39,9 +39,14 @@ pub(crate) enum Content<P: Process> {
     Projection(Box<Projection>),
     /// To the next: keep this.
     Sheet { position: u64, sheet: Sheet },
-    /// To the previous: I keep everything before this sheet; or nothing at all, and
-    /// need everything.
-    Held { next: u64, anything: bool },
+    /// To the previous, of this incarnation: I keep everything before this sheet; or
+    /// nothing at all, and need everything. One that was given up and lives would else
+    /// take for its own what is said of its successor's sheets.
+    Held {
+        next: u64,
+        anything: bool,
+        incarnation: u32,
+    },
     /// The next posts of a lane.
     Posts {
         channel: Channel,
@@ -57,6 +62,37 @@ pub(crate) enum Content<P: Process> {
     Consent { incarnation: u32 },
     /// To the next: my memory is damaged. I have stopped; rebuild me.
     Dark,
+}
+
+/// What a packet is about: how large it may be, and how soon it is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Says {
+    /// How a torus is; as long as ever.
+    Projection,
+    /// What is to be kept: a sheet of the log or of a snapshot.
+    Sheet,
+    /// What crosses: messages and processes.
+    Posts,
+    /// That something was taken, or who counts; a few bytes.
+    Word,
+}
+
+impl Says {
+    /// What these bytes are about, if they are a packet; nothing is proven.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let mut from = Reader::new(bytes);
+        Strand::decode(&mut from).ok()?;
+        Strand::decode(&mut from).ok()?;
+        u32::decode(&mut from).ok()?;
+        match from.byte().ok()? {
+            0 => Some(Self::Projection),
+            1 => Some(Self::Sheet),
+            3 => Some(Self::Posts),
+            2 | 4..=7 => Some(Self::Word),
+            _ => None,
+        }
+    }
 }
 
 /// Why bytes were not taken for a packet.
@@ -123,9 +159,14 @@ impl<P: Process> Encode for Packet<P> {
                 position.encode(out);
                 sheet.encode(out);
             }
-            Content::Held { next, anything } => {
+            Content::Held {
+                next,
+                anything,
+                incarnation,
+            } => {
                 out.extend([2, u8::from(*anything)]);
                 next.encode(out);
+                incarnation.encode(out);
             }
             Content::Posts {
                 channel,
@@ -184,7 +225,12 @@ impl<P: Process> Decode for Packet<P> {
                     }
                 };
                 let next = u64::decode(from)?;
-                Content::Held { next, anything }
+                let incarnation = u32::decode(from)?;
+                Content::Held {
+                    next,
+                    anything,
+                    incarnation,
+                }
             }
             3 => {
                 let channel = Channel::decode(from)?;

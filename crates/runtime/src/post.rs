@@ -85,20 +85,115 @@ pub(crate) fn decode_due(from: &mut Reader<'_>) -> Result<Instant, DecodeError> 
     u64::decode(from).map(|due| Instant(due.wrapping_sub(1)))
 }
 
-impl<P: Process> Encode for Post<P> {
+impl<P: Process> Encode for Offer<P> {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Offer(Offer::Message { to, message, due }) => {
+            Self::Message { to, message, due } => {
                 out.push(0);
                 to.encode(out);
                 encode_due(*due, out);
                 message.encode(out);
             }
-            Self::Offer(Offer::Spawn { process, weight }) => {
+            Self::Spawn { process, weight } => {
                 out.push(1);
                 weight.encode(out);
                 process.encode(out);
             }
+        }
+    }
+}
+
+impl<P: Process> Offer<P> {
+    /// What follows its kind; none if that is no offer's.
+    fn decode_kind(kind: u8, from: &mut Reader<'_>) -> Result<Option<Self>, DecodeError> {
+        Ok(Some(match kind {
+            0 => {
+                let to = Pid::decode(from)?;
+                let due = decode_due(from)?;
+                let message = P::Message::decode(from)?;
+                Self::Message { to, message, due }
+            }
+            1 => {
+                let weight = Weight::decode(from)?;
+                let process = P::decode(from)?;
+                Self::Spawn { process, weight }
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
+
+impl<P: Process> Decode for Offer<P> {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = from.position();
+        let kind = from.byte()?;
+        let offer = Self::decode_kind(kind, from)?;
+        offer.ok_or_else(|| unknown(at, "offer", kind))
+    }
+}
+
+impl<M: Encode> Encode for Report<M> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Said { from, message } => {
+                out.push(5);
+                from.encode(out);
+                message.encode(out);
+            }
+            Self::Spawned { offer, pid } => {
+                out.push(6);
+                offer.encode(out);
+                pid.encode(out);
+            }
+            Self::Nobody { offer } => {
+                out.push(7);
+                offer.encode(out);
+            }
+        }
+    }
+}
+
+impl<M: Decode> Report<M> {
+    /// What follows its kind; none if that is no report's.
+    fn decode_kind(kind: u8, from: &mut Reader<'_>) -> Result<Option<Self>, DecodeError> {
+        Ok(Some(match kind {
+            5 => Self::Said {
+                from: Pid::decode(from)?,
+                message: M::decode(from)?,
+            },
+            6 => Self::Spawned {
+                offer: u64::decode(from)?,
+                pid: Pid::decode(from)?,
+            },
+            7 => Self::Nobody {
+                offer: u64::decode(from)?,
+            },
+            _ => return Ok(None),
+        }))
+    }
+}
+
+impl<M: Decode> Decode for Report<M> {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = from.position();
+        let kind = from.byte()?;
+        let report = Self::decode_kind(kind, from)?;
+        report.ok_or_else(|| unknown(at, "report", kind))
+    }
+}
+
+fn unknown(at: usize, what: &'static str, kind: u8) -> DecodeError {
+    DecodeError::Invalid {
+        at,
+        what,
+        found: kind.into(),
+    }
+}
+
+impl<P: Process> Encode for Post<P> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Offer(offer) => offer.encode(out),
             Self::Forward { to, message, due } => {
                 out.push(2);
                 to.encode(out);
@@ -125,20 +220,7 @@ impl<P: Process> Encode for Post<P> {
                 out.push(4);
                 home.encode(out);
             }
-            Self::Report(Report::Said { from, message }) => {
-                out.push(5);
-                from.encode(out);
-                message.encode(out);
-            }
-            Self::Report(Report::Spawned { offer, pid }) => {
-                out.push(6);
-                offer.encode(out);
-                pid.encode(out);
-            }
-            Self::Report(Report::Nobody { offer }) => {
-                out.push(7);
-                offer.encode(out);
-            }
+            Self::Report(report) => report.encode(out),
         }
     }
 }
@@ -147,17 +229,6 @@ impl<P: Process> Decode for Post<P> {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let at = from.position();
         Ok(match from.byte()? {
-            0 => {
-                let to = Pid::decode(from)?;
-                let due = decode_due(from)?;
-                let message = P::Message::decode(from)?;
-                Self::Offer(Offer::Message { to, message, due })
-            }
-            1 => {
-                let weight = Weight::decode(from)?;
-                let process = P::decode(from)?;
-                Self::Offer(Offer::Spawn { process, weight })
-            }
             2 => {
                 let to = Pid::decode(from)?;
                 let due = decode_due(from)?;
@@ -184,23 +255,12 @@ impl<P: Process> Decode for Post<P> {
             4 => Self::Ended {
                 home: Pid::decode(from)?,
             },
-            5 => Self::Report(Report::Said {
-                from: Pid::decode(from)?,
-                message: P::Message::decode(from)?,
-            }),
-            6 => Self::Report(Report::Spawned {
-                offer: u64::decode(from)?,
-                pid: Pid::decode(from)?,
-            }),
-            7 => Self::Report(Report::Nobody {
-                offer: u64::decode(from)?,
-            }),
-            found => {
-                return Err(DecodeError::Invalid {
-                    at,
-                    what: "post",
-                    found: found.into(),
-                });
+            kind => {
+                if let Some(offer) = Offer::decode_kind(kind, from)? {
+                    return Ok(Self::Offer(offer));
+                }
+                let report = Report::decode_kind(kind, from)?;
+                Self::Report(report.ok_or_else(|| unknown(at, "post", kind))?)
             }
         })
     }

@@ -10,7 +10,7 @@ use crate::lane::LANES;
 use crate::record::Sheet;
 
 /// Sheets under way at once.
-const WINDOW: u64 = 256;
+pub(crate) const WINDOW: u64 = 256;
 
 /// How far the lanes were when a sheet was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,12 @@ impl Stream {
     /// The position of the next sheet.
     pub(crate) fn end(&self) -> u64 {
         self.base + self.sheets.len() as u64
+    }
+
+    /// A sheet that is not known to be held.
+    pub(crate) fn sheet(&self, position: u64) -> Option<&Sheet> {
+        let nth = position.checked_sub(self.base)?;
+        self.sheets.get(usize::try_from(nth).ok()?)
     }
 
     pub(crate) fn write(&mut self, sheet: Sheet) {

@@ -5,6 +5,7 @@
 //! braid interval.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use machine::Machine;
@@ -21,7 +22,7 @@ use crate::process::{Process, Refused};
 use crate::projection::Projection;
 use crate::record::{Record, Sheet};
 use crate::stream::{Mark, Stream};
-use crate::ward::{Filed, Ward};
+use crate::ward::{Filed, Ward, play};
 
 /// Posts in one packet.
 const POSTS_MAX: usize = 64;
@@ -55,6 +56,8 @@ pub struct Torus<P: Process> {
     bases: [u64; LANES],
     /// What has been said of posts taken.
     told_taken: [u64; LANES],
+    /// Posts that overtook the next one of their lane. A number is one post for ever, whoever sends it.
+    early: [BTreeMap<u64, Post<P>>; LANES],
     ward: Option<Ward<P>>,
     heard: Option<Projection>,
     /// How long the previous torus has said nothing while this one was awake.
@@ -71,6 +74,7 @@ pub struct Torus<P: Process> {
     cut: Cut,
     pub(crate) floor: Weight,
     pub(crate) moved: u32,
+    pub(crate) departed: u64,
     before: Before,
     told_missed: u64,
     stopped: Option<Stopped>,
@@ -129,6 +133,7 @@ impl<P: Process> Torus<P> {
             sent: bases,
             bases,
             told_taken: [0; LANES],
+            early: core::array::from_fn(|_| BTreeMap::new()),
             ward,
             heard: None,
             silence: Nanos::ZERO,
@@ -142,6 +147,7 @@ impl<P: Process> Torus<P> {
             cut: Cut::default(),
             floor: Weight::LEAST,
             moved: 0,
+            departed: 0,
             before,
             told_missed: before.missed,
             stopped: None,
@@ -198,6 +204,29 @@ impl<P: Process> Torus<P> {
     #[must_use]
     pub fn held(&self) -> u64 {
         self.stream.base()
+    }
+
+    /// Processes it has sent elsewhere since it began, or was rebuilt.
+    #[must_use]
+    pub const fn departed(&self) -> u64 {
+        self.departed
+    }
+
+    /// For whoever judges a rebuild: does to a lattice what this torus has logged since
+    /// its sheet `from`, and says which sheet comes next. What a lost torus was when it wrote
+    /// its last sheet is what its successor is once it has also done what nobody held of it.
+    ///
+    /// # Errors
+    /// The lattice's sheet, if this torus no longer has those that follow, or they lead
+    /// nowhere.
+    pub fn replay_onto(&self, lattice: &mut Lattice<P>, from: u64) -> Result<u64, u64> {
+        for position in from..self.stream.end() {
+            let sheet = self.stream.sheet(position).ok_or(from)?;
+            if let Sheet::Log(bytes) = sheet {
+                play(lattice, bytes).map_err(|_| from)?;
+            }
+        }
+        Ok(from.max(self.stream.end()))
     }
 
     /// For fault injection: see [`Lattice::damage`].
@@ -314,7 +343,8 @@ impl<P: Process> Torus<P> {
             Content::Held {
                 next: held,
                 anything,
-            } if from == next => {
+                incarnation,
+            } if from == next && incarnation == self.incarnation => {
                 if anything {
                     if self.stream.held(held) {
                         self.release(out);
@@ -330,14 +360,7 @@ impl<P: Process> Torus<P> {
                 posts,
             } => {
                 let lane = between(self.strand, from, channel);
-                let known = self.lattice.lanes[lane].taken.checked_sub(first);
-                let known = known.map_or(usize::MAX, |known| known as usize);
-                for post in posts.into_iter().skip(known) {
-                    // What is refused is sent again, by when there may be room.
-                    if self.take(lane, post).is_err() {
-                        break;
-                    }
-                }
+                self.take_all(lane, first, posts);
                 // What said so before may have been lost.
                 let upto = self.stream.released.taken[lane];
                 if upto > first {
@@ -353,12 +376,38 @@ impl<P: Process> Torus<P> {
             {
                 self.rebuild_previous(out);
             }
-            Content::Over { incarnation } if from == next && incarnation > self.incarnation => {
+            Content::Over { incarnation } | Content::Held { incarnation, .. }
+                if from == next && incarnation > self.incarnation =>
+            {
                 self.stop(Stopped::Succeeded, out);
             }
             Content::Dark if from == previous => self.rebuild_previous(out),
             // Meant for another place in the cycle.
             _ => {}
+        }
+    }
+
+    /// What is refused is sent again, by when there may be room.
+    fn take_all(&mut self, lane: usize, first: u64, posts: Vec<Post<P>>) {
+        for (number, post) in (first..).zip(posts) {
+            let next = self.lattice.lanes[lane].taken;
+            if number == next {
+                if self.take(lane, post).is_err() {
+                    return;
+                }
+            } else if number > next && number - next < POSTS_WINDOW {
+                self.early[lane].insert(number, post);
+            }
+        }
+        while let Some(entry) = self.early[lane].first_entry() {
+            let next = self.lattice.lanes[lane].taken;
+            if *entry.key() > next {
+                break;
+            }
+            let (number, post) = entry.remove_entry();
+            if number == next && self.take(lane, post).is_err() {
+                return;
+            }
         }
     }
 
@@ -411,7 +460,12 @@ impl<P: Process> Torus<P> {
         let next = self.ward.as_ref().map_or(0, |ward| ward.next);
         let anything = self.ward.is_some();
         let previous = self.strand.previous();
-        self.say(previous, Content::Held { next, anything }, out);
+        let held = Content::Held {
+            next,
+            anything,
+            incarnation: self.known[previous as usize],
+        };
+        self.say(previous, held, out);
     }
 
     /// The incarnation that would follow the previous torus.

@@ -10,7 +10,7 @@
 //! amount to what the other says it is. An audit that fails convicts the other.
 //! Its log was written from outside and its memory was not.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use wire::{Decode, Reader};
@@ -19,6 +19,7 @@ use crate::lattice::{Lattice, Limits};
 use crate::pid::Strand;
 use crate::process::Process;
 use crate::record::{Record, Sheet, slots};
+use crate::stream::WINDOW;
 
 /// What has been kept of a torus.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Ward<P: Process> {
     log: VecDeque<Vec<u8>>,
     /// Slots of a snapshot that is not complete.
     pending: Vec<Vec<u8>>,
+    /// Sheets that overtook the next one, of this incarnation of the torus.
+    early: BTreeMap<u64, Sheet>,
     /// Between a beginning and its snapshot there is nothing to rebuild from.
     whole: bool,
 }
@@ -58,6 +61,7 @@ impl<P: Process> Ward<P> {
             next: 0,
             log: VecDeque::new(),
             pending: Vec::new(),
+            early: BTreeMap::new(),
             whole: true,
         }
     }
@@ -77,10 +81,30 @@ impl<P: Process> Ward<P> {
     }
 
     pub(crate) fn file(&mut self, position: u64, sheet: Sheet) -> Result<Filed, Broken> {
-        if position != self.next {
-            let kept = position < self.next;
-            return Ok(if kept { Filed::Kept } else { Filed::Early });
+        let Some(ahead) = position.checked_sub(self.next) else {
+            return Ok(Filed::Kept);
+        };
+        if ahead > 0 {
+            // More are never under way.
+            if ahead < WINDOW {
+                self.early.insert(position, sheet);
+            }
+            return Ok(Filed::Early);
         }
+        let mut sheet = sheet;
+        loop {
+            let filed = self.file_next(sheet)?;
+            if filed != Filed::Kept {
+                return Ok(filed);
+            }
+            match self.early.remove(&self.next) {
+                Some(next) => sheet = next,
+                None => return Ok(Filed::Kept),
+            }
+        }
+    }
+
+    fn file_next(&mut self, sheet: Sheet) -> Result<Filed, Broken> {
         match sheet {
             Sheet::Log(bytes) => self.log.push_back(bytes),
             Sheet::Slots(bytes) => self.pending.push(bytes),
@@ -90,7 +114,7 @@ impl<P: Process> Ward<P> {
                 }
             }
             Sheet::Audit { digest } => {
-                play(&mut self.copy, &self.log)?;
+                play_all(&mut self.copy, &self.log)?;
                 self.log.clear();
                 self.copy.seal_changes(|_, _| ());
                 let header = self.copy.seal_header();
@@ -130,11 +154,13 @@ impl<P: Process> Ward<P> {
     //= requirements B3
     pub(crate) fn rebuild(&mut self) -> Result<Lattice<P>, Broken> {
         self.pending.clear();
+        // What the successor writes there is something else.
+        self.early.clear();
         if !self.whole || !self.copy.is_all_whole() {
             return Err(Broken);
         }
         let mut lattice = self.copy.clone();
-        play(&mut lattice, &self.log)?;
+        play_all(&mut lattice, &self.log)?;
         Ok(lattice)
     }
 
@@ -144,16 +170,19 @@ impl<P: Process> Ward<P> {
     }
 }
 
-fn play<P: Process>(lattice: &mut Lattice<P>, log: &VecDeque<Vec<u8>>) -> Result<(), Broken> {
-    for sheet in log {
-        let mut from = Reader::new(sheet);
-        while from.remaining() > 0 {
-            let record = Record::decode(&mut from).map_err(|_| Broken)?;
-            lattice.replay(record);
-        }
+/// Does what a sheet of the log says.
+pub(crate) fn play<P: Process>(lattice: &mut Lattice<P>, sheet: &[u8]) -> Result<(), Broken> {
+    let mut from = Reader::new(sheet);
+    while from.remaining() > 0 {
+        let record = Record::decode(&mut from).map_err(|_| Broken)?;
+        lattice.replay(record);
     }
     if lattice.broken.is_some() {
         return Err(Broken);
     }
     Ok(())
+}
+
+fn play_all<P: Process>(lattice: &mut Lattice<P>, log: &VecDeque<Vec<u8>>) -> Result<(), Broken> {
+    log.iter().try_for_each(|sheet| play(lattice, sheet))
 }

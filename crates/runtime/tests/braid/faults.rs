@@ -228,6 +228,60 @@ fn one_that_was_given_up_too_early_stops_and_did_nothing() {
     assert_eq!(world.torus(Strand::Compute).incarnation(), 1);
 }
 
+/// What the keeper says to its successor reaches it too, as long as it does not know that
+/// it has one: it must not take that for an answer to its own.
+#[test]
+fn one_that_was_given_up_lets_nothing_go_on_an_answer_to_its_successor() {
+    let mut world = World::new(config(), 1);
+    let names = world.settle(20);
+    let to = *(names.iter().find(|pid| pid.strand() == Strand::Compute)).unwrap();
+    world.insist();
+    world.run_for(Nanos::from_millis(500));
+    let mut zombie = world.torus(Strand::Compute).clone();
+    world.kill(Strand::Compute);
+    world.run_for(Nanos::SECOND);
+    assert_eq!(world.rebuilt, 1);
+    // Both are asked for something else, under one number.
+    let number = world.offers[0].len() as u64;
+    let offered = |errand| {
+        let message = Errand {
+            number: errand,
+            ..Errand::default()
+        };
+        let due = Instant::END;
+        let offer = Offer::Message { to, message, due };
+        Input::Offered { number, offer }
+    };
+    let now = world.now;
+    let mut ignored = |_| ();
+    zombie.handle(now, offered(1), &mut ignored);
+    zombie.wake(now, &mut ignored);
+    let successor = world.tori[Strand::Compute as usize].as_mut().unwrap();
+    let mut said = Vec::new();
+    successor.handle(now, offered(2), &mut |effect| said.push(effect));
+    successor.wake(now, &mut |effect| said.push(effect));
+    let keeper = world.tori[Strand::Io as usize].as_mut().unwrap();
+    let mut answers = Vec::new();
+    for effect in said {
+        if let Effect::Send { to, bytes } = effect
+            && to == Strand::Io
+        {
+            keeper.handle(now, Input::Received(bytes), &mut |e| answers.push(e));
+        }
+    }
+    let mut let_go = Vec::new();
+    for answer in answers {
+        if let Effect::Send { to, bytes } = answer
+            && to == Strand::Compute
+        {
+            zombie.handle(now, Input::Received(bytes), &mut |e| let_go.push(e));
+        }
+    }
+    let is_word = |e: &Effect<Teller>| matches!(e, Effect::Accepted { .. } | Effect::Told { .. });
+    assert!(!let_go.iter().any(is_word), "{let_go:?}");
+    assert_eq!(zombie.stopped(), Some(Stopped::Succeeded));
+}
+
 //= requirements B2
 #[test]
 fn a_projection_is_as_long_for_none_as_for_many() {
