@@ -764,6 +764,30 @@ function noticed(f) {
       f.spans.flatMap((s, i) => [row(s, i, "predicted"), f.measured && row(s, i, "measured")].filter(Boolean)))];
 }
 
+// What a braid did, lost and made again.
+function braidPanel(b) {
+  if (!b) return null;
+  const number = (key) => of(`braid/${key}`, b[key].toLocaleString("en"));
+  const share = (a, n) => n ? percent(a / n) : "–";
+  return card("Braid", list([
+    ["Pieces of work that ended", [number("ended"), " of ", number("begun")]], ["Turns", number("turns")],
+    ["too late", [number("missed"), ` (${share(b.missed, b.turns)})`]], ["Processes that moved", number("migrated")],
+    ["Packets between tori", number("packets")], ["lost on the way", number("packets_lost")],
+    ["Longest projection", [number("projection_bytes"), " bytes"]],
+    ["Tori lost for good", el("span", { class: b.unrebuilt ? "no" : "yes", "data-of": "braid/unrebuilt" }, b.unrebuilt.toLocaleString("en"))],
+    ["Turns run again for one, at most", number("replayed_max")],
+    ["Damage found after, at most", known(b.found_seconds.max) ? of("braid/found_seconds/max", duration(b.found_seconds.max)) : null]]),
+  b.rebuilds.length > 0 && el("table", { class: "rows" },
+    el("tr", {}, el("th", {}, "Rebuilt after"), ["Times", "Half", "Slowest"].map((h) => el("th", { class: "n" }, h))),
+    b.rebuilds.map((r, i) => el("tr", {}, el("td", {}, words(r.after)), el("td", { class: "n", "data-of": `braid/rebuilds/${i}/times` }, r.times.toLocaleString("en")),
+      ["p50", "max"].map((q) => el("td", { class: "n" }, known(r.seconds[q]) ? of(`braid/rebuilds/${i}/seconds/${q}`, duration(r.seconds[q])) : "–"))))),
+  b.scale.length > 0 && el("table", { class: "rows" },
+    el("tr", {}, el("th", {}, "Processes"), ["Bytes an interval", "Packets", "Projection"].map((h) => el("th", { class: "n" }, h))),
+    b.scale.map((s, i) => el("tr", {}, el("td", { "data-of": `braid/scale/${i}/players` }, s.players.toLocaleString("en")),
+      el("td", { class: "n" }, known(s.bytes) ? of(`braid/scale/${i}/bytes`, fixed(s.bytes, 0)) : "–"), el("td", { class: "n" }, known(s.packets) ? of(`braid/scale/${i}/packets`, fixed(s.packets, 1)) : "–"),
+      el("td", { class: "n", "data-of": `braid/scale/${i}/projection_bytes` }, s.projection_bytes.toLocaleString("en"))))));
+}
+
 function membership(m) {
   if (!m) return null;
   const d = m.detection_seconds, reach = Math.max(10, d.max || 0) * 1.05;
@@ -868,7 +892,7 @@ function replayPanel(s) {
 
 function figures(s, seed) {
   return el("section", { class: "figures" },
-    figure(count(s.tiles), { site: "devices", fleet: "hosts" }[s.kind] || "tiles", null, "tiles"),
+    figure(count(s.tiles), { site: "devices", fleet: "hosts", braid: "processes" }[s.kind] || "tiles", null, "tiles"),
     figure([duration(s.simulated_seconds), ""], "simulated", null, "simulated_seconds"),
     figure([duration(s.wall_seconds), ""], `wall, ${s.threads} thread${s.threads === 1 ? "" : "s"}`, null, "wall_seconds"),
     figure(count(s.events), "events", s.events.toLocaleString("en"), "events"),
@@ -906,7 +930,7 @@ function runPage() {
   const pick = (t) => sky && sky.seek(t);
   if (cluster) clocks.push(...clusterCards(stack, cluster, s, series.notables, pick));
 
-  const groups = s.kind === "site" ? "Cooling loops" : map && map.layout === "hexagons" ? "The cell" : "Shells";
+  const groups = s.kind === "site" ? "Cooling loops" : s.kind === "braid" ? "Tori" : map && map.layout === "hexagons" ? "The cell" : "Shells";
   const pictures = el("div", { class: "pictures" }), side = el("div", { class: "side" });
   const main = el("section", { class: "card" });
   pictures.append(main, side);
@@ -955,7 +979,7 @@ function runPage() {
   const panels = el("div", { class: "panels" }), columns = [el("div", { class: "stack" }), el("div", { class: "stack" })];
   panels.append(...columns);
   stack.append(panels);
-  const parts = [decisions(s.decisions), faults(s.faults), sitePanel(s), replayPanel(s), heatPanel(s), leases(s.leases), membership(s.membership), locality(s.locality, s.kind)];
+  const parts = [decisions(s.decisions), faults(s.faults), sitePanel(s), replayPanel(s), heatPanel(s), leases(s.leases), braidPanel(s.braid), membership(s.membership), locality(s.locality, s.kind)];
   for (const part of parts) {
     // Each below the shorter column. A cluster's map is above, so that there is room at the side.
     if (part) (cluster ? side : columns.reduce((a, b) => b.offsetHeight < a.offsetHeight ? b : a)).append(part);

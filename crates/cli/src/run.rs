@@ -560,6 +560,9 @@ fn tell(finished: &Finished) -> String {
     if let Some(fleet) = &summary.fleet {
         text.push_str(&tell_fleet(fleet));
     }
+    if let Some(braid) = &summary.braid {
+        text.push_str(&tell_braid(braid));
+    }
     if let Some(site) = &summary.site {
         let waiting = if site.waiting > 0 {
             format!(
@@ -633,6 +636,38 @@ fn tell_fleet(fleet: &record::summary::Fleet) -> String {
             ));
         }
         text.push('\n');
+    }
+    text
+}
+
+fn tell_braid(braid: &record::summary::Braid) -> String {
+    let mut text = format!(
+        "  work    {} of {} pieces ended; {} turns, {} too late; {} processes moved\n  lines   {} packets, {} lost; a projection takes {} bytes\n",
+        braid.ended,
+        braid.begun,
+        braid.turns,
+        braid.missed,
+        braid.migrated,
+        braid.packets,
+        braid.packets_lost,
+        braid.projection_bytes
+    );
+    for rebuilds in &braid.rebuilds {
+        text.push_str(&format!(
+            "  rebuilt {} times after {}, running again after p50 {} ms, max {} ms\n",
+            rebuilds.times,
+            rebuilds.after,
+            said(rebuilds.seconds.p50 * 1e3, 1),
+            said(rebuilds.seconds.max * 1e3, 1)
+        ));
+    }
+    for scale in &braid.scale {
+        text.push_str(&format!(
+            "  {:>9} players: {} bytes and {} packets for each interval\n",
+            scale.players,
+            said(scale.bytes, 0),
+            said(scale.packets, 1)
+        ));
     }
     text
 }

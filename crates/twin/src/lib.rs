@@ -13,11 +13,12 @@
 //! survives a crash · [`universe`]
 //! the file that describes a world, and everything that can be wrong in it ·
 //! [`shells`] tiles around a star · [`site`] a GPU cluster's trace on racks and
-//! cooling loops · [`fleet`] a few hosts on a switch · [`pack`] how much of a list fits a cluster ·
+//! cooling loops · [`fleet`] a few hosts on a switch · [`braid`] three tori, one of which dies · [`pack`] how much of a list fits a cluster ·
 //! [`rehearsal`] from a file to a run · [`observer`] who watches ·
 //! [`record`] what is left of a run · [`again`] living it again.
 
 pub mod again;
+pub mod braid;
 pub mod disk;
 pub mod engine;
 pub mod fleet;

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::braid;
 use crate::fleet;
 use crate::observer::{Link, Observer, Progress};
 use crate::record::history::JobRow;
+use crate::record::summary::Kind as Kinds;
 use crate::record::{Decisions, History, Inputs, RecordError, RunDirectory, Series, Summary};
 use crate::shells::step_response::StepResponse;
 use crate::shells::{self, world};
@@ -30,6 +32,8 @@ pub enum Universe {
     Site(Box<site::Config>, Option<Arc<Scene>>),
     /// Hosts on one switch, and what was measured of them.
     Fleet(Box<fleet::Config>, Option<Box<fleet::History>>),
+    /// Three tori and what befalls them.
+    Braid(Box<braid::Config>),
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -37,6 +41,7 @@ enum Kind {
     Shells,
     Site,
     Fleet,
+    Braid,
 }
 
 impl Universe {
@@ -58,7 +63,7 @@ impl Universe {
                 fleet::config::honour(root, &config);
                 Some(*config)
             }
-            Self::Shells(_) | Self::Site(..) => {
+            Self::Shells(_) | Self::Site(..) | Self::Braid(_) => {
                 root.refuse("kind", "a node is a host of a fleet; expected \"fleet\"");
                 None
             }
@@ -79,6 +84,7 @@ impl Universe {
                     ("shells", Kind::Shells),
                     ("site", Kind::Site),
                     ("fleet", Kind::Fleet),
+                    ("braid", Kind::Braid),
                 ],
                 "What it describes.",
             )
@@ -87,6 +93,7 @@ impl Universe {
             Kind::Shells => Self::Shells(Box::new(shells::schema::read(root, name, intent))),
             Kind::Site => Self::Site(Box::new(site::schema(root, name, intent)), None),
             Kind::Fleet => Self::Fleet(Box::new(fleet::config::read(root, name, intent)), None),
+            Kind::Braid => Self::Braid(Box::new(braid::config::read(root, name, intent))),
         }
     }
 
@@ -97,6 +104,7 @@ impl Universe {
             Self::Shells(config) => &config.name,
             Self::Site(config, _) => &config.name,
             Self::Fleet(config, _) => &config.name,
+            Self::Braid(config) => &config.name,
         }
     }
 
@@ -107,6 +115,7 @@ impl Universe {
             Self::Shells(config) => config.seed,
             Self::Site(..) => 1,
             Self::Fleet(config, _) => config.seed,
+            Self::Braid(config) => config.seed,
         }
     }
 
@@ -565,6 +574,14 @@ pub fn simulate(universe: Universe, request: &Request, observer: &mut dyn Observ
                 step_response: None,
             }
         }
+        Universe::Braid(config) => {
+            let outcome = braid::run(&config, request.seed, observer);
+            Outcome {
+                summary: outcome.summary,
+                series: outcome.series,
+                step_response: None,
+            }
+        }
         Universe::Site(config, scene) => {
             let scene = scene.expect("a site's trace is loaded before it runs");
             let observer = RefCell::new(observer);
@@ -786,7 +803,9 @@ impl Host {
         //= requirements U5
         let tile_seconds = summary.tiles as f64 * summary.simulated_seconds;
         let spent = (after.cpu_seconds - self.cpu_seconds) / tile_seconds;
-        summary.os_overhead_fraction = spent.is_finite().then_some(spent);
+        // A process is no tile.
+        let is_told = spent.is_finite() && summary.kind != Kinds::Braid;
+        summary.os_overhead_fraction = is_told.then_some(spent);
     }
 }
 

@@ -77,6 +77,9 @@ pub struct Summary {
     /// What a fleet of hosts noticed, and how it was really.
     #[serde(default)]
     pub fleet: Option<Fleet>,
+    /// What a braid did, and what it cost.
+    #[serde(default)]
+    pub braid: Option<Braid>,
 }
 
 /// What the holons of a universe are.
@@ -90,6 +93,8 @@ pub enum Kind {
     Site,
     /// Hosts on one switch.
     Fleet,
+    /// Three tori.
+    Braid,
 }
 
 /// Something that must hold throughout a run.
@@ -503,6 +508,75 @@ pub struct Span {
     pub ratio_p50: f64,
 }
 
+/// What a braid did, what it lost and made again, and what that cost (requirements B).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Braid {
+    /// Processes that stand there throughout.
+    pub players: u64,
+    /// Pieces of work that began.
+    pub begun: u64,
+    /// That ended.
+    pub ended: u64,
+    /// Turns taken, those that were run again not counted twice.
+    pub turns: u64,
+    /// Messages that players passed on their way.
+    pub passes: u64,
+    /// Turns that came after their deadline.
+    pub missed: u64,
+    /// Processes that moved to another torus because it had less to do.
+    pub migrated: u64,
+    /// Offers that were not taken at once.
+    pub refused: u64,
+    /// Bytes that were not taken for a packet.
+    pub rejected: u64,
+    /// Packets sent from one torus to another.
+    pub packets: u64,
+    /// That did not arrive.
+    pub packets_lost: u64,
+    /// Bytes in all of them.
+    pub bytes: u64,
+    /// Braid intervals of all tori together.
+    pub intervals: u64,
+    /// The longest projection, in bytes.
+    pub projection_bytes: u64,
+    /// Tori rebuilt, by what the lost one was given up for.
+    pub rebuilds: Vec<Rebuilds>,
+    /// The most turns that were run again for one of them.
+    pub replayed_max: u64,
+    /// Tori that could not be rebuilt.
+    pub unrebuilt: u64,
+    /// From a stray write into a process's memory until it was found.
+    pub found_seconds: Quantiles,
+    /// What coordination costs at several sizes.
+    pub scale: Vec<Scale>,
+}
+
+/// Tori rebuilt after one kind of loss.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rebuilds {
+    /// The fault, or `mistake` if none was.
+    pub after: String,
+    /// How often.
+    pub times: u64,
+    /// From the loss until the torus runs again, of those losses whose moment is known: of damage, from when the torus found it and stopped.
+    pub seconds: Quantiles,
+}
+
+/// What a braid interval costs among so many processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scale {
+    /// How many.
+    pub players: u64,
+    /// Bytes sent, for each projection sent.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub bytes: f64,
+    /// Packets sent, likewise.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub packets: f64,
+    /// The longest projection.
+    pub projection_bytes: u64,
+}
+
 impl Summary {
     /// Whether every invariant held. An empty list holds.
     #[must_use]
@@ -605,6 +679,7 @@ impl Kind {
             Self::Shells => "shells",
             Self::Site => "site",
             Self::Fleet => "fleet",
+            Self::Braid => "braid",
         }
     }
 }

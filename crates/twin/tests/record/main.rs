@@ -10,7 +10,9 @@ use rusqlite::Connection;
 use telemetry::{Action, Decision, Reason};
 use twin::observer::Link;
 use twin::record::report::{comparison_page, packing_page, run_page, sweep_page};
-use twin::record::summary::{Distance, FaultWindow, Fleet, Quantiles, Replay, Span, Tenant};
+use twin::record::summary::{
+    Braid, Distance, FaultWindow, Fleet, Quantiles, Rebuilds, Replay, Scale, Span, Tenant,
+};
 use twin::record::{
     Comparison, Curve, History, Map, Metric, Packing, ReadError, RecordError, RunDirectory, Series,
     Stored, Summary, Sweep,
@@ -51,6 +53,11 @@ fn the_keys_of_a_summary_are_a_promise() {
     summary.fleet = Some(Fleet {
         spans: vec![Span::default()],
         ..Fleet::default()
+    });
+    summary.braid = Some(Braid {
+        rebuilds: vec![Rebuilds::default()],
+        scale: vec![Scale::default()],
+        ..Braid::default()
     });
     let json: serde_json::Value = serde_json::from_str(&summary.to_json()).unwrap();
     for promised in [
@@ -132,6 +139,23 @@ fn the_keys_of_a_summary_are_a_promise() {
         "fleet/spans/0/predicted",
         "fleet/spans/0/measured",
         "fleet/spans/0/ratio_p50",
+        "braid/players",
+        "braid/begun",
+        "braid/ended",
+        "braid/turns",
+        "braid/passes",
+        "braid/missed",
+        "braid/migrated",
+        "braid/packets",
+        "braid/projection_bytes",
+        "braid/rebuilds/0/after",
+        "braid/rebuilds/0/times",
+        "braid/rebuilds/0/seconds/p50",
+        "braid/replayed_max",
+        "braid/unrebuilt",
+        "braid/found_seconds/max",
+        "braid/scale/0/players",
+        "braid/scale/0/bytes",
     ] {
         assert!(
             json.pointer(&format!("/{promised}")).is_some(),

@@ -272,6 +272,7 @@ pub(crate) fn shells(thermos: bool) -> (Summary, Series) {
         site: None,
         replay: None,
         fleet: None,
+        braid: None,
     };
     (summary, series)
 }
