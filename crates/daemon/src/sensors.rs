@@ -444,9 +444,10 @@ mod tests {
         assert_eq!(how, [How::Modelled, How::Measured, How::None]);
         // Power is a difference: what it was at first is the model's.
         assert_eq!(sensors.power(0.0, Seconds(1.0)).source, Source::Modelled);
-        write("energy_uj", "150000000\n");
+        // More than the model's machine takes when it idles.
+        write("energy_uj", "1500000000\n");
         let power = sensors.power(0.0, Seconds(1.0));
-        assert_eq!((power.watts, power.source), (150.0, Source::Measured));
+        assert_eq!((power.watts, power.source), (1500.0, Source::Measured));
         let warm = sensors.temperature(Watts(power.watts), Seconds(10_000.0));
         let mut idle = Sensors::found(Path::new("/nowhere"), &CPU_NODE);
         let idle = drawn(&mut idle, 0.0, 10_000.0).unwrap();

@@ -421,3 +421,81 @@ fn a_node_keeps_what_it_becomes_until_it_is_forgotten() {
     listens();
     counted(port, "b", "", 1, 1, false);
 }
+
+/// Counts events, stops at many of them by chance, and answers with four digits.
+const CHANCE: &str = r#"(module
+    (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (global $count (mut i32) (i32.const 0))
+    (func $digit (param $at i32) (param $unit i32)
+        (i32.store8 (local.get $at) (i32.add (i32.const 48)
+            (i32.rem_u (i32.div_u (global.get $count) (local.get $unit)) (i32.const 10)))))
+    (func (export "on_event")
+        (global.set $count (i32.add (global.get $count) (i32.const 1)))
+        (drop (call $random (i32.const 0) (i32.const 1)))
+        (if (i32.lt_u (i32.load8_u (i32.const 0)) (i32.const 100)) (then unreachable))
+        (call $digit (i32.const 16) (i32.const 1000))
+        (call $digit (i32.const 17) (i32.const 100))
+        (call $digit (i32.const 18) (i32.const 10))
+        (call $digit (i32.const 19) (i32.const 1))
+        (i32.store (i32.const 32) (i32.const 16))
+        (i32.store (i32.const 36) (i32.const 4))
+        (drop (call $write (i32.const 1) (i32.const 32) (i32.const 1) (i32.const 40)))))"#;
+
+/// Answers with a hundred thousand bytes.
+const LONG: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 2)
+    (func (export "on_event")
+        (i32.store (i32.const 0) (i32.const 16))
+        (i32.store (i32.const 4) (i32.const 100000))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+#[test]
+fn what_was_answered_with_an_error_did_not_take_place_though_chance_stops_others_too() {
+    let place = Place::new();
+    place.write("chance.wasm", &wat::parse_str(CHANCE).unwrap());
+    let port = free_port();
+    let ports = format!("{port}:1");
+    let asked = ["run", "--state", "chance", "--port", &ports, "chance.wasm"];
+    let _life = Up(place.command(&asked).spawn().expect("it starts"));
+    wait_until("it listens", || ask(port, "GET", "", "").is_some());
+    let many: Vec<_> = (0..24)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let answers = (0..20).map(|_| ask(port, "POST", "", "").expect("it answers"));
+                answers.filter(|heard| heard.status == 200).count()
+            })
+        })
+        .collect();
+    let done: usize = many.into_iter().map(|one| one.join().unwrap()).sum();
+    assert!((100..400).contains(&done), "{done} of 480");
+    let mut last = ask(port, "POST", "", "").expect("it answers");
+    while last.status != 200 {
+        last = ask(port, "POST", "", "").expect("it answers");
+    }
+    assert_eq!(last.body, format!("{:04}", done + 1));
+}
+
+#[test]
+fn what_was_done_is_not_done_again_when_its_answer_is_no_longer_kept() {
+    let place = Place::new();
+    place.write("long.wasm", &wat::parse_str(LONG).unwrap());
+    let port = free_port();
+    let ports = format!("{port}:1");
+    let asked = ["run", "--state", "long", "--port", &ports, "long.wasm"];
+    let _life = Up(place.command(&asked).spawn().expect("it starts"));
+    wait_until("it listens", || ask(port, "GET", "", "").is_some());
+    for key in ["a", "b", "c", "d", "e"] {
+        let heard = ask(port, "POST", key, "").expect("it answers");
+        assert_eq!((heard.status, heard.body.len()), (200, 100_000));
+    }
+    let heard = ask(port, "POST", "e", "").expect("it answers");
+    assert_eq!((heard.status, heard.body.len()), (200, 100_000));
+    let heard = ask(port, "POST", "a", "").expect("it answers");
+    assert_eq!(heard.status, 410, "{heard:?}");
+    assert!(heard.body.contains("it was done as event 1;"), "{heard:?}");
+    let heard = ask(port, "GET", "", "").expect("it answers");
+    assert!(heard.body.contains("\"events\":5"), "{heard:?}");
+}
