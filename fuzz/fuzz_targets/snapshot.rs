@@ -1,6 +1,6 @@
 #![no_main]
 
-use daemon::capsule::snapshot::{Memory, PAGE, Snapshot, Value};
+use daemon::capsule::snapshot::{Answered, Memory, PAGE, Snapshot, Value};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
 #[derive(Debug, Arbitrary)]
@@ -11,7 +11,7 @@ enum File<'a> {
     Kept {
         events: u64,
         clock: u64,
-        answers: Vec<Vec<u8>>,
+        answers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
         globals: Vec<(u8, u64)>,
         memories: Vec<(u8, Vec<(u8, u8)>)>,
         harm: Option<Harm>,
@@ -94,6 +94,11 @@ libfuzzer_sys::fuzz_target!(|file: File<'_>| {
                     pages: kept,
                 }
             });
+            let answers = answers.into_iter().map(|(mut key, said)| {
+                key.truncate(u16::MAX.into());
+                Answered { key, said }
+            });
+            let answers: Vec<_> = answers.collect();
             let snapshot = Snapshot {
                 module: [7; 32],
                 events: events.max(answers.len() as u64),

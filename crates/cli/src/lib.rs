@@ -3,10 +3,10 @@
 //! It finds the universe that was asked for, shows how far the work is, and
 //! says what is wrong. What happens in a universe is the twin's affair.
 //!
-//! Tour: [`arguments`] what can be asked · [`universes`] which universes there
-//! are · [`run`] rehearsing them · [`live`] living one by the clock · [`pack`] packing a list into a cluster · [`why`] asking
-//! what was rehearsed · [`compare`] runs over each other · [`progress`] how far it is · [`complaint`]
-//! how what is wrong is said · [`manual`] what shells and `man` are told · [`living`] programs, and the node they run on.
+//! Tour: `arguments` what can be asked · `universes` which universes there
+//! are · `run` rehearsing them · `live` living one by the clock · `pack` packing a list into a cluster · `why` asking
+//! what was rehearsed · `compare` runs over each other · `progress` how far it is · `complaint`
+//! how what is wrong is said · `manual` what shells and `man` are told · `living` programs, and the node they run on.
 //!
 //! A library, so that what it reads can be put to a fuzzer; the executable is [`main`].
 
