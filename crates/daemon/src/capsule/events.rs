@@ -21,7 +21,7 @@
 //!
 //! # Under a lease
 //! What the fleet runs is kept by several machines before its answer is said ([`keeping`](crate::keeping)): then it goes on elsewhere
-//! if its machine dies, with the same promise. Events from a network are [asked](super::asked).
+//! if its machine dies, with the same promise. Events from a network come over HTTP (`asked`).
 //!
 //! Deliberately absent: folders (their state is not the capsule's), components (their memories cannot be seen), and moving to
 //! another version of the module.
