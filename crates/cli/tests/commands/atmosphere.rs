@@ -24,8 +24,14 @@ impl System<'_> {
     }
 
     fn read(&self, path: &str) -> u64 {
-        let text = fs::read_to_string(self.file(path)).unwrap();
-        text.trim().parse().unwrap()
+        let mut number = None;
+        // A file that is written is empty for a moment, which one of the kernel's never is.
+        wait_until("there is a number", || {
+            let text = fs::read_to_string(self.file(path)).unwrap_or_default();
+            number = text.trim().parse().ok();
+            number.is_some()
+        });
+        number.expect("it was waited for")
     }
 
     fn laid_out(place: &Place) -> System<'_> {
