@@ -596,17 +596,21 @@ function jobPage(cluster, summary, notables, i) {
   if (known(jobs.ended[i]) && state !== "refused") story.push({ t: jobs.ended[i], late: 2, what: words(state) });
   if (!known(jobs.ended[i])) story.push({ t: end, late: 2, what: state === "waiting" ? "Still waiting when the run ended" : "Still running when the run ended" });
   story.sort((a, b) => a.t - b.t || (a.late || 0) - (b.late || 0));
-  const told = story.some((s) => s.why || s.text);
+  // The page has what many decisions rest on, and not all: what it lacks is said, and who has it.
+  const isUntried = story.some((s) => s.action === "queue" && s.why?.tried !== SOONER), lacks = isUntried || story.some((s) => s.action === "place" && !(s.why && s.why.candidates));
   parts.push(card("Its life, and why", el("ol", { class: "story" }, story.map((s) => el("li", { class: s.action || s.what.split(" ")[0].toLowerCase() }, el("span", { class: "when" }, duration(s.t)),
     el("div", {}, el("p", {}, el("b", {}, s.what), s.reason && `: ${s.reason}`, s.node !== undefined && s.node !== UNUSED && s.action !== "queue" && [" · ", nodeName(cluster, s.node)]),
       s.on && el("p", {}, "on ", s.on.slice(0, 12).map((k, n) => [n ? ", " : "", nodeName(cluster, stays.node[k])]), s.on.length > 12 && ` and ${s.on.length - 12} more`),
       s.text && el("p", {}, `${s.text.charAt(0).toUpperCase()}${s.text.slice(1)}.`.replace(/\.\.$/, ".")),
       s.why && grounds(cluster, s, i))))),
-  !told && el("p", { class: "under" }, cluster.jobs.whys_untold > 0 ? `What these decisions rest on is told for ${steps.whys.length.toLocaleString("en")} decisions of this run, not for ${cluster.jobs.whys_untold.toLocaleString("en")} others, most of which placed a job at once.` : "What these decisions rest on was not kept.")));
+  lacks && el("p", { class: "under unasked" }, "Not all that these decisions rest on is on this page. In the folder of the run, ", el("code", {}, `cosmos why ${jobs.names[i]} --run .`), " tells it", isUntried && ", and all that would have let it start sooner", ".")));
   return parts;
 }
 
 const nodeName = (cluster, i) => el("span", { class: "node", title: `${cluster.film.gpus[i]} × ${cluster.film.models[cluster.film.model[i]]}` }, cluster.film.names[i]);
+
+/** Of what was tried that could let a job start: whatever starts it sooner; 1 is only what starts it at once. */
+const SOONER = 2;
 
 // What a decision rests on: which nodes fell to which test, who stands before, what would help, who competed.
 function grounds(cluster, step, i) {
@@ -642,9 +646,10 @@ function grounds(cluster, step, i) {
     };
     parts.push(el("div", { class: "evidence start" }, el("h4", {}, "Expected to start", el("small", {}, "if nobody else comes")), el("p", {}, `${said.charAt(0).toUpperCase()}${said.slice(1)}.`, outcome())));
   }
-  if (!why.changes && step.action === "queue") parts.push(el("div", { class: "evidence change" }, el("h4", {}, "What would let it start sooner"), el("p", {}, "No single change to its request.")));
+  const helps = why.tried === SOONER ? "What would let it start sooner" : "What would start it at once";
+  if (why.tried && !why.changes) parts.push(el("div", { class: "evidence change" }, el("h4", {}, helps), el("p", {}, "No single change that was tried: to its request, to its tenant's rights, or to the bound on heat.")));
   if (why.changes) {
-    parts.push(el("div", { class: "evidence" }, el("h4", {}, "What would let it start sooner", el("small", {}, "the cheapest first")), el("ul", {}, why.changes.map(([text, t]) => el("li", {}, `${text}: `, el("b", {}, t <= step.t + 0.5 ? "at once" : `in ${duration(t - step.t)}`))))));
+    parts.push(el("div", { class: "evidence" }, el("h4", {}, helps, el("small", {}, "the cheapest first")), el("ul", {}, why.changes.map(([text, t]) => el("li", {}, `${text}: `, el("b", {}, t <= step.t + 0.5 ? "at once" : `in ${duration(t - step.t)}`))))));
   }
   if (why.candidates) {
     const most = Math.max(1e-12, ...why.candidates.map((c) => Math.abs(c[1])));

@@ -219,7 +219,38 @@ const drawMachines = table(machines, 7, () => "No machine is known.", (m) => el(
 });
 const WELL = new Set(["alive", "suspect", "parked"]);
 
+/** While something is pressed nothing is drawn: a button that is taken away between press and release is not clicked. */
+let pressed = false, undrawn = false;
+const untold = [];
+const PRESSED_MAX_MS = 10_000;
+let release;
+function hold() {
+  pressed = true;
+  clearTimeout(release);
+  release = setTimeout(letGo, PRESSED_MAX_MS);
+}
+function letGo() {
+  clearTimeout(release);
+  pressed = false;
+  untold.splice(0).forEach(tellOf);
+  if (undrawn) draw();
+}
+/** Something happened to a program. */
+function tellOf(item) {
+  if (pressed) return untold.push(item);
+  const now = item.phase ? PHASES[item.phase](item)[0] : "forgotten";
+  const name = item.phase ? el("button", { class: "why", title: "why?", onclick: () => explain(item.name) }, item.name) : el("b", {}, item.name);
+  if (happened.firstChild?.classList.contains("none")) happened.replaceChildren();
+  happened.prepend(el("li", {}, el("time", {}, clock(item.unix_ms)), name, el("span", {}, now)));
+  while (happened.children.length > 200) happened.lastChild.remove();
+}
+addEventListener("pointerdown", hold, true);
+// What is clicked hears of it after the release.
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { clearTimeout(release); release = setTimeout(letGo, 50); }, true);
+
 function draw() {
+  undrawn = pressed;
+  if (pressed) return;
   const last = samples[samples.length - 1], wanted = find.value.trim().toLowerCase();
   const text = (p) => `${p.name} ${p.program} ${p.arguments.join(" ")} ${PHASES[p.phase](p)[0]}`.toLowerCase();
   const found = wanted ? programs.filter((p) => text(p).includes(wanted)) : programs;
@@ -369,7 +400,9 @@ function showWhy(program, why) {
         d.cause && [" ", el("button", { class: "why", onclick: () => document.getElementById(at(d.cause))?.focus() }, `because of #${d.cause}`)],
         el("small", {}, ` #${d.number}`))))),
     why.decisions.length === 0 && el("p", { class: "quiet" }, "Nothing was decided about it that is kept."),
-    why.agreed?.length > 0 && [el("h3", {}, "What the fleet agreed on about it"), el("ol", { class: "happened decisions" }, why.agreed.toReversed().map((d) => el("li", {}, el("span", {}, d.sentence, el("small", {}, ` entry ${d.at}`)))))]].flat().filter(Boolean));
+    why.agreed?.length > 0 && [el("h3", {}, "What the fleet agreed on about it"), el("ol", { class: "happened decisions" }, why.agreed.toReversed().map((d) => el("li", {}, el("span", {}, d.sentence, el("small", {}, ` entry ${d.at}`)))))],
+    why.earlier && [el("h3", {}, `What happened here, on ${why.earlier.machine}`), el("p", { class: "now" }, why.earlier.now),
+      el("ol", { class: "happened decisions" }, why.earlier.decisions.toReversed().map((d) => el("li", {}, el("span", {}, d.said))))]].flat().filter(Boolean));
   reasons.hidden = false;
   reasons.scrollIntoView({ block: "nearest" });
   reasons.querySelector("h2").focus({ preventScroll: true });
@@ -438,11 +471,7 @@ async function watch(redraw) {
         if (samples.length > SAMPLES) samples.shift();
         sampled = true;
       } else if (event.event === "program") {
-        const item = JSON.parse(event.data), now = item.phase ? PHASES[item.phase](item)[0] : "forgotten";
-        const name = item.phase ? el("button", { class: "why", title: "why?", onclick: () => explain(item.name) }, item.name) : el("b", {}, item.name);
-        if (happened.firstChild?.classList.contains("none")) happened.replaceChildren();
-        happened.prepend(el("li", {}, el("time", {}, clock(item.unix_ms)), name, el("span", {}, now)));
-        while (happened.children.length > 200) happened.lastChild.remove();
+        tellOf(JSON.parse(event.data));
         news = true;
       }
     }

@@ -123,6 +123,34 @@ test("whatever is clicked says why it is so, back to what caused it", async () =
   await close();
 });
 
+test("a button that is pressed while the list changes is clicked all the same", async () => {
+  const { page, close } = await open(url);
+  await page.getByText("The node runs").waitFor();
+  cosmos("run", "-d", "--name", "held", "sleep", "1000");
+  const why = page.getByLabel("Why", { exact: true });
+  const button = page.locator("tr[data-name=held] button.state"), line = page.locator(".happened li button", { hasText: "held" }).first();
+  await button.getByText("running").waitFor();
+  for (const [pressed, change] of [[button, ["stop", "held"]], [line, ["run", "-d", "--name", "newcomer", "sleep", "1000"]]]) {
+    await pressed.scrollIntoViewIfNeeded();
+    const { x, y, width, height } = await pressed.boundingBox();
+    await page.mouse.move(x + width / 2, y + height / 2);
+    await page.mouse.down();
+    // The row is made anew, or another line comes above it.
+    cosmos(...change);
+    await page.waitForTimeout(1500);
+    await page.mouse.up();
+    await why.getByText("Why: held").waitFor();
+    await why.getByRole("button", { name: "Close" }).click();
+  }
+  // What was not drawn meanwhile is drawn then.
+  await page.locator("tr[data-name=newcomer]").getByText("running").waitFor();
+  await page.locator(".happened li", { hasText: "newcomer" }).first().waitFor();
+  await page.locator("tr[data-name=held]").getByText(/ended with|stopped/).waitFor();
+  cosmos("stop", "newcomer");
+  cosmos("rm", "held", "newcomer");
+  await close();
+});
+
 test("what the fleet runs is shown, and why one of it waits", async () => {
   const { page, said, close } = await open(url);
   await page.getByText("The node runs").waitFor();

@@ -251,7 +251,7 @@ async function jobsOf(page) {
   const column = (text, type) => { const bytes = Uint8Array.from(Buffer.from(text, "base64")); return new type(bytes.buffer); };
   const f64 = (text) => column(text, Float64Array), u32 = (text) => column(text, Uint32Array);
   return { names: jobs.names, id: f64(jobs.id), arrived: f64(jobs.arrived), started: f64(jobs.started), ended: f64(jobs.ended), state: column(jobs.state, Uint8Array), states: jobs.states,
-    steps: u32(jobs.steps.of), why: u32(jobs.steps.why), whys: jobs.steps.whys, end: summary.simulated_seconds, untold: jobs.untold };
+    steps: u32(jobs.steps.of), actions: Array.from(column(jobs.steps.action, Uint8Array), (a) => jobs.actions[a]), why: u32(jobs.steps.why), whys: jobs.steps.whys, end: summary.simulated_seconds, untold: jobs.untold };
 }
 
 test("the list of jobs holds all of them, and finds and sorts", async () => {
@@ -297,7 +297,7 @@ test("a job's page tells its life and why, and leads back", async () => {
   let step = 0, chosen = -1;
   jobs.names.forEach((_, i) => {
     const [first, second] = [jobs.why[step], jobs.why[step + 1]];
-    if (chosen < 0 && jobs.steps[i] >= 2 && first && second && jobs.whys[first - 1].ahead && jobs.started[i] > jobs.arrived[i]) chosen = i;
+    if (chosen < 0 && jobs.steps[i] >= 2 && first && second && jobs.whys[first - 1].ahead && jobs.whys[first - 1].tried === 2 && jobs.started[i] > jobs.arrived[i]) chosen = i;
     step += jobs.steps[i];
   });
   assert.ok(chosen >= 0);
@@ -320,6 +320,7 @@ test("a job's page tells its life and why, and leads back", async () => {
   assert.deepEqual([story[0], story[1], story.includes("Placed"), story.includes("Started")], ["Arrived", "Had to wait", true, true], story.join(", "));
   const why = await page.locator(".story").textContent();
   for (const part of ["Nodes left after each test", "Before it", "Expected to start", "What would let it start sooner", "Candidates", "chosen"]) assert.ok(why.includes(part), `${part} in ${why}`);
+  assert.equal(await page.locator(".unasked").count(), 0, "all of it is here");
   // Who stood before it has a page as well.
   const ahead = page.locator(".evidence .link").first(), other = await ahead.textContent();
   await ahead.click();
@@ -328,7 +329,42 @@ test("a job's page tells its life and why, and leads back", async () => {
   await page.waitForFunction((name) => document.querySelector(".job-page h1").textContent === name, jobs.names[chosen]);
   await page.click(".back");
   await page.waitForFunction(() => document.querySelector(".job-page").hidden);
+  // Of whom only that was tried what starts it at once says so, and who can tell the rest. Every placement has its candidates.
+  let place = 0, bare = -1, lacking = 0;
+  jobs.names.forEach((_, i) => {
+    if (bare < 0 && jobs.why[place] && jobs.whys[jobs.why[place] - 1].tried === 1) bare = i;
+    for (let s = place; s < place + jobs.steps[i]; s += 1) lacking += jobs.actions[s] === "place" && !jobs.whys[jobs.why[s] - 1]?.candidates;
+    place += jobs.steps[i];
+  });
+  assert.ok(bare >= 0);
+  assert.equal(lacking, 0);
+  await page.evaluate((id) => { location.hash = `#job/${id}`; }, jobs.id[bare]);
+  await page.waitForFunction((name) => document.querySelector(".job-page h1").textContent === name, jobs.names[bare]);
+  assert.match(await page.locator(".unasked").textContent(), new RegExp(`cosmos why ${jobs.names[bare]} --run`));
+  assert.match(await page.locator(".story").textContent(), /What would start it at once/);
+  await page.click(".back");
+  await page.waitForFunction(() => document.querySelector(".job-page").hidden);
   assert.ok(await page.locator(".cluster-map").isVisible());
+  assert.deepEqual(said, []);
+  await close();
+});
+
+test("a job's page says in one line how it was slowed", async () => {
+  const { page, said, close } = await open(cluster.file);
+  const jobs = await jobsOf(page);
+  let step = 0;
+  const slowed = jobs.names.findIndex((_, i) => {
+    const mine = jobs.actions.slice(step, step + jobs.steps[i]);
+    step += jobs.steps[i];
+    return mine.includes("throttle");
+  });
+  assert.ok(slowed >= 0);
+  await page.evaluate((hash) => { location.hash = hash; }, `#job/${jobs.id[slowed]}`);
+  await page.waitForFunction((name) => document.querySelector(".job-page h1")?.textContent === name, jobs.names[slowed]);
+  const told = page.locator(".story > li.throttle");
+  assert.equal(await told.count(), 1);
+  const text = await told.textContent();
+  for (const part of ["Slowed down", "Slowed 3 times between 2 h and 3 h, in all for 12 min"]) assert.ok(text.includes(part), `${part} in ${text}`);
   assert.deepEqual(said, []);
   await close();
 });

@@ -531,6 +531,7 @@ impl Stage<'_> {
             out_of_memory: false,
             late: phase == phase_of(Fate::AtLimit),
             group: None,
+            shared: false,
         }
     }
 
@@ -734,13 +735,7 @@ impl Stage<'_> {
 }
 
 fn told(program: Option<Listed>, now: String, decisions: Vec<Decision>) -> Answer {
-    Answer::Why(Box::new(Why {
-        program,
-        now,
-        decisions,
-        agreed: Vec::new(),
-        fleet: None,
-    }))
+    Answer::Why(Box::new(Why::of(program, now, decisions)))
 }
 
 /// Whether a decision about a job is one about where it runs. Others name the first node for want of any.

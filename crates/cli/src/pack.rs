@@ -3,6 +3,7 @@
 //! One experiment shows its curve; several show their means, a line for each policy.
 //! Everything that can be wrong with a request is found before the first arrival.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf, absolute};
@@ -208,6 +209,9 @@ fn arrivals(asked: &Pack, trace: &Trace, pods_file: &Path) -> Result<Vec<Arrival
     }
     let read = files.into_iter().map(|file| {
         let order = Order::read(&file, &trace.pods, pods_file)?;
+        if let Some(doubt) = doubt(&file, &order, trace, pods_file) {
+            anstream::eprintln!("pack: {doubt}");
+        }
         let seed = asked.seeds.first().copied();
         let seed = seed.or_else(|| seed_of(&file)).unwrap_or(SEED);
         let (draw, took) = drawn(trace, seed);
@@ -228,11 +232,34 @@ fn drawn(trace: &Trace, seed: u64) -> (Draw, (f64, f64)) {
     (draw, host.elapsed_seconds())
 }
 
-/// The orders in a folder that are for a list: `default.seed42.names.gz` is for
+/// What a list is called by the orders that are for it: `default.seed42.names.gz` is for
 /// `openb_pod_list_default.csv`.
+fn list_name(pods_file: &Path) -> String {
+    let stem = pods_file.file_stem().unwrap_or_default().to_string_lossy();
+    stem.rsplit('_').next().unwrap_or_default().to_owned()
+}
+
+/// Why an order may be one of another list, though all of its names are in this one: lists share most of their names.
+fn doubt(file: &Path, order: &Order, trace: &Trace, pods_file: &Path) -> Option<String> {
+    let came: BTreeSet<u32> = order.0.iter().copied().collect();
+    let (pods, left) = (trace.pods.len(), trace.pods.len() - came.len());
+    let called = file.file_name()?.to_string_lossy();
+    let of_another = called
+        .split_once(".seed")
+        .filter(|(list, _)| *list != list_name(pods_file));
+    let why = match of_another {
+        Some((list, _)) => format!("by its name it is for {list:?}"),
+        None if left > 0 => format!("{left} of the {pods} pods never come in it"),
+        None => return None,
+    };
+    let (file, pods_file) = (file.display(), pods_file.display());
+    Some(format!("{file}: is it an order of {pods_file}? {why}"))
+}
+
+/// The orders in a folder that are for a list.
 fn orders_in(folder: &Path, pods_file: &Path) -> Result<Vec<PathBuf>> {
     let stem = pods_file.file_stem().unwrap_or_default().to_string_lossy();
-    let list = stem.rsplit('_').next().unwrap_or_default();
+    let list = &list_name(pods_file)[..];
     let mut files = Vec::new();
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;

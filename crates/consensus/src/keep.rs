@@ -15,6 +15,11 @@
 //! * **Move**: a keeper that is gone is replaced, while there is still a majority of the old ones. What is kept is given to a majority of the new ones, then the log is
 //!   asked to name those, and only takes it from who holds the lease by the log's own account, as the next change. Until it has answered, nothing is kept that has not both majorities.
 //!
+//! A keeper that was emptied, because its disk was replaced or somebody removed what lay there, must not be heard as one that never had anything: a majority of such
+//! answers could hide what was told. So the log does not name machines but shelves: each has a [`Mark`] that was drawn by chance when it was set up and is lost with
+//! what lay there. Whatever stands there afterwards has another, which nobody has named: it answers, and counts for nothing until the log names it as well
+//! ([`Holder::emptied`]). Where a majority was emptied, nobody goes on: what was told is lost, and that shows.
+//!
 //! A [`Holder`] decides; how bytes travel, and that a keeper is asked until it answers, is its world's business. Loss, delay and repetition are all one to it.
 //!
 //! Deliberately absent: the bytes, timers, who should be a keeper.
@@ -42,6 +47,19 @@ pub struct Version {
     pub by: Stint,
     /// What it is of that stint's versions: later ones are greater.
     pub number: u64,
+}
+
+/// Tells a shelf from any other that stands on the same machine before or after it, for the same program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(pub u64);
+
+/// A keeper: a machine, and which shelf of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Keeper {
+    /// Where.
+    pub tile: Tile,
+    /// Which.
+    pub mark: Mark,
 }
 
 /// What a keeper goes by. It must be durable before an answer that rests on it is given.
@@ -87,14 +105,14 @@ impl Shelf {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// A keeper answered [`Effect::Ask`]: what it has, or to which later stint it is promised.
-    Answered(Tile, Result<Option<Version>, Stint>),
+    Answered(Keeper, Result<Option<Version>, Stint>),
     /// What [`Effect::Resume`] named is at hand.
     AtHand,
     /// A keeper answered [`Effect::Give`]: it has that version, or is promised to a later stint.
-    Took(Tile, Result<Version, Stint>),
+    Took(Keeper, Result<Version, Stint>),
     /// There is something new to be kept; numbers grow.
     Keep(u64),
-    /// These should be the keepers instead.
+    /// These should be the keepers instead, or instead of those that should be, as long as the log was not asked.
     Move(Vec<Tile>),
     /// The log has answered [`Effect::Agree`] about that change: whether those are the keepers now.
     Agreed(u32, bool),
@@ -110,18 +128,18 @@ pub enum Effect {
     /// Give this to that keeper, until it answers or something newer is to be given to it.
     Give(Tile, Version),
     /// Ask the log to name these as the keepers, by their so-manieth change, until it has answered. It may be heard twice: so the log goes by the change.
-    Agree(u32, Vec<Tile>),
+    Agree(u32, Vec<Keeper>),
     /// All up to this number is kept and may be told.
     Kept(u64),
-    /// A later stint goes on with it, or was named in its place if it is this one: then it may begin again as another. Nothing may be told by this one any more, ever.
+    /// A later stint goes on with it, or, if it is this one, the log takes nothing from it: then it may begin again as another. Nothing may be told by this one any more, ever.
     Lost(Stint),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing was ever kept, and nobody is named to keep it.
+    /// Nothing was ever kept, and nobody is named to keep it: the first keepers are asked who they are, and proposed.
     Founding,
-    /// The first keepers were proposed.
+    /// What is kept is being found out.
     Asking(BTreeMap<Tile, Option<Version>>),
     /// The newest is being fetched.
     Fetching(Version),
@@ -135,14 +153,16 @@ pub struct Holder {
     stint: Stint,
     /// How often the log was told who they are, and who.
     changes: u32,
-    keepers: Vec<Tile>,
+    keepers: Vec<Keeper>,
     /// Who should take their place; both count until the log has answered.
     next: Option<Vec<Tile>>,
-    /// Whether the log was asked.
-    proposed: bool,
+    /// The same, as the log was asked to name them.
+    proposed: Option<Vec<Keeper>>,
     phase: Phase,
+    /// Which shelf was found on each machine last.
+    found: BTreeMap<Tile, Mark>,
     /// The last number that each has taken of this stint.
-    taken: BTreeMap<Tile, u64>,
+    taken: BTreeMap<Keeper, u64>,
     /// The newest that is to be kept, if there is any.
     newest: Option<u64>,
     /// The last that was.
@@ -161,7 +181,7 @@ impl Holder {
     /// A stint under a lease whose keepers are those, by the log and so many changes; `others` are to be them if there are none yet.
     pub fn begin(
         stint: Stint,
-        (changes, keepers): (u32, Vec<Tile>),
+        (changes, keepers): (u32, Vec<Keeper>),
         others: Vec<Tile>,
         out: &mut impl FnMut(Effect),
     ) -> Self {
@@ -170,19 +190,19 @@ impl Holder {
             true => Phase::Founding,
             false => Phase::Asking(BTreeMap::new()),
         };
-        for keeper in &keepers {
-            out(Effect::Ask(*keeper));
-        }
-        if founds {
-            out(Effect::Agree(changes + 1, others.clone()));
-        }
+        let asked = keepers.iter().map(|keeper| keeper.tile);
+        let founding = others.iter().copied().filter(|_| founds);
+        asked
+            .chain(founding)
+            .for_each(|tile| out(Effect::Ask(tile)));
         Self {
             stint,
             changes,
             keepers,
             next: founds.then_some(others),
-            proposed: founds,
+            proposed: None,
             phase,
+            found: BTreeMap::new(),
             taken: BTreeMap::new(),
             newest: None,
             kept: None,
@@ -192,14 +212,30 @@ impl Holder {
 
     /// Who keeps it, by the log.
     #[must_use]
-    pub fn keepers(&self) -> &[Tile] {
+    pub fn keepers(&self) -> &[Keeper] {
         &self.keepers
     }
 
-    /// Whether keepers are being replaced.
+    /// Whether they are being replaced, or named for the first time.
     #[must_use]
     pub const fn moves(&self) -> bool {
         self.next.is_some()
+    }
+
+    /// Who should be one and has not been asked to the log, because it has not answered yet.
+    pub fn unheard(&self) -> impl Iterator<Item = Tile> + '_ {
+        let next = self.next.iter().flatten();
+        let next = next.filter(|_| self.proposed.is_none());
+        next.copied().filter(|tile| !self.found.contains_key(tile))
+    }
+
+    /// Who of them has another shelf than the one that was named: what it kept is gone.
+    pub fn emptied(&self) -> impl Iterator<Item = Tile> + '_ {
+        let other = |keeper: &&Keeper| {
+            let found = self.found.get(&keeper.tile);
+            found.is_some_and(|mark| *mark != keeper.mark)
+        };
+        self.keepers.iter().filter(other).map(|keeper| keeper.tile)
     }
 
     /// Something happened.
@@ -221,6 +257,7 @@ impl Holder {
                 }
             }
             Input::Took(from, Ok(version)) if version.by == self.stint => {
+                self.found.insert(from.tile, from.mark);
                 let taken = self.taken.entry(from).or_default();
                 *taken = version.number.max(*taken);
                 self.count(out);
@@ -232,7 +269,14 @@ impl Holder {
                 }
             }
             Input::Move(to) => {
-                if self.phase == Phase::Keeping && self.next.is_none() && !to.is_empty() {
+                let founds = self.phase == Phase::Founding;
+                if (founds || self.phase == Phase::Keeping)
+                    && self.proposed.is_none()
+                    && !to.is_empty()
+                {
+                    for tile in to.iter().filter(|tile| !self.found.contains_key(tile)) {
+                        out(Effect::Ask(*tile));
+                    }
                     self.next = Some(to);
                     self.give(out);
                     self.count(out);
@@ -242,14 +286,15 @@ impl Holder {
         }
     }
 
-    fn answered(&mut self, from: Tile, has: Option<Version>, out: &mut impl FnMut(Effect)) {
+    fn answered(&mut self, from: Keeper, has: Option<Version>, out: &mut impl FnMut(Effect)) {
+        self.found.insert(from.tile, from.mark);
         let Phase::Asking(answers) = &mut self.phase else {
-            return;
+            return self.count(out);
         };
         if !self.keepers.contains(&from) {
             return;
         }
-        answers.insert(from, has);
+        answers.insert(from.tile, has);
         if answers.len() < majority(self.keepers.len()) {
             return;
         }
@@ -265,21 +310,23 @@ impl Holder {
     }
 
     fn agreed(&mut self, change: u32, done: bool, out: &mut impl FnMut(Effect)) {
-        if change != self.changes + 1 || !core::mem::take(&mut self.proposed) {
+        if change != self.changes + 1 {
             return;
         }
-        let next = self.next.take();
-        if !done && self.phase == Phase::Founding {
+        let Some(next) = self.proposed.take() else {
+            return;
+        };
+        self.next = None;
+        if !done {
+            // Whom the log refuses does not hold the lease any more. It may have heard it before, all the same, and so the old ones may be none now.
             self.phase = Phase::Lost;
             return out(Effect::Lost(self.stint));
         }
-        if let (true, Some(next)) = (done, next) {
-            self.changes += 1;
-            self.keepers = next;
-            if self.phase == Phase::Founding {
-                self.phase = Phase::Keeping;
-                out(Effect::Resume(None));
-            }
+        self.changes += 1;
+        self.keepers = next;
+        if self.phase == Phase::Founding {
+            self.phase = Phase::Keeping;
+            out(Effect::Resume(None));
         }
         self.count(out);
     }
@@ -295,42 +342,58 @@ impl Holder {
             return;
         };
         let by = self.stint;
-        let mut all: Vec<Tile> = self.keepers.clone();
+        let mut all: Vec<Tile> = self.keepers.iter().map(|keeper| keeper.tile).collect();
         all.extend(self.next.iter().flatten());
         all.sort_unstable();
         all.dedup();
         for tile in all {
-            if self.taken.get(&tile).is_none_or(|taken| *taken < number) {
+            let found = self
+                .found
+                .get(&tile)
+                .map(|mark| Keeper { tile, mark: *mark });
+            let taken = found.and_then(|keeper| self.taken.get(&keeper));
+            if taken.is_none_or(|taken| *taken < number) {
                 out(Effect::Give(tile, Version { by, number }));
             }
         }
     }
 
+    /// Who should take the keepers' place, as far as it has been found: as it was proposed, if it was.
+    fn coming(&self) -> Option<Vec<Option<Keeper>>> {
+        if let Some(proposed) = &self.proposed {
+            return Some(proposed.iter().copied().map(Some).collect());
+        }
+        let found = |tile: &Tile| {
+            let mark = *self.found.get(tile)?;
+            Some(Keeper { tile: *tile, mark })
+        };
+        Some(self.next.as_ref()?.iter().map(found).collect())
+    }
+
     /// The last number that a majority of these has.
-    fn with_most(&self, of: &[Tile]) -> Option<u64> {
-        let mut taken: Vec<_> = of
-            .iter()
-            .map(|tile| self.taken.get(tile).copied())
-            .collect();
+    fn with_most(&self, of: impl ExactSizeIterator<Item = Option<Keeper>>) -> Option<u64> {
+        let count = of.len();
+        let mut taken: Vec<_> = of.map(|keeper| self.taken.get(&keeper?).copied()).collect();
         taken.sort_unstable_by(|a, b| b.cmp(a));
-        taken.get(majority(of.len()) - 1).copied().flatten()
+        taken.get(majority(count) - 1).copied().flatten()
     }
 
     fn count(&mut self, out: &mut impl FnMut(Effect)) {
-        let next = self.next.as_deref();
-        let there = next.map(|next| self.with_most(next));
-        // What anybody may have been told goes along before the log names others.
-        if let (Some(there), false) = (there, self.proposed)
+        let coming = self.coming();
+        let there = (coming.as_ref()).map(|coming| self.with_most(coming.iter().copied()));
+        // Named are shelves, so all of them must have been found; and what anybody may have been told goes along before the log names others.
+        if let (Some(coming), Some(there), None) = (coming, there, &self.proposed)
+            && matches!(self.phase, Phase::Founding | Phase::Keeping)
+            && let Some(coming) = coming.into_iter().collect::<Option<Vec<_>>>()
             && there >= self.kept.max(self.resumed)
         {
-            self.proposed = true;
-            let next = self.next.clone().unwrap_or_default();
-            out(Effect::Agree(self.changes + 1, next));
+            self.proposed = Some(coming.clone());
+            out(Effect::Agree(self.changes + 1, coming));
         }
         if self.keepers.is_empty() {
             return;
         }
-        let here = self.with_most(&self.keepers);
+        let here = self.with_most(self.keepers.iter().copied().map(Some));
         let both = match there {
             Some(there) => here.min(there),
             None => here,
@@ -359,6 +422,12 @@ mod tests {
         }
     }
 
+    /// On the first shelf of its machine.
+    fn keeper(tile: Tile) -> Keeper {
+        let mark = Mark(tile.0);
+        Keeper { tile, mark }
+    }
+
     fn told(holder: &mut Holder, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         holder.handle(input, &mut |effect| effects.push(effect));
@@ -368,16 +437,16 @@ mod tests {
     #[test]
     fn what_reached_a_minority_is_given_to_a_majority_before_it_is_told() {
         let mut begun = Vec::new();
-        let mut holder = Holder::begin(stint(9), (1, vec![A, B, C]), vec![], &mut |effect| {
-            begun.push(effect)
-        });
+        let all = [A, B, C].map(keeper).to_vec();
+        let mut holder =
+            Holder::begin(stint(9), (1, all), vec![], &mut |effect| begun.push(effect));
         assert_eq!(begun, [A, B, C].map(Effect::Ask));
         let old = Version {
             by: stint(3),
             number: 5,
         };
-        assert_eq!(told(&mut holder, Input::Answered(A, Ok(None))), []);
-        let resumed = told(&mut holder, Input::Answered(C, Ok(Some(old))));
+        assert_eq!(told(&mut holder, Input::Answered(keeper(A), Ok(None))), []);
+        let resumed = told(&mut holder, Input::Answered(keeper(C), Ok(Some(old))));
         assert_eq!(resumed, [Effect::Resume(Some((C, old)))]);
         let mine = Version {
             by: stint(9),
@@ -385,25 +454,81 @@ mod tests {
         };
         let given = told(&mut holder, Input::AtHand);
         assert_eq!(given, [A, B, C].map(|tile| Effect::Give(tile, mine)));
-        assert_eq!(told(&mut holder, Input::Took(A, Ok(mine))), []);
+        assert_eq!(told(&mut holder, Input::Took(keeper(A), Ok(mine))), []);
         assert_eq!(
-            told(&mut holder, Input::Took(B, Ok(mine))),
+            told(&mut holder, Input::Took(keeper(B), Ok(mine))),
             [Effect::Kept(5)]
         );
         assert_eq!(
-            told(&mut holder, Input::Took(C, Err(stint(10)))),
+            told(&mut holder, Input::Took(keeper(C), Err(stint(10)))),
             [Effect::Lost(stint(10))]
         );
         assert_eq!(told(&mut holder, Input::Keep(6)), []);
+    }
+
+    #[test]
+    fn who_was_emptied_counts_for_nothing_until_the_log_names_what_it_has_now() {
+        let all = [A, B, C].map(keeper).to_vec();
+        let mut holder = Holder::begin(stint(9), (1, all), vec![], &mut |_| {});
+        let (by, emptied) = (
+            stint(3),
+            Keeper {
+                tile: A,
+                mark: Mark(77),
+            },
+        );
+        let old = Version { by, number: 5 };
+        let never = Ok(None);
+        assert_eq!(told(&mut holder, Input::Answered(emptied, never)), []);
+        assert_eq!(told(&mut holder, Input::Answered(keeper(B), never)), []);
+        assert_eq!(holder.emptied().collect::<Vec<_>>(), [A]);
+        let resumed = told(&mut holder, Input::Answered(keeper(C), Ok(Some(old))));
+        assert_eq!(resumed, [Effect::Resume(Some((C, old)))]);
+        told(&mut holder, Input::AtHand);
+        let (by, number) = (stint(9), 5);
+        let took = |keeper| Input::Took(keeper, Ok(Version { by, number }));
+        assert_eq!(told(&mut holder, took(emptied)), []);
+        assert_eq!(told(&mut holder, took(keeper(B))), []);
+        assert_eq!(told(&mut holder, took(keeper(C))), [Effect::Kept(5)]);
+        let next = vec![emptied, keeper(B), keeper(C)];
+        let asked = told(&mut holder, Input::Move(vec![A, B, C]));
+        assert_eq!(asked, [Effect::Agree(2, next)]);
+        assert_eq!(told(&mut holder, Input::Agreed(2, true)), []);
+        assert_eq!(holder.emptied().count(), 0);
+    }
+
+    #[test]
+    fn who_does_not_say_what_shelf_it_has_is_not_named_and_another_may_be() {
+        let mut begun = Vec::new();
+        let mut holder = Holder::begin(stint(9), (0, vec![]), vec![A, B, C], &mut |effect| {
+            begun.push(effect)
+        });
+        assert_eq!(begun, [A, B, C].map(Effect::Ask));
+        for tile in [A, B] {
+            assert_eq!(
+                told(&mut holder, Input::Answered(keeper(tile), Ok(None))),
+                []
+            );
+        }
+        assert_eq!(holder.unheard().collect::<Vec<_>>(), [C]);
+        let named = vec![keeper(A)];
+        let asked = told(&mut holder, Input::Move(vec![A]));
+        assert_eq!(asked, [Effect::Agree(1, named)]);
+        assert_eq!(
+            told(&mut holder, Input::Agreed(1, true)),
+            [Effect::Resume(None)]
+        );
     }
 
     /// A few holders, one after the other and at the same time, and keepers between whom anything is lost, late or doubled. Each version is the list of what was
     /// told: (stint, number) of all versions that led to it.
     struct World {
         chance: Stream,
-        shelves: BTreeMap<Tile, (Shelf, Vec<Version>)>,
+        shelves: BTreeMap<Tile, Lies>,
+        /// Of the last shelf that was set up.
+        marks: u64,
         /// By the log.
-        keepers: (u32, Stint, Vec<Tile>),
+        keepers: (u32, Stint, Vec<Keeper>),
         granted: u64,
         holders: Vec<Living>,
         /// On their way: to which holder, what.
@@ -415,6 +540,27 @@ mod tests {
         kept: usize,
         moved: usize,
         resumed: usize,
+        emptied: usize,
+        /// Whether keepers are emptied, besides.
+        empties: bool,
+    }
+
+    /// What a machine has.
+    struct Lies {
+        mark: Mark,
+        shelf: Shelf,
+        list: Vec<Version>,
+    }
+
+    impl Lies {
+        fn new(marks: &mut u64) -> Self {
+            *marks += 1;
+            Self {
+                mark: Mark(*marks),
+                shelf: Shelf::default(),
+                list: Vec::new(),
+            }
+        }
     }
 
     struct Living {
@@ -486,10 +632,11 @@ mod tests {
                             "{list:?} after {:?}",
                             self.told
                         );
-                        // Who keeps something has all that was told before it, unless that was told by itself.
+                        // Who keeps something has all that was told before it, unless that was told by itself, or by one that came later: then the last
+                        // answer that it needed was late.
                         assert!(
                             list.len() >= self.told.len()
-                                || self.told.last().is_some_and(|last| last.by == living.stint),
+                                || self.told.last().is_some_and(|last| last.by >= living.stint),
                             "{list:?} after {:?}",
                             self.told
                         );
@@ -536,30 +683,31 @@ mod tests {
             let stint = self.holders[from].stint;
             match effect {
                 Effect::Ask(tile) => {
-                    let (shelf, _) = self.shelves.get_mut(&tile).unwrap();
-                    let answer = shelf.promise(stint);
-                    self.answers.push((from, Input::Answered(tile, answer)));
+                    let lies = self.shelves.get_mut(&tile).unwrap();
+                    let (mark, answer) = (lies.mark, lies.shelf.promise(stint));
+                    let keeper = Keeper { tile, mark };
+                    self.answers.push((from, Input::Answered(keeper, answer)));
                 }
                 Effect::Give(tile, version) => {
                     let list = self.holders[from].versions[&version.number].clone();
-                    let (shelf, lies) = self.shelves.get_mut(&tile).unwrap();
-                    let answer = shelf.take(version);
+                    let lies = self.shelves.get_mut(&tile).unwrap();
+                    let (mark, answer) = (lies.mark, lies.shelf.take(version));
                     if answer == Ok(true) {
-                        *lies = list;
+                        lies.list = list;
                     }
-                    let answer = answer.map(|_| version);
-                    self.answers.push((from, Input::Took(tile, answer)));
+                    let (keeper, answer) = (Keeper { tile, mark }, answer.map(|_| version));
+                    self.answers.push((from, Input::Took(keeper, answer)));
                 }
                 Effect::Resume(Some((tile, version))) => {
                     // What lies there may be newer by now than what was named: then it is somebody's who came later, and this one is lost.
-                    let (shelf, lies) = &self.shelves[&tile];
-                    if shelf.has != Some(version) {
+                    let lies = &self.shelves[&tile];
+                    if lies.shelf.has != Some(version) {
                         self.asked
                             .push((from, Effect::Resume(Some((tile, version)))));
                         return;
                     }
                     let living = &mut self.holders[from];
-                    living.versions.insert(version.number, lies.clone());
+                    living.versions.insert(version.number, lies.list.clone());
                     living.number = version.number;
                     self.resumed += 1;
                     self.tell(from, Input::AtHand);
@@ -582,6 +730,11 @@ mod tests {
 
         fn step(&mut self) {
             let count = self.holders.len() as u64;
+            if self.empties && self.below(100) == 0 {
+                let tile = Tile(self.below(self.shelves.len() as u64));
+                self.shelves.insert(tile, Lies::new(&mut self.marks));
+                self.emptied += 1;
+            }
             match self.below(40) {
                 0 => self.begin(),
                 1 if count > 0 => {
@@ -613,14 +766,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn nothing_that_was_told_is_missing_whoever_goes_on_with_it() {
-        let (mut kept, mut moved, mut resumed) = (0, 0, 0);
-        for seed in 0..3_000 {
-            let tiles = (0..5).map(Tile);
+    fn looked_at(empties: bool, seeds: u64) -> [usize; 4] {
+        let mut counted = [0; 4];
+        for seed in 0..seeds {
+            let mut marks = 0;
+            let shelves = (0..5).map(|tile| (Tile(tile), Lies::new(&mut marks)));
             let mut world = World {
                 chance: Stream::new(seed, Tile(0), Purpose::Placement),
-                shelves: tiles.map(|tile| (tile, Default::default())).collect(),
+                shelves: shelves.collect(),
+                marks: 5,
                 keepers: (0, stint(0), Vec::new()),
                 granted: 0,
                 holders: Vec::new(),
@@ -630,18 +784,43 @@ mod tests {
                 kept: 0,
                 moved: 0,
                 resumed: 0,
+                emptied: 0,
+                empties,
             };
             for _ in 0..600 {
                 world.step();
             }
-            kept += world.kept;
-            moved += world.moved;
-            resumed += world.resumed;
+            let World {
+                kept,
+                moved,
+                resumed,
+                emptied,
+                ..
+            } = world;
+            for (sum, count) in counted.iter_mut().zip([kept, moved, resumed, emptied]) {
+                *sum += count;
+            }
         }
+        counted
+    }
+
+    #[test]
+    fn nothing_that_was_told_is_missing_whoever_goes_on_with_it() {
+        let [kept, moved, resumed, _] = looked_at(false, 3_000);
         // It is about something.
         assert!(
             kept > 3_000 && moved > 300 && resumed > 1_000,
             "{kept} {moved} {resumed}"
+        );
+    }
+
+    /// Whoever goes on has all of it, or nobody goes on.
+    #[test]
+    fn nothing_that_was_told_is_missing_though_keepers_are_emptied() {
+        let [kept, moved, resumed, emptied] = looked_at(true, 3_000);
+        assert!(
+            kept > 1_000 && moved > 100 && resumed > 300 && emptied > 3_000,
+            "{kept} {moved} {resumed} {emptied}"
         );
     }
 }

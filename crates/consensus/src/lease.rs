@@ -105,6 +105,16 @@ pub enum Duty {
     Draining,
     /// It is given none, and renews none: what it holds ends.
     Removed,
+    /// As one that drains, on its way out: whatever else it has is handed over as well.
+    Leaving,
+}
+
+impl Duty {
+    /// Whether it keeps what it has only until that is handed over.
+    #[must_use]
+    pub const fn hands_over(self) -> bool {
+        matches!(self, Self::Draining | Self::Leaving)
+    }
 }
 
 /// What can be asked of the leases.
@@ -538,10 +548,11 @@ impl Encode for Duty {
 
 impl Decode for Duty {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match tag(from, "duty", 2)? {
+        Ok(match tag(from, "duty", 3)? {
             0 => Self::Serving,
             1 => Self::Draining,
-            _ => Self::Removed,
+            2 => Self::Removed,
+            _ => Self::Leaving,
         })
     }
 }

@@ -27,6 +27,8 @@ use crate::capsule;
 use crate::control::Answer;
 use crate::fleet::council::PATIENCE;
 use crate::fleet::{self, Fleet};
+use crate::keeping::Keeping;
+use crate::lease::boottime;
 use crate::program::{self, Program};
 use crate::supervision::Restart;
 
@@ -86,7 +88,7 @@ pub struct Place {
     pub name: String,
     /// Where it sits.
     pub tile: u64,
-    /// `serving`, `draining` or `removed`.
+    /// `serving`, `draining`, `leaving` or `removed`.
     pub duty: String,
     /// Whether it renews what it holds.
     pub present: bool,
@@ -362,57 +364,114 @@ pub(crate) fn expel(fleet: &Fleet, name: &str) -> Answer {
     }
 }
 
-/// Lets this machine hand over what it runs for the fleet, as far as others can take it, before it takes leave. It is to serve again when it comes back.
-/// Says what it could not hand over.
-pub(crate) fn hand_over(fleet: &Fleet) -> Result<(), String> {
-    const PAUSE: Duration = Duration::from_millis(100);
-    const PAUSES_MAX: u32 = 250;
+/// A machine that leaves has so long to hand over what it has.
+pub const LEAVING_MAX: Duration = Duration::from_secs(25);
+
+/// Until when what it runs, what it keeps and its vote are waited for: what nobody can take must not cost the rest.
+const LEAVING_BY: [Duration; 3] = [
+    Duration::from_secs(15),
+    Duration::from_secs(20),
+    LEAVING_MAX,
+];
+
+/// Lets this machine hand over what it has of the fleet before it takes leave, as far as others can take it: what it runs, then what it keeps, then its vote. It is to
+/// serve again when it comes back. `say` hears what is waited for, whenever that changes; what was not handed over is returned, in sentences.
+pub(crate) fn hand_over(
+    fleet: &Fleet,
+    keeping: &Keeping,
+    say: &mut dyn FnMut(&str),
+) -> Vec<String> {
     let Some(status) = fleet.status().filter(|status| status.council.is_some()) else {
-        return Ok(());
+        return Vec::new();
     };
-    let tile = Tile(status.tile);
-    let assign = |duty| Command::Lease(lease::Command::Assign { tile, duty });
-    let stand = || match agreed(fleet, council::read(Query::Affairs))? {
-        Reply::Affairs(affairs) => Ok(affairs),
-        _ => Err(Refusal::Unreadable.words().to_owned()),
-    };
-    let before = stand()?;
-    let drained = |machine: &Machine| machine.tile == tile && machine.duty == Duty::Draining;
-    let drains = before.machines.iter().any(drained);
-    if status.alive > 1 && !drains {
-        agreed(fleet, council::apply(&assign(Duty::Draining)))?;
-    }
-    let mut left = Vec::new();
-    for _ in 0..PAUSES_MAX {
-        let affairs = stand()?;
-        let standing = affairs.programs.iter().flat_map(|program| {
-            let name = |replica: &u32| format!("{}~{replica}", program.name);
-            (program.standing.iter()).map(move |(replica, standing)| (name(replica), *standing))
-        });
-        // What waits for a place must not come back here.
-        let stays = standing.filter(|(_, standing)| match standing {
-            Standing::Held { by, .. } => *by == tile,
-            Standing::Waits(why) => why.is_none(),
-            Standing::Ended(_) => false,
-        });
-        left = stays.map(|(name, _)| name).collect();
-        // Nor what was let go, and is about to be opened again.
-        let opens = |program: &&council::register::Listed| {
-            program.standing.len() < program.replicas as usize
-        };
-        let opens = affairs.programs.iter().filter(opens);
-        left.extend(opens.map(|program| program.name.clone()));
-        if left.is_empty() || status.alive < 2 {
-            break;
+    let alone = status.alive < 2;
+    let began = boottime();
+    let [runs_by, keeps_by, votes_by] =
+        LEAVING_BY.map(|by| began + u64::try_from(by.as_nanos()).unwrap_or(u64::MAX));
+    let mut said = String::new();
+    let mut waits = |left: &[String], until: u64| {
+        let waits = left.join("; ");
+        if !left.is_empty() && waits != said {
+            say(&waits);
+            said = waits;
         }
-        pause(PAUSE);
+        let goes_on = !left.is_empty() && !alone && boottime() < until;
+        if goes_on {
+            pause(Duration::from_millis(100));
+        }
+        goes_on
+    };
+    let asked = |left: Result<Vec<String>, String>| left.unwrap_or_else(|because| vec![because]);
+    let tile = Tile(status.tile);
+    if !alone && let Err(because) = leaves(fleet, tile) {
+        return vec![format!("nothing was handed over: {because}")];
     }
-    if !drains {
-        agreed(fleet, council::apply(&assign(Duty::Serving)))?;
-    }
-    match left.as_slice() {
-        [] => Ok(()),
-        left => Err(format!("nobody took {}", left.join(", "))),
+    let runs = loop {
+        let left = asked(still_runs(fleet, tile));
+        if !waits(&left, runs_by) {
+            break left;
+        }
+    };
+    let keeps = loop {
+        let left = asked(keeping.still_kept(tile, keeps_by));
+        if !waits(&left, keeps_by) {
+            break left;
+        }
+    };
+    let votes = loop {
+        let left = match alone {
+            // There is nobody to whom it could go.
+            true => Vec::new(),
+            false => still_votes(fleet, tile),
+        };
+        if !waits(&left, votes_by) {
+            break left;
+        }
+    };
+    [runs, keeps, votes].concat()
+}
+
+/// Says that a machine is to go, also if it drained: one that drains keeps its vote.
+fn leaves(fleet: &Fleet, tile: Tile) -> Result<(), String> {
+    let duty = Duty::Leaving;
+    let assign = Command::Lease(lease::Command::Assign { tile, duty });
+    agreed(fleet, council::apply(&assign)).map(drop)
+}
+
+/// What a machine still runs that drains, or nobody else has taken yet.
+fn still_runs(fleet: &Fleet, tile: Tile) -> Result<Vec<String>, String> {
+    let Reply::Affairs(affairs) = agreed(fleet, council::read(Query::Affairs))? else {
+        return Err(Refusal::Unreadable.words().to_owned());
+    };
+    let standing = affairs.programs.iter().flat_map(|program| {
+        let name = |replica: &u32| format!("{}~{replica}", program.name);
+        (program.standing.iter()).map(move |(replica, standing)| (name(replica), *standing))
+    });
+    let left = standing.filter_map(|(name, standing)| match standing {
+        Standing::Held { by, .. } if by == tile => Some(format!("nobody has taken {name} yet")),
+        Standing::Waits(None) => Some(format!("{name} has no other machine yet")),
+        _ => None,
+    });
+    let mut left: Vec<_> = left.collect();
+    // What was let go, and is about to be opened again.
+    let opens =
+        |program: &&council::register::Listed| program.standing.len() < program.replicas as usize;
+    let opens = affairs.programs.iter().filter(opens);
+    left.extend(opens.map(|program| format!("{} has no other machine yet", program.name)));
+    Ok(left)
+}
+
+/// Gives the vote of a machine back, if it has one.
+fn still_votes(fleet: &Fleet, tile: Tile) -> Vec<String> {
+    match fleet.agree(consensus::Ask::Retire(tile)) {
+        Ok(_) => Vec::new(),
+        Err(Unanswered::Impossible) => {
+            vec!["its vote is the only one: nobody else has any yet".to_owned()]
+        }
+        Err(_) => vec![format!(
+            "its vote was not given back: no majority of the machines that vote answered within {} s",
+            PATIENCE.as_secs()
+        )],
     }
 }
 
@@ -519,6 +578,7 @@ const fn word(duty: Duty) -> &'static str {
         Duty::Serving => "serving",
         Duty::Draining => "draining",
         Duty::Removed => "removed",
+        Duty::Leaving => "leaving",
     }
 }
 

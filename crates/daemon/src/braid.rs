@@ -15,7 +15,7 @@
 //! been killed, and as what it did last was in nobody's log, meets the same message again. So a strand that was rebuilt
 //! [`VAIN_MAX`] times in a row, had something to do and did none of it, is left dead, and [`Counts::dead`] says so.
 //!
-//! Deliberately absent: tori on other machines (what is carried here are sealed bytes, but over channels only).
+//! Deliberately absent: tori on other machines, which are in [`crate::braided`].
 
 use std::collections::VecDeque;
 use std::io;

@@ -11,13 +11,13 @@
 //!   a mount), and closes abstract sockets and signals to what is outside. It also stands where
 //!   namespaces are refused; but connecting to a socket that has a name in the file system is not its
 //!   concern, so there a program can reach the node's.
-//! * **seccomp** refuses the calls that programs do not need and kernels were broken through, and those
+//! * **seccomp** refuses calls of the kernel (`calls`) that programs do not need and kernels were broken through, and those
 //!   that would make new namespaces, in which old walls can be climbed.
 //!
 //! Besides, no program keeps a capability, and none gains a privilege by executing a file. Its network is the
 //! business of [`network`](crate::network).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -29,15 +29,14 @@ use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
 };
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::CWD;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
-};
+use rustix::thread::UnshareFlags;
 
+use crate::calls::Filter;
 use crate::program::{Network, NoFolder, Program};
 
 /// Where programs and libraries of the host lie, and what configures them.
@@ -75,20 +74,22 @@ struct Source {
 impl Source {
     /// With all that is mounted below it; `None` if nothing is there.
     fn take(path: &Path, writable: bool) -> Result<Option<Self>, Failed> {
-        let Ok(found) = fs::metadata(path) else {
+        let taken = Self::take_as(path, path)?;
+        if let (Some(source), false) = (&taken, writable) {
+            protect(&source.tree).map_err(at("protecting", path))?;
+        }
+        Ok(taken)
+    }
+
+    /// What lies in one place, as if it lay in another.
+    fn take_as(from: &Path, path: &Path) -> Result<Option<Self>, Failed> {
+        let Ok(found) = fs::metadata(from) else {
             return Ok(None);
         };
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_RECURSIVE;
-        let tree = rustix::mount::open_tree(CWD, path, flags).map_err(at("taking", path))?;
-        if !writable {
-            protect(&tree).map_err(at("protecting", path))?;
-        }
         Ok(Some(Self {
             path: path.to_owned(),
             is_folder: found.is_dir(),
-            tree,
+            tree: copy(from)?,
         }))
     }
 
@@ -96,8 +97,9 @@ impl Source {
     fn put(&self, root: &Path) -> Result<(), Failed> {
         let place = below(root, &self.path);
         if !place.exists() {
-            let parent = place.parent().unwrap_or(root);
-            fs::create_dir_all(parent).map_err(at("making", parent))?;
+            if let Some(parent) = place.parent().filter(|parent| *parent != root) {
+                fs::create_dir_all(parent).map_err(at("making", parent))?;
+            }
             let made = match self.is_folder {
                 true => fs::create_dir(&place),
                 false => File::create(&place).map(drop),
@@ -106,6 +108,14 @@ impl Source {
         }
         put(&self.tree, &place)
     }
+}
+
+/// A tree of mounts once more.
+fn copy(path: &Path) -> Result<OwnedFd, Failed> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    rustix::mount::open_tree(CWD, path, flags).map_err(at("taking", path))
 }
 
 fn below(root: &Path, path: &Path) -> PathBuf {
@@ -162,29 +172,61 @@ const TMP: &std::ffi::CStr = c"mode=1777,size=1g";
 /// Memory shared between its processes, of which PostgreSQL is the usual user: four times what Docker gives.
 const SHM: &std::ffi::CStr = c"mode=1777,size=256m";
 
+/// Where in this process's namespace of mounts stands what every program sees, if it is a fork of one that [set the
+/// scene](set_the_scene).
+static SCENE: OnceLock<PathBuf> = OnceLock::new();
+
+/// The folder of a node's directory over which it stands, in that namespace. Elsewhere it is empty.
+pub(crate) const SCENE_FOLDER: &str = "scene";
+
+/// Puts together what every program sees, in a namespace of mounts that this process, which must have one thread, has
+/// for itself and for those that are forked from it: what is the same for all, the system with what of it must not be
+/// seen taken away, is then not put together for each. What is mounted on the host later, or becomes secret there,
+/// does not show in it: see [`Watch`].
+///
+/// # Errors
+/// If the kernel refuses a step, as it does who is not root. Nothing is lost then but time.
+pub(crate) fn set_the_scene(data: &Path) -> Result<(), Failed> {
+    let data = data.canonicalize().map_err(at("finding", data))?;
+    let root = data.join(SCENE_FOLDER);
+    crate::cache::make_private(&root).map_err(at("making", &root))?;
+    // SAFETY: nothing that is shared with threads is unshared: there are none.
+    let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) };
+    unshared.map_err(step("having mounts of its own"))?;
+    // What the host unmounts must not be held here.
+    let follow = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", follow).map_err(step("following the host's mounts"))?;
+    let nothing = furnish(&root, None)?;
+    cover_all_of(&above(&data), &root, &nothing)?;
+    nothing.leave()?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change(&root, private).map_err(step("making mounts private"))?;
+    close(&root)?;
+    let _ = SCENE.set(root);
+    Ok(())
+}
+
 /// Gives this process, which must have its own namespaces of users, mounts and processes, a root of
-/// its own, and moves it there. Of the node's directory, `data`, nothing is seen in it, and of the host's secrets, which
-/// are looked for unless they are `known`, neither.
+/// its own, and moves it there. Of the node's directory, `data`, nothing is seen in it, and of the host's secrets
+/// neither.
 ///
 /// # Errors
 /// If the kernel refuses a step; the process is then somewhere between, and must end.
-pub fn enter_own_root(
-    program: &Program,
-    data: &Path,
-    known: Option<&[PathBuf]>,
-) -> Result<(), Failed> {
+pub fn enter_own_root(program: &Program, data: &Path) -> Result<(), Failed> {
+    let scene = SCENE.get();
+    if let Some(root) = scene
+        && program.folders.is_empty()
+        && program.devices.is_empty()
+        && below(root, &program.path).exists()
+    {
+        // What came with the namespace cannot be moved; what it is copied to can.
+        put(&copy(root)?, root)?;
+        mount_own(root)?;
+        return move_to(root);
+    }
     // Nothing that is mounted from here on may show outside.
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(step("making mounts private"))?;
-    let is_link = |path: &&str| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
-    let (links, folders): (Vec<_>, Vec<_>) = SYSTEM.into_iter().partition(is_link);
-    let take = |paths: &[&str], writable| -> Result<Vec<Source>, Failed> {
-        let taken = paths
-            .iter()
-            .filter_map(|path| Source::take(Path::new(path), writable).transpose());
-        taken.collect()
-    };
-    let (system, devices) = (take(&folders, false)?, take(&DEVICES, true)?);
     let given = program.devices.iter().filter_map(|device| {
         let taken = Source::take(&device.host, true).transpose()?;
         let path = Path::new("/dev").join(&device.name);
@@ -200,28 +242,11 @@ pub fn enter_own_root(
     let above = above(data);
     // Any folder will do as the place of the new root; it is gone from view after the pivot.
     let root = Path::new("/tmp");
-    fresh(root, c"mode=755")?;
-    for folder in ["proc", "dev", "tmp"] {
-        let place = root.join(folder);
-        fs::create_dir(&place).map_err(at("making", &place))?;
-    }
-    fresh(&root.join("tmp"), TMP)?;
-    for path in links {
-        let (place, to) = (below(root, Path::new(path)), fs::read_link(path));
-        let made = to.and_then(|to| std::os::unix::fs::symlink(to, &place));
-        made.map_err(at("making", &place))?;
-    }
-    for source in system.iter().chain(&devices).chain(&given) {
+    let nothing = furnish(root, scene.map(PathBuf::as_path))?;
+    for source in &given {
         source.put(root)?;
     }
-    let nothing = Nothing::in_folder(root)?;
-    let found = match known {
-        Some(_) => Vec::new(),
-        None => secrets(|_| ()),
-    };
-    for secret in known.unwrap_or(&found) {
-        nothing.cover(&below(root, secret))?;
-    }
+    mount_own(root)?;
     // Shortest first, so that one in another is not covered by it.
     let mut promised: Vec<_> = promised.iter().collect();
     promised.sort_by_key(|source| source.path.as_os_str().len());
@@ -241,9 +266,39 @@ pub fn enter_own_root(
         }
     }
     cover_all_of(&above, root, &nothing)?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("proc", root.join("proc"), "proc", flags, None)
-        .map_err(step("mounting /proc"))?;
+    nothing.leave()?;
+    close(root)?;
+    move_to(root)
+}
+
+/// A fresh root with what every program sees in it, from where it stands already if it does, and room for what each has
+/// for itself.
+fn furnish(root: &Path, scene: Option<&Path>) -> Result<Nothing, Failed> {
+    let host = Path::new("/");
+    let from = |path: &&str| below(scene.unwrap_or(host), Path::new(path));
+    let is_link =
+        |path: &&str| fs::symlink_metadata(from(path)).is_ok_and(|found| found.is_symlink());
+    let (links, folders): (Vec<_>, Vec<_>) = SYSTEM.into_iter().partition(is_link);
+    let folders = folders.iter().filter_map(|path| match scene {
+        Some(_) => Source::take_as(&from(path), Path::new(path)).transpose(),
+        None => Source::take(Path::new(path), false).transpose(),
+    });
+    let devices =
+        (DEVICES.iter()).filter_map(|path| Source::take(Path::new(path), true).transpose());
+    let sources = folders.chain(devices).collect::<Result<Vec<_>, _>>()?;
+    fresh(root, c"mode=755")?;
+    for folder in ["proc", "dev", "dev/shm", "tmp"] {
+        let place = root.join(folder);
+        fs::create_dir(&place).map_err(at("making", &place))?;
+    }
+    for path in links {
+        let (place, to) = (below(root, Path::new(path)), fs::read_link(path));
+        let made = to.and_then(|to| std::os::unix::fs::symlink(to, &place));
+        made.map_err(at("making", &place))?;
+    }
+    for source in &sources {
+        source.put(root)?;
+    }
     for (name, to) in [
         ("fd", "fd"),
         ("stdin", "fd/0"),
@@ -254,17 +309,38 @@ pub fn enter_own_root(
         let made = std::os::unix::fs::symlink(Path::new("/proc/self").join(to), &place);
         made.map_err(at("making", &place))?;
     }
-    let shm = root.join("dev/shm");
-    fs::create_dir(&shm).map_err(at("making", &shm))?;
-    fresh(&shm, SHM)?;
-    nothing.leave()?;
+    let nothing = Nothing::in_folder(root)?;
+    let secrets = match scene {
+        Some(_) => Vec::new(),
+        None => secrets(|_| ()),
+    };
+    for secret in secrets {
+        nothing.cover(&below(root, &secret))?;
+    }
+    Ok(nothing)
+}
+
+/// What is no other program's: its processes, and what it writes to memory.
+fn mount_own(root: &Path) -> Result<(), Failed> {
+    fresh(&root.join("tmp"), TMP)?;
+    fresh(&root.join("dev/shm"), SHM)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("proc", root.join("proc"), "proc", flags, None)
+        .map_err(step("mounting /proc"))
+}
+
+/// Lets nobody write to a root itself.
+fn close(root: &Path) -> Result<(), Failed> {
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount_remount(root, flags, c"").map_err(at("protecting", root))
+}
+
+fn move_to(root: &Path) -> Result<(), Failed> {
     std::env::set_current_dir(root).map_err(at("entering", root))?;
     // The old root comes to lie over the new one, and is taken away.
     rustix::process::pivot_root(".", ".").map_err(step("changing the root"))?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(step("leaving the old root"))?;
-    std::env::set_current_dir("/").map_err(step("entering the new root"))?;
-    let root_flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-    rustix::mount::mount_remount("/", root_flags, c"").map_err(step("protecting /"))
+    std::env::set_current_dir("/").map_err(step("entering the new root"))
 }
 
 /// The names that programs' folders have besides those of the host, and what they stand for.
@@ -360,48 +436,41 @@ fn secrets(mut enters: impl FnMut(&Path)) -> Vec<PathBuf> {
     secrets
 }
 
-/// What of the host is root's alone, looked for once and again whenever something there changes: looking is a thousand
-/// calls of the kernel, and a program is started with fewer. The kernel tells (inotify) of every change that is made by a
-/// name in `/etc`; a file that also has a name elsewhere can be changed by that unnoticed.
+/// Whether the host still is what the scene (`set_the_scene`) shows of it. The kernel tells (inotify) of every change
+/// that is made by a name in `/etc`, where secrets are, and in `/`; a file that also has a name elsewhere can become secret
+/// by that unnoticed. And it tells of mounts.
 #[derive(Debug)]
-pub struct Secrets {
-    /// None where the kernel does not tell of all of it.
-    watch: Option<OwnedFd>,
-    found: Vec<PathBuf>,
+pub struct Watch {
+    changes: OwnedFd,
+    mounts: File,
 }
 
-impl Secrets {
-    /// Looks, and has the kernel tell of changes from now on.
+impl Watch {
+    /// From now on; none where the kernel does not tell of all of it.
     #[must_use]
-    pub fn watched() -> Self {
+    pub fn begin() -> Option<Self> {
         use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
-        let mut complete = watch.is_some();
-        let changes = WatchFlags::ATTRIB
+        let mounts = File::open("/proc/self/mountinfo").ok()?;
+        let changes = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
+        let kinds = WatchFlags::ATTRIB
             | WatchFlags::CREATE
             | WatchFlags::MOVE
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
-        let found = secrets(|folder| {
-            let watched = (watch.as_ref()).map(|watch| inotify::add_watch(watch, folder, changes));
-            complete &= matches!(watched, Some(Ok(_)));
-        });
-        let watch = watch.filter(|_| complete);
-        Self { watch, found }
+        let mut complete = inotify::add_watch(&changes, "/", kinds).is_ok();
+        secrets(|folder| complete &= inotify::add_watch(&changes, folder, kinds).is_ok());
+        complete.then_some(Self { changes, mounts })
     }
 
-    /// As they are at this moment; none if whoever needs them must look.
-    pub fn now(&mut self) -> Option<Vec<PathBuf>> {
+    /// Whether anything is different now. It is not told twice.
+    pub fn has_seen_a_change(&mut self) -> bool {
         let mut events = [0; 4096];
-        let told = rustix::io::read(self.watch.as_ref()?, &mut events);
-        if told != Err(rustix::io::Errno::AGAIN) {
-            *self = Self::watched();
-            self.watch.as_ref()?;
-        }
-        // They are told on as text.
-        let is_text = |path: &PathBuf| path.to_str().is_some();
-        self.found.iter().all(is_text).then(|| self.found.clone())
+        let told = rustix::io::read(&self.changes, &mut events);
+        let mut asked = [PollFd::new(&self.mounts, PollFlags::PRI)];
+        let now = Timespec::default();
+        let mounted = rustix::event::poll(&mut asked, Some(&now));
+        told != Err(rustix::io::Errno::AGAIN) || mounted != Ok(0)
     }
 }
 
@@ -494,19 +563,19 @@ pub fn close_files(program: &Program, own_root: bool) -> Result<(), String> {
     let abi = ABI::V6;
     let read = AccessFs::from_read(abi);
     let all = AccessFs::from_all(abi);
-    let own = own_root
-        .then_some(["/tmp", "/proc", "/dev"])
-        .into_iter()
-        .flatten();
+    // In a root of its own all of /dev is what was put there.
+    let own: &[&str] = match own_root {
+        true => &["/tmp", "/proc", "/dev"],
+        false => &DEVICES,
+    };
     let folders = program.folders.iter().map(|folder| folder.host.as_path());
-    let writable = DEVICES
-        .iter()
-        .copied()
-        .chain(own)
-        .map(Path::new)
+    let writable = (own.iter().map(Path::new))
         .chain(folders)
         .chain(program.devices.iter().map(|device| device.host.as_path()));
-    let readable = SYSTEM.iter().map(Path::new).chain([program.path.as_path()]);
+    // There a link leads to another of these, or to nothing.
+    let readable = SYSTEM.iter().map(Path::new);
+    let readable = readable.filter(|path| !own_root || !path.is_symlink());
+    let readable = readable.chain([program.path.as_path()]);
     let proc = (!own_root).then_some(Path::new("/proc/self"));
     // In a root of its own there is nothing to list but what was put there.
     let root = own_root.then_some(Path::new("/"));
@@ -558,107 +627,16 @@ pub fn give_up_privileges() -> io::Result<()> {
     Ok(())
 }
 
-/// Calls that fail with "not permitted". Of `clone` and `unshare` only what makes namespaces; `clone3`
-/// hides its flags from a filter and is said not to exist, upon which every C library falls back.
-const REFUSED: [libc::c_long; 38] = [
-    libc::SYS_acct,
-    libc::SYS_add_key,
-    libc::SYS_adjtimex,
-    libc::SYS_bpf,
-    libc::SYS_clock_adjtime,
-    libc::SYS_clock_settime,
-    libc::SYS_delete_module,
-    libc::SYS_finit_module,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fsopen,
-    libc::SYS_fspick,
-    libc::SYS_init_module,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_io_uring_setup,
-    libc::SYS_kexec_file_load,
-    libc::SYS_kexec_load,
-    libc::SYS_keyctl,
-    libc::SYS_mount,
-    libc::SYS_mount_setattr,
-    libc::SYS_move_mount,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_open_tree,
-    libc::SYS_perf_event_open,
-    libc::SYS_pivot_root,
-    libc::SYS_process_vm_writev,
-    libc::SYS_ptrace,
-    libc::SYS_quotactl,
-    libc::SYS_reboot,
-    libc::SYS_request_key,
-    libc::SYS_sethostname,
-    libc::SYS_setns,
-    libc::SYS_settimeofday,
-    libc::SYS_swapon,
-    libc::SYS_syslog,
-    libc::SYS_umount2,
-    libc::SYS_userfaultfd,
-];
-
-/// Refuses the calls above to this process and its children, for good.
+/// Refuses to this process and its children, for good, the calls of the kernel that no program needs (`calls`).
 ///
 /// # Errors
-/// If the kernel has no filters, or this processor has no compiler for them.
-pub fn refuse_calls() -> Result<(), String> {
-    for program in filters().as_ref()? {
-        seccompiler::apply_filter(program).map_err(|error| error.to_string())?;
-    }
-    Ok(())
+/// If the kernel has no filters.
+pub fn refuse_calls() -> io::Result<()> {
+    filter().put_on()
 }
 
-/// The filters that refuse them, which are the same for every program: compiled once, by who is forked if need be.
-pub(crate) fn filters() -> &'static Result<[BpfProgram; 2], String> {
-    static COMPILED: OnceLock<Result<[BpfProgram; 2], String>> = OnceLock::new();
-    COMPILED.get_or_init(compile)
-}
-
-fn compile() -> Result<[BpfProgram; 2], String> {
-    let words = |error: &dyn std::fmt::Display| error.to_string();
-    let masked = |argument: u8, mask: u64, value: u64| {
-        let compare = SeccompCmpOp::MaskedEq(mask);
-        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value);
-        SeccompRule::new(vec![condition?])
-    };
-    let namespaces = [
-        libc::CLONE_NEWUSER,
-        libc::CLONE_NEWNS,
-        libc::CLONE_NEWPID,
-        libc::CLONE_NEWNET,
-        libc::CLONE_NEWIPC,
-        libc::CLONE_NEWUTS,
-        libc::CLONE_NEWCGROUP,
-    ];
-    let arch = || std::env::consts::ARCH.try_into();
-    let compile =
-        |rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32| -> Result<BpfProgram, String> {
-            let refuse = SeccompAction::Errno(errno.unsigned_abs());
-            let arch = arch().map_err(|error: seccompiler::BackendError| words(&error))?;
-            let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch);
-            filter
-                .and_then(BpfProgram::try_from)
-                .map_err(|error| words(&error))
-        };
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-    let makes = namespaces
-        .iter()
-        .map(|flag| {
-            let flag = u64::from(flag.unsigned_abs());
-            masked(0, flag, flag)
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error: seccompiler::BackendError| words(&error))?;
-    rules.insert(libc::SYS_clone, makes.clone());
-    rules.insert(libc::SYS_unshare, makes);
-    // Types into the terminal that is shared with whoever started the program.
-    let types = masked(1, u64::from(u32::MAX), libc::TIOCSTI);
-    rules.insert(libc::SYS_ioctl, vec![types.map_err(|error| words(&error))?]);
-    let absent = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    Ok([compile(absent, libc::ENOSYS)?, compile(rules, libc::EPERM)?])
+/// The filter that refuses them, which is the same for every program: made once, by who is forked if need be.
+pub(crate) fn filter() -> &'static Filter {
+    static MADE: OnceLock<Filter> = OnceLock::new();
+    MADE.get_or_init(Filter::new)
 }

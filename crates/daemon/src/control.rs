@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::affairs::Affairs;
+use crate::braided;
 use crate::fleet::{self, FleetStatus};
 use crate::heat::{Atmosphere, Reading};
 use crate::history::Why;
@@ -101,6 +102,11 @@ pub enum Request {
         /// Which.
         name: String,
     },
+    /// Say when all of these have ended for good.
+    WaitAll {
+        /// Which.
+        names: Vec<String>,
+    },
     /// Say why a program is as it is, or why the machine is.
     Why {
         /// The program.
@@ -175,7 +181,9 @@ pub enum Request {
         /// For how long it is good, in seconds.
         lasts_s: u64,
     },
-    /// Take leave of the fleet; what it runs for the fleet is handed over first, as far as others take it, and ends with its leases; the rest runs on.
+    /// Take leave of the fleet. What this machine runs and keeps for it, and its vote, is handed over first, as far as others take it within
+    /// [`LEAVING_MAX`](crate::affairs::LEAVING_MAX); what is left of the first ends with its leases, and what it runs itself runs on. Answered by [`Answer::Leaving`] as often as
+    /// something else is waited for, and then by [`Answer::Left`].
     Leave,
     /// Throw a machine out of the fleet for good, where the fleet's key is.
     Expel {
@@ -202,6 +210,23 @@ pub enum Request {
         tenancy: Tenancy,
         /// How many events it has seen.
         events: u64,
+    },
+    /// Start a drill on one braid whose tori sit on these three machines.
+    Braid {
+        /// Their names, in the order in which the tori hold each other.
+        on: Vec<String>,
+        /// What is to be done.
+        drill: braided::course::Drill,
+    },
+    /// Say how a drill stands that was started here.
+    BraidProgress {
+        /// Which: 16 hexadecimal digits.
+        braid: String,
+    },
+    /// End a drill that was started here.
+    BraidEnd {
+        /// Which.
+        braid: String,
     },
     /// Ask another node of the fleet, which answers [`Request::Run`], [`Request::List`], [`Request::Stop`],
     /// [`Request::Remove`], [`Request::Why`] and [`Request::Piece`]. Of [`Request::Logs`] the node that is asked makes pieces.
@@ -240,7 +265,7 @@ pub enum Answer {
         /// Its name.
         name: String,
     },
-    /// To [`Request::RunAll`].
+    /// To [`Request::RunAll`] and [`Request::WaitAll`].
     Given {
         /// Their names, in the order in which they were asked for.
         names: Vec<String>,
@@ -277,12 +302,26 @@ pub enum Answer {
     },
     /// To [`Request::Ping`].
     Echoes(fleet::echo::Echoes),
+    /// To [`Request::Braid`] and [`Request::BraidProgress`].
+    Braid(Box<braided::course::Progress>),
     /// To [`Request::Affairs`].
     Affairs(Box<Affairs>),
     /// To [`Request::Invite`].
     Invitation {
         /// The line to hand over.
         line: String,
+    },
+    /// To [`Request::Leave`]: this is waited for, and more answers follow.
+    Leaving {
+        /// For what, in sentences.
+        waits: String,
+    },
+    /// To [`Request::Leave`]: this machine has left.
+    Left {
+        /// Its name.
+        name: String,
+        /// What it could not hand over, in sentences.
+        behind: Vec<String>,
     },
     /// It cannot be done, and nothing was.
     Refused {
@@ -335,6 +374,10 @@ pub struct Listed {
     /// Its group.
     #[serde(default)]
     pub group: Option<Membership>,
+    /// Whether it runs here for the fleet, as a replica of a program that was given to that. What was given to this machine has names of its own,
+    /// which may be the same as those of the fleet's programs: see [`Request::StopShared`].
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// How a node is.

@@ -85,6 +85,35 @@ pub struct Why {
     /// Why the fleet runs it where it does, if it is the fleet's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Reasons>,
+    /// What happened to it on the machine that was asked, if that ran it once and does not now: all else here is of where it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Earlier>,
+}
+
+impl Why {
+    /// With nothing behind it yet.
+    #[must_use]
+    pub const fn of(program: Option<Listed>, now: String, decisions: Vec<Decision>) -> Self {
+        Self {
+            program,
+            now,
+            decisions,
+            agreed: Vec::new(),
+            fleet: None,
+            earlier: None,
+        }
+    }
+}
+
+/// What a machine knows of something that it ran once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Earlier {
+    /// Which machine.
+    pub machine: String,
+    /// How it is there and why, in a sentence.
+    pub now: String,
+    /// What that machine decided about it, oldest first.
+    pub decisions: Vec<Decision>,
 }
 
 /// A decision that is being taken.
@@ -336,13 +365,7 @@ pub(crate) fn why(listed: Answer, history: &History, heat: &Heat, name: Option<&
             now
         }
     };
-    Answer::Why(Box::new(Why {
-        program,
-        now,
-        decisions,
-        agreed: Vec::new(),
-        fleet: None,
-    }))
+    Answer::Why(Box::new(Why::of(program, now, decisions)))
 }
 
 fn begin(path: &Path) -> rusqlite::Result<Connection> {

@@ -11,7 +11,7 @@
 //! [`journal`] what programs said · [`news`] what happened to them · [`history`] what was decided, and why · [`store`] what is remembered, in its [`annals`] · [`control`] how
 //! commands talk to the node · [`front`] the dashboard and the API · [`sensors`] how hot and busy the machine is · [`load`] what everybody uses · [`services`] how the layers are ·
 //! [`energy`] what it draws · [`make`] what machine it is · [`gpu`] who has which of its GPUs · [`nvml`] what those say, and [`gpu_guard`] what they may draw · [`heat`] keeping it below its limit,
-//! by [`frequency`] and by [`duty`] · [`before`] how that was before · [`fleet`] the other machines · [`affairs`] what they run together · [`reasons`] and why there · [`lease`] until when · [`node`] which joins them.
+//! by [`frequency`] and by [`duty`] · [`before`] how that was before · [`fleet`] the other machines · [`braid`] three tori on threads, [`braided`] on machines · [`affairs`] what they run together · [`reasons`] and why there · [`lease`] until when · [`node`] which joins them.
 //!
 //! Deliberately absent: work that takes its state along. The node machine that the twin drives runs in
 //! [`fleet`]: its membership, its seat in the council, and the guard against heat.
@@ -20,7 +20,9 @@ pub mod affairs;
 pub mod annals;
 pub mod before;
 pub mod braid;
+pub mod braided;
 pub mod cache;
+mod calls;
 pub mod capsule;
 pub mod cgroup;
 pub mod confinement;
@@ -50,6 +52,7 @@ pub mod reasons;
 mod recital;
 pub mod sensors;
 pub mod services;
+mod spare;
 pub mod stem;
 pub mod store;
 pub mod supervision;

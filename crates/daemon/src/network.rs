@@ -25,6 +25,8 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType};
 
+use crate::calls::bpf;
+
 /// Connections that are carried at a time for each port; who comes after waits until one ends.
 pub const CARRIED_MAX: usize = 1024;
 
@@ -103,19 +105,13 @@ impl Doors {
 
 /// Drops what asks for a new connection; whoever has begun a handshake may end it.
 fn turn_away(listener: &TcpListener) -> io::Result<()> {
-    let word = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
-        code: u16::try_from(code).expect("a few bits"),
-        jt,
-        jf,
-        k,
-    };
     // A socket of TCP sees a packet from its header on, in which the flags are the fourteenth byte (RFC 9293 § 3.1): SYN is 2, ACK 16.
     let mut words = [
-        word(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
-        word(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, 0x12),
-        word(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, 0x02),
-        word(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-        word(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        bpf(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
+        bpf(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, 0x12),
+        bpf(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, 0x02),
+        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
     ];
     let program = libc::sock_fprog {
         len: u16::try_from(words.len()).expect("they are five"),

@@ -35,9 +35,10 @@ use telemetry::{Action, Reason};
 use wire::{Instant, Nanos, Tile};
 
 use crate::affairs::{self, Spec};
+use crate::braided::{self, Braids};
 use crate::cache::make_private;
 use crate::cgroup::{self, Hierarchy};
-use crate::confinement::Secrets;
+use crate::confinement::{self, Watch};
 use crate::control::{self, Answer, Limited, Listed, Request, Status, Wanted};
 use crate::duty::{self, Duty};
 use crate::fleet::council::{Begin, Order};
@@ -61,6 +62,7 @@ use crate::reasons;
 use crate::recital::{self, Afar};
 use crate::sensors::{How, Part, Source};
 use crate::services;
+use crate::spare::Spare;
 use crate::stem::{self, Stem};
 use crate::store::{self, Membership, Record, Store, StoreError, Wish};
 use crate::supervision::{
@@ -89,6 +91,17 @@ const LEAVING: Duration = Duration::from_secs(10);
 /// About so many bytes of new programs are written at once, and the rest after that: a commit has its limit
 /// ([`trust::chain::COMMIT_MAX`]), and JSON may make six of one.
 const WRITTEN_MAX: usize = 4 << 20;
+
+/// What became of programs waits so long for company before it is written, if nobody is to be told: one sync for all that
+/// end meanwhile.
+const OWED: Nanos = Nanos::from_millis(5);
+
+/// And so long after it could not be written.
+const OWED_STILL: Nanos = Nanos::SECOND;
+
+/// So long after a capsule was started the spare for the next one is made: whoever asked has been answered by then, and the
+/// capsule itself is under way.
+const SPARED: Nanos = Nanos::from_millis(1);
 
 /// Why a node did not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +204,7 @@ pub(crate) struct Handle {
     pub(crate) history: History,
     fleet: Fleet,
     post: Post,
+    braids: Braids,
     /// How hot the machine is.
     pub(crate) heat: Heat,
     keeping: Keeping,
@@ -226,6 +240,7 @@ impl Handle {
                 }
             }
             Request::Piece { name, from } => piece_of(&self.journals, &name, from),
+            Request::Leave => self.leave(&mut |_| {}),
             Request::Inside { name }
                 if self.journal(&name).is_none() && affairs::any(&self.fleet) =>
             {
@@ -244,10 +259,25 @@ impl Handle {
             }
             request => {
                 let answer = self.answer_of_affairs(&request);
-                let answer = answer.or_else(|| answer_of_fleet(&request, &self.fleet, &self.post));
+                let answer = answer
+                    .or_else(|| answer_of_fleet(&request, &self.fleet, &self.post, &self.braids));
                 answer.unwrap_or_else(|| decide(request, &self.events))
             }
         }
+    }
+
+    /// Takes leave of the fleet, once what is to be handed over is; `say` hears what is waited for.
+    fn leave(&self, say: &mut dyn FnMut(&str)) -> Answer {
+        let behind = affairs::hand_over(&self.fleet, &self.keeping, &mut |waits| {
+            let _ = writeln!(io::stderr(), "node: leaves: {waits}");
+            say(waits);
+        });
+        for left in &behind {
+            let _ = writeln!(io::stderr(), "warning: left the fleet all the same: {left}");
+        }
+        self.fleet.leave();
+        let name = self.fleet.status().map(|status| status.name);
+        name.map_or_else(ending, |name| Answer::Left { name, behind })
     }
 
     /// Why a machine is as it is: what it says itself, if it can be asked, and what was agreed on about it.
@@ -266,13 +296,10 @@ impl Handle {
         });
         let mut why = match own {
             Answer::Why(why) => *why,
-            Answer::Refused { because } => history::Why {
-                program: None,
-                now: format!("it is {state}, as far as this machine knows; {because}"),
-                decisions: Vec::new(),
-                agreed: Vec::new(),
-                fleet: None,
-            },
+            Answer::Refused { because } => {
+                let now = format!("it is {state}, as far as this machine knows; {because}");
+                history::Why::of(None, now, Vec::new())
+            }
             other => return other,
         };
         why.agreed = affairs::about(&self.fleet, tile);
@@ -297,29 +324,57 @@ impl Handle {
             }
             (Ok(Some(known)), here) => (known, here),
         };
-        let afar = || {
-            let own = self.fleet.status()?.tile;
-            let holder = known.holder.filter(|holder| holder.0 != own)?;
+        let own = self.fleet.status();
+        let own = own.map(|own| (Tile(own.tile), own.name));
+        let is_here = |tile: &Tile| own.as_ref().is_some_and(|(own, _)| own == tile);
+        let afar = |tile: Tile, name: String| {
             let members = self.fleet.members()?;
-            let member = members.into_iter().find(|one| one.tile == holder.0)?.name;
-            let request = Box::new(Request::Why {
-                name: Some(name.to_owned()),
-            });
+            let member = members.into_iter().find(|one| one.tile == tile.0)?.name;
+            let request = Box::new(Request::Why { name: Some(name) });
             match self.ask(Request::On { member, request }) {
-                Answer::Why(why) => Some(why),
+                Answer::Why(why) => Some(*why),
                 _ => None,
             }
         };
-        let mut why = match here.ok().or_else(afar) {
-            Some(why) => *why,
-            None => history::Why {
-                program: None,
-                now: known.now,
-                decisions: Vec::new(),
-                agreed: Vec::new(),
-                fleet: None,
-            },
+        let (here, mut known) = (here.ok().map(|why| *why), known);
+        let elsewhere = known.holder.filter(|holder| !is_here(holder));
+        let held_here = known.holder.as_ref().is_some_and(is_here);
+        let told = elsewhere.and_then(|holder| afar(holder, name.to_owned()));
+        // Whoever holds it says how it is, and this machine what it knows of it besides.
+        let (told, before) = match (here, held_here) {
+            (Some(here), true) => (Some(here), None),
+            (here, _) => (told, here),
         };
+        if let Some(failing) = &known.failing {
+            let of = failing.name.clone();
+            let again = match &told {
+                Some(told) if replica.is_some() => Some(told.decisions.clone()),
+                _ if is_here(&failing.on) => {
+                    match why(Some(&of), &self.events, &self.history, &self.heat) {
+                        Answer::Why(why) => Some(why.decisions),
+                        _ => None,
+                    }
+                }
+                _ => afar(failing.on, of).map(|why| why.decisions),
+            };
+            known.now += &failing.how_often(&again.unwrap_or_default(), unix_ms());
+        }
+        let fails = known.failing.is_some();
+        let mut why = match told {
+            Some(told) if fails => history::Why {
+                now: known.now,
+                ..told
+            },
+            Some(told) => told,
+            None => history::Why::of(None, known.now, Vec::new()),
+        };
+        why.earlier = before.and_then(|before| {
+            Some(history::Earlier {
+                machine: own.as_ref()?.1.clone(),
+                now: before.now,
+                decisions: before.decisions,
+            })
+        });
         (why.agreed, why.fleet) = (known.agreed, Some(known.reasons));
         Answer::Why(Box::new(why))
     }
@@ -395,11 +450,17 @@ struct Known {
     held: Option<Held>,
     process: Option<Process>,
     /// Who waits for its end.
-    waiting: Vec<SyncSender<Answer>>,
+    waiting: Vec<Arc<Waiting>>,
     /// The last decision about it.
     decided: Option<u64>,
     /// And why it was asked to end, while it has not.
     stopped: Option<Reason>,
+}
+
+/// Who is told, and what, when the last of those has ended that share this.
+struct Waiting {
+    answer: SyncSender<Answer>,
+    done: Answer,
 }
 
 /// What takes effect once it is written, and who is told then.
@@ -456,11 +517,20 @@ struct Node {
     staged_bytes: usize,
     /// Answers that are true once it is written.
     answers: Vec<(SyncSender<Answer>, Answer)>,
+    /// By when what is owed is to be written.
+    owed_by: Option<Instant>,
     journals: Journals,
     history: History,
     /// The decision that all of this goes on, or ends.
     turned: Option<u64>,
-    secrets: Secrets,
+    /// Whether the host is as the stem knows it.
+    watch: Option<Watch>,
+    /// A warden for the next capsule, if there was one before.
+    spare: Option<Spare>,
+    /// When it is to be made.
+    spare_due: Option<Instant>,
+    /// How many were made.
+    spares: u64,
     /// From which wardens are forked, by the deciding thread.
     stem: Stem,
     /// What programs read.
@@ -559,6 +629,7 @@ pub fn up(
     let mut signals = Signals::new(ending)?;
     let (events, queue) = sync_channel(EVENTS_MAX);
     let host = Hierarchy::of_this_host().map(Hierarchy::together);
+    let watch = Watch::begin();
     let mut node = Node {
         data: data.to_owned(),
         limits: limits(host.as_ref()),
@@ -572,11 +643,15 @@ pub fn up(
         staged: Vec::new(),
         staged_bytes: 0,
         answers: Vec::new(),
+        owed_by: None,
         journals: Journals::default(),
         history: history.clone(),
         turned: None,
-        secrets: Secrets::watched(),
-        stem: Stem::start()?,
+        spare: None,
+        spare_due: None,
+        spares: 0,
+        stem: Stem::start(watch.as_ref().map(|_| data))?,
+        watch,
         nothing: File::open("/dev/null")?.into(),
         host,
         fleet: fleet.clone(),
@@ -640,6 +715,7 @@ pub fn up(
         journals: Arc::clone(&node.journals),
         news: Arc::clone(&node.news),
         history: history.clone(),
+        braids: Braids::open(fleet.clone(), data)?,
         fleet,
         post,
         heat: node.heat.clone(),
@@ -694,8 +770,9 @@ pub fn up(
 }
 
 /// What a node has in its directory.
-const OURS: [&str; 19] = [
+const OURS: [&str; 21] = [
     "annals",
+    braided::FOLDER,
     "code",
     "control.sock",
     "council",
@@ -713,6 +790,7 @@ const OURS: [&str; 19] = [
     "lock",
     "logs",
     nvml::BEFORE,
+    confinement::SCENE_FOLDER,
     "state",
 ];
 
@@ -770,8 +848,7 @@ fn lock(data: &Path) -> Result<File, NodeError> {
             holder = fs::read_to_string(&path)
                 .ok()
                 .and_then(|text| text.trim().parse().ok());
-            !holder
-                .is_some_and(|process: u32| Path::new("/proc").join(process.to_string()).exists())
+            holder.is_none_or(is_ending)
         },
     );
     if locked.is_err() {
@@ -803,6 +880,23 @@ pub(crate) fn of(data: &Path) -> Option<u32> {
     }
     let text = fs::read_to_string(data.join("lock")).ok()?;
     text.trim().parse().ok()
+}
+
+/// Whether a process is gone, or on its way: one that was killed closes its connections before its locks.
+fn is_ending(process: u32) -> bool {
+    // From include/linux/sched.h; what it means is the same in every version there is.
+    const PF_EXITING: u32 = 4;
+    let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else {
+        return true;
+    };
+    // Behind the name, which may hold anything: state first, flags seventh (proc_pid_stat(5), fields 3 and 9).
+    let mut fields = stat
+        .rsplit_once(')')
+        .map_or("", |(_, fields)| fields)
+        .split_whitespace();
+    let (state, flags) = (fields.next(), fields.nth(5));
+    let flags: u32 = flags.and_then(|flags| flags.parse().ok()).unwrap_or(0);
+    matches!(state, Some("Z" | "X")) || flags & PF_EXITING != 0
 }
 
 /// Tries again while something is held by nobody who lives: a node that was killed while it started a
@@ -947,6 +1041,14 @@ fn serve(
             Err(because) => refuse(stream, because),
         };
     }
+    if request == Request::Leave {
+        let left = node.leave(&mut |waits| {
+            let waits = waits.to_owned();
+            // Whoever asked may have gone, and meant it.
+            let _ = control::send(&mut stream, &Answer::Leaving { waits });
+        });
+        return control::send(&mut stream, &left);
+    }
     let request = match request {
         Request::On { member, request } => match *request {
             Request::Logs { name, follow } => {
@@ -1086,7 +1188,12 @@ fn members_of(fleet: &Fleet, members: Vec<fleet::Listed>) -> Answer {
     }
 }
 
-fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answer> {
+fn answer_of_fleet(
+    request: &Request,
+    fleet: &Fleet,
+    post: &Post,
+    braids: &Braids,
+) -> Option<Answer> {
     let refused = |because| Answer::Refused { because };
     Some(match request {
         Request::Members => match fleet.members() {
@@ -1099,14 +1206,6 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
             },
             Err(because) => refused(because),
         },
-        Request::Leave => {
-            if let Err(because) = affairs::hand_over(fleet) {
-                eprintln!("warning: left the fleet without handing everything over: {because}");
-            }
-            fleet.leave();
-            let name = fleet.status().map(|status| status.name);
-            name.map_or_else(ending, |name| Answer::Done { name })
-        }
         Request::Ping {
             member,
             lasts_ms,
@@ -1120,6 +1219,22 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
             Ok(echoes) => Answer::Echoes(echoes),
             Err(because) => refused(because),
         },
+        Request::Braid { on, drill } => match braids.start(on, drill) {
+            Ok(progress) => Answer::Braid(Box::new(progress)),
+            Err(because) => refused(because),
+        },
+        Request::BraidProgress { braid } => match id_of(braid).and_then(|id| braids.progress(id)) {
+            Some(progress) => Answer::Braid(Box::new(progress)),
+            None => refused(format!("no drill {braid} was started here")),
+        },
+        Request::BraidEnd { braid } => {
+            if id_of(braid).is_some_and(|id| braids.end(id)) {
+                let name = braid.clone();
+                Answer::Done { name }
+            } else {
+                refused(format!("no drill {braid} was started here"))
+            }
+        }
         Request::On { member, request } => {
             let letter = serde_json::to_vec(request).expect("a request is plain data");
             // A machine that has just died is held alive for some seconds yet.
@@ -1140,6 +1255,11 @@ fn answer_of_fleet(request: &Request, fleet: &Fleet, post: &Post) -> Option<Answ
         }
         _ => return None,
     })
+}
+
+/// The number of a braid.
+fn id_of(braid: &str) -> Option<braided::Id> {
+    braided::Id::from_str_radix(braid, 16).ok()
 }
 
 /// Tells what a program on another machine said. One that answers no more ends it: it may have been killed, and what it ran is then
@@ -1289,7 +1409,9 @@ impl Node {
 
     fn live(mut self, queue: &Receiver<Event>) -> Result<(), NodeError> {
         while !self.drained {
-            let event = match self.supervision.deadline() {
+            let due = self.supervision.deadline().into_iter();
+            let due = due.chain(self.owed_by).chain(self.spare_due);
+            let event = match due.min() {
                 None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(due) => {
                     let left = Duration::from_nanos(due.since(self.now()).0);
@@ -1312,7 +1434,17 @@ impl Node {
                     .wake(now, &mut |effect| effects.push(effect));
                 self.obey(effects);
             }
-            self.write();
+            if self.owed_by.is_none() && self.store.owes() {
+                self.owed_by = Some(now + OWED);
+            }
+            let nobody_waits = self.staged.is_empty() && self.answers.is_empty();
+            let later = self.owed_by.is_none_or(|by| now < by);
+            if !(nobody_waits && later) || self.drained {
+                self.write();
+            }
+            if self.spare_due.take_if(|due| *due <= now).is_some() {
+                self.make_spare();
+            }
         }
         // The last word, when nothing runs here any more.
         self.fleet.leave();
@@ -1405,6 +1537,8 @@ impl Node {
             // Who asked may have gone.
             let _ = answer.send(said);
         }
+        // A disk that is full may have room later.
+        self.owed_by = self.store.owes().then(|| self.now() + OWED_STILL);
     }
 
     /// Does what has just been written.
@@ -1513,7 +1647,15 @@ impl Node {
         if let Some(known) = self.known.get_mut(&name) {
             known.record.fate.starts += 1;
         }
-        let spawned = match self.spawn(id, &name) {
+        let seen = self.watch.as_mut().is_some_and(Watch::has_seen_a_change);
+        let renewed = match seen {
+            true => {
+                self.watch = Watch::begin();
+                self.renew_stem()
+            }
+            false => Ok(()),
+        };
+        let spawned = match renewed.and_then(|()| self.spawn(id, &name)) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.renew_stem().and_then(|()| self.spawn(id, &name))
             }
@@ -1543,12 +1685,13 @@ impl Node {
         let program = &self.equipped(id, &program)?;
         let known = self.known.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
         let mut limits = program.limits;
-        if !matches!(program::kind(&program.path), Ok(Kind::Native)) {
+        // What is none is told so by its warden.
+        let kind = program::kind(&program.path).unwrap_or(Kind::Native);
+        if kind != Kind::Native {
             // The engine counts a capsule's memory itself; its own is not the capsule's.
             limits.memory = None;
         }
         limits.cores = dealt(limits.cores, self.time);
-        let group = self.host.as_ref().and_then(|host| host.group(name, limits));
         let (said, saying) = io::pipe()?;
         let lease = known.held.as_ref().map(|held| (&held.tenancy, &held.grip));
         if let Some(held) = &known.held {
@@ -1564,16 +1707,34 @@ impl Node {
                 self.events.clone(),
             )?;
         }
-        let group_of = group.as_ref();
         let state = match &known.held {
             Some(held) => keeping::handed(&self.data, &held.tenancy),
             None => state_of(&self.data, name),
         };
-        let sees = (self.data.clone(), self.secrets.now(), Some(state));
+        // A spare has the groups of who asks for nothing.
+        let spare = match kind {
+            Kind::Native => None,
+            _ if limits.class.is_some() => None,
+            _ => self.spare.take(),
+        };
+        let place = (self.data.clone(), Some(state));
         let streams = [self.nothing.as_fd(), saying.as_fd(), saying.as_fd()];
-        let child = warden::fork(&self.stem, program, group_of, lease, sees, streams)?;
+        let spare = spare.and_then(|spare| {
+            let ordered = warden::order(spare, program, lease, place.clone(), streams);
+            // It has ended: somebody has killed it, or the stem.
+            ordered.ok()
+        });
+        let (child, group) = match spare {
+            Some(ordered) => ordered,
+            None => {
+                let group = self.host.as_ref().and_then(|host| host.group(name, limits));
+                let (stem, told) = (&self.stem, (program, kind));
+                let child = warden::fork(stem, told, group.as_ref(), lease, place, streams)?;
+                (child, group)
+            }
+        };
         drop(saying);
-        let itself = !matches!(program::kind(&program.path), Ok(Kind::Native));
+        let itself = kind != Kind::Native;
         let warden = child;
         self.duty.add(id, duty::Ward { warden, itself });
         known.process = Some(Process {
@@ -1594,12 +1755,34 @@ impl Node {
             }
             let _ = events.send(Event::Ended(id, code));
         });
+        if kind != Kind::Native {
+            self.spare_due = Some(self.now() + SPARED);
+        }
         spawned.map(drop)
     }
 
-    /// Somebody has killed the stem: nothing that it forked goes on unknown.
+    /// Has a warden wait for the next capsule, if none does.
+    fn make_spare(&mut self) {
+        if self.spare.is_some() || self.supervision.is_draining() {
+            return;
+        }
+        self.spares += 1;
+        // No program has such a name.
+        let name = format!("~{}", self.spares);
+        let nothing = program::Limits::default();
+        let group = self
+            .host
+            .as_ref()
+            .and_then(|host| host.group(&name, nothing));
+        // Without one a start takes longer.
+        self.spare = Spare::start(&self.stem, group, &self.data).ok();
+    }
+
+    /// Somebody has killed the stem, or the host is no longer as it knows it: nothing that it forked goes on unknown, and
+    /// nothing that it forked for later is used.
     fn renew_stem(&mut self) -> io::Result<()> {
-        self.stem = Stem::start()?;
+        self.spare = None;
+        self.stem = Stem::start(self.watch.as_ref().map(|_| self.data.as_path()))?;
         let programs = self.known.values();
         let programs = programs.filter_map(|known| Some(known.process.as_ref()?.pid));
         let known: BTreeSet<_> = (programs.chain([self.stem.process()]))
@@ -1701,8 +1884,8 @@ impl Node {
         known.record.fate.code = code;
         if let Some(held) = &mut known.held {
             let next = held.next.take();
-            for waiting in known.waiting.drain(..) {
-                let _ = waiting.send(Answer::Done { name: name.clone() });
+            for waiting in known.waiting.drain(..).filter_map(Arc::into_inner) {
+                let _ = waiting.answer.send(waiting.done);
             }
             if let Some(journal) = &journal {
                 journal.set_open(false);
@@ -1732,9 +1915,8 @@ impl Node {
         if let Some(journal) = journal {
             journal.set_open(false);
         }
-        for waiting in known.waiting.drain(..) {
-            let done = Answer::Done { name: name.clone() };
-            self.answers.push((waiting, done));
+        for waiting in known.waiting.drain(..).filter_map(Arc::into_inner) {
+            self.answers.push((waiting.answer, waiting.done));
         }
     }
 
@@ -1857,7 +2039,8 @@ impl Node {
                         known.record.fate.wanted = false;
                         // Who wants an end gets it, also where it cannot be written down.
                         self.store.became(&name, known.record.fate);
-                        known.waiting.push(answer);
+                        let done = Answer::Done { name };
+                        known.waiting.push(Arc::new(Waiting { answer, done }));
                         self.tell(Input::Stop(id));
                         return;
                     }
@@ -1867,8 +2050,33 @@ impl Node {
             Request::Wait { name } => match self.known.get_mut(&name) {
                 None => unknown(&name),
                 Some(known) if has_ended(self.supervision.phase(known.id)) => Answer::Done { name },
-                Some(known) => return known.waiting.push(answer),
+                Some(known) => {
+                    let done = Answer::Done { name };
+                    return known.waiting.push(Arc::new(Waiting { answer, done }));
+                }
             },
+            Request::WaitAll { names } => {
+                if let Some(name) = names.iter().find(|name| !self.known.contains_key(*name)) {
+                    let _ = answer.send(unknown(name));
+                    return;
+                }
+                let done = Answer::Given {
+                    names: names.clone(),
+                };
+                let waiting = Arc::new(Waiting { answer, done });
+                for name in names {
+                    if let Some(known) = self.known.get_mut(&name)
+                        && !has_ended(self.supervision.phase(known.id))
+                    {
+                        known.waiting.push(Arc::clone(&waiting));
+                    }
+                }
+                // All of them have.
+                if let Some(Waiting { answer, done }) = Arc::into_inner(waiting) {
+                    self.answers.push((answer, done));
+                }
+                return;
+            }
             Request::Remove { name } => match self.may_be_forgotten(&name) {
                 Ok(()) => {
                     let wish = Wish::Forget(name.clone());
@@ -1898,8 +2106,15 @@ impl Node {
             | Request::StopShared { .. }
             | Request::RemoveShared { .. }
             | Request::Ping { .. }
+            | Request::Braid { .. }
+            | Request::BraidProgress { .. }
+            | Request::BraidEnd { .. }
             | Request::Drain { .. } => ending(),
         };
+        if self.store.owes() && self.store.owed() == 0 {
+            // What became of programs is told once it is written.
+            return self.answers.push((answer, answered));
+        }
         // Who asked may have gone.
         let _ = answer.send(answered);
     }
@@ -2207,6 +2422,7 @@ impl Node {
             out_of_memory: known.record.fate.out_of_memory,
             late: known.record.fate.late,
             group: known.record.group.clone(),
+            shared: known.held.is_some(),
         });
         listed.collect()
     }
@@ -2230,7 +2446,9 @@ impl Node {
             limits: self.limits.clone(),
             changes: self.store.seal().to_string(),
             unwritten: self.store.owed(),
-            damaged: self.damaged.clone(),
+            damaged: (self.damaged.iter().cloned())
+                .chain(self.keeping.gone())
+                .collect(),
             heat: self.heat.latest(),
             atmosphere: self.heat.atmosphere(),
             fleet: self.fleet.status()?,
@@ -2491,4 +2709,25 @@ pub(crate) fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     begins && name.len() <= 64 && name.chars().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_was_killed_holds_nothing_for_long() {
+        assert!(!is_ending(std::process::id()));
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        assert!(!is_ending(child.id()));
+        child.kill().unwrap();
+        // Nobody has waited for it: it is there, and nothing of it.
+        let dies = patiently(|| is_ending(child.id()).then_some(()).ok_or(()), |()| true);
+        assert!(dies.is_ok() && Path::new(&format!("/proc/{}", child.id())).exists());
+        child.wait().unwrap();
+        assert!(is_ending(child.id()));
+    }
 }

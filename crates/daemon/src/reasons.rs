@@ -5,15 +5,17 @@
 //! asked of that machine.
 
 use ::node::council;
-use ::node::council::register::{Explained, Query, Refusal, Reply, Standing};
+use ::node::council::register::{Explained, Query, Refusal, Reply, Standing, What};
 use scheduler::fleet::{Candidate, Evidence, Pending, Wanted, words};
 use scheduler::{Funnel, Test};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use telemetry::Action;
 use wire::Tile;
 
 use crate::affairs::{Decided, agreed, names, sentence, told_of};
 use crate::fleet::Fleet;
+use crate::history;
 use crate::node::unknown_name;
 
 /// Why a program of the fleet is where it is.
@@ -101,6 +103,94 @@ pub(crate) struct Known {
     pub(crate) reasons: Reasons,
     /// Who holds the replica that was asked for, if one was.
     pub(crate) holder: Option<Tile>,
+    /// Which of it fails by itself, if none of it runs and one does.
+    pub(crate) failing: Option<Failing>,
+}
+
+/// A replica whose program ends by itself, wherever it is placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failing {
+    /// The replica's name.
+    pub(crate) name: String,
+    /// Where it failed last.
+    pub(crate) on: Tile,
+    /// With which exit code.
+    code: u8,
+    /// Whether it is started again there.
+    again: bool,
+}
+
+impl Failing {
+    fn sentence(&self, name: &impl Fn(Tile) -> String) -> String {
+        let Self {
+            name: of,
+            on,
+            code,
+            again,
+        } = self;
+        let then = match again {
+            true => "is started again there; where it is placed is not what is wrong",
+            false => {
+                "is not started again, as it was given; where it was placed is not what was wrong"
+            }
+        };
+        format!(
+            "its program itself fails: {of} ended with exit code {code} on {}, and {then}",
+            name(*on)
+        )
+    }
+
+    /// How often it did so in a row, and since when, by what the machine decided about it.
+    pub(crate) fn how_often(&self, decisions: &[history::Decision], now_ms: u64) -> String {
+        let ends = decisions.iter().rev().filter(|one| {
+            one.program.as_deref() == Some(&self.name)
+                && matches!(one.action, Action::Restart | Action::End)
+        });
+        let fallen = ends.take_while(|one| one.found == Some(f64::from(self.code)));
+        let fallen: Vec<_> = fallen.collect();
+        let Some(first) = fallen.last() else {
+            return String::new();
+        };
+        let seconds = now_ms.saturating_sub(first.unix_ms) / 1_000;
+        match fallen.len() {
+            1 => format!("; once, {seconds} s ago"),
+            often => format!("; {often} times in the last {seconds} s"),
+        }
+    }
+}
+
+fn failing(explained: &Explained, replica: Option<u32>) -> Option<Failing> {
+    let listed = &explained.listed;
+    let asked = listed.standing.iter();
+    let asked = asked.filter(|(number, _)| replica.is_none_or(|wanted| wanted == *number));
+    let mut found = None;
+    for (number, standing) in asked {
+        let on = |explained: &Explained| {
+            let mut decisions = explained.decisions.iter().rev();
+            decisions.find_map(|one| match one.what {
+                What::Ended(tile, _) if one.replica == Some(*number) => Some(tile),
+                _ => None,
+            })
+        };
+        let (on, code, again) = match standing {
+            Standing::Held { up: true, .. } => return None,
+            Standing::Held {
+                by,
+                fell: Some(code),
+                ..
+            } if *code != 0 => (Some(*by), *code, true),
+            Standing::Ended(code) if *code != 0 => (on(explained), *code, false),
+            _ => continue,
+        };
+        let name = format!("{}~{number}", listed.name);
+        found = found.or(on.map(|on| Failing {
+            name,
+            on,
+            code,
+            again,
+        }));
+    }
+    found.filter(|_| listed.replicas > 0)
 }
 
 /// A program's name, and the number of one of its replicas if it is one of those that is called so.
@@ -117,12 +207,18 @@ pub(crate) fn parts(name: &str) -> (&str, Option<u32>) {
 /// Asks those who vote. `None` if they know no such program, or no such replica of it.
 pub(crate) fn ask(fleet: &Fleet, name: &str) -> Result<Option<Known>, String> {
     let (program, replica) = parts(name);
-    let explained = match agreed(fleet, council::read(Query::Why(program.to_owned())))? {
+    let mut explained = match agreed(fleet, council::read(Query::Why(program.to_owned())))? {
         Reply::Why(explained) => explained,
         Reply::Refused(Refusal::Unknown) => return Ok(None),
         Reply::Refused(refusal) => return Err(refusal.words().to_owned()),
         _ => return Err(Refusal::Unreadable.words().to_owned()),
     };
+    let failing = failing(&explained, replica);
+    if let (Some(_), Some(pending)) = (&failing, &mut explained.pending) {
+        // No place would help.
+        pending.changes.clear();
+    }
+    let explained = &*explained;
     let there = |number: &u32| {
         explained
             .listed
@@ -160,10 +256,14 @@ pub(crate) fn ask(fleet: &Fleet, name: &str) -> Result<Option<Known>, String> {
         .next()
     };
     Ok(Some(Known {
-        now: now(&explained, replica, &name_of),
+        now: match &failing {
+            Some(failing) => failing.sentence(&name_of),
+            None => now(explained, replica, &name_of),
+        },
         agreed: agreed.collect(),
-        reasons: reasons(&explained, replica, &name_of),
+        reasons: reasons(explained, replica, &name_of),
         holder: replica.and_then(holder),
+        failing,
     }))
 }
 

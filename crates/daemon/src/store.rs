@@ -249,6 +249,12 @@ impl Store {
         self.annals.seal()
     }
 
+    /// Whether anything became of programs that is not written.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
     /// How many programs' ends the disk has not taken.
     #[must_use]
     pub fn owed(&self) -> usize {

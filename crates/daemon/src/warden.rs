@@ -14,6 +14,10 @@
 //! daemons that have detached themselves included. No cooperation of the program is needed, and no
 //! moment is without a keeper: each warden checks, after asking, that its parent still lives.
 //!
+//! What only the outer can do is done outside: ending what a lease no longer covers, and listening on ports of the host.
+//! A program of a node that has neither has the inner alone, a child of the node's (`Walls`): it becomes a member of the
+//! control groups itself.
+//!
 //! Where namespaces are refused, the outer warden does the inner's work, as the *reaper* of its
 //! descendants: what the program leaves behind becomes its child and is killed. That holds for every end
 //! but one: `kill -9` of the warden itself. Whoever runs the program is told which of both it is.
@@ -63,7 +67,8 @@ use crate::health::{self, Others};
 use crate::lease::{Grip, Ledger, Tenancy, Timer, boottime};
 use crate::network::{self, Doors};
 use crate::program::{self, Kind, Network, Port, Program};
-use crate::stem::{self, Forked, Stem};
+use crate::spare::{self, Spare};
+use crate::stem::{self, Forked, Grown, Stem, Walls, Within};
 use crate::supervision::GRACE;
 
 /// The first argument that makes this executable a warden; see [`main`].
@@ -81,6 +86,8 @@ struct Ward {
     program: Program,
     /// The warden's parent, as the process that wrote this numbers processes.
     parent: i32,
+    /// That process's user and group, which are the warden's and the program's.
+    user: (u32, u32),
     stage: Stage,
     /// Files to write `0` to.
     doors: Vec<PathBuf>,
@@ -89,8 +96,6 @@ struct Ward {
     limit_cores: bool,
     /// The node's directory: compiled code is kept there, and no program sees it.
     data: PathBuf,
-    /// What of the host's is root's alone, if whoever starts it knows.
-    secrets: Option<Vec<PathBuf>>,
     /// Where what it becomes is kept, if it is a capsule that is asked for events.
     state: Option<PathBuf>,
     /// Of a guest, whose parent has no number for it: an inherited pipe that ends with that.
@@ -105,6 +110,10 @@ struct Ward {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     Outer,
+    /// In its namespaces from the beginning, as process 1.
+    First,
+    /// Of a capsule, for which it waited.
+    Spare,
     /// Of the program over which this warden stands, an outer one.
     GoingInside(i32),
     Guest,
@@ -117,26 +126,48 @@ enum Stage {
 /// # Errors
 /// If no process can be started.
 pub fn start(program: &Program, group: Option<&Group>, data: PathBuf) -> io::Result<Pid> {
-    let ward = Ward::outer(program, group, None, (data, None, None));
+    let ward = Ward::outer(program, group, None, (data, None));
     begin(&ward, Path::new("/proc/self/exe"), true)
 }
 
-/// The same with a warden that is forked from a stem, which the calling thread has started. `secrets` are those of
-/// [`confinement::Secrets`], if they are at hand; `state` is where a capsule that is asked for events is kept.
+/// The same of a program that is of this kind, with a warden that is forked from a stem, which the calling thread has
+/// started. `place` is the node's directory, and where a capsule that is asked for events is kept.
 ///
 /// # Errors
 /// If no process can be started; [`io::ErrorKind::BrokenPipe`] if the stem has ended.
 pub fn fork(
     stem: &Stem,
-    program: &Program,
+    (program, kind): (&Program, Kind),
     group: Option<&Group>,
     lease: Option<(&Tenancy, &Grip)>,
-    place: (PathBuf, Option<Vec<PathBuf>>, Option<PathBuf>),
+    place: (PathBuf, Option<PathBuf>),
     streams: [BorrowedFd<'_>; 3],
 ) -> io::Result<Pid> {
     let ward = Ward::outer(program, group, lease, place);
     let grip = lease.map(|(_, grip)| grip.as_fd());
-    stem.fork(ward.told(MemfdFlags::CLOEXEC)?.as_fd(), streams, grip)
+    let walls = match program.network {
+        _ if lease.is_some() || kind != Kind::Native => Walls::None,
+        Network::Host => Walls::ButNetwork,
+        Network::Own if program.ports.is_empty() => Walls::All,
+        Network::Own => Walls::None,
+    };
+    let told = ward.told(MemfdFlags::CLOEXEC)?;
+    stem.fork(told.as_fd(), streams, grip, walls)
+}
+
+/// The same of a capsule, with a warden that has waited for it; and the control group that it is in.
+///
+/// # Errors
+/// If that has ended.
+pub(crate) fn order(
+    spare: Spare,
+    program: &Program,
+    lease: Option<(&Tenancy, &Grip)>,
+    place: (PathBuf, Option<PathBuf>),
+    streams: [BorrowedFd<'_>; 3],
+) -> io::Result<(Pid, Option<Group>)> {
+    let told = Ward::outer(program, None, lease, place).told(MemfdFlags::CLOEXEC)?;
+    spare.order(told.as_fd(), streams, lease.map(|(_, grip)| grip.as_fd()))
 }
 
 /// Kills the program under the warden that [`start`] gave, and leaves it to the warden to see that nothing of it is left.
@@ -162,7 +193,7 @@ pub fn end(warden: Pid) {
 pub struct Host {
     /// The program, as it was started.
     pub program: Program,
-    /// The outer warden's process.
+    /// The process of its warden, of the outer one where there are two.
     pub process: i32,
     /// The doors of its control groups.
     pub doors: Vec<PathBuf>,
@@ -176,18 +207,24 @@ pub fn go_inside(host: &Host, program: &Program, data: PathBuf) -> io::Result<Pi
     let ward = Ward {
         program: program.clone(),
         parent: rustix::process::getpid().as_raw_pid(),
+        user: user(),
         stage: Stage::GoingInside(host.process),
         doors: host.doors.clone(),
         limit_memory: host.doors.is_empty(),
         limit_cores: host.doors.is_empty(),
         data,
-        secrets: None,
         state: None,
         parents: None,
         lease: None,
         grip: None,
     };
     begin(&ward, Path::new("/proc/self/exe"), true)
+}
+
+/// Of this process, as it takes effect.
+fn user() -> (u32, u32) {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    (user.as_raw(), group.as_raw())
 }
 
 /// Lets the warden look at its lease at once, which is over: it kills what stands below it and writes down the end. To kill
@@ -319,7 +356,12 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let told = match first == STEM {
         true => {
             let words = [arguments.next(), arguments.next()];
-            match live_as_stem(words) {
+            let grown = live_as_stem(words).and_then(|grown| match grown {
+                Some(Grown::Spare { told, line, stem }) => spare::wait(told, &line, &stem),
+                Some(Grown::Warden(forked)) => Ok(Some(forked)),
+                None => Ok(None),
+            });
+            match grown {
                 Ok(Some(forked)) => read(forked),
                 Ok(None) => return ExitCode::SUCCESS,
                 Err(_) => None,
@@ -327,7 +369,11 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
         }
         false => first.parse().ok().and_then(|descriptor: i32| {
             let told = File::open(format!("/proc/self/fd/{descriptor}")).ok()?;
-            read(Forked { told, grip: None })
+            read(Forked {
+                told,
+                grip: None,
+                within: Within::Nothing,
+            })
         }),
     };
     let Some(ward) = told else {
@@ -348,7 +394,7 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
 }
 
 /// Waits for orders, and returns in each fork with its own.
-fn live_as_stem(words: [Option<String>; 2]) -> io::Result<Option<Forked>> {
+fn live_as_stem(words: [Option<String>; 2]) -> io::Result<Option<Grown>> {
     let [Some(Ok(descriptor)), Some(Ok(parent))] = words.map(|word| Some(word?.parse::<i32>()))
     else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -359,17 +405,33 @@ fn live_as_stem(words: [Option<String>; 2]) -> io::Result<Option<Forked>> {
         return Ok(None);
     }
     // Once for all that will be forked.
-    let _ = confinement::filters();
+    let _ = confinement::filter();
+    capsule::warm();
+    if let Some(data) = stem::told_first(&socket)? {
+        // Where that is refused, each puts together its own.
+        let _ = confinement::set_the_scene(&data);
+    }
     stem::live(socket)
 }
 
 /// What a warden is told.
-fn read(Forked { mut told, grip }: Forked) -> Option<Ward> {
+fn read(
+    Forked {
+        mut told,
+        grip,
+        within,
+    }: Forked,
+) -> Option<Ward> {
     let mut text = Vec::new();
     told.rewind().ok()?;
     told.read_to_end(&mut text).ok()?;
     let mut ward = serde_json::from_slice::<Ward>(&text).ok()?;
     ward.grip = grip.map(Grip::inherited);
+    match within {
+        Within::Nothing => {}
+        Within::Namespaces => ward.stage = Stage::First,
+        Within::Groups => ward.stage = Stage::Spare,
+    }
     Some(ward)
 }
 
@@ -495,18 +557,18 @@ impl Ward {
         program: &Program,
         group: Option<&Group>,
         lease: Option<(&Tenancy, &Grip)>,
-        (data, secrets, state): (PathBuf, Option<Vec<PathBuf>>, Option<PathBuf>),
+        (data, state): (PathBuf, Option<PathBuf>),
     ) -> Self {
         let holds = |controller| group.is_some_and(|group| group.holds(controller));
         Self {
             program: program.clone(),
             parent: rustix::process::getpid().as_raw_pid(),
+            user: user(),
             stage: Stage::Outer,
             doors: group.map(Group::doors).unwrap_or_default(),
             limit_memory: !holds("memory"),
             limit_cores: !holds("cpu"),
             data,
-            secrets,
             state,
             parents: None,
             lease: lease.map(|(tenancy, _)| tenancy.clone()),
@@ -526,22 +588,25 @@ impl Ward {
             let error = io::Error::other(because);
             Err(Failed::from(("looking at what it is".to_owned(), error)))
         };
-        let data = self.data.canonicalize().ok();
-        if let Some(data) = data
-            && let Some(folder) = self
-                .program
-                .folders
-                .iter()
-                .find(|f| f.host.starts_with(&data))
+        let folders = &self.program.folders;
+        if !folders.is_empty()
+            && let Ok(data) = self.data.canonicalize()
+            && let Some(folder) = folders.iter().find(|f| f.host.starts_with(&data))
         {
             let folder = folder.host.display();
             return refuse(format!("{folder} is inside the node's own directory"));
         }
         match (self.stage, self.kind()) {
+            (Stage::Spare, Ok(Kind::Native)) => {
+                return refuse("it was a capsule a moment ago".to_owned());
+            }
             // What it is shows inside.
             (Stage::GoingInside(_), _) | (_, Ok(Kind::Native)) => {}
             (Stage::Guest, Ok(_)) => {
                 return refuse("a capsule has no inside but its own".to_owned());
+            }
+            (Stage::First, Ok(_)) => {
+                return refuse("it was a program of the host a moment ago".to_owned());
             }
             (_, kind) => {
                 let kind = kind?;
@@ -551,8 +616,14 @@ impl Ward {
         }
         match self.stage {
             Stage::Outer => self.keep_outer(),
+            Stage::First => {
+                self.stay_who_it_is()?;
+                self.enter_groups()?;
+                self.inner(Vec::new(), None, &mut catch_signals()?)
+            }
             Stage::GoingInside(warden) => self.go_inside(warden, &mut catch_signals()?),
             Stage::Guest => self.guest(&mut catch_signals()?),
+            Stage::Spare => unreachable!("no capsule comes so far, and what is none was refused"),
         }
     }
 
@@ -618,6 +689,19 @@ impl Ward {
         Ok(())
     }
 
+    /// In a new namespace of users: nobody else is known there.
+    fn stay_who_it_is(&self) -> Result<(), Failed> {
+        let (user, group) = self.user;
+        for (file, text) in [
+            ("/proc/self/setgroups", "deny".to_owned()),
+            ("/proc/self/uid_map", format!("{user} {user} 1")),
+            ("/proc/self/gid_map", format!("{group} {group} 1")),
+        ] {
+            std::fs::write(file, text).map_err(doing(&format!("writing {file}")))?;
+        }
+        Ok(())
+    }
+
     /// The lease.
     fn held(&self) -> Result<Option<Held>, Failed> {
         let Some(tenancy) = self.lease.clone() else {
@@ -658,7 +742,6 @@ impl Ward {
         if let Some(_folder) = confinement::shows(&self.program, &self.data, false) {
             let _ = crate::cache::make_private(&self.data);
         }
-        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
         let mut own = UnshareFlags::NEWUSER
             | UnshareFlags::NEWPID
             | UnshareFlags::NEWNS
@@ -679,12 +762,7 @@ impl Ward {
             drop(listening);
             return self.reap(held, &mut catch_signals()?);
         }
-        let map = |file: &str, text: String| {
-            std::fs::write(file, text).map_err(doing(&format!("writing {file}")))
-        };
-        map("/proc/self/setgroups", "deny".to_owned())?;
-        map("/proc/self/uid_map", format!("{0} {0} 1", user.as_raw()))?;
-        map("/proc/self/gid_map", format!("{0} {0} 1", group.as_raw()))?;
+        self.stay_who_it_is()?;
         self.parent = rustix::process::getpid().as_raw_pid();
         // SAFETY: this process has one thread, so the child holds no lock that nobody gives back. Executing it anew
         // would cost as much as all the rest of a start.
@@ -735,17 +813,16 @@ impl Ward {
     ) -> Result<u8, Failed> {
         die_with_parent(Signal::KILL)?;
         // Seen from in here the parent has no number, but /proc is still the outer one.
-        let status = std::fs::read_to_string("/proc/self/status");
-        let status = status.map_err(doing("reading /proc/self/status"))?;
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-        if parent.and_then(|parent| parent.trim().parse().ok()) != Some(self.parent) {
+        let mut status = [0; 256];
+        let read = File::open("/proc/self/stat").and_then(|mut file| file.read(&mut status));
+        let length = read.map_err(doing("reading /proc/self/stat"))?;
+        if parent_of(&status[..length]) != Some(self.parent) {
             return Ok(FAILED);
         }
         if self.program.network == Network::Own {
             network::bring_up_loopback().map_err(doing("bringing up its loopback"))?;
         }
-        let secrets = self.secrets.as_deref();
-        confinement::enter_own_root(&self.program, &self.data, secrets)?;
+        confinement::enter_own_root(&self.program, &self.data)?;
         self.start_and_await(true, listening, held, signals)
     }
 
@@ -753,14 +830,18 @@ impl Ward {
         if !self.ties_its_life_to_its_parent()? {
             return Ok(FAILED);
         }
-        let below = std::fs::read_to_string(format!("/proc/{warden}/task/{warden}/children"));
-        let below = below.map_err(doing("looking for the program"))?;
-        let below = below.split_whitespace().next();
-        let inside = below.and_then(|number| Pid::from_raw(number.parse().ok()?));
-        let inside = inside.ok_or_else(|| {
-            let error = io::Error::other("it has ended");
-            doing::<io::Error>("looking for the program")(error)
-        })?;
+        let looking = || doing("looking for the program");
+        let among = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/pid"));
+        let inside = if among(&warden.to_string()).ok() == among("self").ok() {
+            let below = std::fs::read_to_string(format!("/proc/{warden}/task/{warden}/children"));
+            let below = below.map_err(looking())?;
+            let below = below.split_whitespace().next();
+            below.and_then(|number| Pid::from_raw(number.parse().ok()?))
+        } else {
+            // It is the inner one, and there is no other.
+            Pid::from_raw(warden)
+        };
+        let inside = inside.ok_or_else(|| looking()(io::Error::other("it has ended")))?;
         let held = rustix::process::pidfd_open(inside, PidfdFlags::empty())
             .map_err(doing("holding the program"))?;
         self.enter_groups()?;
@@ -864,7 +945,7 @@ impl Ward {
             note("Landlock", why);
         }
         if let Err(why) = confinement::refuse_calls() {
-            note("seccomp", why);
+            note("seccomp", why.to_string());
         }
         // From here on: a thread keeps what was closed to the one that starts it.
         let mut doors = Doors::default();
@@ -967,6 +1048,13 @@ fn keep_over_exec() -> io::Result<()> {
         rustix::thread::configure_capability_in_ambient_set(capability, true)?;
     }
     Ok(())
+}
+
+/// By the beginning of `/proc/PID/stat`: number, name in parentheses, state, and then it.
+fn parent_of(status: &[u8]) -> Option<i32> {
+    let after = status.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&status[after + 1..]).ok()?;
+    rest.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Whether nobody holds the other side of a pipe any more.

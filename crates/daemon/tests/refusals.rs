@@ -1,6 +1,8 @@
 //! What knocks at a fleet's door and is not let in, on real sockets: each refused by its name, counted, and of no
 //! consequence to those who are in.
 
+mod common;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use trust::invitation::{Fingerprint, Invitation};
 use wire::frame::PAYLOAD_BYTES_MAX;
 use wire::{Cell, Class, Encode as _, Frame, Tile, Version};
 
+use common::wait_until;
+
 /// A fleet of one, whose authority the test knows, and a runtime for those who knock.
 struct Door {
     fleet: Fleet,
@@ -43,22 +47,6 @@ fn now() -> u64 {
     )]
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.unwrap().as_secs()
-}
-
-fn pause(milliseconds: u64) {
-    #[expect(clippy::disallowed_methods, reason = "real sockets are waited for")]
-    std::thread::sleep(Duration::from_millis(milliseconds));
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if so() {
-            return;
-        }
-        pause(20);
-    }
-    panic!("waited in vain until {what}");
 }
 
 fn open(folder: &Path) -> Archive {

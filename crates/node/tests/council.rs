@@ -324,11 +324,13 @@ impl World {
                     }
                 }
                 Effect::Answered { token, answer } => {
-                    let answer = answer.map(|bytes| {
-                        decode_all(&bytes).unwrap_or_else(|_| {
+                    let answer = answer.map(|bytes| match bytes.is_empty() {
+                        // That of a change of voters.
+                        true => Reply::Done,
+                        false => decode_all(&bytes).unwrap_or_else(|_| {
                             decode_all::<lease::Answer>(&bytes).expect("an answer");
                             Reply::Done
-                        })
+                        }),
                     });
                     self.answers.insert(token, answer);
                 }
@@ -1152,6 +1154,86 @@ fn whoever_is_away_for_long_loses_its_vote_to_one_who_is_there() {
     world.judged();
 }
 
+/// Each gives its vote back before it goes, and the next goes at once: nobody waits for one that has left.
+#[test]
+fn machines_that_leave_one_after_another_take_no_vote_along() {
+    for (hosts, seed) in [(2, 1), (3, 2), (5, 3), (6, 4)] {
+        let mut world = World::new(hosts, seed);
+        world.run(Nanos::from_secs(20));
+        world.give(0, "web", 1, 0).unwrap();
+        for leaver in 0..hosts - 1 {
+            if seed % 2 == 0 {
+                world.duty(leaver, leaver as u64, Duty::Draining);
+                world.run(Nanos::from_secs(2));
+            }
+            leave(&mut world, leaver);
+            world.crash(leaver);
+        }
+        world.run(Nanos::from_secs(10));
+        assert_eq!(world.runs(hosts - 1, "web").len(), 1, "of {hosts}");
+        // Who comes back serves, and votes where that makes sense.
+        (0..hosts - 1).for_each(|host| world.start(host));
+        world.run(Nanos::from_secs(25));
+        let machines = world.affairs(0).machines;
+        assert!(
+            machines.iter().all(|it| it.duty == Duty::Serving),
+            "{machines:?}"
+        );
+        let voters = world.hosts[hosts - 1].council.as_ref().unwrap().voters();
+        let expected = [1, 1, 3, 3, 5, 5][hosts - 1];
+        assert!(voters.unwrap().len() >= expected, "of {hosts}: {voters:?}");
+        world.judged();
+    }
+}
+
+/// One says that it leaves and gives back its vote, as often as it takes.
+fn leave(world: &mut World, leaver: usize) {
+    let (tile, last) = (Tile(leaver as u64), world.hosts.len() - 1);
+    world.duty(leaver, tile.0, Duty::Leaving);
+    let asked = world.now;
+    let left = |world: &World| {
+        let voters = world.hosts[last].council.as_ref().unwrap().voters();
+        voters.is_some_and(|voters| !voters.contains(tile))
+    };
+    // As long as nobody else has a vote it cannot be given back, and it is asked again.
+    while !left(world) {
+        assert!(
+            world.now.since(asked) < Nanos::from_secs(15),
+            "{leaver} of {}",
+            last + 1
+        );
+        world.run(Nanos::from_millis(500));
+        let (token, until) = (0, world.local(leaver) + Nanos::SECOND);
+        let ask = consensus::Ask::Retire(tile);
+        world.tell(leaver, Input::Ask { token, ask, until });
+        world.run(Nanos::from_millis(500));
+    }
+    // It is there for a while yet, and is not given it anew.
+    world.run(Nanos::from_secs(3));
+    assert!(left(world), "{leaver} of {}", last + 1);
+}
+
+#[test]
+fn a_vote_goes_to_one_who_drains_rather_than_away() {
+    let mut world = World::new(2, 5);
+    world.run(Nanos::from_secs(20));
+    world.duty(0, 1, Duty::Draining);
+    world.run(Nanos::from_secs(2));
+    leave(&mut world, 0);
+    world.crash(0);
+    world.run(Nanos::from_secs(10));
+    // It can still agree on something, alone.
+    world.duty(1, 1, Duty::Serving);
+    world.run(Nanos::from_secs(2));
+    let machines = world.affairs(1).machines;
+    assert!(
+        machines
+            .iter()
+            .any(|it| it.tile == Tile(1) && it.duty == Duty::Serving)
+    );
+    world.judged();
+}
+
 /// Bytes that nobody should say: whatever a voter is told by its log, every voter comes to the same state, which has one spelling, and a member can neither
 /// decree nor report what is not its own.
 #[test]
@@ -1375,7 +1457,7 @@ fn nobody_runs_what_another_runs_whatever_happens_and_peace_brings_all_of_it_bac
                 5 => {
                     let (tile, duty) = (
                         Tile(host as u64),
-                        [Duty::Draining, Duty::Serving][faults.below(2) as usize],
+                        [Duty::Draining, Duty::Serving, Duty::Leaving][faults.below(3) as usize],
                     );
                     let command = Command::Lease(lease::Command::Assign { tile, duty });
                     let until = world.local(host) + Nanos::from_secs(2);

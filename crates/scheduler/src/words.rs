@@ -117,6 +117,15 @@ pub fn funnel(funnel: &Funnel) -> Vec<(Test, u32, u32)> {
         .collect()
 }
 
+/// What nodes are tested for, as it is called.
+#[derive(Clone, Copy)]
+pub(crate) enum Seeker<'a> {
+    /// It looks for a place now.
+    Waits(&'a str),
+    /// It found one, when they were tested.
+    Placed(&'a str),
+}
+
 /// So many of those that fell to a test are named to people; a program is told all.
 const NAMED_MAX: usize = 3;
 
@@ -130,17 +139,21 @@ pub(crate) fn first_of(names: impl Iterator<Item = String>) -> String {
     told.join(", ")
 }
 
-/// The same in lines, what is tested being called `noun`s, and what looks for a place `who`; `named` says who fell, if it is known.
+/// The same in lines, what is tested being called `noun`s, and what looks for a place, or did, `who`; `named` says who fell, if it is known.
 pub(crate) fn funnel_of(
     noun: &str,
     seen: &Funnel,
-    who: &str,
+    who: Seeker<'_>,
     named: impl Fn(Test) -> Option<String>,
 ) -> String {
     if seen.nodes == 0 {
         return String::new();
     }
-    let mut text = format!("  {noun:8} {:>6} there are\n", seen.nodes);
+    let (who, there, then) = match who {
+        Seeker::Waits(who) => (who, "there are", "now"),
+        Seeker::Placed(who) => (who, "there were when it was placed", "then"),
+    };
+    let mut text = format!("  {noun:8} {:>6} {there}\n", seen.nodes);
     for (test, fell, left) in funnel(seen) {
         let named = named(test).map_or_else(String::new, |named| format!(": {named}"));
         text.push_str(&format!(
@@ -151,7 +164,7 @@ pub(crate) fn funnel_of(
     }
     let left = seen.left();
     if left > 0 {
-        text.push_str(&format!("           {left:>6} could take {who} now\n"));
+        text.push_str(&format!("           {left:>6} could take {who} {then}\n"));
     }
     text
 }
@@ -159,6 +172,23 @@ pub(crate) fn funnel_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_found_when_it_was_placed_is_not_told_of_now() {
+        let seen = Funnel {
+            nodes: 2,
+            ..Funnel::default()
+        };
+        let told = |who| funnel_of("nodes", &seen, who, |_| None);
+        assert_eq!(
+            told(Seeker::Waits("it")),
+            "  nodes         2 there are\n                2 could take it now\n"
+        );
+        assert_eq!(
+            told(Seeker::Placed("it")),
+            "  nodes         2 there were when it was placed\n                2 could take it then\n"
+        );
+    }
 
     #[test]
     fn times_are_told_in_two_units() {

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use scheduler::ledger::{Demand, Models};
 use scheduler::site::Quality;
-use scheduler::site::explain::{Change as Cheaper, Explanation, Pending};
+use scheduler::site::explain::{Change as Cheaper, Explanation, Pending, Prediction};
+use scheduler::site::words;
 use serde_json::Value;
 use telemetry::Reason;
 use twin::again::AgainError;
 use twin::observer::Progress;
+use twin::record::cluster::Tried;
 use twin::record::{Inputs, Past, PastError, ReadError};
 use twin::rehearsal::{self, Given, Request, Universe};
 use twin::site::jobs::{Habit, Job, Jobs, Workload};
@@ -634,6 +636,80 @@ fn pending(config: &Config, scene: &Scene, job: u64, at: Instant) -> Option<Pend
     }
 }
 
+/// Four nodes on two loops, of which one fails, and two tenants, of whom one has a quota and a ceiling.
+fn pressed() -> Config {
+    let more = "\n[tenant.a]\ngpus = 8\ngpus_max = 16\n\n[[fault]]\nkind = \"cooling_loop\"\nloop = 0\nat = \"30 min\"\nlasts = \"4 h\"\ncapacity_left = \"10 %\"\n";
+    let settings = [
+        "nodes.h100.count=4",
+        "site.nodes_per_rack=2",
+        "site.racks_per_row=1",
+        "cooling.loops=2",
+        "time.end=1 d",
+    ];
+    match read(&format!("{UNIVERSE}{more}"), &settings) {
+        Universe::Site(config, _) => *config,
+        _ => panic!("why is a site"),
+    }
+}
+
+/// Asks of each job that a page was asked about at the same moment: what both say has to be the same, to the word.
+/// Gives what was offered to each.
+fn compared_with_the_page(config: &Config, scene: &Scene) -> Vec<Vec<Cheaper>> {
+    let on = &mut |_: site::Progress| ControlFlow::Continue(());
+    let outcome = site::run(config, scene, 1, on, &mut |_| {});
+    let told: Vec<_> = outcome.series.cluster().unwrap().jobs.all().collect();
+    let asked = told.iter().flat_map(|told| {
+        let steps = told.steps.iter().filter_map(|s| Some((s, s.why.as_ref()?)));
+        steps
+            .filter(|(_, why)| why.tried != Tried::Nothing)
+            .map(|(step, why)| (told.id, step, why))
+    });
+    let mut asked: Vec<_> = asked.collect();
+    asked.sort_by(|(_, a, _), (_, b, _)| a.seconds.total_cmp(&b.seconds));
+    let names = site::Called(&scene.load);
+    let mut visit = Visit::new(config, scene, 1);
+    let offered = asked.into_iter().map(|(id, step, why)| {
+        let at = Instant::EPOCH + Nanos::from_secs_f64(step.seconds);
+        go(&mut visit, at);
+        let Explanation::Pending(pending) = visit.explain(id, at) else {
+            panic!("job {id} waits at {at:?}")
+        };
+        let start = |start: &Prediction| start.likely.or(start.latest);
+        let expected = pending.changes.iter().filter_map(|better| {
+            let text = words::change(&pending.job, better.change, &names);
+            Some((text, start(&better.start)?))
+        });
+        // Where only that was tried what starts it at once, the page offers that and no more.
+        let expected = expected.filter(|(_, start)| why.tried == Tried::Sooner || *start == at);
+        let expected = expected.map(|(text, start)| (text, start.as_secs_f64()));
+        let offered = why.changes.iter();
+        let offered = offered.map(|c| (c.text.to_string(), c.start_seconds));
+        assert_eq!(
+            offered.collect::<Vec<_>>(),
+            expected.collect::<Vec<_>>(),
+            "job {id} at {at:?}"
+        );
+        assert!(
+            step.text.starts_with(&words::dominant(&pending, &names)),
+            "{} is not {}",
+            step.text,
+            words::dominant(&pending, &names)
+        );
+        // When it starts may have been asked again later.
+        let said = words::start(&pending.start, at);
+        let moment = format!("asked at {}: ", words::moment(at));
+        assert!(
+            why.start_text
+                .strip_prefix(&*moment)
+                .is_none_or(|it| it == said),
+            "{} is not {said}",
+            why.start_text
+        );
+        pending.changes.iter().map(|c| c.change).collect()
+    });
+    offered.collect()
+}
+
 fn asks(needs: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Asks> {
     let of = (0..2_u16, 0..7_200_u64, 1..=8_u8, 1..=3_u16, 20..400_u64);
     (of, 0..10_u8, 0..8_u8, needs).prop_map(
@@ -681,8 +757,54 @@ fn changed(scene: &Scene, change: Cheaper) -> Scene {
     scene
 }
 
+/// Not one job or three, but each of a site on which everything is short.
+//= requirements S7
+#[test]
+fn a_page_offers_what_why_offers_whatever_a_job_lacks() {
+    let config = pressed();
+    let all = (0..150_u64).map(|i| Asks {
+        tenant: u16::from(i % 3 != 0),
+        arrives: i / 3 * 180,
+        gpus: [1, 2, 4, 8, 8][i as usize % 5],
+        tasks: 1 + u16::from(i % 7 == 0),
+        minutes: 20 + i * 37 % 150,
+        h200: i % 11 == 0,
+        priority: u8::from(i % 13 == 0),
+        needs: 40 + i * 17 % 60,
+    });
+    let scene = scene(&config, in_order(all.collect()));
+    let offered = compared_with_the_page(&config, &scene);
+    assert!(offered.len() > 60, "{} were asked", offered.len());
+    let count = |is: fn(&Cheaper) -> bool| offered.iter().flatten().filter(|c| is(c)).count();
+    let of_each_kind = [
+        count(|c| matches!(c, Cheaper::Gpus(_))),
+        count(|c| matches!(c, Cheaper::AnyModel)),
+        count(|c| matches!(c, Cheaper::Quota(_))),
+        count(|c| matches!(c, Cheaper::Ceiling(_))),
+        count(|c| matches!(c, Cheaper::Sound(_))),
+        count(|c| matches!(c, Cheaper::Blind)),
+    ];
+    assert!(of_each_kind.iter().all(|n| *n > 0), "{of_each_kind:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    //= requirements S7
+    #[test]
+    fn a_page_offers_what_why_offers_at_the_same_moment(
+        all in prop::collection::vec(asks(30..=100), 5..40),
+        together in 1..1_800_u64,
+        is_pressed in any::<bool>(),
+    ) {
+        let mut all = all;
+        for asks in &mut all {
+            asks.arrives -= asks.arrives % together;
+        }
+        let config = if is_pressed { pressed() } else { site(3) };
+        let scene = scene(&config, in_order(all));
+        let _ = compared_with_the_page(&config, &scene);
+    }
 
     #[test]
     fn what_is_said_at_a_moment_is_the_same_however_it_is_reached(

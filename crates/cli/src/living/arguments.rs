@@ -79,10 +79,13 @@ pub(crate) enum Asked {
     Members(Members),
     /// Measure how long a word takes to another machine and back, in the class of what is urgent.
     Ping(Ping),
+    /// Drill a braid whose three tori sit on three machines: work whose outcome is known, judged at the end, whichever of them dies.
+    #[command(after_help = BRAID)]
+    Braid(Braid),
     /// Let a machine be given nothing more by the fleet, and hand over what it runs for it.
     #[command(after_help = DRAIN)]
     Drain(Drain),
-    /// Take leave of the fleet: hand over what this machine runs for it, as `drain` does, then go; what it runs for itself runs on, and the next `cosmos up` comes back.
+    /// Take leave of the fleet: hand over what this machine runs for it, as `drain` does, what it keeps of capsules, and its vote, for at most 25 s and what was asked by then; then go, and say what was not handed over (exit code 1). What it runs for itself runs on, and the next `cosmos up` comes back.
     Leave(Ask),
     /// Throw a machine out of the fleet for good: its certificate counts no more, and its seat stays empty. Where the fleet was founded.
     Expel(Expel),
@@ -145,7 +148,7 @@ pub(crate) struct Up {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
 
-    /// Become a member of the fleet that printed this line
+    /// Become a member of the fleet that printed this line; a fleet of one that was given programs must be rid of them first
     #[arg(long, value_name = "INVITATION", value_parser = invitation)]
     pub(crate) join: Option<Invitation>,
 
@@ -250,6 +253,59 @@ pub(crate) struct Invite {
     pub(crate) ask: Ask,
 }
 
+const BRAID: &str = "\
+Examples:
+  cosmos braid --on ada,ben,cleo                    a ring of 3,000 processes through three machines
+  cosmos braid --on ada,ben,cleo --work errands --length 6 --pieces 10000
+  cosmos braid --on ada,ben,cleo --work tree --length 1000 --pieces 50
+
+Kill one of the machines meanwhile, with kill -9 if you like: the one that keeps the copy of its torus rebuilds it.
+The machine that is asked (--data) gives the work and must live. Only one of the three may die.
+
+Exit codes:
+  0    every piece of work ended, once, and all that was counted is right
+  1    not so; what is wrong is said
+  2    the request was wrong (machines that are not there, numbers out of range), or the node answers no more
+  130  it was interrupted, and ended on all machines";
+
+#[derive(Debug, Args)]
+pub(crate) struct Braid {
+    /// Three machines, as `cosmos members` calls them: one torus on each
+    #[arg(long, value_name = "MACHINES", required = true, value_delimiter = ',')]
+    pub(crate) on: Vec<String>,
+
+    /// What the processes do: messages around a ring of all, from anybody to anybody, or trees of processes that add up
+    #[arg(long, value_name = "WORK", default_value = "ring", value_parser = ["ring", "errands", "tree"])]
+    pub(crate) work: String,
+
+    /// Processes on all three tori together
+    #[arg(long, value_name = "N", default_value_t = 3_000)]
+    pub(crate) players: u32,
+
+    /// Pieces of work
+    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    pub(crate) pieces: u64,
+
+    /// Pieces under way at once
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) at_once: u64,
+
+    /// Hops of a message around the ring (10,000 unless said), stops of an errand (6), or leaves of a tree (1,000)
+    #[arg(long, value_name = "N")]
+    pub(crate) length: Option<u64>,
+
+    /// Chance of who is thrown what
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Let each machine write down what its torus amounts to, sheet by sheet, in DATA/braids; slow
+    #[arg(long)]
+    pub(crate) witness: bool,
+
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Ping {
     /// The machine, as `cosmos members` calls it
@@ -341,7 +397,6 @@ pub(crate) struct Exec {
     #[arg(
         required = true,
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         value_name = "PROGRAM [ARGS]"
     )]
     pub(crate) words: Vec<String>,
@@ -607,7 +662,6 @@ pub(crate) struct Run {
     #[arg(
         required_unless_present_any = ["file", "batch"],
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         value_name = "PROGRAM [ARGS]"
     )]
     pub(crate) words: Vec<String>,

@@ -5,9 +5,9 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use daemon::affairs::Affairs;
-use daemon::control::{Answer, Request};
+use daemon::control::{self, Answer, Request};
 use serde_json::json;
 use trust::invitation::Invitation;
 
@@ -112,11 +112,30 @@ pub(super) fn ping(asked: &Ping) -> Result<ExitCode> {
 }
 
 pub(super) fn leave(asked: &Ask) -> Result<ExitCode> {
-    match put(&asked.data.directory()?, &Request::Leave)? {
-        Answer::Done { name } if asked.json => print_json(&json!({ "name": name })),
-        Answer::Done { name } => print(&format!("{name} has left the fleet\n")),
-        other => unexpected(&other),
+    let watched = std::io::stderr().is_terminal();
+    let (mut answer, mut stream) = control::ask(&asked.data.directory()?, &Request::Leave)?;
+    while let Answer::Leaving { waits } = answer {
+        if watched {
+            eprintln!("leaving: {waits}");
+        }
+        answer = control::receive(&mut stream)?;
     }
+    let (name, behind) = match answer {
+        Answer::Left { name, behind } => (name, behind),
+        Answer::Refused { because } => bail!(because),
+        other => return unexpected(&other),
+    };
+    for left in &behind {
+        eprintln!("warning: not handed over: {left}");
+    }
+    match asked.json {
+        true => print_json(&json!({ "name": name, "behind": behind }))?,
+        false => print(&format!("{name} has left the fleet\n"))?,
+    };
+    Ok(match behind.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 pub(super) fn expel(asked: &Expel) -> Result<ExitCode> {

@@ -1,11 +1,12 @@
 //! Programs, and the node they run on.
 //!
 //! Tour: [`arguments`] what can be asked · [`manifest`] as a file · [`attached`] a program in the foreground · [`node`] a node, and
-//! what it is asked · [`top`] who uses what · [`why`] why it is so · [`fleet`] the other machines.
+//! what it is asked · [`top`] who uses what · [`why`] why it is so · [`fleet`] the other machines · [`braid`] a drill on three of them.
 
 pub(crate) mod arguments;
 mod attached;
 mod batch;
+mod braid;
 mod fleet;
 mod manifest;
 mod node;
@@ -38,6 +39,7 @@ pub(crate) fn answer(asked: &Asked) -> Result<ExitCode> {
         Asked::Invite(asked) => fleet::invite(asked),
         Asked::Members(asked) => fleet::members(asked),
         Asked::Ping(asked) => fleet::ping(asked),
+        Asked::Braid(asked) => braid::braid(asked),
         Asked::Drain(asked) => fleet::drain(asked),
         Asked::Leave(asked) => fleet::leave(asked),
         Asked::Expel(asked) => fleet::expel(asked),
@@ -81,6 +83,7 @@ impl Asked {
             Self::Ps(asked) => asked.ask.json,
             Self::Invite(asked) => asked.ask.json,
             Self::Ping(asked) => asked.ask.json,
+            Self::Braid(asked) => asked.ask.json,
             Self::Stop(asked) | Self::Rm(asked) => asked.chosen.ask.json,
             Self::Wait(asked) => asked.ask.json,
             Self::Top(asked) => asked.ask.json,

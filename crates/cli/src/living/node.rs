@@ -242,9 +242,16 @@ pub(super) fn table(programs: &[Listed]) -> String {
         true => format!("{text:<groups$}  "),
         false => String::new(),
     };
+    // Nor of a fleet, who gave it nothing.
+    let shared = programs.iter().any(|program| program.shared);
+    let whose = |text: &str| match shared {
+        true => format!("{text:<5}  "),
+        false => String::new(),
+    };
     let mut table = format!(
-        "{:<width$}  {}{:<12}  {:>6}  PROGRAM\n",
+        "{:<width$}  {}{}{:<12}  {:>6}  PROGRAM\n",
         "NAME",
+        whose("OF"),
         in_group("GROUP"),
         "STATE",
         "STARTS"
@@ -255,8 +262,21 @@ pub(super) fn table(programs: &[Listed]) -> String {
         let words: Vec<_> = words.map(|word| on_one_line(word)).collect();
         let (state, words) = (state(program), words.join(" "));
         let group = in_group(&group(program));
-        let line = format!("{name:<width$}  {group}{state:<12}  {starts:>6}  {words}\n");
+        let of = whose(if program.shared { "fleet" } else { "here" });
+        let line = format!("{name:<width$}  {of}{group}{state:<12}  {starts:>6}  {words}\n");
         table.push_str(&line);
+    }
+    for program in programs.iter().filter(|program| program.shared) {
+        let name = program.name.split('~').next().unwrap_or_default();
+        if programs
+            .iter()
+            .any(|other| !other.shared && other.name == name)
+        {
+            table.push_str(&format!(
+                "{} is of the fleet's {name}, which is another program than {name} here: `cosmos stop {name}` ends the one here, `cosmos stop --fleet {name}` the other\n",
+                program.name
+            ));
+        }
     }
     table
 }
@@ -392,12 +412,12 @@ pub(super) fn remove(asked: &Named) -> Result<ExitCode> {
 pub(super) fn wait(asked: &Chosen) -> Result<ExitCode> {
     let data = asked.ask.data.directory()?;
     let names = named(asked, &data)?;
-    for name in &names {
-        let name = name.clone();
-        match put(&data, &Request::Wait { name })? {
-            Answer::Done { .. } => {}
-            other => return unexpected(&other),
-        }
+    let request = Request::WaitAll {
+        names: names.clone(),
+    };
+    match put(&data, &request)? {
+        Answer::Given { .. } => {}
+        other => return unexpected(&other),
     }
     told(&asked.ask, &names)
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use daemon::affairs::Decided;
 use daemon::control::{Answer, Request};
-use daemon::history::Why;
+use daemon::history::{Decision, Why};
 use serde_json::json;
 
 use super::arguments::Data;
@@ -34,7 +34,26 @@ fn told(why: &Why) -> Result<String> {
         }
     }
     let about = why.program.as_ref().map(|program| program.name.as_str());
-    for decision in &why.decisions {
+    decided(&mut text, &why.decisions, about)?;
+    for Decided { at, sentence } in &why.agreed {
+        let sentence = on_one_line(sentence);
+        writeln!(text, "{at:>8}  the fleet agreed: {sentence}")?;
+    }
+    let Some(earlier) = &why.earlier else {
+        return Ok(text);
+    };
+    // Two stories, of which the one that is so comes first.
+    let mut both = format!("what is so now, by whom it concerns:\n{text}\n");
+    writeln!(both, "what happened here, on {}:", earlier.machine)?;
+    writeln!(both, "{}", on_one_line(&earlier.now))?;
+    let mut names = earlier.decisions.iter().map(|one| one.program.as_deref());
+    let about = names.next_back().flatten();
+    decided(&mut both, &earlier.decisions, about)?;
+    Ok(both)
+}
+
+fn decided(text: &mut String, decisions: &[Decision], about: Option<&str>) -> Result<()> {
+    for decision in decisions {
         let of = match &decision.program {
             Some(program) if Some(program.as_str()) == about => String::new(),
             Some(program) => format!("{program}: "),
@@ -52,9 +71,5 @@ fn told(why: &Why) -> Result<String> {
             "  {number:>6}  {when:<14}  {action:<8}  {of}{said}{because}"
         )?;
     }
-    for Decided { at, sentence } in &why.agreed {
-        let sentence = on_one_line(sentence);
-        writeln!(text, "{at:>8}  the fleet agreed: {sentence}")?;
-    }
-    Ok(text)
+    Ok(())
 }

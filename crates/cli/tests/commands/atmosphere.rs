@@ -252,7 +252,8 @@ fn without_control_groups_a_hot_machine_slows_its_programs_in_turns_and_lets_the
     // Without any work it would be 95 °C: in the band in which the guard slows, and below the limit.
     place.ok(&["outside", "78"]);
     let clock = || status(&place)["heat"]["clock"].as_f64().unwrap();
-    wait_until("programs get less", || clock() < 0.6);
+    // So much less that it shows beside whoever else has work for the processors.
+    wait_until("programs get less", || clock() < 0.3);
     let hot = rate(&place, 4);
     assert!(hot < cool * 3 / 4, "{hot} while hot, {cool} while cool");
     // What stands still can be asked to end, and ends.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::place::{Place, has};
+use crate::place::{Place, Up, has};
 
 impl Place {
     /// A module given as text.
@@ -36,6 +36,46 @@ const HUNGRY: &str = r#"(module
     (loop
       (br_if 0 (i32.ge_s (memory.grow (i32.const 16)) (i32.const 0))))
     unreachable))"#;
+
+/// Says sixteen bytes of chance, as letters from `a` to `p`.
+const CHANCE: &str = r#"(module
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $at i32)
+    (drop (call $random (i32.const 64) (i32.const 16)))
+    (loop
+      (i32.store8 offset=64 (local.get $at)
+        (i32.add (i32.const 97) (i32.and (i32.const 15) (i32.load8_u offset=64 (local.get $at)))))
+      (br_if 0 (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 1))) (i32.const 16))))
+    (i32.store (i32.const 0) (i32.const 64))
+    (i32.store (i32.const 4) (i32.const 16))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))"#;
+
+#[test]
+fn capsules_of_one_node_have_chance_of_their_own() {
+    let place = Place::new();
+    place.module("chance.wasm", CHANCE);
+    let (_up, _) = Up::at(&place);
+    let names = ["one", "two", "three", "four"];
+    let said = names.map(|name| {
+        place.ok(&[
+            "run",
+            "-d",
+            "--restart",
+            "never",
+            "--name",
+            name,
+            "chance.wasm",
+        ]);
+        place.ok(&["wait", name]);
+        place.ok(&["logs", name])
+    });
+    for (number, one) in said.iter().enumerate() {
+        assert_eq!(one.len(), 16, "{one}");
+        assert!(!said[..number].contains(one), "{said:?}");
+    }
+}
 
 #[test]
 fn a_module_ends_with_its_own_exit_code() {
@@ -112,6 +152,11 @@ fn what_cannot_run_is_told_from_what_ended_badly() {
         ),
         (&["--mem", "3", "trap.wasm"], 2, "expected a size"),
         (&["--env", "X", "trap.wasm"], 2, "expected KEY=VALUE"),
+        (
+            &["--portt", "1", "trap.wasm"],
+            2,
+            "unexpected argument '--portt'",
+        ),
     ] {
         let said = place.cosmos(&[&["run"], asked].concat(), "");
         assert_eq!(said.code, Some(code), "{asked:?}: {}", said.err);

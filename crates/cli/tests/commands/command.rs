@@ -200,6 +200,8 @@ fn packable() -> TempDir {
     write("free.csv", &format!("{head}p,1000,1024,0,0\n"));
     write("x.seed5.names", "p\nq\nr\ns\np-tuned-0\n");
     write("wrong", "p\nz\n");
+    write("y.seed5.names", "p\nq\nr\ns\n");
+    write("some", "p\nq\n");
     folder
 }
 
@@ -213,6 +215,25 @@ const PACK: [&str; 8] = [
     "--pods",
     "pods_x.csv",
 ];
+
+#[test]
+fn an_order_that_may_be_of_another_list_is_doubted_and_taken() {
+    let folder = packable();
+    for (order, doubt) in [
+        ("x.seed5.names", ""),
+        ("y.seed5.names", "by its name it is for \"y\""),
+        ("some", "2 of the 4 pods never come in it"),
+    ] {
+        let words = ["--order", order, "--policy", "bestfit", "--json"];
+        let (code, out, err) = cosmos(&folder, &[&PACK[..], &words].concat());
+        assert_eq!((code, out.is_empty()), (0, false), "{err}");
+        let said = match doubt {
+            "" => String::new(),
+            doubt => format!("pack: {order}: is it an order of ./pods_x.csv? {doubt}\n"),
+        };
+        assert_eq!(err, said);
+    }
+}
 
 #[test]
 fn packing_says_what_came_of_it_in_the_keys_it_promised() {

@@ -242,6 +242,67 @@ fn who_is_not_expected_does_not_come_in_and_is_told_why() {
 }
 
 #[test]
+fn what_a_fleet_of_one_was_given_to_run_is_not_lost_by_joining_another() {
+    let place = Place::new();
+    let first = Machine::up(&place, "first", &[]);
+    let ada = Machine::up(&place, "ada", &[]);
+    for (name, more) in [
+        ("web", &["--replicas", "1"][..]),
+        ("db", &["--replicas", "2"]),
+        ("here", &[]),
+    ] {
+        let words = [
+            &["run", "-d", "--data", "ada", "--name", name],
+            more,
+            &["sleep", "1000"],
+        ];
+        assert_eq!(place.ok(&words.concat()), format!("{name}\n"));
+    }
+    ada.ok(&["stop", "--fleet", "db"]);
+    drop(ada);
+    let invitation = first.invite();
+    let said = place.cosmos(&["up", "--data", "ada", "--join", &invitation], "");
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    for part in [
+        "found web, db, expected none",
+        "`cosmos rm --fleet NAME`",
+        "the invitation was not shown",
+    ] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    // Nothing has changed, and whoever does as it was told comes in by the same invitation.
+    let ada = Machine::up(&place, "ada", &[]);
+    wait_until("it runs on", || ada.ok(&["ps"]).contains("web~0"));
+    ada.ok(&["stop", "--fleet", "web"]);
+    for name in ["web", "db"] {
+        ada.ok(&["rm", "--fleet", name]);
+    }
+    drop(ada);
+    // It does not guess what a damaged log says, also not the second time.
+    let log = place.path("ada/council");
+    let log = std::fs::read_dir(log).unwrap().next().unwrap().unwrap();
+    let segments = || std::fs::read_dir(log.path()).unwrap().flatten();
+    let segment = segments().find(|one| one.path().extension().is_some_and(|it| it == "segment"));
+    let segment = segment.expect("it wrote something").path();
+    let whole = std::fs::read(&segment).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 4;
+    std::fs::write(&segment, flipped).unwrap();
+    for _ in 0..2 {
+        let said = place.cosmos(&["up", "--data", "ada", "--join", &invitation], "");
+        assert!(
+            said.err.contains("cannot be made out from "),
+            "{}",
+            said.err
+        );
+    }
+    std::fs::write(&segment, whole).unwrap();
+    let ada = Machine::up(&place, "ada", &["--join", &invitation]);
+    wait_until("it was taken in", || first.holds("ada", "alive"));
+    assert!(ada.ok(&["ps"]).contains("here"), "what is its own it keeps");
+}
+
+#[test]
 fn a_program_is_sent_to_a_machine_by_its_name_and_seen_from_another() {
     let place = Place::new();
     let ada = Machine::up(&place, "ada", &[]);

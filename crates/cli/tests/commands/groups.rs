@@ -198,6 +198,16 @@ fn a_batch_runs_so_many_at_a_time_and_each_knows_which_it_is() {
         said.err
     );
     place.ok(&["wait", "l-2", "l-4"]);
+    // For all of them, and not for the first that ends; who has ended already keeps nobody waiting.
+    place.ok(&["run", "-d", "--name", "late", "sh", "-c", "sleep 2; exit 3"]);
+    place.ok(&["wait", "l-2", "late", "l-4"]);
+    assert_eq!(place.program("late")["code"], 3);
+    let said = place.cosmos(&["wait", "l-2", "nobody"], "");
+    assert!(
+        said.code != Some(0) && said.err.contains("nobody"),
+        "{said:?}"
+    );
+    place.ok(&["rm", "late"]);
     assert_eq!(place.ok(&["logs", "l-2"]), "a  b\n");
     assert_eq!(place.program("l-4")["code"], 4);
     let said = place.cosmos(&["run", "-d", "--batch", "-"], "true\necho 'half\n");

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 const PYTHON: &str = "/usr/bin/python3";
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output().expect("id");
     output.stdout == b"0\n"
 }
@@ -290,6 +290,8 @@ fn a_directory_is_made_private_only_if_that_takes_nothing_from_anybody() {
     drop(up);
     let segment = place.segment();
     open("data", 0o755);
+    // As a drill makes it.
+    fs::create_dir(place.path("data/braids")).unwrap();
     for file in ["lock", "logs/x.log"] {
         open(&format!("data/{file}"), 0o644);
     }
@@ -547,6 +549,110 @@ fn what_is_roots_alone_is_not_for_the_programs_that_root_runs() {
             .count(),
         2
     );
+}
+
+#[test]
+fn what_becomes_secret_while_a_node_runs_is_not_for_the_programs_it_starts() {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    struct Gone(String);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+    if !walled() || !is_root() {
+        eprintln!("skipped: nobody here may keep secrets");
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir(place.path("shared")).unwrap();
+    let (_up, _) = Up::at(&place);
+    let file = Gone(format!("/etc/cosmos-test-{}", std::process::id()));
+    let shared = place.real("shared");
+    // One sees what stands ready for all, the other a root of its own.
+    let folders: [&[&str]; 2] = [&[], &["--dir", &shared]];
+    let read = |name: &str, more: &[&str]| {
+        let script = format!("cat {}; echo read", file.0);
+        let mut words = vec!["run", "-d", "--name", name];
+        words.extend(more);
+        words.extend(["sh", "-c", script.as_str()]);
+        place.ok(&words);
+        place.ok(&["wait", name]);
+        place.ok(&["logs", name])
+    };
+    for (number, more) in folders.iter().enumerate() {
+        let said = read(&format!("before-{number}"), more);
+        assert!(
+            said.contains("No such file") && said.ends_with("read\n"),
+            "{said}"
+        );
+    }
+    let mut options = fs::File::options();
+    let mut made = options
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&file.0)
+        .unwrap();
+    made.write_all(b"hidden words").unwrap();
+    for (number, more) in folders.iter().enumerate() {
+        let said = read(&format!("after-{number}"), more);
+        assert!(
+            said.contains("Permission denied") && said.ends_with("read\n"),
+            "{said}"
+        );
+        assert!(!said.contains("hidden"), "{said}");
+    }
+    // What is no secret any more shows.
+    fs::set_permissions(&file.0, fs::Permissions::from_mode(0o644)).unwrap();
+    for (number, more) in folders.iter().enumerate() {
+        let said = read(&format!("open-{number}"), more);
+        assert_eq!(said, "hidden wordsread\n");
+    }
+}
+
+#[test]
+fn a_program_without_lease_and_port_has_one_warden_and_ends_with_it() {
+    if !walled() {
+        return;
+    }
+    let place = Place::new();
+    let (up, _) = Up::at(&place);
+    let node = up.0.id();
+    let [stem] = children(node)[..] else {
+        panic!("{:?}", children(node));
+    };
+    let script = "echo well; (setsid sleep 1000 &); exec sleep 1000";
+    place.ok(&[
+        "run",
+        "-d",
+        "--restart",
+        "never",
+        "--name",
+        "one",
+        "sh",
+        "-c",
+        script,
+    ]);
+    wait_until("it has spoken", || place.ok(&["logs", "one"]) == "well\n");
+    wait_until("it has a child", || descendants(node).len() == 4);
+    let mut below = descendants(node);
+    below.retain(|process| *process != stem);
+    let mut wardens = children(node);
+    wardens.retain(|process| *process != stem);
+    let [warden] = wardens[..] else {
+        panic!("{wardens:?}");
+    };
+    let sent = Command::new("kill")
+        .args(["-9", &warden.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    wait_until("it has ended", || place.phase("one") == "ended");
+    let left: Vec<_> = below
+        .into_iter()
+        .filter(|process| is_there(*process))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -893,7 +999,7 @@ fn who_is_not_well_is_ended_and_started_again_and_who_is_well_is_left_alone() {
 }
 
 /// Whom the deciding thread of a node has started, and what is forked as if it had.
-fn children(of: u32) -> Vec<u32> {
+pub(crate) fn children(of: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
     let numbers = list.split_whitespace().map(|number| number.parse());
     numbers.map(|number| number.expect("a number")).collect()
@@ -909,7 +1015,7 @@ fn descendants(of: u32) -> Vec<u32> {
     all
 }
 
-fn is_there(process: u32) -> bool {
+pub(crate) fn is_there(process: u32) -> bool {
     Path::new("/proc").join(process.to_string()).exists()
 }
 

@@ -217,7 +217,16 @@ fn what_a_stopped_node_holds_ends_with_its_lease_before_another_begins() {
         "{ended:?} {begun:?}"
     );
     let why = machines[stopped].ok(&["why", "solo~0"]);
-    assert!(why.contains("its lease here has"), "{why}");
+    // Both stories, each under its heading: what is so now, and what happened here.
+    let (so_now, here) = why
+        .split_once(&format!("what happened here, on {holder}:\n"))
+        .expect("both");
+    assert!(so_now.starts_with("what is so now"), "{why}");
+    assert!(
+        so_now.contains("solo~0 runs") && so_now.contains(&format!("was given to {now}")),
+        "{why}"
+    );
+    assert!(here.contains("its lease here has"), "{why}");
     assert!(!why.contains("it stays ended: somebody asked"), "{why}");
 }
 
@@ -399,6 +408,58 @@ fn who_falls_is_said_to_be_started_again_and_is_well_afterwards() {
     wait_until("it is well again", || state() == "running");
 }
 
+#[test]
+fn of_what_fails_by_itself_why_says_so_and_offers_no_other_place() {
+    let place = Place::new();
+    let machines = three(&place);
+    let port = free_port();
+    let ports = format!("0.0.0.0:{port}:80");
+    // Of four, one has no machine for its port; that is not what is wrong.
+    for (name, replicas, restart, port) in [
+        ("fails", "4", "always", true),
+        ("ends", "1", "never", false),
+    ] {
+        let words = [
+            "run",
+            "-d",
+            "--replicas",
+            replicas,
+            "--name",
+            name,
+            "--restart",
+            restart,
+        ];
+        let ports = ["--port", &ports];
+        let ports = if port { &ports[..] } else { &[] };
+        let what = ["--data", "ada", "sh", "-c", "sleep 0.2; exit 7"];
+        assert_eq!(
+            place.ok(&[&words[..], ports, &what].concat()),
+            format!("{name}\n")
+        );
+    }
+    let why = |name: &str| machines[1].ok(&["why", name]);
+    wait_until("it has failed again and again", || {
+        why("fails").contains(" times in the last ")
+    });
+    let said = why("fails");
+    for part in [
+        "its program itself fails: fails~",
+        "ended with exit code 7 on ",
+        "is started again there",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("sooner"), "{said}");
+    wait_until("it has ended", || {
+        why("ends").contains("its program itself fails: ends~0")
+    });
+    assert!(
+        why("ends").contains("is not started again"),
+        "{}",
+        why("ends")
+    );
+}
+
 /// Each answer takes two seconds, and who is told to end ends at once.
 const SLOW: &str = "import http.server, time
 class Slow(http.server.BaseHTTPRequestHandler):
@@ -467,6 +528,24 @@ fn the_fleets_program_and_its_namesake_here_are_two() {
     wait_until("both run", || {
         running(&ada, "web").len() == 1 && ada.ok(&["ps"]).contains("web~0")
     });
+    let listed = ada.ok(&["ps"]);
+    let of = |name: &str| {
+        let mut lines = listed
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines
+            .find(|words| words.first() == Some(&name))
+            .map(|words| words[1])
+    };
+    assert_eq!(
+        (of("web"), of("web~0")),
+        (Some("here"), Some("fleet")),
+        "{listed}"
+    );
+    assert!(
+        listed.contains("`cosmos stop web` ends the one here"),
+        "{listed}"
+    );
     assert_eq!(ada.ok(&["stop", "web"]), "web\n");
     assert_eq!(running(&ada, "web").len(), 1, "what is the fleet's runs on");
     assert_eq!(ada.ok(&["stop", "--fleet", "web"]), "web\n");
@@ -591,6 +670,107 @@ fn add(port: u16, number: u64) -> (u64, bool) {
     let heard = heard.expect("it was waited for");
     let count = heard.body.trim().parse().expect("a count");
     (count, heard.head.contains("idempotent-replayed: true"))
+}
+
+/// A capsule that counts and was given to the fleet, and how many numbers were added to it.
+struct Count {
+    port: u16,
+    added: u64,
+}
+
+impl Count {
+    fn given(place: &Place, counter: &str) -> Self {
+        let port = free_port();
+        let ports = format!("{port}:1");
+        let words = "run -d --data ada --replicas 1 --name count --restart always --port";
+        let words: Vec<_> = words.split(' ').chain([&*ports, counter]).collect();
+        assert_eq!(place.ok(&words), "count\n");
+        Self { port, added: 0 }
+    }
+
+    /// Adds so many more, 1, 2, 3, …, and each time all of them are there.
+    fn next(&mut self, more: u64) {
+        for _ in 0..more {
+            self.added += 1;
+            let number = self.added;
+            let sum = number * (number + 1) / 2;
+            assert_eq!(add(self.port, number).0, sum, "event {number}");
+        }
+    }
+}
+
+/// The one that is behind and the one that was emptied are a majority, and neither knows the last events.
+#[test]
+fn a_keeper_that_was_emptied_is_not_heard_as_one_that_never_kept_anything() {
+    let (place, Some(counter)) = (Place::new(), counter()) else {
+        return;
+    };
+    let mut machines = three(&place);
+    let mut count = Count::given(&place, &counter);
+    count.next(5);
+    wait_until("it is well", || running(&machines[0], "count").len() == 1);
+    let holder = running(&machines[0], "count").remove(0);
+    let holder = machines.remove(at(&machines, &holder));
+    let (behind, emptied) = (machines.remove(0), machines.remove(0));
+    let (first, second, third) = (holder.name, behind.name, emptied.name);
+    drop(behind);
+    count.next(5);
+    drop((holder, emptied));
+    fs::remove_dir_all(place.path(third).join("kept")).unwrap();
+    let back = [second, third].map(|name| Machine::up(&place, name, &[]));
+    let status = || back[1].ok(&["status"]);
+    wait_until("it misses what it kept", || {
+        status().contains("what this machine kept of count is gone")
+    });
+    // It is tried, and nobody goes on with what only the other knows.
+    wait_until("nobody can go on with it", || {
+        decisions(&back[0]).contains("count~0 could not be run on ")
+    });
+    assert!(ask(count.port, "POST", "other", "0").is_none_or(|heard| heard.status != 200));
+    // The third has it all, and with its next events whoever was emptied is a keeper again.
+    let _first = Machine::up(&place, first, &[]);
+    count.next(5);
+    wait_until("it keeps it again", || {
+        !status().contains("what this machine kept")
+    });
+}
+
+#[test]
+fn machines_that_leave_one_right_after_another_take_neither_votes_nor_states_along() {
+    let (place, Some(counter)) = (Place::new(), counter()) else {
+        return;
+    };
+    let mut machines = three(&place);
+    for name in ["dan", "eve"] {
+        machines.push(machines[0].joined(name));
+    }
+    wait_until("all five vote", || voters(&machines[4]) == 5);
+    let mut count = Count::given(&place, &counter);
+    count.next(5);
+    // The founder first. Each is gone for good as soon as its word is back, whatever it had.
+    while machines.len() > 1 {
+        let gone = machines.remove(0);
+        assert_eq!(
+            gone.ok(&["leave"]),
+            format!("{} has left the fleet\n", gone.name)
+        );
+        drop(gone);
+        count.next(1);
+    }
+    let last = &machines[0];
+    assert_eq!(voters(last), 1);
+    run_marks(last, "more", "1", &[]);
+    wait_until("it runs", || running(last, "more").len() == 1);
+    count.next(1);
+    // There is nobody to whom it could hand anything over, and it says so.
+    let said = place.cosmos(&["leave", "--data", last.name], "");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for left in [
+        "nobody has taken more~0 yet",
+        "what count has become is kept here",
+    ] {
+        assert!(said.err.contains(left), "{said:?}");
+    }
 }
 
 #[test]

@@ -352,6 +352,7 @@ fn asked_over_http_it_counts_each_event_once_and_refuses_what_is_none() {
             400,
             "found an Idempotency-Key of 129 bytes",
         ),
+        ("POST", "a", "7", 422, "of event 2, which was another"),
     ] {
         let heard = ask(port, method, key, body).expect("it is refused");
         assert_eq!(heard.status, status, "{heard:?}");
@@ -370,6 +371,7 @@ fn asked_over_http_it_counts_each_event_once_and_refuses_what_is_none() {
     life.0.wait().unwrap();
     let mut life = begin();
     counted(port, "c", "1", 4, 11, true);
+    assert_eq!(ask(port, "POST", "c", "2").unwrap().status, 422);
     counted(port, "", "", 26, 32, false);
     life.signal("-TERM");
     assert_eq!(life.0.wait().unwrap().code(), Some(0));

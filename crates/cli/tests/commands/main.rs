@@ -1,6 +1,7 @@
 //! `cosmos` as people call it: the built executable, real files, real processes.
 
 mod atmosphere;
+mod braid;
 mod capsules;
 mod command;
 mod dashboard;
@@ -19,5 +20,6 @@ mod real;
 mod reasons;
 mod rehearsal;
 mod served;
+mod spares;
 mod top;
 mod why;

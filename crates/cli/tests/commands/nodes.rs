@@ -517,17 +517,22 @@ fn a_hot_machine_slows_its_programs_and_a_cool_one_gives_them_all_back() {
     // Without any work it would be 95 °C: in the band in which the guard slows, and below the limit.
     place.ok(&["outside", "78"]);
     let clock = || status()["heat"]["clock"].as_f64().unwrap();
-    wait_until("programs get less", || clock() < 0.6);
+    // So much less that it shows beside whoever else has work for the processors.
+    wait_until("programs get less", || clock() < 0.3);
     let hot = rate(&place, 4);
     assert!(hot < cool * 3 / 4, "{hot} while hot, {cool} while cool");
     assert!(place.ok(&["status"]).contains("modelled"));
     place.ok(&["outside", "-20"]);
     wait_until("programs get everything", || clock() == 1.0);
-    let again = rate(&place, 4);
-    assert!(
-        hot < again * 3 / 4,
-        "{again} when cool again, {hot} while hot"
-    );
+    // Others may have work for the processors just then.
+    let mut again = Vec::new();
+    while again.last().is_none_or(|again| hot >= again * 3 / 4) {
+        assert!(
+            again.len() < 10,
+            "{again:?} when cool again, {hot} while hot"
+        );
+        again.push(rate(&place, 4));
+    }
 }
 
 //= requirements K2

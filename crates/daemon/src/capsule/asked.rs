@@ -8,7 +8,7 @@
 //! Who asks and hears nothing does not know whether it was done. An event that is given a name of its own, with `Idempotency-Key` (the header of the IETF's draft
 //! *The Idempotency-Key HTTP Header Field*), may be asked again by that name: it is done once, and the answer is said again, with `Idempotent-Replayed: true`.
 //! Names are kept with the state for the last [`ANSWERS_KEPT`] events, on whatever machine it goes on. Answers too, as many as fit: who asks again for one that
-//! did not is told that it was done (410).
+//! did not is told that it was done (410). A name is one event's: who gives it to another is refused (422).
 //!
 //! An event that ends in a trap has not taken place and is answered with 500; the next finds the capsule as it was before. If its state cannot be kept the
 //! answer is 503 and the capsule ends: whether that event took place is known to whoever goes on with it, and asking again by name finds out.
@@ -46,6 +46,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// An event on its way to the capsule.
 struct Asked {
+    /// See [`key_of`]; empty if it was given no name.
     key: Vec<u8>,
     event: Vec<u8>,
     answer: oneshot::Sender<Said>,
@@ -60,8 +61,24 @@ enum Said {
     },
     /// It was done, and what it answered is no longer kept.
     Past(u64),
+    /// Its name is that of another event, which has this number.
+    Taken(u64),
     Failed(String),
     NotKept(String),
+}
+
+/// What ends a name: no value of a header holds it.
+const END: u8 = 0;
+
+/// What an event is known by: its name, and a hash of what it is.
+fn key_of(name: &[u8], event: &[u8]) -> Vec<u8> {
+    [name, &[END], blake3::hash(event).as_bytes()].concat()
+}
+
+/// The name in that, with its end.
+fn name_in(key: &[u8]) -> &[u8] {
+    let end = key.iter().position(|byte| *byte == END);
+    &key[..end.map_or(0, |end| end + 1)]
 }
 
 /// The side that is asked.
@@ -132,13 +149,13 @@ fn answer_all(
         let mut batch = vec![first];
         batch.extend(asked.try_iter().take(BATCH_MAX - 1));
         let mut later = Vec::new();
-        let mut keys = std::collections::BTreeSet::new();
+        let mut names = std::collections::BTreeSet::new();
         batch.retain_mut(|one| {
             if one.key.is_empty() {
                 return true;
             }
             let known = known(living, &one.key);
-            if known.is_none() && keys.insert(one.key.clone()) {
+            if known.is_none() && names.insert(name_in(&one.key).to_vec()) {
                 return true;
             }
             let (gone, _) = oneshot::channel();
@@ -167,8 +184,9 @@ fn answer_all(
 
 /// What came of the event of that name, if it was done.
 fn known(living: &Living<'_>, key: &[u8]) -> Option<Said> {
-    let (number, answered) = living.answer_for(key)?;
+    let (number, answered) = living.answer_for(name_in(key))?;
     Some(match answered.said.clone() {
+        _ if answered.key != key => Said::Taken(number),
         Some(said) => Said::Answered {
             number,
             said,
@@ -271,13 +289,13 @@ impl Answers for Desk {
                 return response;
             }
         }
-        let key = match request.headers().get(KEY) {
-            None => Vec::new(),
-            Some(key) if (1..=KEY_MAX).contains(&key.len()) => key.as_bytes().to_vec(),
-            Some(key) => {
+        let name = match request.headers().get(KEY) {
+            None => None,
+            Some(name) if (1..=KEY_MAX).contains(&name.len()) => Some(name.clone()),
+            Some(name) => {
                 let said = format!(
                     "found an Idempotency-Key of {} bytes, expected 1 to {KEY_MAX}\n",
-                    key.len()
+                    name.len()
                 );
                 return plainly(StatusCode::BAD_REQUEST, said);
             }
@@ -306,6 +324,7 @@ impl Answers for Desk {
             event.push(b'\n');
         }
         let (answer, answered) = oneshot::channel();
+        let key = name.map_or_else(Vec::new, |name| key_of(name.as_bytes(), &event));
         let asked = Asked { key, event, answer };
         let busy = |because: String| {
             let mut response = plainly(StatusCode::SERVICE_UNAVAILABLE, because);
@@ -347,6 +366,14 @@ impl Answers for Desk {
                 let said =
                     format!("it was done as event {number}; what it answered is no longer kept\n");
                 let mut response = plainly(StatusCode::GONE, said);
+                response.headers_mut().insert(NUMBER, number.into());
+                response
+            }
+            Ok(Said::Taken(number)) => {
+                let said = format!(
+                    "found the Idempotency-Key of event {number}, which was another; expected one of its own\n"
+                );
+                let mut response = plainly(StatusCode::UNPROCESSABLE_ENTITY, said);
                 response.headers_mut().insert(NUMBER, number.into());
                 response
             }

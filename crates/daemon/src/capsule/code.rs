@@ -6,6 +6,7 @@
 
 use std::hash::{Hash as _, Hasher};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Module};
@@ -27,9 +28,13 @@ pub enum Origin {
 
 /// For this program.
 pub(super) fn config(program: &Program) -> Config {
-    let mut config = Config::new();
     let rehearsed = program.seed.is_some();
-    config.consume_fuel(program.limits.fuel.is_some() || rehearsed);
+    config_of(program.limits.fuel.is_some() || rehearsed, rehearsed)
+}
+
+fn config_of(counts_fuel: bool, rehearsed: bool) -> Config {
+    let mut config = Config::new();
+    config.consume_fuel(counts_fuel);
     // WebAssembly leaves these bits to the processor.
     config.cranelift_nan_canonicalization(rehearsed);
     config.relaxed_simd_deterministic(rehearsed);
@@ -38,6 +43,26 @@ pub(super) fn config(program: &Program) -> Config {
 
 pub(super) fn engine(config: &Config) -> Engine {
     Engine::new(config).expect("these settings go together on every processor we build for")
+}
+
+/// The engine for this program: the usual one, or one of its own.
+pub(super) fn engine_for(program: &Program) -> Engine {
+    match (program.limits.fuel, program.seed) {
+        (None, None) => usual().clone(),
+        _ => engine(&config(program)),
+    }
+}
+
+/// Of programs that count no fuel and are not rehearsed.
+pub(super) fn usual() -> &'static Engine {
+    static MADE: OnceLock<Engine> = OnceLock::new();
+    MADE.get_or_init(|| engine(&config_of(false, false)))
+}
+
+/// And its settings.
+pub(super) fn usual_settings() -> &'static str {
+    static MADE: OnceLock<String> = OnceLock::new();
+    MADE.get_or_init(|| settings(usual()))
 }
 
 /// What the compiler makes and the cache keeps.
@@ -76,7 +101,10 @@ pub(super) fn code<T: Code>(
     data: &Path,
 ) -> Result<(T, Origin), Failed> {
     let cache = Cache::at(data.join("code"));
-    let key = Key::of(bytes, &settings(engine));
+    let key = match Engine::same(engine, usual()) {
+        true => Key::of(bytes, usual_settings()),
+        false => Key::of(bytes, &settings(engine)),
+    };
     let origin = match cache.read(key) {
         Entry::Whole(code) => {
             // SAFETY: only `Cache::write` below puts entries there, with a hash that has just been

@@ -271,10 +271,10 @@ impl Living<'_> {
         self.kept.answers.get(place)?.said.as_deref()
     }
 
-    /// The event of that name, with its number and what it answered, as far as that is kept.
-    pub(super) fn answer_for(&self, key: &[u8]) -> Option<(u64, &Answered)> {
+    /// The last event whose key begins so, with its number and what it answered, as far as that is kept.
+    pub(super) fn answer_for(&self, name: &[u8]) -> Option<(u64, &Answered)> {
         let answers = self.kept.answers.iter().rev().zip(0..);
-        let mut found = answers.filter(|(answered, _)| answered.key == key);
+        let mut found = answers.filter(|(answered, _)| answered.key.starts_with(name));
         found
             .next()
             .map(|(answered, back)| (self.kept.events - back, answered))

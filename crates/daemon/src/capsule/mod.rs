@@ -27,9 +27,14 @@ pub mod rehearsed;
 pub mod served;
 pub mod snapshot;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use rand_core::{Rng as _, TryRng};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::runtime::Runtime;
 use wasmtime::component::{Component, ResourceTable};
 use wasmtime::{Engine, Module, Store, Trap};
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -39,7 +44,7 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, Wasi
 pub use code::Origin;
 
 use crate::lease::Tenancy;
-use crate::program::{Kind, Program};
+use crate::program::{Kind, Limits, Network, Program};
 use meter::Meter;
 use rehearsed::{Clock, Clockwork};
 
@@ -221,16 +226,21 @@ pub fn run(
     if kind == Kind::Component && !program.ports.is_empty() {
         return served::serve(program, &bytes, data);
     }
-    let engine = code::engine(&code::config(program));
+    run_to_end(program, kind, &bytes, data)
+}
+
+fn run_to_end(program: &Program, kind: Kind, bytes: &[u8], data: &Path) -> Result<Ended, Failed> {
+    let engine = code::engine_for(program);
     let clock = program.seed.map(|_| Clock::default());
+    let _entered = small_runtime().map(Runtime::enter);
     let (code_from, ended) = if kind == Kind::Component {
-        let (component, from) = code::code::<Component>(&engine, &bytes, program, data)?;
+        let (component, from) = code::code::<Component>(&engine, bytes, program, data)?;
         if served::answers(&engine, &component) {
             return Err(served::needs_a_port(program));
         }
         (from, run_component(&engine, &component, program, clock)?)
     } else {
-        let (module, from) = code::code::<Module>(&engine, &bytes, program, data)?;
+        let (module, from) = code::code::<Module>(&engine, bytes, program, data)?;
         (from, run_module(&engine, &module, program, clock)?)
     };
     let (code, used) = ended;
@@ -279,12 +289,44 @@ fn surroundings(program: &Program, clock: Option<&Clock>) -> Result<WasiCtxBuild
     Ok(wasi)
 }
 
-/// Words and environment, and nothing else.
+/// Words, environment and chance, and nothing else.
 fn words(program: &Program) -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.arg(&program.name).args(&program.arguments);
     wasi.envs(&program.environment);
+    let seed = [FromKernel, FromKernel].map(|mut kernel| u128::from(kernel.next_u64()));
+    wasi.secure_random(FromKernel)
+        .insecure_random(FromKernel)
+        .insecure_random_seed(seed[0] << 64 | seed[1]);
     wasi
+}
+
+/// The kernel's chance, asked for whenever some is wanted. What a process has begun to draw from it by itself goes on in
+/// each of its forks the same way, and wardens are forks of one.
+struct FromKernel;
+
+impl TryRng for FromKernel {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        // A capsule that is given no chance must not go on with less than it asked for.
+        SystemRandom::new()
+            .fill(bytes)
+            .expect("a kernel that is up has chance to give");
+        Ok(())
+    }
 }
 
 /// What a rehearsed capsule has used by now.
@@ -302,8 +344,16 @@ fn run_module(
     program: &Program,
     clock: Option<Clock>,
 ) -> Result<(u8, Option<Used>), Failed> {
-    let mut linker = wasmtime::Linker::<(WasiP1Ctx, Meter)>::new(engine);
-    link_module(&mut linker, clock.as_ref());
+    let own;
+    let linker = match &clock {
+        None if Engine::same(engine, code::usual()) => usual_linker(),
+        _ => {
+            let mut linker = wasmtime::Linker::new(engine);
+            link_module(&mut linker, clock.as_ref());
+            own = linker;
+            &own
+        }
+    };
     let wasi = surroundings(program, clock.as_ref())?.build_p1();
     let state = (wasi, Meter::new(program.limits.memory));
     let mut store = meter::store(engine, state, meter::fuel(program), |(_, meter)| meter);
@@ -316,6 +366,61 @@ fn run_module(
     };
     let code = ended(program, done.map(|()| 0), &store.data().1)?;
     Ok((code, used(&store, program, clock.as_ref())))
+}
+
+/// What modules are given who have no limit of fuel and no clock of their own: the same for all.
+fn usual_linker() -> &'static wasmtime::Linker<(WasiP1Ctx, Meter)> {
+    static MADE: OnceLock<wasmtime::Linker<(WasiP1Ctx, Meter)>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let mut linker = wasmtime::Linker::new(code::usual());
+        link_module(&mut linker, None);
+        linker
+    })
+}
+
+/// Makes what most capsules need, in a process that is forked for each of them and has one thread before and after: the
+/// engine, what modules are given, and what is found out once about the processor, which in a virtual machine takes
+/// longer than all else.
+pub(crate) fn warm() {
+    drop(WasiCtxBuilder::new().build_p1());
+    let _ = (usual_linker(), code::usual_settings());
+}
+
+/// What is rehearsed: asks what time it is, and says a byte. As text it stands in the test below.
+const REHEARSAL: &[u8] = b"\0asm\x01\0\0\0\x01\x13\x03`\x03\x7f~\x7f\x01\x7f`\x04\x7f\x7f\x7f\x7f\x01\x7f`\0\0\x02K\x02\x16wasi\
+    _snapshot_preview1\x0eclock_time_get\0\0\x16wasi_snapshot_preview1\x08fd_write\0\x01\x03\x02\x01\x02\
+    \x05\x03\x01\0\x01\x07\x13\x02\x06memory\x02\0\x06_start\0\x02\x0a\x1f\x01\x1d\0A\0B\x01A\x08\x10\0\
+    \x1aA\x04A\x016\x02\0A\x01A\0A\x01A\x08\x10\x01\x1a\x0b";
+
+/// Does all that the first capsule in a process does, without one, so that whoever follows finds it done: the pages that
+/// are written are this process's own then, and the thread that waits in WASI is there. Standard output is to lead nowhere.
+pub(crate) fn rehearse(data: &Path) {
+    let program = Program {
+        path: PathBuf::new(),
+        name: "rehearsal".to_owned(),
+        arguments: Vec::new(),
+        environment: Vec::new(),
+        directory: PathBuf::from("/"),
+        folders: Vec::new(),
+        limits: Limits::default(),
+        network: Network::Own,
+        ports: Vec::new(),
+        health: None,
+        seed: None,
+        devices: Vec::new(),
+    };
+    // Nothing is lost with it but time.
+    let _ = run_to_end(&program, Kind::Module, REHEARSAL, data);
+}
+
+/// For what waits in WASI. Left to itself it makes a thread for each core, and reads control groups to count them.
+fn small_runtime() -> Option<&'static Runtime> {
+    static MADE: OnceLock<Option<Runtime>> = OnceLock::new();
+    let make = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().ok()
+    };
+    MADE.get_or_init(make).as_ref()
 }
 
 /// WASI preview 1, by this clock if there is one.
@@ -417,4 +522,26 @@ fn beyond_memory(program: &Program, meter: &Meter) -> Option<Failed> {
 fn in_one_line(error: &wasmtime::Error) -> String {
     let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
     causes.join(": ").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_rehearsed_is_what_stands_here_and_runs() {
+        let text = r#"(module
+          (import "wasi_snapshot_preview1" "clock_time_get" (func (param i32 i64 i32) (result i32)))
+          (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (func (export "_start")
+            (drop (call 0 (i32.const 0) (i64.const 1) (i32.const 8)))
+            (i32.store (i32.const 4) (i32.const 1))
+            (drop (call 1 (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+        assert_eq!(REHEARSAL, wat::parse_str(text).unwrap());
+        let data = tempfile::tempdir().unwrap();
+        rehearse(data.path());
+        let kept = std::fs::read_dir(data.path().join("code")).unwrap();
+        assert_eq!(kept.count(), 1);
+    }
 }

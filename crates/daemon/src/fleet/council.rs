@@ -14,7 +14,7 @@
 //!
 //! A machine that is alone keeps its seat empty until somebody asks for something, so that a fleet of one writes nothing in vain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use consensus::{Ask, Index, Lease, Message};
 use machine::{Machine as _, Persist, Persisted};
 use node::Council;
-use node::council::{Became, Config, Effect, Input, Room, Unanswered, Vote};
+use node::council::{Became, Config, Effect, Input, Query, Reply, Room, Unanswered, Vote};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -194,6 +194,63 @@ impl Log {
             }
         }
     }
+}
+
+/// What the council of a fleet of one has been given to run, by what this machine has of it on its disk; `None` if that does not say. The
+/// council is asked as it would be if it lived: in a moment that takes no time, and by a machine that writes nothing.
+pub(super) fn programs_of_one(
+    data: &Path,
+    fleet: &str,
+    tile: Tile,
+) -> Result<Option<Vec<String>>, FleetError> {
+    const STEPS_MAX: usize = 1_000;
+    let log = data.join("council").join(fleet);
+    if !log.exists() {
+        return Ok(Some(Vec::new()));
+    }
+    // Only read: what is damaged stays so, and is found again.
+    let mut records = Vec::new();
+    let (_, damaged) = Annals::open(&log, |record| records.push(record.to_vec()))?;
+    if damaged.iter().any(|damaged| !damaged.torn) {
+        return Ok(None);
+    }
+    if records.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let (mut now, room) = (Instant(1), Room::default());
+    let (me, vote) = ((tile, u64::MAX), Vote::Again(records));
+    let mut council = Council::new(Config::of_a_fleet(), me, vote, room, [], 0, now)
+        .map_err(FleetError::Council)?;
+    let (token, ask) = (0, node::council::read(Query::Affairs));
+    let until = now + Nanos::from_secs(600);
+    let mut inputs = VecDeque::from([Input::Ask { token, ask, until }]);
+    for _ in 0..STEPS_MAX {
+        let mut effects = Vec::new();
+        match inputs.pop_front() {
+            Some(input) => council.handle(now, input, &mut |effect| effects.push(effect)),
+            None => {
+                now = council.deadline().unwrap_or(until).max(now);
+                council.wake(now, &mut |effect| effects.push(effect));
+            }
+        }
+        for effect in effects {
+            match effect {
+                Effect::Persist(Persist { token, .. }) | Effect::Replace(Persist { token, .. }) => {
+                    inputs.push_back(Input::Persisted(Persisted { token }));
+                }
+                Effect::Answered { answer, .. } => {
+                    let reply = answer.ok().map(|bytes| decode_all::<Reply>(&bytes));
+                    let Some(Ok(Reply::Affairs(affairs))) = reply else {
+                        return Ok(None);
+                    };
+                    let programs = affairs.programs.into_iter();
+                    return Ok(Some(programs.map(|program| program.name).collect()));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// What is to be written; nothing empties the log.

@@ -298,7 +298,7 @@ enum Chair {
 }
 
 /// `buffer` out of the kernel's randomness.
-pub(super) fn random<const N: usize>() -> Result<[u8; N], FleetError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], FleetError> {
     let mut bytes = [0; N];
     let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| FleetError::Randomness)?;

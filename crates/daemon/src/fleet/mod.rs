@@ -202,6 +202,29 @@ pub enum FleetError {
         /// The fleet that it was invited to.
         invited: Fingerprint,
     },
+    /// It is a fleet of its own, which has programs.
+    #[error(
+        "joining: this machine is all there is of fleet {fleet}, whose programs would be lost with it: found {}, expected none. Start it without \
+         --join, end and forget each of them (`cosmos stop --fleet NAME`, `cosmos rm --fleet NAME`), and give them to the other fleet once it is \
+         joined; the invitation was not shown", programs.join(", ")
+    )]
+    Laden {
+        /// The fleet that it is.
+        fleet: Fingerprint,
+        /// Their names.
+        programs: Vec<String>,
+    },
+    /// The same, and nobody can say which.
+    #[error(
+        "joining: this machine is all there is of fleet {fleet}, and which programs would be lost with it cannot be made out from {log}. Start it \
+         without --join to see them (`cosmos ps --fleet`), or remove that if none of them is needed; the invitation was not shown"
+    )]
+    LadenWithUnknown {
+        /// The fleet that it is.
+        fleet: Fingerprint,
+        /// Where it should be written.
+        log: String,
+    },
 }
 
 /// A node's membership, as the rest of the node has it. When the last of these is gone, the member takes
@@ -367,6 +390,17 @@ async fn join(
                 invited,
             });
         }
+        if fleet != invitation.fingerprint {
+            let fleet_name = fleet.to_string();
+            match council::programs_of_one(data, &fleet_name, standing.tile)? {
+                Some(programs) if programs.is_empty() => {}
+                Some(programs) => return Err(FleetError::Laden { fleet, programs }),
+                None => {
+                    let log = data.join("council").join(fleet_name).display().to_string();
+                    return Err(FleetError::LadenWithUnknown { fleet, log });
+                }
+            }
+        }
     }
     let from = endpoint.local_addr()?;
     let (here, there) = (
@@ -412,6 +446,12 @@ async fn join(
         }
         // A vote belongs to a seat. First, for if this is all that is done it is a vote whose record is lost, which is not cast.
         council::forget(data)?;
+    } else {
+        // What was kept for a fleet that is given up is nobody's.
+        match std::fs::remove_dir_all(data.join(crate::keeping::FOLDER)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
     }
     let standing = Standing {
         key: secret.as_pkcs8().to_vec(),

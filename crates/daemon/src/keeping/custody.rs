@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use consensus::Lease;
-use consensus::keep::{Effect, Holder, Input, Stint, Version};
+use consensus::keep::{Effect, Holder, Input, Keeper, Mark, Stint, Version};
 use node::council::register::{Command, Keepers, Query, Refusal, Reply};
 use node::council::{self};
 use wire::Tile;
@@ -83,13 +83,15 @@ struct State {
     /// What the newest version is.
     newest: Bytes,
     resume: Option<Option<(Tile, Version)>>,
-    agree: Option<(u32, Vec<Tile>)>,
+    agree: Option<(u32, Vec<Keeper>)>,
     /// What each keeper has taken of this stint.
     taken: BTreeMap<Tile, u64>,
     /// Who has promised itself to this stint.
     promised: BTreeSet<Tile>,
     /// Who could not do what it was asked last, and why.
     unable: BTreeMap<Tile, String>,
+    /// Of whom it was said that what it kept is gone.
+    emptied: BTreeSet<Tile>,
     kept: Option<u64>,
     lost: bool,
 }
@@ -118,7 +120,7 @@ impl Custody {
         let mut effects = Vec::new();
         let holder = Holder::begin(
             stint,
-            (keepers.changes, keepers.tiles),
+            (keepers.changes, keepers.all),
             others,
             &mut |effect| effects.push(effect),
         );
@@ -136,6 +138,7 @@ impl Custody {
                 taken: BTreeMap::new(),
                 promised: BTreeSet::new(),
                 unable: BTreeMap::new(),
+                emptied: BTreeSet::new(),
                 kept: None,
                 lost: false,
             }),
@@ -254,15 +257,18 @@ impl Custody {
 
     fn too_few(&self, state: &State, waited: Duration) -> NotKept {
         let keepers = state.holder.keepers();
-        let names = keepers.iter().map(|tile| {
+        let emptied: Vec<_> = state.holder.emptied().collect();
+        let names = keepers.iter().map(|Keeper { tile, .. }| {
             let name = self.keeping.name(*tile);
             match state.unable.get(tile) {
+                _ if emptied.contains(tile) => format!("{name}: {GONE}"),
                 Some(because) => format!("{name}: {because}"),
                 None => name,
             }
         });
         let newest = state.taken.values().max();
-        let has = |tile: &&Tile| match newest {
+        let has = |Keeper { tile, .. }: &&Keeper| match newest {
+            _ if emptied.contains(tile) => false,
             Some(_) => state.taken.get(tile) == newest,
             None => state.promised.contains(tile),
         };
@@ -275,7 +281,7 @@ impl Custody {
     }
 
     /// Tells the voters who keeps it from now on.
-    fn agree(self: &Arc<Self>, change: u32, keepers: Vec<Tile>) {
+    fn agree(self: &Arc<Self>, change: u32, keepers: Vec<Keeper>) {
         let command = Command::Keep {
             lease: self.lease,
             stint: self.stint,
@@ -300,33 +306,41 @@ impl Custody {
     fn replace(self: &Arc<Self>, state: &mut State) {
         let keepers = state.holder.keepers().to_vec();
         let newest = state.taken.values().max().copied();
-        let silent: Vec<_> = keepers
+        let unheard: Vec<_> = state.holder.unheard().collect();
+        let behind = keepers
             .iter()
-            .filter(|tile| state.taken.get(tile).copied() < newest)
-            .copied()
-            .collect();
-        if newest.is_none() || silent.is_empty() || state.holder.moves() {
+            .map(|keeper| keeper.tile)
+            .filter(|tile| newest.is_some() && state.taken.get(tile).copied() < newest);
+        let silent: Vec<_> = behind.chain(unheard.iter().copied()).collect();
+        if silent.is_empty() || state.holder.moves() && unheard.is_empty() {
             return;
         }
         let next = self.keeping.others(&silent);
-        if next.len() >= keepers.len() && next != keepers {
+        let same = keepers
+            .iter()
+            .map(|keeper| keeper.tile)
+            .eq(next.iter().copied());
+        if next.len() >= keepers.len() && !next.is_empty() && !same {
             self.tell(state, Input::Move(next));
         }
     }
 
-    /// After something was kept: whether a keeper should be replaced that was behind all the while.
+    /// After something was kept: whether a keeper should be replaced that was behind all the while, or has lost what it kept.
     pub(super) fn tend(self: &Arc<Self>) {
-        let (keepers, behind, moves) = {
+        let (keepers, behind, emptied, moves) = {
             let state = self.lock();
             let newest = state.taken.values().max().copied();
             let keepers = state.holder.keepers().to_vec();
-            let behind = keepers
-                .iter()
-                .filter(|tile| state.taken.get(tile).copied() < newest);
+            let tiles = keepers.iter().map(|keeper| keeper.tile);
+            let unheard: Vec<_> = state.holder.unheard().collect();
+            let behind = tiles.filter(|tile| state.taken.get(tile).copied() < newest);
             let behind: Vec<_> = behind
-                .map(|tile| (*tile, state.unable.contains_key(tile)))
+                .chain(unheard.iter().copied())
+                .map(|tile| (tile, state.unable.contains_key(&tile)))
                 .collect();
-            (keepers, behind, state.holder.moves())
+            let moves = state.holder.moves() && unheard.is_empty();
+            let emptied = state.holder.emptied().next().is_some();
+            (keepers, behind, emptied, moves)
         };
         // Who is there and cannot keep it is no better than who is not.
         let gone: Vec<_> = behind
@@ -336,7 +350,7 @@ impl Custody {
             .collect();
         let next = self.keeping.others(&gone);
         // A fleet that has grown since keeps more copies; one that has lost somebody keeps as many as before.
-        let better = !gone.is_empty() && next.len() >= keepers.len()
+        let better = (emptied || !gone.is_empty()) && next.len() >= keepers.len()
             || next.len() > keepers.len() && keepers.len() < KEEPERS;
         if better && !moves {
             self.tell(&mut self.lock(), Input::Move(next));
@@ -345,6 +359,23 @@ impl Custody {
         if let Some((change, keepers)) = agree {
             self.agree(change, keepers);
         }
+    }
+
+    /// A keeper is about to go: another is to keep it, or one fewer. Whether that is so already.
+    pub(super) fn relieve(self: &Arc<Self>, of: Tile) -> bool {
+        let next = self.keeping.others(&[]);
+        let agree = {
+            let mut state = self.lock();
+            let keeps = keeps(&state.holder, of);
+            if keeps && !next.is_empty() && !state.holder.moves() {
+                self.tell(&mut state, Input::Move(next));
+            }
+            state.agree.clone()
+        };
+        if let Some((change, keepers)) = agree {
+            self.agree(change, keepers);
+        }
+        !keeps(&self.lock().holder, of)
     }
 
     /// Asks one keeper whatever it is to be asked, until this life is over.
@@ -393,20 +424,29 @@ impl Custody {
                 state.taken.insert(tile, version.number);
             }
             self.tell(&mut state, input);
+            let emptied = state.holder.emptied().any(|emptied| emptied == tile);
+            if emptied && state.emptied.insert(tile) {
+                drop(state);
+                self.warn(tile, GONE);
+            }
         }
     }
 
     /// Remembers why a keeper does not keep it, and says so the first time.
     fn note(&self, tile: Tile, because: String) {
-        let name = self.keeping.name(tile);
         let mut state = self.lock();
         if state.unable.insert(tile, because.clone()).is_none() && !state.lost {
             drop(state);
-            eprintln!(
-                "warning: {name} does not keep what program {} becomes: {because}",
-                self.lease.program
-            );
+            self.warn(tile, &because);
         }
+    }
+
+    fn warn(&self, tile: Tile, because: &str) {
+        let name = self.keeping.name(tile);
+        eprintln!(
+            "warning: {name} does not keep what program {} becomes: {because}",
+            self.lease.program
+        );
     }
 
     fn ask(&self, tile: Tile, letter: Letter) -> Result<Answer, String> {
@@ -423,8 +463,8 @@ impl Custody {
             stint: self.stint,
         };
         match self.ask(tile, letter)? {
-            Answer::Has(has) => Ok(Input::Answered(tile, Ok(has))),
-            Answer::Later(later) => Ok(Input::Answered(tile, Err(later))),
+            Answer::Has(mark, has) => Ok(Input::Answered(Keeper { tile, mark }, Ok(has))),
+            Answer::Later(later) => Ok(Input::Answered(unmarked(tile), Err(later))),
             other => Err(unasked(&other)),
         }
     }
@@ -473,11 +513,11 @@ impl Custody {
             }
         }
         match answer {
-            Answer::Taken => {
+            Answer::Kept(mark) => {
                 *had = Some((version, Arc::clone(bytes)));
-                Ok(Input::Took(tile, Ok(version)))
+                Ok(Input::Took(Keeper { tile, mark }, Ok(version)))
             }
-            Answer::Later(later) => Ok(Input::Took(tile, Err(later))),
+            Answer::Later(later) => Ok(Input::Took(unmarked(tile), Err(later))),
             other => {
                 *had = None;
                 Err(unasked(&other))
@@ -525,11 +565,25 @@ impl Custody {
     }
 }
 
+/// What is said of a keeper whose shelf is not the one that was named.
+const GONE: &str = "what it kept is gone, so it counts no more until it is named again";
+
+/// Whether a machine is one of the keepers.
+fn keeps(holder: &Holder, tile: Tile) -> bool {
+    holder.keepers().iter().any(|keeper| keeper.tile == tile)
+}
+
 fn unasked(answer: &Answer) -> String {
     match answer {
         Answer::Lacks => "it lacks what it was brought".to_owned(),
         _ => "it answers something else than was asked".to_owned(),
     }
+}
+
+/// Who is promised to another says so, whatever its shelf.
+fn unmarked(tile: Tile) -> Keeper {
+    let mark = Mark::default();
+    Keeper { tile, mark }
 }
 
 /// Who keeps a program, by the voters.

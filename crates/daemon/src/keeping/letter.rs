@@ -7,8 +7,8 @@
 //! Every length is bounded before anything is kept of it.
 
 use consensus::Index;
-use consensus::keep::{Stint, Version};
-use wire::{Decode, DecodeError, Encode, Reader};
+use consensus::keep::{Mark, Stint, Version};
+use wire::{Decode, DecodeError, Encode, Reader, Tile};
 
 /// No snapshot that is kept is longer, in bytes.
 pub(crate) const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -60,6 +60,13 @@ pub enum Letter {
         /// How it is made.
         recipe: Recipe,
     },
+    /// You hold its lease: this machine is about to go, so let another keep it.
+    Relieve {
+        /// The program's number.
+        program: u64,
+        /// Who goes.
+        tile: Tile,
+    },
 }
 
 /// How a version is made.
@@ -83,11 +90,13 @@ pub enum Word {
 /// What a keeper answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is promised; this is what it has.
-    Has(Option<Version>),
+    /// It is promised; this is what it has, on which shelf.
+    Has(Mark, Option<Version>),
     /// It is promised to a later stint.
     Later(Stint),
-    /// It has taken it.
+    /// It has put that version on this shelf, or has a newer one there.
+    Kept(Mark),
+    /// It is done.
     Taken,
     /// It does not have what that is made of, or what was asked for.
     Lacks,
@@ -139,7 +148,8 @@ impl Letter {
             Self::Ask { program, .. }
             | Self::Fetch { program, .. }
             | Self::Bring { program, .. }
-            | Self::Give { program, .. } => *program,
+            | Self::Give { program, .. }
+            | Self::Relieve { program, .. } => *program,
         }
     }
 }
@@ -206,17 +216,26 @@ impl Encode for Letter {
                     }
                 }
             }
+            Self::Relieve { program, tile } => {
+                out.push(4);
+                program.encode(out);
+                tile.encode(out);
+            }
         }
     }
 }
 
 impl Decode for Letter {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let kind = tag(from, "letter to a keeper", 3)?;
+        let kind = tag(from, "letter to a keeper", 4)?;
         let program = u64::decode(from)?;
         if kind == 0 {
             let stint = stint(from)?;
             return Ok(Self::Ask { program, stint });
+        }
+        if kind == 4 {
+            let tile = Tile::decode(from)?;
+            return Ok(Self::Relieve { program, tile });
         }
         let version = version(from)?;
         Ok(match kind {
@@ -271,9 +290,13 @@ fn recipe(from: &mut Reader<'_>) -> Result<Recipe, DecodeError> {
 impl Encode for Answer {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Has(None) => out.push(0),
-            Self::Has(Some(version)) => {
+            Self::Has(mark, None) => {
+                out.push(0);
+                mark.0.encode(out);
+            }
+            Self::Has(mark, Some(version)) => {
                 out.push(1);
+                mark.0.encode(out);
                 put_version(*version, out);
             }
             Self::Later(stint) => {
@@ -292,19 +315,25 @@ impl Encode for Answer {
                 let end = because.floor_char_boundary(SAID_BYTES_MAX);
                 because.as_bytes()[..end].encode(out);
             }
+            Self::Kept(mark) => {
+                out.push(7);
+                mark.0.encode(out);
+            }
         }
     }
 }
 
 impl Decode for Answer {
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match tag(from, "answer of a keeper", 6)? {
-            0 => Self::Has(None),
-            1 => Self::Has(Some(version(from)?)),
+        let mark = |from: &mut Reader<'_>| u64::decode(from).map(Mark);
+        Ok(match tag(from, "answer of a keeper", 7)? {
+            0 => Self::Has(mark(from)?, None),
+            1 => Self::Has(mark(from)?, Some(version(from)?)),
             2 => Self::Later(stint(from)?),
             3 => Self::Taken,
             4 => Self::Lacks,
             5 => Self::Piece(u64::decode(from)?, Vec::decode(from)?),
+            7 => Self::Kept(mark(from)?),
             _ => Self::Unable(String::from_utf8_lossy(&Vec::decode(from)?).into_owned()),
         })
     }

@@ -3,6 +3,9 @@
 //! Of each program two files: what it has become, with its version, and to whom this machine has promised itself. Both are written aside, synced and
 //! renamed, so they are there or not; both are sealed, and what does not match its seal is not there for anybody: this machine then does
 //! not answer about it, as if it were away, because what it had promised is not known.
+//!
+//! Both bear the shelf's [`Mark`]. Where one of them is gone that should be there, somebody has emptied the shelf or its disk: what stands there from then on is another shelf,
+//! with another mark, and counts as such ([`consensus::keep`]).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,16 +14,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use consensus::Index;
-use consensus::keep::{Shelf, Stint, Version};
+use consensus::keep::{Mark, Shelf, Stint, Version};
 
 use super::letter::{Answer, KEPT_BYTES_MAX, Letter, PIECE_BYTES_MAX, Recipe, made};
 use crate::cache::make_private;
 use crate::capsule::snapshot::parts;
+use crate::fleet::member::random;
 
-const MAGIC: &[u8; 16] = b"cosmos keeper 1\n";
+const MAGIC: &[u8; 16] = b"cosmos keeper 2\n";
 const SEAL: usize = 32;
-/// Fence, start, number.
-const VERSION: usize = 24;
+/// Mark, fence, start, number. Of a promise the number is 1 if something was ever put on that shelf.
+const VERSION: usize = 32;
 
 /// The shelves of a node's directory.
 #[derive(Debug)]
@@ -34,6 +38,7 @@ pub(super) struct Shelves {
 struct Place {
     /// None if it was not looked at yet.
     shelf: Option<Shelf>,
+    mark: Mark,
     /// What was brought of a version so far.
     brought: Option<(Version, Vec<u8>)>,
 }
@@ -74,6 +79,17 @@ impl Shelves {
         shelf.has.map(|version| version.by)
     }
 
+    /// Which shelf is there for a program; a new one if there was none.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in a sentence.
+    pub(super) fn mark(&self, program: u64) -> Result<Mark, String> {
+        let place = self.place(program);
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        self.look(program, &mut place)?;
+        Ok(place.mark)
+    }
+
     /// Forgets a program.
     pub(super) fn clear(&self, program: u64) {
         let place = self.place(program);
@@ -95,16 +111,32 @@ impl Shelves {
 
     fn look<'a>(&self, program: u64, place: &'a mut Place) -> Result<&'a mut Shelf, String> {
         if place.shelf.is_none() {
-            let promised = match read(&self.promise(program), VERSION)? {
-                Some(bytes) => version(&bytes).by,
-                None => Stint::default(),
+            let promise = read(&self.promise(program), VERSION)?;
+            let promise = promise.map(|head| (mark(&head), version(&head)));
+            let has = read(&self.kept(program), VERSION)?;
+            let has = has.map(|head| (mark(&head), version(&head)));
+            let whole = match (promise, has) {
+                (Some((mark, promise)), Some((of, has))) if of == mark => {
+                    let promised = promise.by.max(has.by);
+                    if promise.number == 0 {
+                        self.write_promise(program, mark, promised, true)?;
+                    }
+                    Some((mark, promised, Some(has)))
+                }
+                (Some((mark, promise)), _) if promise.number == 0 => Some((mark, promise.by, None)),
+                _ => None,
             };
-            let has = read(&self.kept(program), VERSION)?.map(|head| version(&head));
-            let given = has.map(|version| version.by).unwrap_or_default();
-            place.shelf = Some(Shelf {
-                promised: promised.max(given),
-                has,
-            });
+            let (mark, promised, has) = match whole {
+                Some(whole) => whole,
+                // There is none yet, or no longer.
+                None => {
+                    let drawn = random::<8>().map_err(|error| error.to_string())?;
+                    let mark = Mark(u64::from_le_bytes(drawn));
+                    (mark, Stint::default(), None)
+                }
+            };
+            place.mark = mark;
+            place.shelf = Some(Shelf { promised, has });
         }
         Ok(place.shelf.as_mut().expect("it was just looked at"))
     }
@@ -141,13 +173,9 @@ impl Shelves {
                     Err(later) => Answer::Later(later),
                     Ok(has) => {
                         if before != stint {
-                            let promised = Version {
-                                by: stint,
-                                number: 0,
-                            };
-                            write(&self.promise(program), promised, &[])?;
+                            self.write_promise(program, place.mark, stint, has.is_some())?;
                         }
-                        Answer::Has(has)
+                        Answer::Has(place.mark, has)
                     }
                 }
             }
@@ -192,6 +220,8 @@ impl Shelves {
                 hash,
                 recipe,
             } => self.take(program, place, version, hash, recipe)?,
+            // Not to a keeper, but to who holds the lease.
+            Letter::Relieve { .. } => Answer::Lacks,
         })
     }
 
@@ -206,7 +236,7 @@ impl Shelves {
         let mut shelf = *self.look(program, place)?;
         match shelf.take(version) {
             Err(later) => return Ok(Answer::Later(later)),
-            Ok(false) => return Ok(Answer::Taken),
+            Ok(false) => return Ok(Answer::Kept(place.mark)),
             Ok(true) => {}
         }
         let bytes = match recipe {
@@ -225,10 +255,29 @@ impl Shelves {
         let Some(bytes) = bytes.filter(|bytes| *blake3::hash(bytes).as_bytes() == hash) else {
             return Ok(Answer::Lacks);
         };
-        write(&self.kept(program), version, &bytes)?;
+        // Which shelf it is, what lies there, and then that something does, so that it is missed if it is gone: a machine that dies in between
+        // has the same shelf afterwards.
+        let is_first = place.shelf.is_some_and(|shelf| shelf.has.is_none());
+        if is_first {
+            self.write_promise(program, place.mark, shelf.promised, false)?;
+        }
+        write(&self.kept(program), place.mark, version, &bytes)?;
+        if is_first {
+            self.write_promise(program, place.mark, shelf.promised, true)?;
+        }
         place.shelf = Some(shelf);
-        Ok(Answer::Taken)
+        Ok(Answer::Kept(place.mark))
     }
+
+    fn write_promise(&self, program: u64, mark: Mark, by: Stint, has: bool) -> Result<(), String> {
+        let number = has.into();
+        write(&self.promise(program), mark, Version { by, number }, &[])
+    }
+}
+
+fn mark(bytes: &[u8]) -> Mark {
+    let bytes = bytes.first_chunk().expect("it is so long");
+    Mark(u64::from_le_bytes(*bytes))
 }
 
 fn version(bytes: &[u8]) -> Version {
@@ -238,10 +287,10 @@ fn version(bytes: &[u8]) -> Version {
     };
     Version {
         by: Stint {
-            fence: Index(number(0)),
-            start: number(8),
+            fence: Index(number(8)),
+            start: number(16),
         },
-        number: number(16),
+        number: number(24),
     }
 }
 
@@ -272,10 +321,11 @@ fn read(path: &Path, most: usize) -> Result<Option<Vec<u8>>, String> {
 }
 
 /// On disk when it returns; on an error what was there before is there, or this.
-fn write(path: &Path, version: Version, bytes: &[u8]) -> Result<(), String> {
+fn write(path: &Path, mark: Mark, version: Version, bytes: &[u8]) -> Result<(), String> {
     let mut all = Vec::with_capacity(MAGIC.len() + VERSION + bytes.len() + SEAL);
     all.extend_from_slice(MAGIC);
-    for number in [version.by.fence.0, version.by.start, version.number] {
+    let Version { by, number } = version;
+    for number in [mark.0, by.fence.0, by.start, number] {
         all.extend_from_slice(&number.to_le_bytes());
     }
     all.extend_from_slice(bytes);
@@ -382,7 +432,9 @@ mod tests {
         let keeper = shelves(folder.path());
         let (first, second) = (snapshot(1, 600), snapshot(2, 600));
         assert!(first.len() > 2 * PIECE_BYTES_MAX);
-        assert_eq!(bring(&keeper, at(3, 1), &first), Answer::Taken);
+        let taken = bring(&keeper, at(3, 1), &first);
+        let mark = keeper.mark(5).unwrap();
+        assert_eq!(taken, Answer::Kept(mark));
         let words = recipe_for(&parts(&first), &parts(&second)).unwrap();
         let recipe = Recipe::From(at(3, 1), words);
         let lacking = Recipe::From(at(2, 9), Vec::new());
@@ -392,32 +444,34 @@ mod tests {
             Answer::Lacks,
             "another hash"
         );
-        assert_eq!(give(&keeper, at(3, 2), &second, recipe), Answer::Taken);
+        assert_eq!(give(&keeper, at(3, 2), &second, recipe), Answer::Kept(mark));
         let ask = |fence| Letter::Ask {
             program: 5,
             stint: at(fence, 0).by,
         };
-        assert_eq!(keeper.answer(ask(4)), Answer::Has(Some(at(3, 2))));
+        assert_eq!(keeper.answer(ask(4)), Answer::Has(mark, Some(at(3, 2))));
         let again = shelves(folder.path());
         assert_eq!(again.answer(ask(3)), Answer::Later(at(4, 0).by));
         assert_eq!(bring(&again, at(3, 3), &first), Answer::Later(at(4, 0).by));
-        assert_eq!(again.answer(ask(4)), Answer::Has(Some(at(3, 2))));
+        assert_eq!(again.answer(ask(4)), Answer::Has(mark, Some(at(3, 2))));
         assert_eq!(fetch(&again, at(3, 2)), Some(second));
         assert_eq!(fetch(&again, at(3, 1)), None);
         assert_eq!(again.programs(), [5]);
         assert_eq!(again.given_by(5), Some(at(3, 0).by));
         again.clear(5);
-        assert_eq!(again.answer(ask(1)), Answer::Has(None));
+        let anew = again.answer(ask(1));
+        assert!(
+            matches!(anew, Answer::Has(other, None) if other != mark),
+            "{anew:?}"
+        );
     }
 
     #[test]
     fn a_keeper_whose_file_is_damaged_says_so_and_promises_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let bytes = snapshot(1, 3);
-        assert_eq!(
-            bring(&shelves(folder.path()), at(3, 1), &bytes),
-            Answer::Taken
-        );
+        let taken = bring(&shelves(folder.path()), at(3, 1), &bytes);
+        assert!(matches!(taken, Answer::Kept(_)), "{taken:?}");
         let path = folder.path().join("5.kept");
         let whole = fs::read(&path).unwrap();
         for place in (0..whole.len()).step_by(101) {
@@ -438,5 +492,94 @@ mod tests {
         let stint = at(9, 0).by;
         let answer = shelves(folder.path()).answer(Letter::Ask { program: 5, stint });
         assert!(matches!(answer, Answer::Unable(_)), "{answer:?}");
+    }
+
+    #[test]
+    fn a_machine_that_dies_while_it_takes_the_first_version_has_the_same_shelf_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = shelves(folder.path());
+        let stint = at(3, 0).by;
+        let asked = first.answer(Letter::Ask { program: 5, stint });
+        let promised = fs::read(folder.path().join("5.promise")).unwrap();
+        let Answer::Has(mark, None) = asked else {
+            panic!("{asked:?}")
+        };
+        assert_eq!(bring(&first, at(3, 1), &snapshot(1, 1)), Answer::Kept(mark));
+        // It died when what it kept was written, and not yet that it is there.
+        fs::write(folder.path().join("5.promise"), &promised).unwrap();
+        let again = shelves(folder.path());
+        assert_eq!(
+            again.answer(Letter::Ask { program: 5, stint }),
+            Answer::Has(mark, Some(at(3, 1)))
+        );
+        // Whatever is removed after that is missed.
+        fs::remove_file(folder.path().join("5.kept")).unwrap();
+        assert_ne!(shelves(folder.path()).mark(5), Ok(mark));
+        // It died before anything was written: nothing is missing.
+        fs::write(folder.path().join("5.promise"), &promised).unwrap();
+        assert_eq!(shelves(folder.path()).mark(5), Ok(mark));
+        // A disk that takes a promise and no more.
+        let full = shelves(folder.path());
+        assert_eq!(
+            full.answer(Letter::Ask { program: 5, stint }),
+            Answer::Has(mark, None)
+        );
+        fs::create_dir(folder.path().join("5.kept")).unwrap();
+        let unable = bring(&full, at(3, 1), &snapshot(1, 1));
+        assert!(matches!(unable, Answer::Unable(_)), "{unable:?}");
+        fs::remove_dir(folder.path().join("5.kept")).unwrap();
+        let again = shelves(folder.path());
+        assert_eq!(
+            again.answer(Letter::Ask { program: 5, stint }),
+            Answer::Has(mark, None)
+        );
+        // The same where nobody asked before something was brought.
+        let folder = tempfile::tempdir().unwrap();
+        let unasked = shelves(folder.path());
+        let mark = unasked.mark(5).unwrap();
+        fs::create_dir(folder.path().join("5.kept")).unwrap();
+        let unable = bring(&unasked, at(3, 1), &snapshot(1, 1));
+        assert!(matches!(unable, Answer::Unable(_)), "{unable:?}");
+        fs::remove_dir(folder.path().join("5.kept")).unwrap();
+        assert_eq!(shelves(folder.path()).mark(5), Ok(mark));
+    }
+
+    #[test]
+    fn whatever_is_removed_of_a_shelf_what_is_there_then_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = snapshot(1, 3);
+        let stint = |fence| at(fence, 0).by;
+        let (mut fence, mut last) = (3, None);
+        for gone in [
+            &["5.kept"][..],
+            &["5.promise"],
+            &["5.kept", "5.promise"],
+            &[],
+        ] {
+            let keeper = shelves(folder.path());
+            let program = 5;
+            keeper.answer(Letter::Ask {
+                program,
+                stint: stint(fence),
+            });
+            bring(&keeper, at(fence, 1), &bytes);
+            let mark = keeper.mark(5).ok();
+            assert_ne!(last.replace(mark), Some(mark), "{gone:?}");
+            for file in gone {
+                fs::remove_file(folder.path().join(file)).unwrap();
+            }
+            fence += 1;
+            let answer = shelves(folder.path()).answer(Letter::Ask {
+                program,
+                stint: stint(fence),
+            });
+            let same = matches!(answer, Answer::Has(found, Some(_)) if Some(found) == mark);
+            let other = matches!(answer, Answer::Has(found, None) if Some(found) != mark);
+            assert_eq!(
+                (same, other),
+                (gone.is_empty(), !gone.is_empty()),
+                "{answer:?}"
+            );
+        }
     }
 }

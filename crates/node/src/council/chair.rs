@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
+use consensus::lease::Duty;
 use consensus::{Ask, Leases, Voters};
 use wire::{Instant, Nanos, Tile};
 
@@ -71,24 +72,32 @@ impl Chair {
         present: &BTreeSet<Tile>,
         leases: &Leases,
     ) -> Option<Ask> {
-        let wanted = match present.len() {
+        let leaves = |tile: &Tile| {
+            let duty = leases.tile(*tile).map(|(duty, _)| duty);
+            duty == Some(Duty::Leaving)
+        };
+        let stay = present.iter().filter(|tile| !leaves(tile));
+        let wanted = match stay.count() {
             0..FEW => 1,
             FEW..MANY => FEW,
             _ => MANY,
         };
         // Whoever renews has a council that works, and can be reached from where the votes are.
-        let renews = |tile: &Tile| {
-            leases
-                .tile(*tile)
-                .is_some_and(|(_, renewed)| renewed.is_some())
+        let stands = |tile: &Tile, as_what: Duty| {
+            let stands = leases.tile(*tile);
+            stands.is_some_and(|(duty, renewed)| duty == as_what && renewed.is_some())
         };
-        let mut candidates = present
-            .iter()
-            .copied()
-            .filter(|tile| !voters.contains(*tile) && renews(tile));
-        let candidate = candidates.next();
-        if voters.len() < wanted {
-            return candidate.map(Ask::Admit);
+        let first = |duty: Duty| {
+            let mut others = present.iter().filter(|tile| !voters.contains(**tile));
+            others.find(|tile| stands(tile, duty)).copied()
+        };
+        let candidate = first(Duty::Serving);
+        // The vote of one who leaves is somebody's before it is given back, if there is anybody. Who drains may be gone soon, and has one
+        // only rather than nobody.
+        if voters.iter().filter(|tile| !leaves(tile)).count() < wanted {
+            let goes = voters.iter().any(|tile| leaves(&tile));
+            let rather = candidate.or_else(|| first(Duty::Draining).filter(|_| goes));
+            return rather.map(Ask::Admit);
         }
         // A new leader has not been told who was away before it led: it waits from when it first looks.
         let mut gone = None;

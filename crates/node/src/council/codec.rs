@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use consensus::keep::Stint;
+use consensus::keep::{Keeper, Mark, Stint};
 use consensus::lease::{self, Duty};
 use consensus::{Index, Lease, Leases};
 use scheduler::evidence::CANDIDATES_MAX;
@@ -414,7 +414,7 @@ impl Encode for Command {
                 lease.encode(out);
                 encode_stint(*stint, out);
                 change.encode(out);
-                all(keepers.iter(), out);
+                encode_keepers(keepers, out);
             }
         }
     }
@@ -430,15 +430,28 @@ fn stint(from: &mut Reader<'_>) -> Result<Stint, DecodeError> {
     Ok(Stint { fence, start })
 }
 
-fn keepers(from: &mut Reader<'_>) -> Result<Vec<Tile>, DecodeError> {
-    many(from, "number of keepers", KEEPERS_MAX)
+fn encode_keepers(keepers: &[Keeper], out: &mut Vec<u8>) {
+    (keepers.len() as u64).encode(out);
+    for Keeper { tile, mark } in keepers {
+        tile.encode(out);
+        mark.0.encode(out);
+    }
+}
+
+fn keepers(from: &mut Reader<'_>) -> Result<Vec<Keeper>, DecodeError> {
+    let count = bounded(from, "number of keepers", KEEPERS_MAX)?;
+    let keeper = |_| {
+        let (tile, mark) = (Tile::decode(from)?, Mark(u64::decode(from)?));
+        Ok(Keeper { tile, mark })
+    };
+    (0..count).map(keeper).collect()
 }
 
 impl Encode for Keepers {
     fn encode(&self, out: &mut Vec<u8>) {
         self.changes.encode(out);
         encode_stint(self.by, out);
-        all(self.tiles.iter(), out);
+        encode_keepers(&self.all, out);
     }
 }
 
@@ -447,7 +460,7 @@ impl Decode for Keepers {
         Ok(Self {
             changes: u32::decode(from)?,
             by: stint(from)?,
-            tiles: keepers(from)?,
+            all: keepers(from)?,
         })
     }
 }

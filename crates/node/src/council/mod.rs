@@ -18,7 +18,9 @@
 //! # Who votes
 //!
 //! The founder alone at first. From three machines on three vote, from five on five: an odd number, because an even one survives no more than the odd one
-//! below it. Who has been away for [`AWAY`] loses its vote if somebody is there to take it, or if fewer voters are enough by now. See [`chair`](self).
+//! below it. Who has been away for [`AWAY`] loses its vote if somebody is there to take it, or if fewer voters are enough by now. Who is to go for good
+//! ([`Duty::Leaving`]) gives its own back ([`Ask::Retire`]) once others have their votes, and is counted no more meanwhile: so a fleet shrinks to its last machine
+//! without ever waiting for one that has left. See [`chair`](self).
 //!
 //! Tour: [`register`] what was agreed · [`placing`] what a leader decrees · `desk` how a tile asks · `chair` who votes · `codec` how it is written.
 //!

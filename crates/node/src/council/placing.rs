@@ -131,7 +131,7 @@ impl Fleet {
             let out = match duty {
                 Duty::Removed => return None,
                 _ if !heard => Some(Test::Silent),
-                Duty::Draining => Some(Test::Draining),
+                Duty::Draining | Duty::Leaving => Some(Test::Draining),
                 Duty::Serving => None,
             };
             let room = register.rooms.get(&tile).copied().unwrap_or_default();
@@ -237,7 +237,7 @@ fn move_on(register: &Register, number: u64, program: &Program, decree: &mut imp
     let leaves = |replica: &u32| {
         let holder = register.leases.holder(lease(*replica));
         let tile = holder.and_then(|(tile, _)| register.leases.tile(tile));
-        tile.is_some_and(|(duty, _)| duty == Duty::Draining)
+        tile.is_some_and(|(duty, _)| duty.hands_over())
     };
     let leaving = program.slots.keys().copied().find(leaves);
     match leaving {

@@ -17,7 +17,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use consensus::keep::Stint;
+use consensus::keep::{Keeper, Mark, Stint};
 use consensus::lease::{self, Duty, Seen};
 use consensus::{Author, Index, Lease, Leases, State, Terms};
 use scheduler::Funnel;
@@ -134,7 +134,7 @@ pub enum Command {
         /// The so-manieth change of the program's keepers, which must be the next.
         change: u32,
         /// Who keeps it.
-        keepers: Vec<Tile>,
+        keepers: Vec<Keeper>,
     },
     /// By the leader: there is to be one more replica.
     Open {
@@ -273,7 +273,16 @@ pub struct Keepers {
     /// By whom it was changed last.
     pub by: Stint,
     /// Who they are.
-    pub tiles: Vec<Tile>,
+    pub all: Vec<Keeper>,
+}
+
+impl Keepers {
+    /// The shelf of a machine that was named, if one was.
+    #[must_use]
+    pub fn of(&self, tile: Tile) -> Option<Mark> {
+        let keeper = self.all.iter().find(|keeper| keeper.tile == tile)?;
+        Some(keeper.mark)
+    }
 }
 
 /// How everything stands, for people.
@@ -855,6 +864,13 @@ impl Register {
             (Command::Forget { name }, Some(_)) => return self.forget(&name),
             (Command::Offer(room), Some(author)) if author.tile.0 < TILES_MAX => {
                 self.rooms.insert(author.tile, room);
+                // It says so once at each start: who left is back.
+                if let Some((Duty::Leaving, _)) = self.leases.tile(author.tile) {
+                    let (tile, duty) = (author.tile, Duty::Serving);
+                    let assign = lease::Command::Assign { tile, duty };
+                    self.leases.apply(at, by, &assign.to_bytes());
+                    self.decided(at, None, What::Assigned(tile, duty));
+                }
             }
             (Command::Report { lease, fence, fate }, Some(author)) => {
                 self.report(at, author.tile, lease, fence, fate);
@@ -876,7 +892,7 @@ impl Register {
                 let named = Keepers {
                     changes: change,
                     by: stint,
-                    tiles: keepers,
+                    all: keepers,
                 };
                 // What was heard before is so.
                 if program.keepers.changes.checked_add(1) == Some(change) {

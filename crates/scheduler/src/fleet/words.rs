@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::evidence::{Funnel, Test};
 use crate::ledger::WHOLE;
 use crate::policy::Apart;
-use crate::words::{Unit, count, first_of, funnel, funnel_of, span};
+use crate::words::{Seeker, Unit, count, first_of, funnel, funnel_of, span};
 
 use super::{Amounts, Candidate, Change, Evidence, MIB, Pending, Wanted};
 
@@ -125,7 +125,7 @@ pub fn change(wanted: &Wanted, change: Change, names: Names<'_>) -> String {
 /// Why some of a program waits, whole but for what it is called: what it rests on, when it starts, and what would help.
 #[must_use]
 pub fn pending(pending: &Pending, wanted: &Wanted, names: Names<'_>) -> String {
-    let mut text = funnel_of("machines", &pending.funnel, "it", |test| {
+    let mut text = funnel_of("machines", &pending.funnel, Seeker::Waits("it"), |test| {
         let fell = pending.fallen.iter().filter(|(_, of)| *of == test);
         Some(first_of(fell.map(|(machine, _)| names(*machine))))
     });

@@ -6,7 +6,8 @@
 //! trying: a copy of the scheduler is asked to start it and says what is in the way. When
 //! it will start is found by letting a copy live on, where nobody else comes and
 //! everybody ends as promised, or as they tend to; and what would help, by doing the
-//! same with a changed job. So no answer can differ from what the scheduler would do.
+//! same with a changed job, with other rights of its tenant, with a loop that is sound again, or without the look at
+//! heat. So no answer can differ from what the scheduler would do.
 //!
 //! An explanation costs some copies of the scheduler, milliseconds each; it is for
 //! people and not for every event.
@@ -14,6 +15,7 @@
 use alloc::vec::Vec;
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::mem::discriminant;
 
 use telemetry::Reason;
 use wire::{Instant, Nanos};
@@ -108,7 +110,7 @@ pub struct Prediction {
     pub not_before: Option<Instant>,
 }
 
-/// A change to a job.
+/// A change to a job, or to what the site makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// This many GPUs per task.
@@ -127,6 +129,15 @@ pub enum Change {
     Spread(Spread),
     /// A shorter promised run time.
     Limit(Nanos),
+    /// So much more GPU guaranteed to its tenant, in thousandths; CPU and memory are not counted where
+    /// nothing was guaranteed before.
+    Quota(u64),
+    /// So much more GPU that its tenant may hold at all, in thousandths.
+    Ceiling(u64),
+    /// This cooling loop carries at once what it does when sound.
+    Sound(u16),
+    /// Heat is not looked at.
+    Blind,
 }
 
 /// A change, and when the job would start with it.
@@ -185,6 +196,15 @@ enum Seen {
     Never,
 }
 
+/// Which starts a change is worth telling for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// Only one at once, for which nobody need look ahead.
+    AtOnce,
+    /// Any that is sooner.
+    Sooner,
+}
+
 impl Look {
     const ALL: [Self; 3] = [Self::Likely, Self::Latest, Self::Eased];
 
@@ -198,7 +218,7 @@ impl Look {
 }
 
 impl Change {
-    /// The job with this change.
+    /// The job with this change; the same job if it is one to the site.
     #[must_use]
     pub const fn apply(self, mut job: Job) -> Job {
         match self {
@@ -211,6 +231,7 @@ impl Change {
             Self::Memory(memory) => job.demand.memory_mib = memory,
             Self::Spread(spread) => job.spread = spread,
             Self::Limit(limit) => job.limit = Some(limit),
+            Self::Quota(_) | Self::Ceiling(_) | Self::Sound(_) | Self::Blind => {}
         }
         job
     }
@@ -230,6 +251,10 @@ impl Change {
                 let promised = job.limit.map_or(f64::INFINITY, |l| l.as_secs_f64());
                 (0.0, part(n.as_secs_f64(), promised))
             }
+            // Not the owner's to give: after all that is.
+            Self::Quota(n) | Self::Ceiling(n) => (2.0, n as f64),
+            Self::Sound(_) => (3.0, 0.0),
+            Self::Blind => (4.0, 0.0),
         }
     }
 }
@@ -251,19 +276,24 @@ impl Prediction {
         }
     }
 
-    /// Whether it is sooner by more than a hundredth of the wait: less is not worth giving
-    /// something up for.
+    /// Whether the start that is told first is sooner by more than a hundredth of the wait, less is not worth giving
+    /// something up for, or comes even if loops that are weak stay so, where it would not; and whether neither is later.
     fn is_sooner(&self, other: &Self, now: Instant) -> bool {
-        let ((a, b), (c, d)) = (self.rank(), other.rank());
-        let clearly = |a: Instant, b: Instant| a < b && b.since(a).0 >= b.since(now).0 / 100;
-        clearly(a, c) || (a <= c && clearly(b, d))
+        let told = |of: &Self| of.likely.or(of.latest);
+        let is_later = or_never(told(self)) > or_never(told(other))
+            || or_never(self.latest) > or_never(other.latest);
+        let is_surer = self.latest.is_some() && other.latest.is_none();
+        !is_later && (is_surer || is_clearly_before(told(self), told(other), now))
     }
+}
 
-    /// What it is compared by: what is certain first.
-    fn rank(&self) -> (Instant, Instant) {
-        let never = Instant(u64::MAX);
-        (self.latest.unwrap_or(never), self.likely.unwrap_or(never))
-    }
+fn is_clearly_before(a: Option<Instant>, b: Option<Instant>, now: Instant) -> bool {
+    let (a, b) = (or_never(a), or_never(b));
+    a < b && b.since(a).0 >= b.since(now).0 / 100
+}
+
+fn or_never(start: Option<Instant>) -> Instant {
+    start.unwrap_or(Instant(u64::MAX))
 }
 
 impl SiteScheduler {
@@ -284,22 +314,46 @@ impl SiteScheduler {
         }
         match self.queue.get(job) {
             Some(waiting) => {
-                let mut pending = self.what_holds(waiting, now);
-                let Pending { job, funnel, .. } = pending;
-                pending.start = self.predict(now, &job);
-                let reserved = self.reserved_until(now, &job);
-                pending.changes = self.changes(now, &job, &funnel, pending.start, reserved);
+                let ahead = self.looked_ahead(now, job);
+                let mut pending = self.what_holds(waiting, &ahead, now);
+                pending.start = self.predict(now, job);
+                pending.changes = ahead.changes(now, &pending, Until::Sooner);
                 Explanation::Pending(pending)
             }
             None => Explanation::Unknown,
         }
     }
 
+    /// Why a job waits, and which changes would start it at once: [`SiteScheduler::explain`] without looks
+    /// ahead, at a small part of the price. Nothing is said of its start. None if it does not wait.
+    #[must_use]
+    pub fn explain_at_once(&self, job: u64, now: Instant) -> Option<Pending> {
+        let waiting = self.queue.get(job)?;
+        let ahead = self.looked_ahead(now, job);
+        let mut pending = self.what_holds(waiting, &ahead, now);
+        // It starts with the next thing that happens, whatever it asks for.
+        if pending.reason == Reason::BestScore {
+            return Some(pending);
+        }
+        pending.changes = ahead.changes(now, &pending, Until::AtOnce);
+        Some(pending)
+    }
+
+    /// A copy in which it is worked out when whoever stands before a job starts: its own copies need not do so again.
+    fn looked_ahead(&self, now: Instant, job: u64) -> Self {
+        let mut ahead = self.clone();
+        if let Some(head) = self.head(now).filter(|&head| head != job) {
+            ahead.look_ahead(now, head);
+        }
+        ahead
+    }
+
     /// Why a job waits, without looking ahead: [`SiteScheduler::explain`] without the start
     /// and the changes, at a small part of the price. None if it does not wait.
     #[must_use]
     pub fn holds(&self, job: u64, now: Instant) -> Option<Pending> {
-        self.queue.get(job).map(|w| self.what_holds(w, now))
+        let waiting = self.queue.get(job)?;
+        Some(self.what_holds(waiting, &self.looked_ahead(now, job), now))
     }
 
     /// Equal at two moments if nothing between them could have changed why a job waits: which
@@ -337,12 +391,11 @@ impl SiteScheduler {
     /// Until when what a job would take is kept for the head of the queue, if it is.
     fn reserved_until(&self, now: Instant, job: &Job) -> Option<Instant> {
         let head = self.head(now).filter(|&head| head != job.id)?;
-        let mut ahead = self.clone();
-        ahead.look_ahead(now, head);
-        ahead.reservation_for(now, job, head).map(|kept| kept.at)
+        self.reservation_for(now, job, head).map(|kept| kept.at)
     }
 
-    fn what_holds(&self, waiting: &Waiting, now: Instant) -> Pending {
+    /// `ahead` is its copy that has looked ahead.
+    fn what_holds(&self, waiting: &Waiting, ahead: &Self, now: Instant) -> Pending {
         let job = waiting.job;
         let held = self.clone().admit(now, job.id, &mut |_| {});
         let obstacle = match held {
@@ -350,12 +403,8 @@ impl SiteScheduler {
             // It starts with the next thing that happens.
             Ok(_) => Obstacle::general(Reason::BestScore, (0.0, 0.0)),
         };
-        let mut ahead = self.clone();
         let head = self.head(now).filter(|&head| head != job.id);
-        let reservation = head.and_then(|head| {
-            ahead.look_ahead(now, head);
-            ahead.reservation_for(now, &job, head)
-        });
+        let reservation = head.and_then(|head| ahead.reservation_for(now, &job, head));
         let tally = Tally::new(&self.topology, &self.ledger, &Shape::of(&job));
         let view = self.view(reservation);
         let (funnel, fallen) = (
@@ -422,32 +471,66 @@ impl SiteScheduler {
     }
 
     /// When a waiting job starts if nobody else comes.
-    fn predict(&self, now: Instant, job: &Job) -> Prediction {
+    fn predict(&self, now: Instant, job: u64) -> Prediction {
         Prediction::of(Look::ALL.map(|look| {
-            let (ends, loops) = look.of();
             self.is_worth(look)
-                .then(|| self.live_on(now, job, ends, loops))
+                .then(|| self.live_on(now, job, look, None))
         }))
     }
 
-    /// Lets a copy live on until the job starts, as it is here or was changed.
-    fn live_on(&self, now: Instant, job: &Job, ends: Ends, loops: Loops) -> Seen {
-        let mut copy = self.clone();
-        let Some(&was) = copy.queue.get(job.id) else {
-            return Seen::Never;
-        };
-        if was.job != *job {
-            copy.queue.remove(job.id);
-            copy.enqueue(Waiting { job: *job, ..was });
-            copy.forget_outlook_of(job.id);
-            if copy.admit(now, job.id, &mut |_| {}).is_ok() {
-                return Seen::Starts(now);
-            }
+    /// When it starts with something changed; none if that is not sooner. Most changes are none that help, so the
+    /// nearest future is looked at first, and only as long as it can still turn out sooner.
+    fn predict_sooner(
+        &self,
+        now: Instant,
+        job: &Job,
+        change: Change,
+        than: &Prediction,
+        until: Until,
+    ) -> Option<Prediction> {
+        let mut copy = self.with(now, job, change);
+        let is_worth = |look| self.is_worth(look);
+        if copy.is_let_in(now, job.id) {
+            let seen = Look::ALL.map(|look| is_worth(look).then_some(Seen::Starts(now)));
+            return Some(Prediction::of(seen)).filter(|start| start.is_sooner(than, now));
         }
-        let (mut future, mut started) = Future::new(copy, now, ends, loops);
+        if until == Until::AtOnce {
+            return None;
+        }
+        let likely = copy.live_on(now, job.id, Look::Likely, than.likely);
+        let mut seen = [Some(likely), None, None];
+        // So far it is as sure as it can be made.
+        let surest = Prediction {
+            latest: than.latest.or(Some(now)),
+            ..Prediction::of(seen)
+        };
+        if than.likely.is_some() && (surest.likely.is_none() || !surest.is_sooner(than, now)) {
+            return None;
+        }
+        let latest = copy.live_on(now, job.id, Look::Latest, than.latest);
+        seen[Look::Latest as usize] = Some(latest);
+        if !Prediction::of(seen).is_sooner(than, now) {
+            return None;
+        }
+        if is_worth(Look::Eased) {
+            seen[Look::Eased as usize] = Some(copy.live_on(now, job.id, Look::Eased, None));
+        }
+        Some(Prediction::of(seen))
+    }
+
+    /// Lets a copy live on until a job that waits in it starts, or until then.
+    fn live_on(&self, now: Instant, job: u64, look: Look, until: Option<Instant>) -> Seen {
+        if self.queue.get(job).is_none() {
+            return Seen::Never;
+        }
+        let (ends, loops) = look.of();
+        let (mut future, mut started) = Future::new(self.clone(), now, ends, loops);
         loop {
-            if started.contains(&job.id) {
+            if started.contains(&job) {
                 return Seen::Starts(future.now());
+            }
+            if until.is_some_and(|until| future.now() > until) {
+                return Seen::NotBefore(future.now());
             }
             started = match future.step() {
                 Some(started) => started,
@@ -455,6 +538,50 @@ impl SiteScheduler {
                 None => return Seen::Never,
             };
         }
+    }
+
+    /// A copy in which something is changed for a job that waits.
+    fn with(&self, now: Instant, job: &Job, change: Change) -> Self {
+        let mut copy = self.clone();
+        let mut rules = match change {
+            Change::Quota(_) | Change::Ceiling(_) | Change::Blind => copy.config.clone(),
+            Change::Sound(coolant) => {
+                copy.repair(now, coolant.into(), &mut Vec::new());
+                return copy;
+            }
+            of_the_job => {
+                if let Some(was) = copy.queue.remove(job.id) {
+                    let job = of_the_job.apply(*job);
+                    copy.enqueue(Waiting { job, ..was });
+                    copy.forget_outlook_of(job.id);
+                }
+                return copy;
+            }
+        };
+        let terms = &mut rules.tenants[usize::from(job.tenant)];
+        match change {
+            Change::Quota(more) => {
+                if terms.quota == Resources::NONE {
+                    terms.quota = Resources {
+                        gpu_milli: 0,
+                        ..Resources::UNBOUNDED
+                    };
+                }
+                terms.quota.gpu_milli = terms.quota.gpu_milli.saturating_add(more);
+            }
+            Change::Ceiling(more) => {
+                terms.ceiling.gpu_milli = terms.ceiling.gpu_milli.saturating_add(more);
+            }
+            _ => rules.heat_aware = false,
+        }
+        copy.reconfigure(now, rules, &mut |_| {});
+        copy
+    }
+
+    /// Whether a job of a copy runs, or is let in if it is asked again.
+    fn is_let_in(&mut self, now: Instant, job: u64) -> bool {
+        self.running.contains_key(&job)
+            || (self.queue.get(job).is_some() && self.admit(now, job, &mut |_| {}).is_ok())
     }
 
     /// When each job that waits starts if nobody else comes: for all of them at the price of
@@ -501,14 +628,8 @@ impl SiteScheduler {
         look != Look::Eased || self.is_weakened()
     }
 
-    fn starts_now(&self, now: Instant, job: &Job) -> bool {
-        let mut asked = self.clone();
-        let Some(was) = asked.queue.remove(job.id) else {
-            return false;
-        };
-        asked.enqueue(Waiting { job: *job, ..was });
-        asked.forget_outlook_of(job.id);
-        asked.admit(now, job.id, &mut |_| {}).is_ok()
+    fn starts_now(&self, now: Instant, job: &Job, change: Change) -> bool {
+        self.with(now, job, change).is_let_in(now, job.id)
     }
 
     /// What was reserved for this job was for the job as it was. What is reserved for
@@ -524,44 +645,53 @@ impl SiteScheduler {
         }
     }
 
-    /// Changes that start the job sooner than it would.
-    fn changes(
-        &self,
-        now: Instant,
-        job: &Job,
-        funnel: &Funnel,
-        as_it_is: Prediction,
-        reserved_at: Option<Instant>,
-    ) -> Vec<Alternative> {
-        let worth = self.worth_trying(now, job, funnel, reserved_at).into_iter();
-        let better = worth.filter_map(|change| {
-            let changed = change.apply(*job);
-            if self.never(&changed).is_some() {
-                return None;
+    /// Changes that start the job sooner than it would, the cheapest first, and each only if it does when it is
+    /// tried. What gives up more of the same has to start sooner than what gives up less.
+    fn changes(&self, now: Instant, pending: &Pending, until: Until) -> Vec<Alternative> {
+        let job = &pending.job;
+        let reserved_at = self.reserved_until(now, job);
+        let mut worth = self.worth_trying(now, job, &pending.funnel, reserved_at);
+        worth.extend(self.worth_asking_for(now, pending));
+        let mut better: Vec<Alternative> = Vec::new();
+        for change in cheapest_first(job, worth) {
+            if self.never(&change.apply(*job)).is_some() {
+                continue;
             }
-            let start = self.predict(now, &changed);
-            (start.is_sooner(&as_it_is, now)).then_some(Alternative { change, start })
-        });
-        cheapest_first(job, better.collect())
+            let is_alike = |it: &&Alternative| discriminant(&it.change) == discriminant(&change);
+            let less = better.iter().rev().find(is_alike);
+            let than = less.map_or(pending.start, |it| it.start);
+            if let Some(start) = self.predict_sooner(now, job, change, &than, until) {
+                better.push(Alternative { change, start });
+            }
+        }
+        better
     }
 
-    /// Why a job waits and what would start it at once, without looking ahead: at a small
-    /// part of the price of [`SiteScheduler::explain`]. None if it does not wait.
-    #[must_use]
-    pub fn what_helps_now(&self, job: u64, now: Instant) -> Option<Pending> {
-        let mut pending = self.holds(job, now)?;
-        let Pending { job, funnel, .. } = pending;
-        let reserved = self.reserved_until(now, &job);
-        let worth = self.worth_trying(now, &job, &funnel, reserved).into_iter();
-        let at_once = worth.filter(|change| self.starts_now(now, &change.apply(job)));
-        let start = Prediction {
-            likely: Some(now),
-            latest: Some(now),
-            ..Prediction::default()
-        };
-        let at_once = at_once.map(|change| Alternative { change, start });
-        pending.changes = cheapest_first(&job, at_once.collect());
-        Some(pending)
+    /// What others than the job's owner could change: rights, and heat, where they are in its way.
+    fn worth_asking_for(&self, now: Instant, pending: &Pending) -> Vec<Change> {
+        let job = &pending.job;
+        let mut worth = Vec::new();
+        let whole = u64::from(WHOLE);
+        let after = pending.used.plus(&job.total()).gpu_milli;
+        let lacks = |bound: u64| after.saturating_sub(bound).div_ceil(whole) * whole;
+        let ceiling = lacks(pending.terms.ceiling.gpu_milli);
+        if ceiling > 0 {
+            worth.push(Change::Ceiling(ceiling));
+        }
+        let quota = lacks(pending.terms.quota.gpu_milli);
+        // Of what nobody is guaranteed yet.
+        let unpromised = self.accounts.unpromised().gpu_milli;
+        if self.accounts.is_bounded() && (1..=unpromised).contains(&quota) {
+            worth.push(Change::Quota(quota));
+        }
+        let fell = |test: Test| pending.funnel.fell[test as usize] > 0;
+        if self.config.heat_aware && (fell(Test::Heat) || fell(Test::Parked)) {
+            // Of those that are enough alone the first; with all of them, see Prediction::eased.
+            let mut one = self.weak().map(|coolant| Change::Sound(coolant as u16));
+            worth.extend(one.find(|change| self.starts_now(now, job, *change)));
+            worth.push(Change::Blind);
+        }
+        worth
     }
 
     fn worth_trying(
@@ -587,24 +717,24 @@ impl SiteScheduler {
             worth.push(Change::AnyModel);
         }
         if funnel.fell[Test::Cpu as usize] > 0 {
-            let fits = |cpu| self.starts_now(now, &Change::Cpu(cpu).apply(*job));
+            let fits = |cpu| self.starts_now(now, job, Change::Cpu(cpu));
             worth.push(Change::Cpu(most(demand.cpu_milli, fits)));
         }
         if funnel.fell[Test::Memory as usize] > 0 {
-            let fits = |memory| self.starts_now(now, &Change::Memory(memory).apply(*job));
+            let fits = |memory| self.starts_now(now, job, Change::Memory(memory));
             worth.push(Change::Memory(most(demand.memory_mib, fits)));
         }
         if demand.gpus > 1 {
-            let fits = |gpus| self.starts_now(now, &Change::Gpus(gpus as u8).apply(*job));
+            let fits = |gpus| self.starts_now(now, job, Change::Gpus(gpus as u8));
             let less = less(demand.gpus.into(), fits).into_iter();
             worth.extend(less.map(|gpus| Change::Gpus(gpus as u8)));
         }
         if demand.gpus == 1 && demand.gpu_milli > 1 {
-            let fits = |share| self.starts_now(now, &Change::Share(share as u16).apply(*job));
+            let fits = |share| self.starts_now(now, job, Change::Share(share as u16));
             worth.push(Change::Share(most(demand.gpu_milli.into(), fits) as u16));
         }
         if job.tasks > 1 {
-            let fits = |tasks| self.starts_now(now, &Change::Tasks(tasks as u16).apply(*job));
+            let fits = |tasks| self.starts_now(now, job, Change::Tasks(tasks as u16));
             let less = less(job.tasks.into(), fits).into_iter();
             worth.extend(less.map(|tasks| Change::Tasks(tasks as u16)));
         }
@@ -612,9 +742,9 @@ impl SiteScheduler {
     }
 }
 
-fn cheapest_first(job: &Job, mut changes: Vec<Alternative>) -> Vec<Alternative> {
+fn cheapest_first(job: &Job, mut changes: Vec<Change>) -> Vec<Change> {
     changes.sort_by(|a, b| {
-        let (a, b) = (a.change.price(job), b.change.price(job));
+        let (a, b) = (a.price(job), b.price(job));
         a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
     });
     changes

@@ -75,10 +75,7 @@ impl Future {
     ) -> (Self, Vec<u64>) {
         let mut started = Vec::new();
         if loops == Loops::Sound {
-            for coolant in 0..site.cooling.len() {
-                let watts = site.config.loop_watts[coolant];
-                read(&mut site, now, coolant, watts, &mut started);
-            }
+            (0..site.cooling.len()).for_each(|coolant| site.repair(now, coolant, &mut started));
         }
         let mut repairs = BTreeSet::new();
         if loops == Loops::AsLongAgain {
@@ -125,8 +122,7 @@ impl Future {
         {
             self.repairs.pop_first();
             self.now = at;
-            let watts = self.site.config.loop_watts[coolant];
-            read(&mut self.site, at, coolant, watts, &mut started);
+            self.site.repair(at, coolant, &mut started);
             self.readings = 0;
             self.expect_reading();
         } else if let Some(at) = self.reading
@@ -138,7 +134,7 @@ impl Future {
             for coolant in 0..self.site.cooling.len() {
                 if self.site.is_troubled(coolant) {
                     let watts = self.site.cooling[coolant].capacity_watts();
-                    read(&mut self.site, at, coolant, watts, &mut started);
+                    self.site.reads(at, coolant, watts, &mut started);
                 }
             }
             self.readings += 1;
@@ -210,27 +206,34 @@ impl Future {
     }
 }
 
-/// A meter shows what the books lead to, for a loop of this capacity.
-fn read(
-    site: &mut SiteScheduler,
-    now: Instant,
-    coolant: usize,
-    capacity_watts: f64,
-    started: &mut Vec<u64>,
-) {
-    let metered = Input::Metered {
-        coolant: coolant as u16,
-        heat_watts: site.cooling[coolant].foretold(now),
-        capacity_watts,
-    };
-    site.handle(now, metered, &mut |effect| {
-        if let Effect::Start { job, .. } = effect {
-            started.push(job);
-        }
-    });
-}
-
 impl SiteScheduler {
+    /// A meter shows what the books lead to, for a loop of this capacity; tells who starts with it.
+    fn reads(&mut self, now: Instant, coolant: usize, capacity_watts: f64, started: &mut Vec<u64>) {
+        let metered = Input::Metered {
+            coolant: coolant as u16,
+            heat_watts: self.cooling[coolant].foretold(now),
+            capacity_watts,
+        };
+        self.handle(now, metered, &mut |effect| {
+            if let Effect::Start { job, .. } = effect {
+                started.push(job);
+            }
+        });
+    }
+
+    /// A loop carries what it does when sound; tells who starts with it.
+    pub(super) fn repair(&mut self, now: Instant, coolant: usize, started: &mut Vec<u64>) {
+        let sound = self.config.loop_watts[coolant];
+        self.reads(now, coolant, sound, started);
+    }
+
+    /// The loops that carry less than when they are sound.
+    pub(super) fn weak(&self) -> impl Iterator<Item = usize> {
+        let loops = self.cooling.iter().zip(&self.config.loop_watts).zip(0..);
+        let weak = loops.filter(|((cooling, sound), _)| cooling.capacity_watts() < **sound);
+        weak.map(|(_, coolant)| coolant)
+    }
+
     /// Whether a reading of a loop could let something start: because it opens, or nodes of it are
     /// switched on again, or switched off so that it opens sooner.
     fn is_troubled(&self, coolant: usize) -> bool {
@@ -249,7 +252,6 @@ impl SiteScheduler {
 
     /// Whether some loop carries less than when it is sound.
     pub(super) fn is_weakened(&self) -> bool {
-        let mut loops = self.cooling.iter().zip(&self.config.loop_watts);
-        self.config.heat_aware && loops.any(|(cooling, sound)| cooling.capacity_watts() < *sound)
+        self.config.heat_aware && self.weak().next().is_some()
     }
 }

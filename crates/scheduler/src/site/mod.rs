@@ -298,11 +298,12 @@ pub struct SiteScheduler {
     cooling: Vec<Cooling>,
     accounts: Accounts,
     habits: Habits,
-    /// Shared between copies, which are made to ask "what if": of a full site they would be megabytes.
-    running: BTreeMap<u64, Arc<Running>>,
+    /// Shared between copies, which are made to ask "what if", as the next two are: most copies start and end nothing, and of a full
+    /// site it would be megabytes.
+    running: Arc<BTreeMap<u64, Arc<Running>>>,
     /// Ends that were promised, and best-effort jobs with the youngest last.
-    ends: BTreeSet<(Instant, u64)>,
-    youngest: BTreeSet<(Instant, u64)>,
+    ends: Arc<BTreeSet<(Instant, u64)>>,
+    youngest: Arc<BTreeSet<(Instant, u64)>>,
     /// Bounded by [`Config::queue_max`], save for jobs that were stopped.
     queue: Queue,
     outlook: Outlook,
@@ -353,9 +354,9 @@ impl SiteScheduler {
             ranking: ranking(config.policy, &ledger),
             accounts: Accounts::new(&config.nodes, &config.tenants),
             habits: Habits::new(config.tenants.len()),
-            running: BTreeMap::new(),
-            ends: BTreeSet::new(),
-            youngest: BTreeSet::new(),
+            running: Arc::default(),
+            ends: Arc::default(),
+            youngest: Arc::default(),
             queue: Queue::new(config.tenants.len(), &ledger),
             outlook: Outlook::Stale,
             vain: BTreeMap::new(),
@@ -512,10 +513,10 @@ impl SiteScheduler {
         }
         let promised = self.limit(&job).map(|limit| now + limit);
         if let Some(end) = promised {
-            self.ends.insert((end, job.id));
+            Arc::make_mut(&mut self.ends).insert((end, job.id));
         }
         if job.quality == Quality::BestEffort {
-            self.youngest.insert((now, job.id));
+            Arc::make_mut(&mut self.youngest).insert((now, job.id));
         }
         if let Outlook::Known(kept) = &mut self.outlook {
             if kept.job == job.id {
@@ -537,13 +538,16 @@ impl SiteScheduler {
             tasks,
             evidence,
         };
-        let before = self.running.insert(job.id, Arc::new(running));
+        let before = Arc::make_mut(&mut self.running).insert(job.id, Arc::new(running));
         assert!(before.is_none(), "job {} runs already", job.id);
     }
 
     /// Takes a job off its nodes and the books.
     fn end(&mut self, id: u64) -> Option<Arc<Running>> {
-        let running = self.running.remove(&id)?;
+        if !self.running.contains_key(&id) {
+            return None;
+        }
+        let running = Arc::make_mut(&mut self.running).remove(&id)?;
         let job = &running.job;
         let mut at = 0;
         while let Some(&Task { node, .. }) = running.tasks.get(at) {
@@ -569,9 +573,11 @@ impl SiteScheduler {
         self.try_again_after(&running);
         self.accounts.unbook(job);
         if let Some(end) = running.promised {
-            self.ends.remove(&(end, id));
+            Arc::make_mut(&mut self.ends).remove(&(end, id));
         }
-        self.youngest.remove(&(running.started, id));
+        if job.quality == Quality::BestEffort {
+            Arc::make_mut(&mut self.youngest).remove(&(running.started, id));
+        }
         self.outlook = Outlook::Stale;
         Some(running)
     }

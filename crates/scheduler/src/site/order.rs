@@ -323,14 +323,16 @@ impl SiteScheduler {
         while let Some(&(end, id)) = self.ends.first()
             && end <= now
         {
-            self.ends.remove(&(end, id));
-            let running = self.running.get_mut(&id).expect("it has an end");
+            Arc::make_mut(&mut self.ends).remove(&(end, id));
+            let running = Arc::make_mut(&mut self.running)
+                .get_mut(&id)
+                .expect("it has an end");
             let running = Arc::make_mut(running);
             let ran = now.since(running.started);
             // At least a nanosecond on, or a job of no length would never get there.
             let end = now + ran.max(wire::Nanos(1));
             running.promised = Some(end);
-            self.ends.insert((end, id));
+            Arc::make_mut(&mut self.ends).insert((end, id));
         }
     }
 

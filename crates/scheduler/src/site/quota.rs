@@ -96,6 +96,11 @@ impl Accounts {
         self.terms(tenant).quota != Resources::NONE
     }
 
+    /// What of the site is guaranteed to nobody.
+    pub(super) const fn unpromised(&self) -> &Resources {
+        &self.free_of_claims
+    }
+
     pub(super) const fn whole(&self) -> &Resources {
         &self.whole
     }

@@ -665,6 +665,58 @@ fn what_is_lent_is_taken_back_from_the_youngest_and_no_more_than_is_needed() {
     assert_eq!((why.preempted, why.since), (1, at(3)));
 }
 
+//= requirements S7
+#[test]
+fn a_quota_and_a_higher_ceiling_are_offered_where_they_would_help_and_do() {
+    let pending = |site: &Site, id| match site.scheduler.explain(id, site.now) {
+        Explanation::Pending(why) => why,
+        other => panic!("it waits: {other:?}"),
+    };
+    let change = |why: &explain::Pending| {
+        let mut all = why.changes.iter().map(|a| (a.change, a.start.latest));
+        all.find(|(change, _)| matches!(change, Change::Quota(_) | Change::Ceiling(_)))
+    };
+    // All is lent to the third; the first two are guaranteed what is said.
+    let lent = |first, second| {
+        let mut site = sharers(vec![first, second, Tenant::default()]);
+        for id in 0..4 {
+            site.after(of(2, job(id, 2, BestEffort)));
+        }
+        site.now = at(10);
+        let decided = site.decided(of(1, job(10, 2, BestEffort)));
+        (site, decided[0].0)
+    };
+    let (site, waits) = lent(with_quota(4), Tenant::default());
+    assert_eq!(waits, Queue);
+    let offered = change(&pending(&site, 10));
+    assert_eq!(offered, Some((Change::Quota(2_000), Some(at(10)))));
+    let (site, takes_back) = lent(with_quota(4), with_quota(2));
+    assert_eq!(takes_back, Action::Preempt);
+    let runs = site.scheduler.explain(10, at(10));
+    assert!(matches!(runs, Explanation::Running(_)), "{runs:?}");
+    // Of eight GPUs seven are promised already.
+    let (site, _) = lent(with_quota(7), Tenant::default());
+    assert_eq!(change(&pending(&site, 10)), None);
+
+    // Half of the site is free, and the tenant may not have it.
+    let most = Resources {
+        gpu_milli: 3_000,
+        ..Resources::UNBOUNDED
+    };
+    let bounded = Tenant {
+        ceiling: most,
+        ..Tenant::default()
+    };
+    let mut site = sharers(vec![bounded]);
+    site.after(of(0, job(1, 2, BestEffort)));
+    assert_eq!(
+        site.decided(of(0, job(2, 2, BestEffort)))[0].1,
+        Reason::Quota
+    );
+    let why = pending(&site, 2);
+    assert_eq!(change(&why), Some((Change::Ceiling(1_000), Some(at(0)))));
+}
+
 //= requirements S3
 #[test]
 fn who_is_due_behind_a_head_that_cannot_be_helped_takes_back_too() {
@@ -915,13 +967,52 @@ fn who_waits_for_heat_is_told_when_its_loop_eases_and_what_a_repair_is_worth() {
         "600 of 700 W when 1 has ended"
     );
     assert_eq!(why.start.eased, Some(at(1)), "sound, the loop takes both");
-    let changes = why.changes.iter().map(|a| a.change);
-    assert!(changes.eq([]), "one GPU less is 800 of 700 W still");
+    // One GPU less is 800 of 700 W still; what helps is not its owner's to give.
+    let changes = why.changes.iter().map(|a| (a.change, a.start.latest));
+    let now = Some(at(1));
+    assert!(
+        changes.eq([(Change::Sound(0), now), (Change::Blind, now)]),
+        "{:?}",
+        why.changes
+    );
     site.now = at(60);
     assert_eq!(
         site.decided(Input::Finished { job: 1 }),
         [(Place, BestScore, 2, 0)]
     );
+}
+
+/// Of two weak loops the one is offered that could take the job, though the other lost more.
+//= requirements S7
+#[test]
+fn the_repair_that_is_offered_is_of_a_loop_that_could_take_the_job() {
+    let other = Node {
+        model: 1,
+        ..node(1)
+    };
+    let mut site = Site::new(config(vec![node(0), other], vec![5_000.0, 2_000.0]));
+    let second = |id, minutes| match lasting(id, 2, minutes) {
+        Input::Arrived(mut job) => {
+            job.demand.models = Models(1 << 1);
+            Input::Arrived(job)
+        }
+        other => other,
+    };
+    site.after(second(1, 60));
+    site.now = at(1);
+    let heat = |site: &Site, coolant: usize| site.scheduler.cooling()[coolant].foretold(at(1));
+    let (first, its) = (heat(&site, 0), heat(&site, 1));
+    site.after(metered(0, first, 700.0));
+    site.after(metered(1, its, 700.0));
+    site.after(second(2, 10));
+    let Explanation::Pending(why) = site.scheduler.explain(2, at(1)) else {
+        panic!("it waits");
+    };
+    assert_eq!(why.reason, NoHeadroomOutward);
+    let sound: Vec<_> = (why.changes.iter().map(|it| it.change))
+        .filter(|change| matches!(change, Change::Sound(_)))
+        .collect();
+    assert_eq!(sound, [Change::Sound(1)]);
 }
 
 //= requirements S7
@@ -935,7 +1026,15 @@ fn who_needs_more_than_a_weak_loop_ever_has_is_told_so_and_what_it_would_have() 
     let changes: Vec<_> = (why.changes.iter())
         .map(|a| (a.change, a.start.latest))
         .collect();
-    assert_eq!(changes, [(Change::Gpus(1), Some(at(60)))]);
+    let now = Some(at(1));
+    assert_eq!(
+        changes,
+        [
+            (Change::Gpus(1), Some(at(60))),
+            (Change::Sound(0), now),
+            (Change::Blind, now)
+        ]
+    );
     // That is true: who asks for one starts with the reading after the end.
     site.after(lasting(3, 1, 10));
     for minute in 2..=60 {

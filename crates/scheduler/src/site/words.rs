@@ -14,10 +14,10 @@ use wire::{Instant, Nanos};
 
 use crate::ledger::{Models, WHOLE};
 use crate::policy::Terms;
-use crate::words::{Unit, count, first_of, funnel_of, memory, thousandths};
+use crate::words::{Seeker, Unit, count, first_of, funnel_of, memory, thousandths};
 pub use crate::words::{funnel, gpus, moment, span};
 
-use super::evidence::{Candidate, Evidence, Funnel, Test};
+use super::evidence::{Candidate, Evidence};
 use super::explain::{Change, ENDS_MAX, Pending, Prediction, Running};
 use super::job::{Job, Resources, Spread};
 use super::refuse::{Lack, Refusal};
@@ -260,6 +260,10 @@ pub fn dominant(pending: &Pending, names: &dyn Names) -> String {
             let each = Job { tasks: 1, ..*job };
             let most = Unit::Gpu.tell(pending.found as u64);
             match job.tasks {
+                1 if pending.found < 1.0 => format!(
+                    "{free} {of} are free, but scattered: no node has room for {}, none has a whole one free",
+                    wants(&each, names)
+                ),
                 1 => format!(
                     "{free} {of} are free, but scattered: no node has room for {}, the best has {most}",
                     wants(&each, names)
@@ -317,6 +321,20 @@ pub fn change(job: &Job, change: Change, names: &dyn Names) -> String {
             )
         }
         Change::Limit(limit) => format!("with a promise to end within {}", span(limit)),
+        Change::Quota(more) => format!(
+            "with a quota of {} more for tenant {}",
+            count(more / u64::from(WHOLE), "GPU"),
+            names.tenant(job.tenant)
+        ),
+        Change::Ceiling(more) => format!(
+            "with {} more that tenant {} may hold",
+            count(more / u64::from(WHOLE), "GPU"),
+            names.tenant(job.tenant)
+        ),
+        Change::Sound(coolant) => {
+            format!("once cooling loop {coolant} carries again what it does when sound")
+        }
+        Change::Blind => "without the heat bound".to_string(),
     }
 }
 
@@ -411,10 +429,15 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
         moment(pending.since),
         span(now.since(pending.since))
     ));
-    text.push_str(&nodes(&pending.funnel, job, |test| {
-        let fell = pending.fallen.iter().filter(|(_, of)| *of == test);
-        Some(first_of(fell.map(|(node, _)| names.node(*node))))
-    }));
+    text.push_str(&funnel_of(
+        "nodes",
+        &pending.funnel,
+        Seeker::Waits(one(job)),
+        |test| {
+            let fell = pending.fallen.iter().filter(|(_, of)| *of == test);
+            Some(first_of(fell.map(|(node, _)| names.node(*node))))
+        },
+    ));
     let ahead = &pending.ahead;
     if ahead.jobs == 0 {
         text.push_str("  before   nobody\n");
@@ -450,9 +473,9 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
     text
 }
 
-fn nodes(seen: &Funnel, job: &Job, named: impl Fn(Test) -> Option<String>) -> String {
-    let one = if job.tasks > 1 { "one task" } else { "it" };
-    funnel_of("nodes", seen, one, named)
+/// One of a job's tasks.
+const fn one(job: &Job) -> &'static str {
+    if job.tasks > 1 { "one task" } else { "it" }
 }
 
 /// Why a job runs where it runs, whole.
@@ -503,7 +526,9 @@ pub fn places(nodes: impl Iterator<Item = u32>, names: &dyn Names) -> String {
 /// What was considered for a place: who was ruled out, and the best of the others.
 #[must_use]
 pub fn evidence(evidence: &Evidence, job: &Job, names: &dyn Names) -> String {
-    let mut text = nodes(&evidence.funnel, job, |_| None);
+    let mut text = funnel_of("nodes", &evidence.funnel, Seeker::Placed(one(job)), |_| {
+        None
+    });
     for (i, candidate) in evidence.candidates.iter().enumerate() {
         let head = if i == 0 { "score" } else { "" };
         text.push_str(&format!(

@@ -118,7 +118,6 @@ pub struct Jobs {
     steps: usize,
     stays: usize,
     untold: u64,
-    whys_untold: u64,
 }
 
 /// A job's life.
@@ -200,10 +199,30 @@ pub struct Why {
     pub start_seconds: Option<[f64; 2]>,
     /// The same in words, with what it rests on; empty if nobody looked ahead.
     pub start_text: Box<str>,
+    /// Whether it was tried what would let it start sooner.
+    pub tried: Tried,
     /// What would let it start sooner, cheapest first.
     pub changes: Box<[Change]>,
     /// Nodes that were left, from the best.
     pub candidates: Box<[Candidate]>,
+}
+
+/// What was tried that could let a job start sooner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tried {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Whether a change would start it at once.
+    AtOnce,
+    /// Whether a change would start it at all sooner.
+    Sooner,
+}
+
+impl Tried {
+    /// Every one, by its number.
+    pub const ALL: [Self; 3] = [Self::Nothing, Self::AtOnce, Self::Sooner];
 }
 
 /// Something asked for less, and when the job could start then.
@@ -400,11 +419,11 @@ impl Jobs {
     pub const STEPS_MAX: usize = 200_000;
     /// Times on nodes told, of all jobs together.
     pub const STAYS_MAX: usize = 200_000;
-    /// Decisions told with what they rest on.
-    pub const WHYS_MAX: usize = 8_000;
-    /// Those among them that placed a job at once, which nobody asks about: most decisions
+    /// Decisions told with what they rest on, some 300 bytes of a page each.
+    pub const WHYS_MAX: usize = 40_000;
+    /// Those among them that placed a job at once, which few ask about: most decisions
     /// of most runs, they would leave no room for the others.
-    pub const WHYS_AT_ONCE_MAX: usize = 2_000;
+    pub const WHYS_AT_ONCE_MAX: usize = 20_000;
 
     /// The jobs by their numbers, which is in order of arrival; those that are over are read from
     /// where they were put away. Fewer if that cannot be: see [`Self::failed`].
@@ -434,13 +453,6 @@ impl Jobs {
     #[must_use]
     pub const fn untold(&self) -> u64 {
         self.untold
-    }
-
-    /// Decisions whose grounds were not kept, beyond [`Jobs::WHYS_MAX`] and
-    /// [`Jobs::WHYS_AT_ONCE_MAX`].
-    #[must_use]
-    pub const fn whys_untold(&self) -> u64 {
-        self.whys_untold
     }
 
     /// The number of what a job asks for in words, such as `4 × 8 H100 in one row`.
@@ -493,13 +505,26 @@ impl Jobs {
                 self.whys += 1;
                 self.whys_at_once += usize::from(at_once);
             } else {
-                self.whys_untold += 1;
                 step.why = None;
             }
         }
         // Most jobs have few: room for four would be room for none twice over.
         job.steps.reserve_exact(1);
         job.steps.push(step);
+    }
+
+    /// Something befell a job that is only told afterwards: in its place among what was told before.
+    pub fn step_between(&mut self, job: u64, step: Step) {
+        let Some(job) = self.here.get_mut(&job) else {
+            return;
+        };
+        if self.steps >= Self::STEPS_MAX {
+            return;
+        }
+        self.steps += 1;
+        let place = job.steps.partition_point(|s| s.seconds <= step.seconds);
+        job.steps.reserve_exact(1);
+        job.steps.insert(place, step);
     }
 
     /// What is to become of a job that waits: with the decision that made it wait if that is of the
@@ -760,10 +785,6 @@ mod tests {
         let kept = kept.filter(|step| step.why.is_some()).count();
         assert_eq!(kept, Jobs::WHYS_AT_ONCE_MAX + 1);
         assert!(jobs.all().next().unwrap().steps[1].why.is_some());
-        assert_eq!(
-            jobs.whys_untold() as usize,
-            Jobs::WHYS_MAX - Jobs::WHYS_AT_ONCE_MAX
-        );
     }
 
     #[test]

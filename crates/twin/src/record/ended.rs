@@ -15,7 +15,7 @@ use telemetry::{Action, Reason};
 use wire::codec::decode_all;
 use wire::{Decode, DecodeError, Encode, Reader};
 
-use super::cluster::{Candidate, Change, Job, State, Stay, Step, TERMS_MAX, Why};
+use super::cluster::{Candidate, Change, Job, State, Stay, Step, TERMS_MAX, Tried, Why};
 
 /// Bytes that wait for the file, at most; and what is read of it at once.
 const TAIL: usize = 1 << 16;
@@ -286,6 +286,7 @@ impl Encode for Why {
             between.iter().for_each(|&seconds| number(seconds, out));
         });
         text(&self.start_text, out);
+        out.push(word(&self.tried, &Tried::ALL));
         several(&self.changes, out, |change, out| {
             text(&change.text, out);
             number(change.start_seconds, out);
@@ -307,6 +308,7 @@ impl Decode for Why {
             start_seconds: read_several(from, |from| Ok([read_number(from)?, read_number(from)?]))?
                 .pop(),
             start_text: read_text(from)?,
+            tried: read_word(from, &Tried::ALL, "what was tried")?,
             changes: read_several(from, |from| {
                 Ok(Change {
                     text: read_text(from)?,
@@ -338,6 +340,7 @@ mod tests {
             ahead: [id + 1, id + 2].into(),
             start_seconds: Some([1.5, 2.5]),
             start_text: "soon".into(),
+            tried: Tried::AtOnce,
             changes: [Change {
                 text: "6 instead of 8 GPUs".into(),
                 start_seconds: 1.25,

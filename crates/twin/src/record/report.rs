@@ -27,7 +27,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use telemetry::{Action, Reason};
 
-use super::cluster::{Cluster, Jobs, State, Why};
+use super::cluster::{Cluster, Jobs, State, Tried, Why};
 use super::curve::Curve;
 use super::film::{self, Film};
 use super::series::{Layout, Map, Metric};
@@ -478,7 +478,6 @@ impl Serialize for JobsPart<'_> {
         let all = || jobs.all();
         let mut part = serializer.serialize_map(None)?;
         part.serialize_entry("untold", &jobs.untold())?;
-        part.serialize_entry("whys_untold", &jobs.whys_untold())?;
         part.serialize_entry("terms", &jobs.terms)?;
         part.serialize_entry("states", &State::ALL.map(State::name))?;
         part.serialize_entry("actions", &each(|| Action::ALL.iter().map(|a| a.name())))?;
@@ -647,6 +646,9 @@ fn grounds(why: &Why, terms: usize) -> Value {
     }
     if !why.start_text.is_empty() {
         tell("start_text", (*why.start_text).into());
+    }
+    if why.tried != Tried::Nothing {
+        tell("tried", (why.tried as u8).into());
     }
     let changes = why.changes.iter();
     let changes = changes.map(|c| json!([c.text, rounded(c.start_seconds, 3)]));

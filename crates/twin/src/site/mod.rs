@@ -57,6 +57,7 @@ pub mod outcome;
 pub mod philly;
 pub mod plan;
 mod seen;
+mod slowed;
 pub mod swf;
 pub mod trace;
 pub mod whatif;

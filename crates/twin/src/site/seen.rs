@@ -5,29 +5,39 @@
 //! without it is the same run.
 //!
 //! What a decision rests on comes with the decision. What it does not say costs copies of the
-//! scheduler, so it is asked a bounded number of times, however long a run is. What would let a job
-//! start at once is asked when it begins to wait, for the first [`ASKED_MAX`]. When each of those that
-//! wait would start is asked for all of them together, at most [`LOOKS_MAX`] times a run.
+//! scheduler, so it is asked a bounded number of times, however long a run is. When a job will start and what would let it
+//! start sooner is asked when it begins to wait, for at most [`ASKED_MAX`], and answered as `cosmos why` answers at
+//! that moment; what would start it at once, for [`TRIED_MAX`] besides. When the others that wait would start is asked for all of them together, at most [`LOOKS_MAX`] times a run.
+//! How a job was slowed is told in one line (`slowed`), once it has left its nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use scheduler::ledger::WHOLE;
 use scheduler::policy::Typical;
-use scheduler::site::explain::{Pending, Prediction};
+use scheduler::site::explain::{Explanation, Pending, Prediction};
 use scheduler::site::{Evidence, Task, Test, words};
 use scheduler::{Policy, SiteScheduler};
-use telemetry::{Action, Decision};
-use wire::Instant;
+use telemetry::{Action, Decision, Reason};
+use wire::{Instant, Nanos};
 
 use super::Called;
 use super::floor::Floor;
 use super::jobs::Workload;
 use super::outcome::Fate;
-use crate::record::cluster::{self, Candidate, Cluster, State, Step, Why};
+use super::slowed::{Slowed, Throttled};
+use crate::record::cluster::{self, Candidate, Cluster, State, Step, Tried, Why};
 use crate::record::film::{Film, Node, Still};
 
-/// Jobs of which it is asked what would help when they begin to wait.
-const ASKED_MAX: usize = 2_000;
+/// Jobs of which everything is asked when they begin to wait: when they start, and what would let them start sooner. That
+/// is looks ahead of all that waits and runs, tens of milliseconds where that is thousands of jobs.
+const ASKED_MAX: usize = 100;
+/// So many of them are asked whenever they come, the others with a pause of a part of the run between two: else the first
+/// hour of a queue would take them all.
+const ASKED_AT_ONCE: usize = 40;
+/// See [`ASKED_AT_ONCE`].
+const PAUSES: u64 = 500;
+/// Jobs of which it is asked at least what would start them at once, for which nobody looks ahead; the rest `cosmos why` tells.
+const TRIED_MAX: usize = 1_000;
 /// Moments of a run, evenly apart, at which it is asked when those that wait will start.
 pub(super) const LOOKS_MAX: u64 = 50;
 
@@ -40,10 +50,18 @@ pub(super) struct Witness {
     since: BTreeMap<u64, Instant>,
     waiting_gpu_milli: u64,
     explained: BTreeSet<u64>,
+    /// Jobs of which only that was asked what would start them at once.
+    tried: BTreeSet<u64>,
+    /// When the next may be asked, and the pause before the one after it.
+    next_asked: Instant,
+    pause: Nanos,
     /// Jobs of which it was asked when they start; those that are gone are forgotten.
     foretold: BTreeSet<u64>,
-    /// Jobs that were told to wait at this instant.
-    queued: Vec<u64>,
+    /// Jobs that were told to wait at the instant beside them.
+    queued: (Instant, Vec<u64>),
+    throttled: Throttled,
+    /// Of those that run, which were slowed since they started.
+    slowed: BTreeMap<u64, Slowed>,
 }
 
 /// What every node shows, a value per node in each.
@@ -87,15 +105,20 @@ pub(super) fn cluster(load: &Workload, floor: &Floor, weights: &[f64], policy: P
 }
 
 impl Witness {
-    pub(super) fn new(load: &Workload) -> Self {
+    pub(super) fn new(load: &Workload, end: Instant) -> Self {
         Self {
             typical: Typical::of(load.jobs.jobs.iter().map(|job| &job.demand)),
             waiting: BTreeSet::new(),
             since: BTreeMap::new(),
             waiting_gpu_milli: 0,
             explained: BTreeSet::new(),
+            tried: BTreeSet::new(),
+            next_asked: Instant::EPOCH,
+            pause: Nanos(end.0 / PAUSES),
             foretold: BTreeSet::new(),
-            queued: Vec::new(),
+            queued: (Instant::EPOCH, Vec::new()),
+            throttled: Throttled::default(),
+            slowed: BTreeMap::new(),
         }
     }
 
@@ -138,6 +161,47 @@ impl Witness {
             }
         }
         cluster.jobs.started(id, now.as_secs_f64(), &on);
+        for (node, _) in on {
+            if let Some(reason) = self.throttled.why(node) {
+                self.slows(id, now, node, Some(reason));
+            }
+        }
+    }
+
+    /// Something was decided about a node on which these jobs run.
+    pub(super) fn decided_of_node(&mut self, decision: &Decision, jobs: &[u64]) {
+        let Decision {
+            at, action, reason, ..
+        } = *decision;
+        let node = decision.subject.0 as u32;
+        if let Some(is_slowed) = self.throttled.decided(node, action, reason) {
+            for &job in jobs {
+                self.slows(job, at, node, is_slowed.then_some(reason));
+            }
+        }
+    }
+
+    fn slows(&mut self, job: u64, now: Instant, node: u32, slowed: Option<Reason>) {
+        let mut of = self.slowed.remove(&job);
+        Slowed::note(&mut of, now, node, slowed);
+        self.slowed.extend(of.map(|of| (job, of)));
+    }
+
+    /// A job leaves its nodes, or the run is over: tells in one line how it was slowed there.
+    fn tell_slowed(&mut self, cluster: &mut Cluster, id: u64, now: Instant) {
+        let Some(mut slowed) = self.slowed.remove(&id) else {
+            return;
+        };
+        slowed.passes(now);
+        let step = Step {
+            seconds: slowed.from.as_secs_f64(),
+            action: Action::Throttle,
+            reason: slowed.reason,
+            node: Some(slowed.node),
+            text: slowed.text().into(),
+            why: None,
+        };
+        cluster.jobs.step_between(id, step);
     }
 
     /// A job is taken off its nodes and waits again.
@@ -148,6 +212,7 @@ impl Witness {
         id: u64,
         now: Instant,
     ) {
+        self.tell_slowed(cluster, id, now);
         cluster.jobs.left(id, now.as_secs_f64(), State::Waiting);
         self.waits(load, id, now);
     }
@@ -160,6 +225,7 @@ impl Witness {
         now: Instant,
         fate: Fate,
     ) {
+        self.tell_slowed(cluster, id, now);
         let state = match fate {
             Fate::Finished => State::Finished,
             Fate::AtLimit => State::AtLimit,
@@ -183,7 +249,12 @@ impl Witness {
             return;
         }
         if matches!(decision.action, Action::Queue | Action::Preempt) {
-            self.queued.push(decision.work);
+            let (at, jobs) = &mut self.queued;
+            if *at != decision.at {
+                jobs.clear();
+            }
+            *at = decision.at;
+            jobs.push(decision.work);
         }
         // Those that are about no node name the first.
         let node = match decision.action {
@@ -209,7 +280,14 @@ impl Witness {
         cluster.jobs.step(decision.work, step);
     }
 
-    /// Asks what is to become of those that began to wait at this instant.
+    /// Since when those wait who are to be asked about, if that is before an instant.
+    pub(super) fn queued_before(&self, now: Instant) -> Option<Instant> {
+        let (at, jobs) = &self.queued;
+        (!jobs.is_empty() && *at < now).then_some(*at)
+    }
+
+    /// Asks what is to become of those that began to wait at an instant, once all has happened that happens
+    /// then: so the answers are those of `cosmos why --at`.
     pub(super) fn explain_queued(
         &mut self,
         cluster: &mut Cluster,
@@ -217,18 +295,32 @@ impl Witness {
         scheduler: &SiteScheduler,
         now: Instant,
     ) {
-        for id in std::mem::take(&mut self.queued) {
-            if self.explained.len() >= ASKED_MAX
-                || !cluster.jobs.wants_why(id)
-                || !self.explained.insert(id)
-            {
+        for id in std::mem::take(&mut self.queued.1) {
+            let is_known = self.explained.contains(&id) || self.tried.contains(&id);
+            if is_known || !cluster.jobs.wants_why(id) {
                 continue;
             }
-            if let Some(pending) = scheduler.what_helps_now(id, now) {
-                cluster
-                    .jobs
-                    .outlook(id, outlook(&pending, &Called(load), now));
-            }
+            let is_early = self.explained.len() >= ASKED_AT_ONCE && now < self.next_asked;
+            let step = if !is_early && self.explained.len() < ASKED_MAX {
+                // The whole answer, the same that `cosmos why` gives of this moment.
+                let Explanation::Pending(pending) = scheduler.explain(id, now) else {
+                    continue;
+                };
+                self.explained.insert(id);
+                self.next_asked = now + self.pause;
+                self.foretold.insert(id);
+                let start = asked_then(&pending.start, now);
+                outlook(&pending, &Called(load), now, Tried::Sooner, start)
+            } else if self.tried.len() < TRIED_MAX {
+                let Some(pending) = scheduler.explain_at_once(id, now) else {
+                    continue;
+                };
+                self.tried.insert(id);
+                outlook(&pending, &Called(load), now, Tried::AtOnce, String::new())
+            } else {
+                continue;
+            };
+            cluster.jobs.outlook(id, step);
         }
     }
 
@@ -245,12 +337,9 @@ impl Witness {
         }
         for (id, start) in scheduler.starts(now) {
             if self.foretold.insert(id) {
-                let text = format!(
-                    "asked at {}: {}",
-                    words::moment(now),
-                    words::start(&start, now)
-                );
-                cluster.jobs.expects(id, between(start), text);
+                cluster
+                    .jobs
+                    .expects(id, between(start), asked_then(&start, now));
             }
         }
     }
@@ -343,7 +432,13 @@ fn grounds(evidence: &Evidence) -> Why {
 }
 
 /// What is to become of a job that waits, as a step of its life.
-fn outlook(pending: &Pending, names: &Called<'_>, now: Instant) -> Step {
+fn outlook(
+    pending: &Pending,
+    names: &Called<'_>,
+    now: Instant,
+    tried: Tried,
+    start: String,
+) -> Step {
     let changes = pending.changes.iter().filter_map(|it| {
         Some(cluster::Change {
             text: words::change(&pending.job, it.change, names).into(),
@@ -373,12 +468,21 @@ fn outlook(pending: &Pending, names: &Called<'_>, now: Instant) -> Step {
             nodes: pending.funnel.nodes,
             funnel: funnel(&pending.funnel),
             ahead: pending.ahead.first.as_slice().into(),
-            start_seconds: None,
-            start_text: Box::default(),
+            start_seconds: between(pending.start),
+            start_text: start.into(),
+            tried,
             changes: changes.collect(),
             candidates: Box::default(),
         })),
     }
+}
+
+fn asked_then(start: &Prediction, now: Instant) -> String {
+    format!(
+        "asked at {}: {}",
+        words::moment(now),
+        words::start(start, now)
+    )
 }
 
 fn between(start: Prediction) -> Option<[f64; 2]> {

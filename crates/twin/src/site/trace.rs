@@ -12,7 +12,7 @@
 //! What is read into it:
 //! * `qos`: `LS` and `Guaranteed` are latency-sensitive, `BE` and `Burstable` best
 //!   effort, as is a pod of a list without that column.
-//! * `num_gpu` of one takes `gpu_milli` of it, more take whole ones.
+//! * `num_gpu` of one takes `gpu_milli` of it, at least a thousandth; more take whole ones.
 //! * Without `creation_time` (the list `multigpu20` has none) pods come one a second in
 //!   the order of the list; without `deletion_time` they stay.
 //! * `pod_phase` and `scheduled_time` tell how the real scheduler fared, and are not
@@ -538,7 +538,7 @@ fn read_pods(
                 cpu_milli: list.number(cpu, 0, CPU_MILLI_MAX)? as u32,
                 memory_mib: list.number(memory, 0, MEMORY_MIB_MAX)? as u32,
                 gpus,
-                gpu_milli: list.number(milli, 0, WHOLE.into())? as u16,
+                gpu_milli: list.number(milli, u64::from(gpus == 1), WHOLE.into())? as u16,
                 models: allowed,
             },
             quality,
@@ -670,7 +670,13 @@ mod tests {
             (
                 NODES,
                 &pod("p2,6000,12288,1,1001,,BE,Pending,20,20,"),
-                r#"pods.csv:4: gpu_milli: found "1001"; expected a whole number from 0 to 1000"#,
+                r#"pods.csv:4: gpu_milli: found "1001"; expected a whole number from 1 to 1000"#,
+            ),
+            // A share of nothing fits nowhere and everywhere.
+            (
+                NODES,
+                &pod("p2,6000,12288,1,0,,BE,Pending,20,20,"),
+                r#"pods.csv:4: gpu_milli: found "0"; expected a whole number from 1 to 1000"#,
             ),
             (
                 NODES,

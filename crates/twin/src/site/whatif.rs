@@ -205,7 +205,7 @@ pub struct Difference {
 /// Jobs named among the affected.
 pub const MOST: usize = 10;
 
-/// Reads a time with several units, `3d 4h`: each number with its unit.
+/// Reads a time with several units, `3d 4h`: each number with its unit. Minutes are `min` or `m` here, as in `14h30m`.
 #[must_use]
 pub fn time(text: &str) -> Option<Nanos> {
     let mut rest = text.trim();
@@ -219,6 +219,7 @@ pub fn time(text: &str) -> Option<Nanos> {
         let tail = tail.trim_start();
         let end = tail.find(|c: char| c.is_ascii_digit() || c.is_whitespace());
         let (unit, tail) = tail.split_at(end.unwrap_or(tail.len()));
+        let unit = if unit == "m" { "min" } else { unit };
         let amount = Amount::parse(&format!("{number} {unit}"), Dimension::Time)?;
         sum = Nanos(sum.0.checked_add(Nanos::from_amount(&amount).ok()?.0)?);
         rest = tail.trim_start();
@@ -987,6 +988,7 @@ mod tests {
         for (text, time_is) in [
             ("14 h", Some(Nanos::HOUR * 14)),
             ("3d 4h", Some(Nanos::HOUR * 76)),
+            ("14h30m", Some(Nanos::MINUTE * 870)),
             ("3 d 4 h 5min", Some(Nanos::HOUR * 76 + Nanos::MINUTE * 5)),
             ("90s", Some(Nanos::SECOND * 90)),
             ("1.5 h", Some(Nanos::MINUTE * 90)),

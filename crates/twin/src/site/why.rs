@@ -14,9 +14,10 @@ use scheduler::site::explain::{Explanation, Pending, Prediction};
 use scheduler::site::words::{self, Names};
 use scheduler::site::{Evidence, Funnel, Job, Refusal, Test};
 use serde_json::{Value, json};
-use telemetry::Decision;
+use telemetry::{Action, Decision, Reason};
 use wire::{Instant, Nanos};
 
+use super::slowed::{Slowed, Throttled};
 use super::{Called, Record, Visit};
 use crate::again::{Again, AgainError, Differs};
 use crate::observer::Progress;
@@ -442,6 +443,8 @@ fn waits(decisions: &[PastDecision], end: Instant) -> Vec<Wait> {
 
 /// A part of a wait with one reason.
 struct Stretch {
+    /// When the wait began that it is a part of.
+    wait: Instant,
     from: Instant,
     to: Instant,
     reason: &'static str,
@@ -522,6 +525,7 @@ fn stretch(
         last.to = now;
     }
     all.push(Stretch {
+        wait: wait.from,
         from: now,
         to: wait.to,
         reason: pending.reason.name(),
@@ -661,6 +665,81 @@ struct Life {
     json: Value,
 }
 
+/// How a job was slowed where it last ran, between two times, and what caused the first of it.
+fn slowed(
+    past: &Past,
+    job: &PastJob,
+    from: f64,
+    to: f64,
+) -> Result<Option<(Slowed, Option<u64>)>, PastError> {
+    let mut nodes = job.nodes.clone();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let (mut throttled, mut slowed, mut cause) = (Throttled::default(), None, None);
+    let decided = past.slowed(&nodes, 0.0, to)?;
+    let split = decided.partition_point(|d| d.seconds < from);
+    let apply = |throttled: &mut Throttled, d: &PastDecision| {
+        let action = Action::ALL.iter().find(|a| a.name() == d.action)?;
+        let reason = Reason::ALL.iter().find(|r| r.name() == d.reason)?;
+        let changed = throttled.decided(d.node, *action, *reason)?;
+        Some(changed.then_some(*reason))
+    };
+    for before in &decided[..split] {
+        if let Some(reason) = apply(&mut throttled, before) {
+            cause = reason.and(before.cause);
+        }
+    }
+    for &node in &nodes {
+        if let Some(reason) = throttled.why(node) {
+            Slowed::note(&mut slowed, at(from), node, Some(reason));
+        }
+    }
+    for during in &decided[split..] {
+        if let Some(reason) = apply(&mut throttled, during) {
+            if slowed.is_none() {
+                cause = during.cause;
+            }
+            Slowed::note(&mut slowed, at(during.seconds), during.node, reason);
+        }
+    }
+    Ok(slowed.map(|mut slowed| {
+        slowed.passes(at(to));
+        (slowed, cause)
+    }))
+}
+
+/// The reasons of waits, each once at its beginning, however often others came between.
+fn reasons(stretches: &[Stretch]) -> Vec<(Instant, String)> {
+    let mut told: Vec<(&Stretch, u32, Instant, Nanos)> = Vec::new();
+    for stretch in stretches {
+        let lasts = stretch.to.since(stretch.from);
+        // Another wait begins with a decision of its own.
+        let same = |it: &&mut (&Stretch, u32, Instant, Nanos)| {
+            it.0.wait == stretch.wait && it.0.reason == stretch.reason
+        };
+        match told.iter_mut().find(same) {
+            Some((_, times, until, in_all)) => {
+                *times += 1;
+                *until = stretch.to;
+                *in_all += lasts;
+            }
+            None => told.push((stretch, 1, stretch.to, lasts)),
+        }
+    }
+    let told = told.into_iter().map(|(first, times, until, in_all)| {
+        let (in_all, text) = (words::span(in_all), &first.text);
+        let sentence = match times {
+            1 => format!("for {in_all}: {text}"),
+            n => format!(
+                "{n} times until {}, in all for {in_all}: {text}",
+                words::moment(until)
+            ),
+        };
+        (first.from, sentence)
+    });
+    told.collect()
+}
+
 /// What caused something, what caused that, and so on, the nearest first.
 fn causes(past: &Past, cause: Option<u64>) -> Result<Vec<Cause>, PastError> {
     let mut causes: Vec<Cause> = Vec::new();
@@ -717,10 +796,8 @@ fn life(
         }));
         lines.push((decision.seconds, sentence, more));
     }
-    for stretch in &found.stretches {
-        let lasts = words::span(stretch.to.since(stretch.from));
-        let text = format!("for {lasts}: {}", stretch.text);
-        lines.push((stretch.from.as_secs_f64(), text, Vec::new()));
+    for (from, text) in reasons(&found.stretches) {
+        lines.push((from.as_secs_f64(), text, Vec::new()));
     }
     if let Some(start) = job.start {
         let last = decisions
@@ -729,21 +806,18 @@ fn life(
             .find(|d| matches!(d.action.as_str(), "place" | "migrate"));
         let from = last.map_or(start, |d| d.seconds);
         let to = job.end.unwrap_or(past.seconds);
-        for slowed in past.slowed(&job.nodes, from, to)? {
-            let node = past.node(slowed.node)?;
-            let text = match (slowed.action.as_str(), slowed.reason.as_str()) {
-                ("throttle", reason) => format!("{node} slows down: {reason}"),
-                ("release", _) => format!("{node} is back at full clock"),
-                (action, reason) => format!("{node}: {action}, {reason}"),
-            };
-            let causes = causes(past, slowed.cause)?;
+        if let Some((slowed, cause)) = slowed(past, job, from, to)? {
+            let (seconds, text) = (slowed.from.as_secs_f64(), slowed.text());
+            let causes = causes(past, cause)?;
             all.push(json!({
-                "seconds": slowed.seconds, "action": slowed.action, "reason": slowed.reason,
-                "node": node, "found": slowed.found, "bound": slowed.bound, "text": text,
+                "seconds": seconds, "until_seconds": slowed.until().as_secs_f64(),
+                "times": slowed.times(), "in_all_seconds": slowed.in_all().as_secs_f64(),
+                "action": Action::Throttle.name(), "reason": slowed.reason.name(),
+                "node": past.node(slowed.node)?, "text": text,
                 "evidence": null, "causes": as_json(&causes),
             }));
             let more = causes.iter().map(because).collect();
-            lines.push((slowed.seconds, text, more));
+            lines.push((seconds, text, more));
         }
     }
     if let Some(ended) = job.end.filter(|_| job.outcome == "finished") {
@@ -771,7 +845,11 @@ fn more_about(evidence: &Value) -> Vec<String> {
     ) {
         let fell = steps.iter().map(|step| {
             let test = step["test"].as_str().unwrap_or_default();
-            format!("{} with {test}", step["fell"]).replace("with off", "off")
+            let is_state = ["lost", "switched", "reserved"]
+                .iter()
+                .any(|s| test.starts_with(s));
+            let with = if is_state { "" } else { "with " };
+            format!("{} {with}{test}", step["fell"])
         });
         let fell = fell.collect::<Vec<_>>().join(", ");
         let left = steps.last().map_or(0, |s| s["left"].as_u64().unwrap_or(0));

@@ -346,8 +346,9 @@ impl<'a> World<'a> {
             &weights,
             config.scheduler.placement,
         ));
+        let end = config.end.map_or(last, |end| Instant::EPOCH + end);
         Self {
-            end: config.end.map_or(last, |end| Instant::EPOCH + end),
+            end,
             guards: guards(config, &floor),
             is_hot: vec![false; floor.devices.len()],
             hot: 0,
@@ -430,7 +431,7 @@ impl<'a> World<'a> {
             integrated_until: Instant::EPOCH,
             violations: Violations::default(),
             scratch: Vec::new(),
-            witness: Witness::new(load),
+            witness: Witness::new(load, end),
             told: 0,
             tales: BTreeMap::new(),
             caused: None,
@@ -456,6 +457,13 @@ impl<'a> World<'a> {
     ) -> ControlFlow<()> {
         loop {
             let (now, next) = self.next();
+            if self.explains
+                && let Some(at) = self.witness.queued_before(now)
+            {
+                let cluster = self.outcome.series.cluster_mut().expect("made with one");
+                self.witness
+                    .explain_queued(cluster, self.load, &self.scheduler, at);
+            }
             if now > moment.min(self.end) {
                 return ControlFlow::Continue(());
             }
@@ -1095,11 +1103,6 @@ impl<'a> World<'a> {
         }
         self.effects = effects;
         self.settle(now);
-        if self.explains {
-            let cluster = self.outcome.series.cluster_mut().expect("made with one");
-            self.witness
-                .explain_queued(cluster, self.load, &self.scheduler, now);
-        }
         if let Some(job) = self.uprooted.take() {
             let subject = || format!("job {job}");
             let broken = Invariant::OnlyBestEffortPreempted;
@@ -1347,6 +1350,10 @@ impl<'a> World<'a> {
             Action::Refuse => self.became(decision.work, decision.at, &[], Fate::Refused),
             Action::Lose => self.became(decision.work, decision.at, &[], Fate::Lost),
             _ => {}
+        }
+        if decision.work == Decision::NO_WORK {
+            let jobs = &self.hosts[decision.subject.0 as usize].jobs;
+            self.witness.decided_of_node(decision, jobs);
         }
         self.caused = cause.map(|cause| (id, cause));
         let link = Link { id, cause };

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use telemetry::{Action, Reason};
-use twin::record::cluster::{Candidate, Change, Job, Jobs, Moment, State, Step, Why};
+use twin::record::cluster::{Candidate, Change, Job, Jobs, Moment, State, Step, Tried, Why};
 use twin::record::film::{Node, Still};
 use twin::record::series::Group;
 use twin::record::summary::{
@@ -297,6 +297,9 @@ pub(crate) fn cluster(count: u64) -> (Summary, Series) {
                         };
                         cluster.jobs.step(id, step);
                     }
+                    if id % 600 == 0 {
+                        cluster.jobs.step_between(id, slowed(now, on[0].0));
+                    }
                     cluster.jobs.started(id, now, &on);
                     for &(node, milli) in &on {
                         room.free[node as usize] -= milli;
@@ -549,6 +552,18 @@ pub(crate) fn cluster(count: u64) -> (Summary, Series) {
     (summary, series.with_cluster(cluster))
 }
 
+/// A job is slowed as soon as it runs.
+fn slowed(now: f64, node: u32) -> Step {
+    Step {
+        seconds: now,
+        action: Action::Throttle,
+        reason: Reason::Backpressure,
+        node: Some(node),
+        text: "slowed 3 times between 2 h and 3 h, in all for 12 min: its loop was too warm".into(),
+        why: None,
+    }
+}
+
 fn wants(job: &Asked) -> String {
     let model = MODELS[job.model].0;
     match (job.tasks, job.each) {
@@ -622,7 +637,17 @@ fn tell_waiting(jobs: &mut Jobs, room: &Room, id: u64, job: &Asked, ahead: &[u64
         candidates: Box::default(),
         ..room.why(job)
     };
-    let why = jobs.wants_why(id).then(|| Box::new(why()));
+    let mut why = jobs.wants_why(id).then(|| Box::new(why()));
+    if let Some(why) = &mut why {
+        why.tried = Tried::Sooner;
+        // Of every third nobody asked more than what would start it at once.
+        if id.is_multiple_of(3) {
+            why.tried = Tried::AtOnce;
+            why.start_seconds = None;
+            let at_once = why.changes.iter().filter(|c| c.start_seconds <= now);
+            why.changes = at_once.cloned().collect();
+        }
+    }
     let step = Step {
         seconds: now,
         action: Action::Queue,
