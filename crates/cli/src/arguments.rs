@@ -81,7 +81,8 @@ Examples:
 What a run leaves, in ./runs or where --out says:
   report.html   pictures first; open it in a browser, it needs no network
   summary.json  the outcome for scripts
-  history.db    every decision, event and sample, for any SQLite
+  history.db    every decision, event and sample, for any SQLite; its BLAKE3 is in
+                history.db.b3
 
 Universes:
   A universe is a TOML file that describes a fleet: its machines, links, heat,
@@ -241,6 +242,10 @@ pub(crate) struct WhatIf {
     #[arg(long, value_name = "LOOP=SHARE", value_parser = capacity)]
     pub(crate) loop_capacity: Vec<(u16, f64)>,
 
+    /// Neighbours take this share of what they would take from the cooling loops: 0%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) neighbour: Option<f64>,
+
     /// One more job comes, such as gpus=8,tasks=2,model=H200,runs=2h,tenant=NAME; also cpu,
     /// memory, limit, priority, quality
     #[arg(long, value_name = "JOB")]
@@ -285,17 +290,18 @@ fn capacity(text: &str) -> Result<(u16, f64), String> {
     let wrong = || format!("found \"{text}\", expected a loop and a share, such as 3=50%");
     let (coolant, share) = text.split_once('=').ok_or_else(wrong)?;
     let coolant = coolant.trim().parse().map_err(|_| wrong())?;
-    let share = share.trim();
-    let (number, whole) = share
+    Ok((coolant, self::share(share)?))
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let text = text.trim();
+    let (number, whole) = text
         .strip_suffix('%')
-        .map_or((share, 1.0), |n| (n.trim(), 100.0));
-    let share = number.parse::<f64>().map_err(|_| wrong())? / whole;
-    if !(0.0..=1.0).contains(&share) {
-        return Err(format!(
-            "found \"{text}\", expected a share from 0 to 1, or from 0% to 100%"
-        ));
-    }
-    Ok((coolant, share))
+        .map_or((text, 1.0), |n| (n.trim(), 100.0));
+    let share = number.parse::<f64>().ok().map(|n| n / whole);
+    share.filter(|s| (0.0..=1.0).contains(s)).ok_or_else(|| {
+        format!("found \"{text}\", expected a share from 0 to 1, or from 0% to 100%")
+    })
 }
 
 #[derive(Debug, Args)]

@@ -63,10 +63,11 @@ struct Compared<'p> {
 
 pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
     let policies = policies(asked);
-    let stays = policies.iter().find(|policy| **policy != Policy::Cosmos);
-    if let (Some(stays), true) = (stays, asked.migrate > 0) {
+    if let ([stays, ..], true) = (&policies[..], asked.migrate > 0)
+        && !policies.contains(&Policy::Cosmos)
+    {
         bail!(
-            "--migrate {}: found --policy {stays}, which never moves what is placed; expected --policy cosmos alone",
+            "--migrate {}: found --policy {stays}, which never moves what is placed; expected cosmos among the policies",
             asked.migrate
         );
     }
@@ -75,13 +76,18 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
     let trace = Trace::read(&asked.trace, &nodes_file, &pods_file)?;
     let shown = |file: &Path| asked.trace.join(file);
     if let (pods @ 1.., models) = trace.homeless() {
-        anstream::eprintln!(
-            "{}: {pods} of {} pods ask only for GPU models that no node of {} has, and are placed nowhere: {}",
-            shown(&pods_file).display(),
-            trace.pods.len(),
-            shown(&nodes_file).display(),
-            models.join(", ")
-        );
+        let of = format!("{pods} of {} pods ask", trace.pods.len());
+        let (list, nodes) = (shown(&pods_file), shown(&nodes_file));
+        let (list, nodes) = (list.display(), nodes.display());
+        match models.is_empty() {
+            true => anstream::eprintln!(
+                "{list}: {of} for GPUs, of which no node of {nodes} has any, and are placed nowhere"
+            ),
+            false => anstream::eprintln!(
+                "{list}: {of} only for GPU models that no node of {nodes} has, and are placed nowhere: {}",
+                models.join(", ")
+            ),
+        }
     }
     let host = Host::now();
     let cluster = Cluster::new(&trace, &shown(&nodes_file), &shown(&pods_file))?;
@@ -93,6 +99,11 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
     };
     let mut results = Vec::new();
     for policy in policies {
+        // The others never move what is placed.
+        let migrate = match policy {
+            Policy::Cosmos => asked.migrate,
+            _ => 0,
+        };
         for Arrivals {
             file,
             draw,
@@ -106,7 +117,7 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
                 preference: &draw.preference,
                 policy,
                 seed: *seed,
-                migrate: asked.migrate,
+                migrate,
             };
             let host = Host::now();
             let outcome = experiment.run(stopwatch());
@@ -117,13 +128,13 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
                 pods: name(&pods_file),
                 order: file.as_deref().map(name),
                 seed: *seed,
-                migrate: asked.migrate,
+                migrate,
                 wall_seconds: prepared.0 + took.0 + ran.0,
                 cpu_seconds: prepared.1 + took.1 + ran.1,
                 peak_rss_bytes: rehearsal::peak_rss_bytes(),
                 decision_p50_us: us(&outcome.decisions, 0.5),
                 decision_p99_us: us(&outcome.decisions, 0.99),
-                move_p99_us: (asked.migrate > 0).then(|| us(&outcome.steps, 0.99)),
+                move_p99_us: (migrate > 0).then(|| us(&outcome.steps, 0.99)),
                 placed: outcome.placed,
                 dropped: outcome.dropped,
                 moved: outcome.moved,
@@ -232,11 +243,23 @@ fn drawn(trace: &Trace, seed: u64) -> (Draw, (f64, f64)) {
     (draw, host.elapsed_seconds())
 }
 
+/// A list's name without what it ends in, plain or gzipped.
+fn stem(list: &Path) -> String {
+    let name = list.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    name.rsplit_once('.')
+        .map_or(name, |(stem, _)| stem)
+        .to_owned()
+}
+
 /// What a list is called by the orders that are for it: `default.seed42.names.gz` is for
 /// `openb_pod_list_default.csv`.
 fn list_name(pods_file: &Path) -> String {
-    let stem = pods_file.file_stem().unwrap_or_default().to_string_lossy();
-    stem.rsplit('_').next().unwrap_or_default().to_owned()
+    stem(pods_file)
+        .rsplit('_')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Why an order may be one of another list, though all of its names are in this one: lists share most of their names.
@@ -258,7 +281,7 @@ fn doubt(file: &Path, order: &Order, trace: &Trace, pods_file: &Path) -> Option<
 
 /// The orders in a folder that are for a list.
 fn orders_in(folder: &Path, pods_file: &Path) -> Result<Vec<PathBuf>> {
-    let stem = pods_file.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = stem(pods_file);
     let list = &list_name(pods_file)[..];
     let mut files = Vec::new();
     let entries =

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
 use twin::observer::Progress;
-use twin::record::{Past, PastError};
+use twin::record::{Past, PastError, RunDirectory};
 use twin::site::whatif::{self, Wish};
 use twin::site::why::{self, WhyError};
 use wire::Instant;
@@ -73,11 +73,11 @@ fn of_run(asked: &Why, job: &str) -> Result<ExitCode> {
 
 pub(crate) fn whatif(asked: &WhatIf) -> Result<ExitCode> {
     let past = Past::open(&asked.run)?;
-    if let Some(out) = &asked.out
-        && out.symlink_metadata().is_ok()
-    {
-        anyhow::bail!("{} already exists and was left as it is", out.display());
-    }
+    let out = asked
+        .out
+        .as_deref()
+        .map(RunDirectory::begin_at)
+        .transpose()?;
     let question = whatif::Asked {
         at: Instant::EPOCH + asked.at.0,
         until: asked.until.map(|until| Instant::EPOCH + until.0),
@@ -93,11 +93,11 @@ pub(crate) fn whatif(asked: &WhatIf) -> Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     let json = format!("{:#}\n", difference.json());
-    if let Some(out) = &asked.out {
-        let cannot = || format!("cannot write {}", out.display());
-        std::fs::create_dir_all(out).with_context(cannot)?;
-        std::fs::write(out.join("whatif.json"), &json).with_context(cannot)?;
-        std::fs::write(out.join("whatif.txt"), difference.text()).with_context(cannot)?;
+    if let Some(folder) = out {
+        // Whole or not at all, as a run.
+        folder.write("whatif.json", &json)?;
+        folder.write("whatif.txt", &difference.text())?;
+        folder.keep()?;
     }
     crate::print(&if asked.visit.json {
         json
@@ -119,6 +119,7 @@ fn wishes(asked: &WhatIf) -> Result<Vec<Wish>> {
     wishes.extend(weights.map(|(tenant, w)| Wish::Weight(tenant.clone(), *w)));
     let loops = asked.loop_capacity.iter();
     wishes.extend(loops.map(|&(coolant, left)| Wish::LoopCapacity(coolant, left)));
+    wishes.extend(asked.neighbour.map(Wish::Neighbour));
     if let Some(aware) = asked.heat_aware {
         let setting = format!("scheduler.heat_aware={aware}");
         wishes.push(Wish::Set(setting.parse()?));

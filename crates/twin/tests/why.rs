@@ -57,6 +57,7 @@ impl Run {
         }
         let list = folder.join("research.csv");
         fs::write(&list, fs::read_to_string(&list).unwrap() + more).unwrap();
+        fs::write(folder.join("power.csv"), "time,power\n0,1e6\n").unwrap();
         let mut universe = read(text, settings);
         let given = Given {
             folder: Some(&folder),
@@ -418,7 +419,7 @@ fn a_change_that_changes_nothing_changes_nothing() {
     let same = run
         .what_if(HOUR * 2, vec![Wish::Weight("vision".to_owned(), 1.0)])
         .unwrap();
-    assert_eq!((same.earlier, same.later), (0, 0));
+    assert_eq!(same.affected, whatif::Affected::default());
     let json = same.json();
     assert_eq!(json["unchanged"], json["changed"]);
 }
@@ -431,9 +432,14 @@ fn each_change_does_what_it_says() {
     let wider = run
         .what_if(at, vec![Wish::Ceiling("vision".to_owned(), 5)])
         .unwrap();
-    assert_eq!(wider.earlier, 1, "{}", wider.text());
+    let expected = whatif::Affected {
+        start_earlier: 1,
+        ..whatif::Affected::default()
+    };
+    assert_eq!(wider.affected, expected, "{}", wider.text());
     assert_eq!(wider.most[0].name, "detect-b");
-    assert_eq!(wider.most[0].changed, Some(Instant::EPOCH + at));
+    let started = wider.most[0].changed.and_then(|c| c.started);
+    assert_eq!(started, Some(Instant::EPOCH + at));
 
     // A node less: what ran there starts again elsewhere or waits.
     let fewer = run
@@ -445,6 +451,23 @@ fn each_change_does_what_it_says() {
         fewer.changed.since.gpu_seconds_lost > 0.0,
         "{}",
         fewer.text()
+    );
+
+    // Who lost its place begins elsewhere, and ends later though it first starts when it would.
+    assert_eq!((fewer.unchanged.moved, fewer.changed.moved > 0), (0, true));
+    assert!(fewer.affected.end_later > 0, "{}", fewer.text());
+    assert!(fewer.text().contains(" ends at "), "{}", fewer.text());
+    // Who never starts waits too.
+    let none = (0..5).map(|n| format!("h100-00{n}"));
+    let none = run
+        .what_if(at, none.map(Wish::RemoveNode).collect())
+        .unwrap();
+    assert!(none.changed.stopped > 0);
+    assert!(none.affected.start_no_more + none.affected.end_otherwise > 0);
+    assert!(
+        none.changed.waiting.max > none.unchanged.waiting.max,
+        "{}",
+        none.text()
     );
 
     // One more job, and why it stands where it stands.
@@ -494,6 +517,29 @@ fn each_change_does_what_it_says() {
         "{}",
         blind.text()
     );
+}
+
+#[test]
+fn a_neighbour_that_takes_what_loops_carry_is_named_and_can_be_told_to_take_nothing() {
+    let fault = "\n[[fault]]\nkind = \"neighbour\"\nrecord = \"power.csv\"\nat = \"1 h\"\nfrom = \"0 s\"\n\
+                 lasts = \"9 h\"\nabove = \"0 W\"\nmost = \"30 kW\"\n";
+    let run = Run::of(&format!("{UNIVERSE}{fault}"), "", &[]);
+    let at = HOUR * 2;
+    let asked = |job, at| run.ask(job, Some(at)).unwrap();
+    let told = "loops    the neighbour takes 55.5 % of what they can carry\n";
+    let fragmented = asked("train-8", at);
+    assert!(fragmented.text.contains(told), "{}", fragmented.text);
+    let hot = asked("detect-a", at + Nanos::MINUTE * 10);
+    assert_eq!(
+        text(&hot.json, "/explanation/reason"),
+        "no headroom outward"
+    );
+    let helps = "once the neighbour takes nothing from the cooling loops: now\n";
+    assert!(hot.text.contains(helps), "{}", hot.text);
+    let alone = run.what_if(at, vec![Wish::Neighbour(0.0)]).unwrap();
+    assert!(alone.changed.since.max_load < alone.unchanged.since.max_load);
+    let nobody = Run::new(&[]).what_if(at, vec![Wish::Neighbour(0.0)]);
+    assert!(matches!(nobody, Err(WhatIfError::NoNeighbour)));
 }
 
 #[test]

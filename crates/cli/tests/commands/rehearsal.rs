@@ -275,7 +275,10 @@ fn a_run_leaves_a_summary_a_history_and_a_page() {
     );
     assert_eq!(names(&place.path().join("runs")), ["tiny-seed1"]);
     let run = place.path().join("runs/tiny-seed1");
-    assert_eq!(names(&run), ["history.db", "report.html", "summary.json"]);
+    assert_eq!(
+        names(&run),
+        ["history.db", "history.db.b3", "report.html", "summary.json"]
+    );
 
     let summary = place.summary("runs/tiny-seed1");
     for key in PROMISED {
@@ -987,7 +990,13 @@ fn a_replay_takes_jobs_from_files_and_leaves_files_for_other_tools() {
     let run = place.path().join("runs/hall-seed1");
     assert_eq!(
         names(&run),
-        ["history.db", "jobs.swf", "report.html", "summary.json"]
+        [
+            "history.db",
+            "history.db.b3",
+            "jobs.swf",
+            "report.html",
+            "summary.json"
+        ]
     );
     let parquet = fs::read(place.path().join("why.parquet")).expect("decisions");
     assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));

@@ -77,7 +77,8 @@ fn whatif_shows_both_futures_and_can_leave_them_in_a_folder() {
     let done = ask(&["--ceiling", "vision=5", "--out", "higher"]);
     assert_eq!(done.code, Some(0), "{}", done.err);
     assert!(
-        done.out.contains("1 jobs start earlier, 0 later"),
+        done.out
+            .contains("Jobs that start at another time: 1 earlier.\n"),
         "{}",
         done.out
     );
@@ -95,6 +96,10 @@ fn whatif_shows_both_futures_and_can_leave_them_in_a_folder() {
             "expected a share from 0 to 1",
         ),
         (&["--submit", "gpus=8"], "how long it runs is missing"),
+        (
+            &["--neighbour", "0%"],
+            "nobody else draws on this run's plant",
+        ),
         (&[], "nothing to change"),
     ] {
         let answer = ask(wrong);

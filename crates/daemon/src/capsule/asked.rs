@@ -100,7 +100,7 @@ pub(super) fn serve(
         let because = "what it becomes must be kept somewhere: expected --state FILE, or --detach, where the node keeps it";
         return Err(served::unreachable(program, because));
     };
-    let told = served::told_to_end().map_err(unreachable)?;
+    let (tell, told) = served::told_to_end().map_err(unreachable)?;
     if let Some(folder) = home.state.parent() {
         make_private(folder).map_err(|error| Failed::State {
             path: folder.to_owned(),
@@ -126,10 +126,9 @@ pub(super) fn serve(
             .map_err(unreachable)?;
         let ended = answer_all(living, program, &asked, &seen);
         drop(asked);
-        if !serving.is_finished() {
-            // It ends by itself. Those who wait hear why, and nobody else comes.
-            let _ = signal_hook::low_level::raise(libc::SIGTERM);
-        }
+        // It may end by itself. Those who wait hear why, and nobody else comes. A signal would not do: where one has
+        // come already, the second ends this process at once.
+        tell.send_replace(true);
         match serving.join() {
             Ok(served) => served.map_err(unreachable)?,
             Err(panicked) => std::panic::resume_unwind(panicked),

@@ -251,7 +251,7 @@ pub(super) fn serve(program: &Program, bytes: &[u8], data: &Path) -> Result<Ende
         turns: Turns::begin(engine).map_err(|error| unreachable(program, error))?,
     });
     let doors = listen(program)?;
-    let told = told_to_end().map_err(|error| unreachable(program, error))?;
+    let (_, told) = told_to_end().map_err(|error| unreachable(program, error))?;
     serve_until_told(service, doors, told).map_err(|error| unreachable(program, error))?;
     Ok(Ended {
         code: 0,
@@ -261,10 +261,11 @@ pub(super) fn serve(program: &Program, bytes: &[u8], data: &Path) -> Result<Ende
 }
 
 /// Becomes true once this process has been told to end. Told again, or once its grace is long over, it ends as if nobody
-/// had listened: whatever holds the thread that answers cannot hold this one.
-pub(super) fn told_to_end() -> io::Result<watch::Receiver<bool>> {
+/// had listened: whatever holds the thread that answers cannot hold this one. What is sent here tells it as well.
+pub(super) fn told_to_end() -> io::Result<(watch::Sender<bool>, watch::Receiver<bool>)> {
     let mut signals = signal_hook::iterator::Signals::new([libc::SIGTERM, libc::SIGINT])?;
     let (tell, told) = watch::channel(false);
+    let ours = tell.clone();
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -280,7 +281,7 @@ pub(super) fn told_to_end() -> io::Result<watch::Receiver<bool>> {
                 });
             }
         })?;
-    Ok(told)
+    Ok((ours, told))
 }
 
 async fn serve_all(

@@ -15,6 +15,7 @@
 use alloc::vec::Vec;
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::cmp::Reverse;
 use core::mem::discriminant;
 
 use telemetry::Reason;
@@ -76,10 +77,25 @@ pub struct Pending {
     pub terms: Tenant,
     /// Who stands before it.
     pub ahead: Ahead,
+    /// Who holds GPU of the site now, in thousandths, the most first, where GPU is what it lacks.
+    pub holders: Vec<(u16, u64)>,
+    /// For whom what it would take is kept, if it is.
+    pub kept_for: Option<u64>,
+    /// What keeps loops from carrying what they were built for, where heat keeps the job waiting.
+    pub loops: LoopsNow,
     /// When it starts as things are.
     pub start: Prediction,
     /// What would start it sooner, the cheapest first.
     pub changes: Vec<Alternative>,
+}
+
+/// What of cooling loops is not there for our heat.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoopsNow {
+    /// The part of what they carry that others take: of the loop of which they take most.
+    pub others: f64,
+    /// The loops that are not sound, and which part of what they carry when sound they have left.
+    pub faulty: Vec<(u16, f64)>,
 }
 
 /// Jobs that wait and stand before another.
@@ -103,7 +119,7 @@ pub struct Prediction {
     /// or it would never start then.
     pub latest: Option<Instant>,
     /// If those who run end as they tend to and every cooling loop carries at once what it carries
-    /// when sound; none if all do, or it would not start then either.
+    /// when it is sound and ours alone; none if all do, or it would not start then either.
     pub eased: Option<Instant>,
     /// It has not started by then if those who run end as they tend to, and nobody looked
     /// further: [`ENDS_MAX`] jobs end before. None if the look went to its end.
@@ -134,8 +150,10 @@ pub enum Change {
     Quota(u64),
     /// So much more GPU that its tenant may hold at all, in thousandths.
     Ceiling(u64),
-    /// This cooling loop carries at once what it does when sound.
+    /// This cooling loop is at once as sound as it was; others go on taking their part of it.
     Sound(u16),
+    /// Others take nothing from the cooling loops at once.
+    Alone,
     /// Heat is not looked at.
     Blind,
 }
@@ -231,7 +249,7 @@ impl Change {
             Self::Memory(memory) => job.demand.memory_mib = memory,
             Self::Spread(spread) => job.spread = spread,
             Self::Limit(limit) => job.limit = Some(limit),
-            Self::Quota(_) | Self::Ceiling(_) | Self::Sound(_) | Self::Blind => {}
+            Self::Quota(_) | Self::Ceiling(_) | Self::Sound(_) | Self::Alone | Self::Blind => {}
         }
         job
     }
@@ -254,7 +272,8 @@ impl Change {
             // Not the owner's to give: after all that is.
             Self::Quota(n) | Self::Ceiling(n) => (2.0, n as f64),
             Self::Sound(_) => (3.0, 0.0),
-            Self::Blind => (4.0, 0.0),
+            Self::Alone => (4.0, 0.0),
+            Self::Blind => (5.0, 0.0),
         }
     }
 }
@@ -285,6 +304,19 @@ impl Prediction {
         let is_surer = self.latest.is_some() && other.latest.is_none();
         !is_later && (is_surer || is_clearly_before(told(self), told(other), now))
     }
+}
+
+/// Whether it is heat that keeps a job waiting.
+pub(super) const fn is_heat(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoHeadroomOutward | Reason::NoHeadroomHere | Reason::Backpressure
+    )
+}
+
+/// Whether nodes fell to heat, be it that they are off because of it.
+const fn is_heat_in_the_way(funnel: &Funnel) -> bool {
+    funnel.fell[Test::Heat as usize] > 0 || funnel.fell[Test::Parked as usize] > 0
 }
 
 fn is_clearly_before(a: Option<Instant>, b: Option<Instant>, now: Instant) -> bool {
@@ -419,15 +451,46 @@ impl SiteScheduler {
             reason: obstacle.reason,
             found: obstacle.found,
             bound: obstacle.bound,
-            funnel,
             fallen,
             tasks_that_fit: copies.sum(),
             gpu_milli_free: order::free_gpu(&self.ledger, &job),
             used: self.used(job.tenant),
             terms: *self.accounts.terms(job.tenant),
             ahead: self.ahead_of(waiting),
+            holders: match obstacle.reason {
+                Reason::NoCapacity | Reason::Fragmented | Reason::Model | Reason::Topology
+                    if job.demand.gpus > 0 =>
+                {
+                    self.holders()
+                }
+                _ => Vec::new(),
+            },
+            kept_for: head.filter(|_| obstacle.reason == Reason::Reserved),
+            loops: match is_heat(obstacle.reason) || is_heat_in_the_way(&funnel) {
+                true => self.loops_now(),
+                false => LoopsNow::default(),
+            },
+            funnel,
             start: Prediction::default(),
             changes: Vec::new(),
+        }
+    }
+
+    /// Tenants that hold GPU, the most first.
+    fn holders(&self) -> Vec<(u16, u64)> {
+        let tenants = 0..self.config.tenants.len() as u16;
+        let holds = tenants.map(|tenant| (tenant, self.used(tenant).gpu_milli));
+        let mut holds: Vec<_> = holds.filter(|(_, gpu)| *gpu > 0).collect();
+        holds.sort_by_key(|&(tenant, gpu)| (Reverse(gpu), tenant));
+        holds
+    }
+
+    fn loops_now(&self) -> LoopsNow {
+        let parts = (0..self.cooling.len()).map(|coolant| self.part_of_others(coolant));
+        let faulty = self.faulty().map(|(coolant, left)| (coolant as u16, left));
+        LoopsNow {
+            others: parts.fold(0.0, f64::max),
+            faulty: faulty.collect(),
         }
     }
 
@@ -547,6 +610,10 @@ impl SiteScheduler {
             Change::Quota(_) | Change::Ceiling(_) | Change::Blind => copy.config.clone(),
             Change::Sound(coolant) => {
                 copy.repair(now, coolant.into(), &mut Vec::new());
+                return copy;
+            }
+            Change::Alone => {
+                copy.part_from_others(now, &mut Vec::new());
                 return copy;
             }
             of_the_job => {
@@ -684,11 +751,11 @@ impl SiteScheduler {
         if self.accounts.is_bounded() && (1..=unpromised).contains(&quota) {
             worth.push(Change::Quota(quota));
         }
-        let fell = |test: Test| pending.funnel.fell[test as usize] > 0;
-        if self.config.heat_aware && (fell(Test::Heat) || fell(Test::Parked)) {
+        if self.config.heat_aware && is_heat_in_the_way(&pending.funnel) {
             // Of those that are enough alone the first; with all of them, see Prediction::eased.
-            let mut one = self.weak().map(|coolant| Change::Sound(coolant as u16));
+            let mut one = (self.faulty()).map(|(coolant, _)| Change::Sound(coolant as u16));
             worth.extend(one.find(|change| self.starts_now(now, job, *change)));
+            worth.extend(self.is_shared().then_some(Change::Alone));
             worth.push(Change::Blind);
         }
         worth

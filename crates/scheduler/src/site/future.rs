@@ -8,8 +8,8 @@
 //! books say of their heat is known. Where a loop has no headroom, its meter is read in the future
 //! too: it shows what the books lead to, and is as far off as it was when last read. So a loop eases
 //! as its jobs end, and opens with the next reading. Two futures bound what a
-//! failure means for a job: loops stay as they are ([`Loops::AsTheyAre`]), or carry at once
-//! what they carry when sound ([`Loops::Sound`]). Between them is what is believed of anything of which only its age is known: a loop
+//! failure, or a neighbour, means for a job: loops stay as they are ([`Loops::AsTheyAre`]), or carry at once
+//! what they carry when they are sound and ours alone ([`Loops::Sound`]). Between them is what is believed of anything of which only its age is known: a loop
 //! that is weak stays so for as long again ([`Loops::AsLongAgain`]), which is too long as often as too short
 //! if nothing is known of how long such things last (Gott, *Implications of the Copernican principle*, Nature 363, 1993).
 //!
@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 use machine::Machine;
 use wire::{Instant, Nanos};
 
-use crate::cooling;
+use crate::cooling::{self, Cooling};
 use crate::ledger::State;
 
 use super::{Effect, Input, Running, SiteScheduler};
@@ -75,7 +75,7 @@ impl Future {
     ) -> (Self, Vec<u64>) {
         let mut started = Vec::new();
         if loops == Loops::Sound {
-            (0..site.cooling.len()).for_each(|coolant| site.repair(now, coolant, &mut started));
+            (0..site.cooling.len()).for_each(|coolant| site.restore(now, coolant, &mut started));
         }
         let mut repairs = BTreeSet::new();
         if loops == Loops::AsLongAgain {
@@ -122,7 +122,7 @@ impl Future {
         {
             self.repairs.pop_first();
             self.now = at;
-            self.site.repair(at, coolant, &mut started);
+            self.site.restore(at, coolant, &mut started);
             self.readings = 0;
             self.expect_reading();
         } else if let Some(at) = self.reading
@@ -133,8 +133,8 @@ impl Future {
             let before = (self.site.running.len(), self.parked());
             for coolant in 0..self.site.cooling.len() {
                 if self.site.is_troubled(coolant) {
-                    let watts = self.site.cooling[coolant].capacity_watts();
-                    self.site.reads(at, coolant, watts, &mut started);
+                    let carries = self.site.carries(coolant);
+                    self.site.reads(at, coolant, carries, &mut started);
                 }
             }
             self.readings += 1;
@@ -206,13 +206,45 @@ impl Future {
     }
 }
 
+/// What a meter cannot tell from sound.
+const TOLERANCE: f64 = 1e-3;
+
+/// Whether a loop that carries so much carries less than it should.
+pub(super) fn is_less(carries: f64, should: f64) -> bool {
+    carries < should * (1.0 - TOLERANCE)
+}
+
+/// What a loop carries, in watts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Carries {
+    /// Of ours.
+    ours: f64,
+    /// Of what others give it.
+    others: f64,
+}
+
+impl Carries {
+    fn all(self) -> f64 {
+        self.ours + self.others
+    }
+}
+
 impl SiteScheduler {
-    /// A meter shows what the books lead to, for a loop of this capacity; tells who starts with it.
-    fn reads(&mut self, now: Instant, coolant: usize, capacity_watts: f64, started: &mut Vec<u64>) {
+    /// What a loop carried when its meter was last read.
+    pub(super) fn carries(&self, coolant: usize) -> Carries {
+        Carries {
+            ours: self.cooling[coolant].capacity_watts(),
+            others: self.others_watts[coolant],
+        }
+    }
+
+    /// A meter shows what the books lead to, for a loop that carries this; tells who starts with it.
+    fn reads(&mut self, now: Instant, coolant: usize, carries: Carries, started: &mut Vec<u64>) {
         let metered = Input::Metered {
             coolant: coolant as u16,
             heat_watts: self.cooling[coolant].foretold(now),
-            capacity_watts,
+            capacity_watts: carries.ours,
+            others_watts: carries.others,
         };
         self.handle(now, metered, &mut |effect| {
             if let Effect::Start { job, .. } = effect {
@@ -221,17 +253,56 @@ impl SiteScheduler {
         });
     }
 
-    /// A loop carries what it does when sound; tells who starts with it.
-    pub(super) fn repair(&mut self, now: Instant, coolant: usize, started: &mut Vec<u64>) {
-        let sound = self.config.loop_watts[coolant];
-        self.reads(now, coolant, sound, started);
+    /// A loop is sound and ours alone; tells who starts with it.
+    pub(super) fn restore(&mut self, now: Instant, coolant: usize, started: &mut Vec<u64>) {
+        let carries = Carries {
+            ours: self.config.loop_watts[coolant],
+            others: 0.0,
+        };
+        self.reads(now, coolant, carries, started);
     }
 
-    /// The loops that carry less than when they are sound.
-    pub(super) fn weak(&self) -> impl Iterator<Item = usize> {
-        let loops = self.cooling.iter().zip(&self.config.loop_watts).zip(0..);
-        let weak = loops.filter(|((cooling, sound), _)| cooling.capacity_watts() < **sound);
-        weak.map(|(_, coolant)| coolant)
+    /// A loop is sound, and others take the same part of it; tells who starts with it.
+    pub(super) fn repair(&mut self, now: Instant, coolant: usize, started: &mut Vec<u64>) {
+        let (carries, sound) = (self.carries(coolant), self.config.loop_watts[coolant]);
+        let others = sound * self.part_of_others(coolant);
+        let repaired = Carries {
+            ours: (sound - others).max(carries.ours),
+            others,
+        };
+        self.reads(now, coolant, repaired, started);
+    }
+
+    /// Nobody else takes anything of any loop, and they are as sound as they were; tells who starts with it.
+    pub(super) fn part_from_others(&mut self, now: Instant, started: &mut Vec<u64>) {
+        for coolant in 0..self.cooling.len() {
+            let carries = self.carries(coolant);
+            if carries.others > 0.0 {
+                let ours = carries.all();
+                self.reads(now, coolant, Carries { ours, others: 0.0 }, started);
+            }
+        }
+    }
+
+    /// The part of what a loop carries that others take, 0 to 1.
+    pub(super) fn part_of_others(&self, coolant: usize) -> f64 {
+        let carries = self.carries(coolant);
+        match carries.all() {
+            all if all > 0.0 => carries.others / all,
+            _ => 0.0,
+        }
+    }
+
+    /// The loops that carry less, with what others take of them, than when they are sound, and which part of that.
+    pub(super) fn faulty(&self) -> impl Iterator<Item = (usize, f64)> {
+        let loops = self.config.loop_watts.iter().zip(0..);
+        let left = loops.map(|(sound, coolant)| (coolant, self.carries(coolant).all() / sound));
+        left.filter(|(_, left)| is_less(*left, 1.0))
+    }
+
+    /// Whether others take so much of some loop that a meter can tell.
+    pub(super) fn is_shared(&self) -> bool {
+        (0..self.cooling.len()).any(|coolant| self.part_of_others(coolant) > TOLERANCE)
     }
 
     /// Whether a reading of a loop could let something start: because it opens, or nodes of it are
@@ -250,8 +321,11 @@ impl SiteScheduler {
             || (predicted > cooling::OVERLOAD && cooling.nodes().iter().any(|n| is_idle(&n)))
     }
 
-    /// Whether some loop carries less than when it is sound.
+    /// Whether some loop carries less than when it is sound and ours alone.
     pub(super) fn is_weakened(&self) -> bool {
-        self.config.heat_aware && self.weak().next().is_some()
+        let mut loops = self.cooling.iter().zip(&self.config.loop_watts);
+        let is_weak =
+            |(cooling, sound): (&Cooling, &f64)| is_less(cooling.capacity_watts(), *sound);
+        self.config.heat_aware && loops.any(is_weak)
     }
 }

@@ -109,6 +109,7 @@ impl Life {
                         coolant: coolant as u16,
                         heat_watts,
                         capacity_watts,
+                        others_watts: 0.0,
                     });
                     started.extend(self.started().map(|id| (id, self.now)));
                 }
@@ -556,6 +557,7 @@ fn random_life(policy: Policy, seed: u64, steps: u64) -> (SiteScheduler, Vec<Eff
                 coolant: stream.below(2) as u16,
                 heat_watts: 40_000.0 * stream.unit(),
                 capacity_watts: 20_000.0 + 20_000.0 * stream.unit(),
+                others_watts: 10_000.0 * stream.unit(),
             }),
             98 => life.tell(Input::NearLimit {
                 node: stream.below(40) as u32,

@@ -147,8 +147,10 @@ pub enum Input {
         coolant: u16,
         /// The heat its nodes give it, in watts.
         heat_watts: f64,
-        /// The heat it can carry now, in watts.
+        /// The heat of ours it can carry now, in watts.
         capacity_watts: f64,
+        /// What others take of what it can carry now, in watts.
+        others_watts: f64,
     },
     /// A node's [`crate::Guard`] slows it down because a device is hot.
     NearLimit {
@@ -312,8 +314,10 @@ pub struct SiteScheduler {
     vain: BTreeMap<u64, bool>,
     loads: Vec<Load>,
     parked: Vec<BTreeSet<u32>>,
-    /// Since when each loop has carried less than when it is sound, if it does.
+    /// Since when each loop has carried less of ours than when it is sound and ours alone, if it does.
     weak_since: Vec<Option<Instant>>,
+    /// What others took of each when its meter was last read, in watts.
+    others_watts: Vec<f64>,
     /// What each loop's best-effort jobs lose by being slowed.
     slowness: Vec<Slowness>,
 }
@@ -363,6 +367,7 @@ impl SiteScheduler {
             loads: vec![fresh; config.nodes.len()],
             parked: vec![BTreeSet::new(); loops],
             weak_since: vec![None; loops],
+            others_watts: vec![0.0; loops],
             slowness: vec![Slowness::none(now); loops],
             ledger,
             config,
@@ -859,10 +864,12 @@ impl Machine for SiteScheduler {
                 coolant,
                 heat_watts,
                 capacity_watts,
+                others_watts,
             } => {
                 let coolant = usize::from(coolant);
                 if self.config.heat_aware && coolant < self.cooling.len() {
-                    let is_weak = capacity_watts < self.config.loop_watts[coolant];
+                    self.others_watts[coolant] = others_watts;
+                    let is_weak = future::is_less(capacity_watts, self.config.loop_watts[coolant]);
                     let since = &mut self.weak_since[coolant];
                     *since = is_weak.then(|| since.unwrap_or(now));
                     self.cooling[coolant].metered(now, heat_watts, capacity_watts);

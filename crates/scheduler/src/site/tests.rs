@@ -100,6 +100,7 @@ fn metered(coolant: u16, heat_watts: f64, capacity_watts: f64) -> Input {
         coolant,
         heat_watts,
         capacity_watts,
+        others_watts: 0.0,
     }
 }
 
@@ -980,6 +981,43 @@ fn who_waits_for_heat_is_told_when_its_loop_eases_and_what_a_repair_is_worth() {
         site.decided(Input::Finished { job: 1 }),
         [(Place, BestScore, 2, 0)]
     );
+}
+
+/// What others take of a loop is theirs to leave, and no repair of it.
+//= requirements S7
+#[test]
+fn who_waits_for_what_a_neighbour_takes_is_told_of_the_neighbour() {
+    // Sound; and half of it lost, which a repair alone does not make up for.
+    for (ours, others, faulty) in [(700.0, 1_300.0, vec![]), (350.0, 650.0, vec![(0, 0.5)])] {
+        let mut site = Site::new(config(vec![node(0)], vec![2_000.0]));
+        site.after(lasting(1, 2, 60));
+        site.now = at(1);
+        let heat = site.scheduler.cooling()[0].foretold(at(1));
+        site.after(Input::Metered {
+            coolant: 0,
+            heat_watts: heat,
+            capacity_watts: ours,
+            others_watts: others,
+        });
+        site.after(lasting(2, 2, 10));
+        let Explanation::Pending(why) = site.scheduler.explain(2, at(1)) else {
+            panic!("it waits");
+        };
+        assert_eq!(why.reason, NoHeadroomOutward);
+        assert!((why.loops.others - 0.65).abs() < 1e-9);
+        assert_eq!(why.loops.faulty, faulty);
+        let changes: Vec<_> = why.changes.iter().map(|it| it.change).collect();
+        assert!(changes.contains(&Change::Blind), "{changes:?}");
+        assert!(!changes.contains(&Change::Sound(0)), "{changes:?}");
+        let told = why.changes.iter().find(|it| it.change == Change::Alone);
+        // With half of it lost it does not carry both, but one after the other.
+        let starts = match faulty.is_empty() {
+            true => at(1),
+            false => at(60),
+        };
+        let told = told.and_then(|it| it.start.latest);
+        assert_eq!(told, Some(starts), "{changes:?}");
+    }
 }
 
 /// Of two weak loops the one is offered that could take the job, though the other lost more.

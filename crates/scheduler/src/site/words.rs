@@ -17,8 +17,8 @@ use crate::policy::Terms;
 use crate::words::{Seeker, Unit, count, first_of, funnel_of, memory, thousandths};
 pub use crate::words::{funnel, gpus, moment, span};
 
-use super::evidence::{Candidate, Evidence};
-use super::explain::{Change, ENDS_MAX, Pending, Prediction, Running};
+use super::evidence::{Candidate, Evidence, Test};
+use super::explain::{Change, ENDS_MAX, LoopsNow, Pending, Prediction, Running, is_heat};
 use super::job::{Job, Resources, Spread};
 use super::refuse::{Lack, Refusal};
 
@@ -282,8 +282,59 @@ pub fn dominant(pending: &Pending, names: &dyn Names) -> String {
             let (asked, free) = (gpus(job.total().gpu_milli), gpus(pending.gpu_milli_free));
             format!("it asks for {asked} {of}, and {free} are free")
         }
+        Reason::Reserved => {
+            let text = because(job, Reason::Reserved, (pending.found, pending.bound), names);
+            match pending.kept_for {
+                Some(head) => text.replacen("for work", &format!("for {}", names.job(head)), 1),
+                None => text,
+            }
+        }
+        reason if is_heat(reason) && pending.funnel.fell[Test::Heat as usize] == 0 => {
+            let off = "heat: it would find room on nodes that are switched off because their cooling loop was too warm";
+            let (found, bound) = (percent(pending.found), percent(pending.bound));
+            match reason {
+                Reason::Backpressure => format!("{off}, and is not cool for long enough yet"),
+                _ => format!(
+                    "{off}: with them and it the coolest of those loops would carry {found} of its capacity, and {bound} are allowed"
+                ),
+            }
+        }
         reason => because(job, reason, (pending.found, pending.bound), names),
     }
+}
+
+/// What keeps loops from carrying what they were built for; none if nothing does.
+#[must_use]
+pub fn loops(loops: &LoopsNow) -> Option<String> {
+    let mut told = Vec::new();
+    // What is less a meter cannot tell.
+    if loops.others >= 0.001 {
+        told.push(format!(
+            "the neighbour takes {} of what they can carry",
+            percent(loops.others)
+        ));
+    }
+    for (coolant, left) in &loops.faulty {
+        told.push(format!("loop {coolant} has {} left", percent(*left)));
+    }
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// Who holds GPUs: `a 512, b 30.5, and 2 more tenants 12`.
+fn holders(holders: &[(u16, u64)], names: &dyn Names) -> String {
+    let (first, rest) = holders.split_at(holders.len().min(4));
+    let mut told: Vec<String> = (first.iter())
+        .map(|&(tenant, gpu)| format!("{} {}", names.tenant(tenant), gpus(gpu)))
+        .collect();
+    if !rest.is_empty() {
+        let sum = rest.iter().map(|(_, gpu)| gpu).sum();
+        told.push(format!(
+            "{} {}",
+            count(rest.len() as u64, "other tenant"),
+            gpus(sum)
+        ));
+    }
+    told.join(", ")
 }
 
 /// What to change: `with 6 instead of 8 GPUs`, `without the restriction to H200`.
@@ -334,6 +385,7 @@ pub fn change(job: &Job, change: Change, names: &dyn Names) -> String {
         Change::Sound(coolant) => {
             format!("once cooling loop {coolant} carries again what it does when sound")
         }
+        Change::Alone => "once the neighbour takes nothing from the cooling loops".to_string(),
         Change::Blind => "without the heat bound".to_string(),
     }
 }
@@ -345,14 +397,6 @@ fn when(at: Instant, now: Instant) -> String {
     } else {
         format!("in {} (at {})", span(at.since(now)), moment(at))
     }
-}
-
-/// Whether it is heat that keeps a job waiting.
-const fn is_heat(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::NoHeadroomOutward | Reason::NoHeadroomHere | Reason::Backpressure
-    )
 }
 
 /// When a job starts, and how sure that is.
@@ -377,7 +421,7 @@ pub fn start(prediction: &Prediction, now: Instant) -> String {
         (None, _) => as_things_are(prediction, now),
     };
     format!(
-        "{told}; {} if every cooling loop carried at once what it does when sound",
+        "{told}; {} if every cooling loop carried at once what it was built for",
         when(eased, now)
     )
 }
@@ -420,6 +464,7 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
     );
     let again = match pending.preempted {
         0 => String::new(),
+        1 => ", and was preempted once".to_string(),
         n => format!(", and was preempted {n} times"),
     };
     text.push_str(&format!(
@@ -438,6 +483,15 @@ pub fn pending(pending: &Pending, now: Instant, names: &dyn Names) -> String {
             Some(first_of(fell.map(|(node, _)| names.node(*node))))
         },
     ));
+    if let Some(told) = loops(&pending.loops) {
+        text.push_str(&format!("  loops    {told}\n"));
+    }
+    if !pending.holders.is_empty() {
+        text.push_str(&format!(
+            "  GPUs     held by {}\n",
+            holders(&pending.holders, names)
+        ));
+    }
     let ahead = &pending.ahead;
     if ahead.jobs == 0 {
         text.push_str("  before   nobody\n");
@@ -554,6 +608,14 @@ fn sum(candidate: &Candidate) -> String {
     format!("{fit} + heat {:.4}", candidate.heat)
 }
 
+/// Whether a job that ran was stopped, by heat or with its node, and waits again.
+#[must_use]
+pub fn is_stop(decision: &Decision) -> bool {
+    let is_heat = matches!(decision.reason, Reason::Backpressure | Reason::NearLimit);
+    decision.action == Action::Queue
+        && ((is_heat && decision.found > 1.0) || decision.reason == Reason::HostLost)
+}
+
 /// A decision about a job in a sentence without its full stop: what was done, and why.
 #[must_use]
 pub fn decision(
@@ -587,15 +649,13 @@ pub fn decision(
             };
             format!("placed on {}: {score}{room}", node())
         }
-        (Action::Queue, Reason::Backpressure | Reason::NearLimit) if found > 1.0 => {
-            let heat = match decision.reason {
+        (Action::Queue, _) if is_stop(decision) => {
+            let because = match decision.reason {
                 Reason::NearLimit => format!("a device reached {found:.1} K on {}", node()),
+                Reason::HostLost => "its node was lost".to_string(),
                 _ => load(),
             };
-            format!("stopped, and waits again: {heat}")
-        }
-        (Action::Queue, Reason::HostLost) => {
-            "stopped, and waits again: its node was lost".to_string()
+            format!("stopped, and waits again: {because}")
         }
         (Action::Queue, _) if others.is_empty() => format!("waits: {}", why()),
         (Action::Queue, _) => format!("waits: {} ({others})", why()),

@@ -18,8 +18,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
-use super::report;
+use super::inputs::Fingerprint;
 use super::{History, RecordError, Series, Summary};
+use super::{report, stored};
 
 /// A run on its way to disk. Dropped, it takes everything with it.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ impl RunDirectory {
 
     /// Begins `history.db`.
     pub fn history(&self) -> Result<History, RecordError> {
-        History::create(&self.path("history.db"))
+        History::create(&self.path(stored::HISTORY))
     }
 
     /// Writes one file of the run.
@@ -153,7 +154,7 @@ impl RunDirectory {
         fs::write(&path, text).map_err(file("write", &path))
     }
 
-    /// Writes all three files and gives the run its name, which it returns. A run that
+    /// Writes all files and gives the run its name, which it returns. A run that
     /// was stopped says so in its summary and is kept the same way.
     pub fn finish(
         self,
@@ -163,6 +164,9 @@ impl RunDirectory {
     ) -> Result<PathBuf, RecordError> {
         history.series(series)?;
         history.finish(summary)?;
+        let history = self.path(stored::HISTORY);
+        let print = Fingerprint::of(&history).map_err(file("read", &history))?;
+        self.write(stored::SEAL, &print.as_line())?;
         self.write("summary.json", &summary.to_json())?;
         let page = self.path("report.html");
         fs::File::create(&page)

@@ -101,6 +101,13 @@ impl Fingerprint {
             blake3: hasher.finalize().to_hex().to_string(),
         })
     }
+
+    /// Its BLAKE3 and its name, as `b3sum` writes and checks them.
+    #[must_use]
+    pub fn as_line(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        format!("{}  {}\n", self.blake3, name.to_string_lossy())
+    }
 }
 
 impl Inputs {

@@ -40,7 +40,7 @@ pub use difference::{Difference, differences};
 pub use directory::RunDirectory;
 pub use film::Film;
 pub use history::History;
-pub use inputs::Inputs;
+pub use inputs::{Fingerprint, Inputs};
 pub use past::{Past, PastError};
 pub use report::{Comparison, Packing, Sweep};
 pub use series::{Group, Holon, Layout, Map, Metric, Notable, Sample, Series};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Row, params};
 
 use super::inputs::Fingerprint;
-use super::stored::{self, Opened};
+use super::stored::{self, HISTORY, Opened};
 use super::{Inputs, ReadError};
 use crate::site::jobs::Format;
 
@@ -195,14 +195,21 @@ impl Past {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let dated = entries.filter_map(|entry| {
             let path = entry.path();
-            let made = path.join("history.db").metadata().ok()?.modified().ok()?;
+            let made = path.join(HISTORY).metadata().ok()?.modified().ok()?;
             let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
             (!is_hidden).then_some((made, path))
         });
         let mut dated: Vec<_> = dated.collect();
         dated.sort();
-        let mut runs = dated.into_iter().rev().map(|(_, path)| Self::open(&path));
-        runs.find_map(Result::ok).ok_or_else(|| PastError::None {
+        for (_, path) in dated.into_iter().rev() {
+            match Self::open(&path) {
+                Ok(past) => return Ok(past),
+                // The newest is meant, and not the one before it.
+                Err(changed @ PastError::Read(ReadError::Changed { .. })) => return Err(changed),
+                Err(_) => {}
+            }
+        }
+        Err(PastError::None {
             path: folder.to_owned(),
         })
     }
@@ -223,7 +230,7 @@ impl Past {
         asked
             .and_then(|mut asked| asked.query_map(with, read)?.collect())
             .map_err(|source| {
-                let path = self.directory.join("history.db");
+                let path = self.directory.join(HISTORY);
                 ReadError::History { path, source }.into()
             })
     }
@@ -386,11 +393,16 @@ impl Past {
         let number = |row: &Row<'_>, column| -> rusqlite::Result<Option<u64>> {
             Ok(row.get::<_, Option<i64>>(column)?.map(|n| n as u64))
         };
-        let query = "SELECT seconds, detail, kind, cause FROM events WHERE id = ?";
+        let query = "SELECT seconds, detail, kind, cause, name FROM events LEFT JOIN jobs \
+                     ON kind = 'finished' AND jobs.id = CAST(substr(detail, 5) AS INTEGER) \
+                     WHERE events.id = ?";
         let event = self.ask(query, params![id as i64], |row| {
             let (detail, kind): (Option<String>, String) = (row.get(1)?, row.get(2)?);
             let text = match (kind.as_str(), detail) {
-                ("finished", Some(job)) => format!("{job} ended"),
+                ("finished", Some(job)) => match row.get::<_, Option<String>>(4)? {
+                    Some(name) => format!("{name} ({job}) ended"),
+                    None => format!("{job} ended"),
+                },
                 (_, Some(text)) => text,
                 (_, None) => kind,
             };

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::history::VERSION;
+use super::inputs::Fingerprint;
 use super::{Group, Metric, Sample, Series, Summary};
 
 /// A run, read back.
@@ -61,6 +62,19 @@ pub enum ReadError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// A history has other bytes than the run left.
+    #[error(
+        "{} was changed after its run: found BLAKE3 {found:.12}…, expected {expected:.12}… as in {SEAL}",
+        path.display()
+    )]
+    Changed {
+        /// The history.
+        path: PathBuf,
+        /// Its BLAKE3.
+        found: String,
+        /// What it was.
+        expected: String,
+    },
     /// It can be read and cannot be right.
     #[error("{}: {what}", path.display())]
     Wrong {
@@ -110,6 +124,13 @@ impl ReadError {
     }
 }
 
+/// The file of a run that holds what was decided.
+pub(super) const HISTORY: &str = "history.db";
+
+/// The file that holds its BLAKE3, so that nobody reads a history that is not the run's: its bytes may be changed by
+/// whoever opens it with any tool.
+pub(super) const SEAL: &str = "history.db.b3";
+
 impl Stored {
     /// Reads a run's directory.
     ///
@@ -121,7 +142,7 @@ impl Stored {
             // Lets the operating system say what is the matter.
             fs::read_dir(directory).map_err(ReadError::file(directory))?;
         }
-        for missing in ["summary.json", "history.db"] {
+        for missing in ["summary.json", HISTORY] {
             if !directory.join(missing).is_file() {
                 return Err(ReadError::NoRun {
                     path: directory.to_owned(),
@@ -144,7 +165,7 @@ impl Stored {
             );
             return Err(ReadError::wrong(directory, &what));
         }
-        let path = directory.join("history.db");
+        let path = directory.join(HISTORY);
         Ok(Self {
             directory: directory.to_owned(),
             summary,
@@ -173,11 +194,11 @@ pub(super) struct Opened {
 /// # Errors
 /// If there is none, it is torn or of another version, or its run was killed.
 pub(super) fn open(directory: &Path) -> Result<Opened, ReadError> {
-    let path = directory.join("history.db");
+    let path = directory.join(HISTORY);
     if !path.is_file() {
         return Err(ReadError::NoRun {
             path: directory.to_owned(),
-            missing: "history.db",
+            missing: HISTORY,
         });
     }
     let refused = |source| ReadError::History {
@@ -205,21 +226,51 @@ pub(super) fn open(directory: &Path) -> Result<Opened, ReadError> {
         ))
     });
     match row {
-        Ok((universe, seed, kind, seconds, complete, hash)) => Ok(Opened {
-            db,
-            universe,
-            seed: seed.parse().unwrap_or(0),
-            kind,
-            seconds: seconds.unwrap_or(0.0),
-            complete,
-            hash,
-        }),
+        Ok((universe, seed, kind, seconds, complete, hash)) => {
+            verify(directory, &path)?;
+            Ok(Opened {
+                db,
+                universe,
+                seed: seed.parse().unwrap_or(0),
+                kind,
+                seconds: seconds.unwrap_or(0.0),
+                complete,
+                hash,
+            })
+        }
         Err(rusqlite::Error::QueryReturnedNoRows) => {
             let what = "its run was stopped before it could be summed up";
             Err(ReadError::wrong(&path, what))
         }
         Err(source) => Err(refused(source)),
     }
+}
+
+/// Compares a history with what its run left.
+fn verify(directory: &Path, history: &Path) -> Result<(), ReadError> {
+    let seal = directory.join(SEAL);
+    let line = match fs::read_to_string(&seal) {
+        Ok(line) => line,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(ReadError::NoRun {
+                path: directory.to_owned(),
+                missing: SEAL,
+            });
+        }
+        Err(source) => return Err(ReadError::file(&seal)(source)),
+    };
+    let found = Fingerprint::of(history).map_err(ReadError::file(history))?;
+    if line == found.as_line() {
+        return Ok(());
+    }
+    Err(match line.split_once("  ") {
+        Some((expected, _)) => ReadError::Changed {
+            path: history.to_owned(),
+            found: found.blake3,
+            expected: expected.to_owned(),
+        },
+        None => ReadError::wrong(&seal, "expected a BLAKE3, two spaces and history.db"),
+    })
 }
 
 /// Groups with their samples, and the marks.

@@ -303,7 +303,7 @@ impl Jobs {
             let busy = busy.map(|file| Distribution::read(&file, "util", "cdf"));
             let busy = busy.transpose()?;
             for file in files(&path)? {
-                let text = open(&file)?;
+                let text = open(&file, "jobs")?;
                 jobs.add(text, &file, source, busy.as_ref(), models)?;
             }
         }
@@ -496,11 +496,11 @@ pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, TraceError> {
     Ok(files)
 }
 
-/// Opens a list, packed or plain.
-fn open(file: &Path) -> Result<Box<dyn BufRead>, TraceError> {
+/// Opens a list of something, packed or plain.
+pub(super) fn open(file: &Path, what: &'static str) -> Result<Box<dyn BufRead>, TraceError> {
     let opened = File::open(file).map_err(|source| TraceError::File {
         file: file.to_owned(),
-        what: "jobs",
+        what,
         source,
     })?;
     let opened = BufReader::new(opened);

@@ -55,6 +55,9 @@ pub(super) struct Slowed {
     nodes: u32,
 }
 
+/// What would be told as no time at all.
+const INSTANT: Nanos = Nanos(50_000_000);
+
 impl Slowed {
     /// From now on one of its nodes is slowed.
     pub(super) const fn new(now: Instant, node: u32, reason: Reason) -> Self {
@@ -110,6 +113,7 @@ impl Slowed {
         let (from, until) = (words::moment(self.from), words::moment(self.until));
         let in_all = words::span(self.in_all);
         match self.times {
+            1 if self.in_all < INSTANT => format!("slowed for an instant at {from}: {because}"),
             1 => format!("slowed from {from} to {until}, for {in_all}: {because}"),
             n => format!(
                 "slowed {n} times between {from} and {until}, in all for {in_all}: {because}"
@@ -163,6 +167,13 @@ mod tests {
             slowed
                 .text()
                 .starts_with("slowed from 1 min 40 s to 2 min 5 s, for 25 s: ")
+        );
+        let mut instant = Slowed::new(at(100), 3, Reason::NearLimit);
+        instant.changes(at(100), false);
+        assert!(
+            instant
+                .text()
+                .starts_with("slowed for an instant at 1 min 40 s: ")
         );
         slowed.changes(at(130), false);
         slowed.passes(at(500));

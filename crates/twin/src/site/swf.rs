@@ -35,7 +35,7 @@ use std::path::Path;
 use scheduler::site::Quality;
 
 use scheduler::ledger::{GPUS_MAX, WHOLE};
-use wire::{Instant, Nanos};
+use wire::Instant;
 
 use super::jobs::{Job, Labels, Listed, Source, Workload, gang, whole_gpus};
 use super::outcome::{Fate, JobRecord};
@@ -311,25 +311,26 @@ impl Scribe {
         text
     }
 
-    /// What became of a job, as a line: times in seconds to the millisecond, a processor for
-    /// each GPU or part of one.
+    /// What became of a job, as a line: times in whole seconds, as the standard has them, so that each event is less than one
+    /// from where it was; a processor for each GPU or part of one.
     #[must_use]
     pub fn line(&self, record: &JobRecord<'_>) -> String {
         let job = record.job;
-        let seconds = |span: Nanos| (span.as_secs_f64() * 1e3).round() / 1e3;
+        let at = |at: Instant| at.since(Instant::EPOCH).as_secs_f64().round();
         let mut line = [-1.0; 18];
         let gpus = job.gpu_milli().div_ceil(u64::from(WHOLE));
         line[field::JOB] = record.id as f64 + 1.0;
-        line[field::SUBMITTED] = seconds(job.arrives.since(Instant::EPOCH));
+        line[field::SUBMITTED] = at(job.arrives);
         if let Some(started) = record.started {
-            line[field::WAITED] = seconds(started.since(job.arrives));
+            line[field::WAITED] = at(started) - at(job.arrives);
             line[field::PROCESSORS] = gpus as f64;
             if let Some(ended) = record.ended {
-                line[field::RAN] = seconds(ended.since(started));
+                // Who ran for nothing did not run, to whoever reads it.
+                line[field::RAN] = (at(ended) - at(started)).max(1.0);
             }
         }
         line[field::PROCESSORS_REQUESTED] = gpus as f64;
-        line[field::TIME_REQUESTED] = job.limit.map_or(-1.0, seconds);
+        line[field::TIME_REQUESTED] = job.limit.map_or(-1.0, |l| l.as_secs_f64().ceil());
         if gpus > 0 {
             let mib = f64::from(job.demand.memory_mib) * f64::from(job.tasks) / gpus as f64;
             line[field::MEMORY_REQUESTED] = (mib * 1024.0).round();
@@ -358,6 +359,7 @@ mod tests {
     use crate::site::jobs::Jobs;
     use crate::site::jobs::tests::source;
     use proptest::prelude::*;
+    use wire::Nanos;
 
     const LOG: &str = "; Version: 2.2\n; UnixStartTime: 807926400\n;\n; a remark\n\
         1 0 10 3600 16 -1 -1 -1 7200 -1 1 3 2 -1 1 -1 -1 -1\n\

@@ -12,14 +12,13 @@
 //! What is read into it:
 //! * `qos`: `LS` and `Guaranteed` are latency-sensitive, `BE` and `Burstable` best
 //!   effort, as is a pod of a list without that column.
-//! * `num_gpu` of one takes `gpu_milli` of it, at least a thousandth; more take whole ones.
+//! * `num_gpu` of one takes `gpu_milli` of it, at least a thousandth; more take whole ones, of 1000 each; none take none.
 //! * Without `creation_time` (the list `multigpu20` has none) pods come one a second in
 //!   the order of the list; without `deletion_time` they stay.
 //! * `pod_phase` and `scheduled_time` tell how the real scheduler fared, and are not
 //!   used: ours has to fare by itself. A pod scheduled before it was created is an error.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +26,7 @@ use scheduler::ledger::{Demand, GPUS_MAX, Models, WHOLE};
 use scheduler::site::Quality;
 use wire::{Instant, Nanos};
 
-use super::jobs::Listed;
+use super::jobs::{self, Listed};
 
 /// A cluster and its work.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,7 +156,7 @@ pub(super) const MEMORY_MIB_MAX: u64 = 1 << 30;
 pub(super) const SECONDS_MAX: u64 = 946_080_000;
 
 impl Trace {
-    /// Reads both lists from a folder; absolute paths from where they say.
+    /// Reads both lists from a folder, plain or gzipped; absolute paths from where they say.
     ///
     /// # Errors
     /// The first thing that is wrong; see [`TraceError`].
@@ -168,10 +167,7 @@ impl Trace {
     ) -> Result<Self, TraceError> {
         let open = |name: &Path, what| {
             let file = folder.join(name);
-            match File::open(&file) {
-                Ok(open) => Ok((open, file)),
-                Err(source) => Err(TraceError::File { file, what, source }),
-            }
+            Ok::<_, TraceError>((jobs::open(&file, what)?, file))
         };
         let (nodes, nodes_file) = open(nodes.as_ref(), "nodes")?;
         let (pods, pods_file) = open(pods.as_ref(), "pods")?;
@@ -497,12 +493,21 @@ fn read_pods(
     while list.next()? {
         list.once(name, &mut names)?;
         let gpus = list.number(gpu, 0, GPUS_MAX as u64)? as u8;
+        // A part can only be of one; of several each is taken whole.
+        let (least, most) = match gpus {
+            0 => (0, 0),
+            1 => (1, u64::from(WHOLE)),
+            _ => (WHOLE.into(), WHOLE.into()),
+        };
         let mut allowed = Models::ANY;
         if let Some(spec) = spec
             && !list.text(spec).is_empty()
         {
             allowed = Models(0);
             for word in list.text(spec).split('|') {
+                if word.is_empty() {
+                    return Err(list.wrong(spec, "GPU models with | between them"));
+                }
                 let number = models.number(word).ok_or_else(|| too_many(&list, spec))?;
                 allowed.0 |= 1 << number;
             }
@@ -538,7 +543,7 @@ fn read_pods(
                 cpu_milli: list.number(cpu, 0, CPU_MILLI_MAX)? as u32,
                 memory_mib: list.number(memory, 0, MEMORY_MIB_MAX)? as u32,
                 gpus,
-                gpu_milli: list.number(milli, u64::from(gpus == 1), WHOLE.into())? as u16,
+                gpu_milli: list.number(milli, least, most)? as u16,
                 models: allowed,
             },
             quality,

@@ -54,6 +54,8 @@ pub enum Wish {
     Weight(String, f64),
     /// A loop carries this share of what it did when sound.
     LoopCapacity(u16, f64),
+    /// Neighbours take this share of what they would.
+    Neighbour(f64),
     /// One more job comes.
     Submit(Submission),
 }
@@ -127,6 +129,11 @@ pub enum WhatIfError {
         "found {0}, which cannot change in the middle of a run; expected a key of `scheduler` or `tenant`"
     )]
     Key(String),
+    /// Nobody takes from the plant.
+    #[error(
+        "found --neighbour, and nobody else draws on this run's plant; expected a universe with a [[fault]] of kind \"neighbour\""
+    )]
+    NoNeighbour,
     /// A name is no name in a setting.
     #[error(transparent)]
     Setting(#[from] SettingError),
@@ -140,7 +147,7 @@ pub enum WhatIfError {
 pub struct Future {
     /// Work, heat and use.
     pub since: Since,
-    /// How long those waited that first started in it.
+    /// How long those have waited that first started in it, or wait for that when it ends.
     pub waiting: Quantiles,
     /// How many they were.
     pub started: u64,
@@ -150,19 +157,27 @@ pub struct Future {
     pub moved: u64,
     /// Jobs refused.
     pub refused: u64,
+    /// Times a job was stopped by heat or with its node, and waited again.
+    pub stopped: u64,
+    /// Jobs that were lost.
+    pub lost: u64,
     /// Nodes that were slowed.
     pub throttled: u64,
     jobs: BTreeMap<u64, Course>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Course {
-    started: Option<Instant>,
-    ended: Option<Instant>,
-    fate: Fate,
+/// When a job started and ended in a future, if it did, and as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// Its first start.
+    pub started: Option<Instant>,
+    /// Its end.
+    pub ended: Option<Instant>,
+    /// What became of it.
+    pub fate: Fate,
 }
 
-/// A job that starts at another time, or in one future only.
+/// A job that starts or ends at another time, or in one future only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moved {
     /// Its number.
@@ -173,10 +188,57 @@ pub struct Moved {
     pub tenant: String,
     /// What it asks for.
     pub wants: String,
-    /// When it starts if nothing changes; none if not by the end.
-    pub unchanged: Option<Instant>,
-    /// When it starts with the change.
-    pub changed: Option<Instant>,
+    /// What becomes of it if nothing changes; none if that is not told by the end.
+    pub unchanged: Option<Course>,
+    /// What becomes of it with the change.
+    pub changed: Option<Course>,
+}
+
+impl Moved {
+    /// What is different, in words that follow a name.
+    fn text(&self) -> String {
+        let told = |pick: fn(&Course) -> Option<Instant>| {
+            [self.unchanged, self.changed].map(|course| course.as_ref().and_then(pick))
+        };
+        let [then, now] = told(|course| course.started);
+        if then != now {
+            return in_place_of("starts", "started", then, now);
+        }
+        let [then, now] = told(|course| course.ended);
+        let fate = self.changed.map_or(Fate::Running, |course| course.fate);
+        match (self.unchanged, now) {
+            (Some(course), Some(now)) if course.fate != fate => {
+                let otherwise = then.map_or_else(
+                    || "has not ended by the end".to_owned(),
+                    |then| format!("is {} at {}", ended_as(course.fate), words::moment(then)),
+                );
+                format!(
+                    "is {} at {}; unchanged it {otherwise}",
+                    ended_as(fate),
+                    words::moment(now)
+                )
+            }
+            _ => in_place_of("ends", "ended", then, now),
+        }
+    }
+}
+
+/// How a job came to its end.
+const fn ended_as(fate: Fate) -> &'static str {
+    match fate {
+        Fate::AtLimit => "ended at its limit",
+        other => other.name(),
+    }
+}
+
+fn in_place_of(does: &str, done: &str, then: Option<Instant>, now: Option<Instant>) -> String {
+    let at = |at: Instant| format!("{does} at {}", words::moment(at));
+    match (then, now) {
+        (Some(then), Some(now)) => format!("{} instead of {}", at(now), words::moment(then)),
+        (Some(then), None) => format!("has not {done} by the end; unchanged it {}", at(then)),
+        (None, Some(now)) => format!("{}; unchanged it has not {done} by the end", at(now)),
+        (None, None) => "ends as it would".to_owned(),
+    }
 }
 
 /// The difference between both futures.
@@ -192,14 +254,29 @@ pub struct Difference {
     pub unchanged: Future,
     /// The other.
     pub changed: Future,
-    /// Jobs that start sooner with the change, and later, or no more.
-    pub earlier: u64,
-    /// See `earlier`.
-    pub later: u64,
+    /// How many jobs start or end at another time.
+    pub affected: Affected,
     /// The most affected, at most [`MOST`].
     pub most: Vec<Moved>,
     /// What became of the submitted job: words and data.
     pub submitted: Option<(String, Value)>,
+}
+
+/// Jobs that start or end at another time with a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Affected {
+    /// Start earlier.
+    pub start_earlier: u64,
+    /// Start later.
+    pub start_later: u64,
+    /// Start no more by the end.
+    pub start_no_more: u64,
+    /// Of those that start when they would, end earlier.
+    pub end_earlier: u64,
+    /// Likewise, later.
+    pub end_later: u64,
+    /// Likewise, have not ended by the end where they would, or ended as something else.
+    pub end_otherwise: u64,
 }
 
 /// Jobs named among the affected.
@@ -394,6 +471,7 @@ struct Plan {
     nodes: Vec<u32>,
     rules: Option<Config>,
     capacity: Vec<(u16, f64)>,
+    neighbour: Option<f64>,
     load: Option<Workload>,
 }
 
@@ -451,6 +529,16 @@ impl Plan {
                         left * 100.0
                     )
                 }
+                Wish::Neighbour(share) => {
+                    if again.config.neighbours.is_empty() {
+                        return Err(WhatIfError::NoNeighbour);
+                    }
+                    plan.neighbour = Some(*share);
+                    format!(
+                        "the neighbour takes {:.0} % of what it would",
+                        share * 100.0
+                    )
+                }
                 Wish::Submit(submission) => {
                     jobs += 1;
                     let job = submission.listed(asked.at, load)?;
@@ -482,6 +570,9 @@ impl Plan {
         }
         for &(coolant, left) in &self.capacity {
             visit.change(now, Change::Capacity { coolant, left });
+        }
+        if let Some(share) = self.neighbour {
+            visit.change(now, Change::Neighbours(share));
         }
         if let Some(load) = &self.load {
             visit.change(now, Change::Submit(load));
@@ -534,6 +625,8 @@ struct Notes {
     preempted: u64,
     moved: u64,
     refused: u64,
+    stopped: u64,
+    lost: u64,
     throttled: BTreeSet<u64>,
     /// Jobs that were placed in it, be it for the first time or again.
     placed: BTreeSet<u64>,
@@ -554,6 +647,8 @@ impl Notes {
                 Action::Preempt => self.preempted += 1,
                 Action::Migrate => self.moved += 1,
                 Action::Refuse => self.refused += 1,
+                Action::Lose => self.lost += 1,
+                Action::Queue if words::is_stop(decision) => self.stopped += 1,
                 Action::Place => {
                     self.placed.insert(decision.work);
                 }
@@ -645,22 +740,23 @@ pub fn whatif(past: &Past, asked: &Asked<'_>, watch: Watch<'_>) -> Result<Differ
     let load = plan.load.as_ref().unwrap_or(&again.scene.load);
     let unchanged = then
         .into_inner()
-        .into_future(unchanged_since, asked.at, load);
-    let changed = now.into_inner().into_future(changed_since, asked.at, load);
+        .into_future(unchanged_since, (asked.at, until), load);
+    let changed = now
+        .into_inner()
+        .into_future(changed_since, (asked.at, until), load);
     same_as_recorded(past, &again, &unchanged, asked.at, until)?;
     let submitted = explained.map(|(text, json, refusal)| {
         let course = changed.jobs.get(&id);
         became(course, asked.at, (text, json, refusal))
     });
-    let (earlier, later, most) = affected(&unchanged, &changed, load, id, until);
+    let (affected, most) = affected(&unchanged, &changed, load, id, until);
     Ok(Difference {
         at: asked.at,
         until,
         changes: plan.told.clone(),
         unchanged,
         changed,
-        earlier,
-        later,
+        affected,
         most,
         submitted,
     })
@@ -701,7 +797,7 @@ fn became(
 }
 
 impl Notes {
-    fn into_future(self, since: Since, at: Instant, load: &Workload) -> Future {
+    fn into_future(self, since: Since, (at, until): (Instant, Instant), load: &Workload) -> Future {
         let mut waiting = Sketch::new();
         let mut started = 0;
         for (&id, course) in &self.jobs {
@@ -711,6 +807,10 @@ impl Notes {
                 started += 1;
                 waiting.record(start.since(load.jobs.jobs[id as usize].arrives).0);
             }
+            // Who never starts would make the others look quick.
+            if course.started.is_none() && course.fate == Fate::Waiting {
+                waiting.record(until.since(load.jobs.jobs[id as usize].arrives).0);
+            }
         }
         Future {
             since,
@@ -719,6 +819,8 @@ impl Notes {
             preempted: self.preempted,
             moved: self.moved,
             refused: self.refused,
+            stopped: self.stopped,
+            lost: self.lost,
             throttled: self.throttled.len() as u64,
             jobs: self.jobs,
         }
@@ -766,37 +868,57 @@ fn same_as_recorded(
     Ok(())
 }
 
-/// How many start earlier and later, and who most.
+/// How many start or end at another time, and who most.
 fn affected(
     unchanged: &Future,
     changed: &Future,
     load: &Workload,
     submitted: u64,
     until: Instant,
-) -> (u64, u64, Vec<Moved>) {
+) -> (Affected, Vec<Moved>) {
     let names = Called(load);
-    let (mut earlier, mut later) = (0, 0);
+    let mut sums = Affected::default();
     let mut all: Vec<(u64, u64)> = Vec::new();
-    let start = |future: &Future, id| future.jobs.get(&id).and_then(|c: &Course| c.started);
     let ids: BTreeSet<u64> = unchanged
         .jobs
         .keys()
         .chain(changed.jobs.keys())
         .copied()
         .collect();
+    // Who has not come so far by the end does so after it.
+    let by = |a: Option<Instant>, b: Option<Instant>| {
+        let (a, b) = (a.unwrap_or(until), b.unwrap_or(until));
+        a.0.abs_diff(b.0)
+    };
     for id in ids.into_iter().filter(|&id| id != submitted) {
-        let (then, now) = (start(unchanged, id), start(changed, id));
-        if then == now {
-            continue;
-        }
-        // Who has not started by the end starts after it.
-        let (t, n) = (then.unwrap_or(until), now.unwrap_or(until));
-        if now.is_some() && (then.is_none() || n < t) {
-            earlier += 1;
+        let (then, now) = (unchanged.jobs.get(&id), changed.jobs.get(&id));
+        let started = |course: Option<&Course>| course.and_then(|c| c.started);
+        let ended = |course: Option<&Course>| course.and_then(|c| c.ended);
+        let (start, end) = ([started(then), started(now)], [ended(then), ended(now)]);
+        let by = if start[0] != start[1] {
+            *match start {
+                [Some(_), None] => &mut sums.start_no_more,
+                [Some(then), Some(now)] if now > then => &mut sums.start_later,
+                _ => &mut sums.start_earlier,
+            } += 1;
+            by(start[0], start[1])
+        } else if end[0] != end[1] {
+            let fate = |course: Option<&Course>| course.map(|c| c.fate);
+            *match end {
+                [Some(then_at), Some(now_at)] if fate(then) == fate(now) => {
+                    match now_at > then_at {
+                        true => &mut sums.end_later,
+                        false => &mut sums.end_earlier,
+                    }
+                }
+                [None, Some(_)] => &mut sums.end_earlier,
+                _ => &mut sums.end_otherwise,
+            } += 1;
+            by(end[0], end[1])
         } else {
-            later += 1;
-        }
-        all.push((t.0.abs_diff(n.0), id));
+            continue;
+        };
+        all.push((by, id));
     }
     all.sort_unstable_by_key(|&(by, id)| (std::cmp::Reverse(by), id));
     let most = all.into_iter().take(MOST).map(|(_, id)| {
@@ -806,11 +928,41 @@ fn affected(
             name: job.name.to_string(),
             tenant: load.jobs.tenants[usize::from(job.tenant)].clone(),
             wants: words::wants(&super::world::asked(id, job), &names),
-            unchanged: start(unchanged, id),
-            changed: start(changed, id),
+            unchanged: unchanged.jobs.get(&id).copied(),
+            changed: changed.jobs.get(&id).copied(),
         }
     });
-    (earlier, later, most.collect())
+    (sums, most.collect())
+}
+
+impl Affected {
+    fn text(&self) -> String {
+        let starts = [
+            (self.start_earlier, "earlier"),
+            (self.start_later, "later"),
+            (self.start_no_more, "no more by the end"),
+        ];
+        let ends = [
+            (self.end_earlier, "earlier"),
+            (self.end_later, "later"),
+            (self.end_otherwise, "not by the end, or as something else"),
+        ];
+        let told = |parts: &[(u64, &str)]| {
+            let parts = parts.iter().filter(|(n, _)| *n > 0);
+            let parts: Vec<String> = parts.map(|(n, how)| format!("{n} {how}")).collect();
+            (!parts.is_empty()).then(|| parts.join(", "))
+        };
+        match (told(&starts), told(&ends)) {
+            (None, None) => "Every job starts and ends when it would.".to_owned(),
+            (Some(starts), None) => format!("Jobs that start at another time: {starts}."),
+            (None, Some(ends)) => {
+                format!("Every job starts when it would; that end at another time: {ends}.")
+            }
+            (Some(starts), Some(ends)) => format!(
+                "Jobs that start at another time: {starts}; of the others that end at another: {ends}."
+            ),
+        }
+    }
 }
 
 impl Difference {
@@ -848,19 +1000,14 @@ impl Difference {
                 shown(row.changed)
             ));
         }
-        text.push_str(&format!(
-            "\n{} jobs start earlier, {} later or no more.\n",
-            self.earlier, self.later
-        ));
-        let at = |start: Option<Instant>| start.map_or_else(|| "not".to_owned(), words::moment);
+        text.push_str(&format!("\n{}\n", self.affected.text()));
         for moved in &self.most {
             text.push_str(&format!(
-                "  {:24} {:10} {:24} starts at {} instead of {}\n",
+                "  {:24} {:10} {:24} {}\n",
                 moved.name,
                 moved.tenant,
                 moved.wants,
-                at(moved.changed),
-                at(moved.unchanged)
+                moved.text()
             ));
         }
         if let Some((words, _)) = &self.submitted {
@@ -882,8 +1029,12 @@ impl Difference {
         let most = self.most.iter().map(|m| {
             json!({
                 "id": m.id, "name": m.name, "tenant": m.tenant, "wants": m.wants,
-                "unchanged_start_seconds": seconds(m.unchanged),
-                "changed_start_seconds": seconds(m.changed),
+                "unchanged_start_seconds": seconds(m.unchanged.and_then(|c| c.started)),
+                "changed_start_seconds": seconds(m.changed.and_then(|c| c.started)),
+                "unchanged_end_seconds": seconds(m.unchanged.and_then(|c| c.ended)),
+                "changed_end_seconds": seconds(m.changed.and_then(|c| c.ended)),
+                "unchanged_outcome": m.unchanged.map(|c| c.fate.name()),
+                "changed_outcome": m.changed.map(|c| c.fate.name()),
             })
         });
         json!({
@@ -892,8 +1043,12 @@ impl Difference {
             "changes": self.changes,
             "unchanged": side(|row| row.unchanged),
             "changed": side(|row| row.changed),
-            "start_earlier": self.earlier,
-            "start_later": self.later,
+            "start_earlier": self.affected.start_earlier,
+            "start_later": self.affected.start_later,
+            "start_no_more": self.affected.start_no_more,
+            "end_earlier": self.affected.end_earlier,
+            "end_later": self.affected.end_later,
+            "end_otherwise": self.affected.end_otherwise,
             "most_affected": most.collect::<Vec<_>>(),
             "submitted": self.submitted.as_ref().map(|(_, json)| json.clone()),
         })
@@ -910,9 +1065,12 @@ impl Difference {
         let hours = |seconds: f64| seconds / 3_600.0;
         vec![
             row("jobs_started", "jobs started", 0, &|f| f.started as f64),
-            row("waiting_p50_seconds", "  they waited, p50, s", 0, &|f| {
-                f.waiting.p50
-            }),
+            row(
+                "waiting_p50_seconds",
+                "first waits so far, p50, s",
+                0,
+                &|f| f.waiting.p50,
+            ),
             row("waiting_p95_seconds", "  p95, s", 0, &|f| f.waiting.p95),
             row("waiting_p99_seconds", "  p99, s", 0, &|f| f.waiting.p99),
             row("waiting_max_seconds", "  at most, s", 0, &|f| f.waiting.max),
@@ -938,6 +1096,10 @@ impl Difference {
                 2,
                 &|f| f.since.utilised * 100.0,
             ),
+            row("stopped", "stopped with a node, or by heat", 0, &|f| {
+                f.stopped as f64
+            }),
+            row("jobs_lost", "jobs lost", 0, &|f| f.lost as f64),
             row("preempted", "preemptions", 0, &|f| f.preempted as f64),
             row("moved", "moves", 0, &|f| f.moved as f64),
             row("nodes_throttled", "nodes slowed", 0, &|f| {

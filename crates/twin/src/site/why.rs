@@ -166,6 +166,16 @@ pub fn explanation_as_json(explanation: &Explanation, now: Instant, names: &dyn 
                     "gpus": pending.ahead.gpu_milli as f64 / 1_000.0,
                     "first": first.collect::<Vec<_>>(),
                 },
+                "kept_for": pending.kept_for.map(|id| names.job(id)),
+                "holders": pending.holders.iter().map(|&(tenant, gpu)| json!({
+                    "tenant": names.tenant(tenant), "gpus": gpu as f64 / 1_000.0,
+                })).collect::<Vec<_>>(),
+                "loops": {
+                    "neighbour_takes": pending.loops.others,
+                    "faulty": pending.loops.faulty.iter().map(|&(coolant, left)| json!({
+                        "loop": coolant, "left": left,
+                    })).collect::<Vec<_>>(),
+                },
                 "start": start_as_json(&pending.start, now),
                 "changes": changes.collect::<Vec<_>>(),
             })
@@ -636,6 +646,10 @@ fn in_short(job: &PastJob, end: Instant, found: &Found) -> String {
                 words::span(at(to).since(at(from)))
             )
         }
+        (Some(from), None) => format!(
+            "; at the end of the run it had run for {}",
+            words::span(end.since(at(from)))
+        ),
         _ => String::new(),
     };
     let most = found.stretches.iter().max_by_key(|s| s.to.since(s.from));

@@ -160,6 +160,8 @@ enum What {
         /// The last step of its change, and which way it went.
         told: Option<bool>,
     },
+    /// Neighbours take this share of what they would take.
+    Shares(f64),
     /// A neighbour begins to take from the plant, or ends.
     Neighbour { begins: bool },
     /// The time in which something is broken begins or ends.
@@ -265,8 +267,10 @@ struct World<'a> {
     /// Thousandths of GPU that run with each habit, and what the file system leaves of
     /// their speed, in thousandths.
     io: Vec<(u64, u32)>,
-    /// The share of each loop's capacity that is sound, and what neighbours take of all.
+    /// The share of each loop's capacity that is sound; the share that neighbours take of what they would, and what they
+    /// take of all.
     sound: Vec<f64>,
+    neighbours_share: f64,
     taken: f64,
     taken_as_told: f64,
     /// Since when each loop is given more than it can carry.
@@ -359,6 +363,7 @@ impl<'a> World<'a> {
             unstarted: BTreeSet::new(),
             io: vec![(0, FULL); load.jobs.habits.len()],
             sound: vec![1.0; floor.loops.len()],
+            neighbours_share: 1.0,
             taken: 0.0,
             taken_as_told: 0.0,
             overloaded_since: vec![None; floor.loops.len()],
@@ -638,6 +643,14 @@ impl<'a> World<'a> {
                 let text = "the neighbour no longer draws on the plant";
                 ("neighbour_ends", text.to_owned())
             }
+            What::Shares(share) => {
+                self.neighbours_share = share;
+                self.taken *= share;
+                self.set_capacities();
+                let share = share * 100.0;
+                let text = format!("the neighbour takes {share:.0} % of what it would");
+                ("neighbour_shares", text)
+            }
             What::Window => return self.open_or_close_window(now),
         };
         self.outcome.series.note(now.as_secs_f64(), text.clone());
@@ -834,7 +847,7 @@ impl<'a> World<'a> {
         let pairs = self.config.neighbours.iter().zip(self.neighbours);
         let (mut target, mut slowest) = (0.0, 0.0_f64);
         for (neighbour, record) in pairs {
-            target += neighbour.takes(record, since).0;
+            target += self.neighbours_share * neighbour.takes(record, since).0;
             slowest = slowest.max(neighbour.inertia.as_secs_f64());
         }
         let follows = if slowest > 0.0 {
@@ -867,6 +880,11 @@ impl<'a> World<'a> {
     /// What all loops carry when they are sound, in watts.
     fn carried(&self) -> f64 {
         self.floor.loops.iter().map(|l| l.capacity.0).sum()
+    }
+
+    /// What neighbours take of what a loop can carry, in watts.
+    fn taken_from(&self, l: usize) -> f64 {
+        self.floor.loops[l].capacity.0 * self.sound[l] * self.taken / self.carried()
     }
 
     fn set_capacities(&mut self) {
@@ -971,6 +989,7 @@ impl<'a> World<'a> {
                 coolant: l as u16,
                 heat_watts: self.devices.to_reject(l),
                 capacity_watts: self.devices.site().loops()[l].capacity.0,
+                others_watts: self.taken_from(l),
             };
             self.because = Because::Reading(l);
             self.tell(now, metered);

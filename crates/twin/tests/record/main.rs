@@ -14,8 +14,8 @@ use twin::record::summary::{
     Braid, Distance, FaultWindow, Fleet, Quantiles, Rebuilds, Replay, Scale, Span, Tenant,
 };
 use twin::record::{
-    Comparison, Curve, History, Map, Metric, Packing, ReadError, RecordError, RunDirectory, Series,
-    Stored, Summary, Sweep,
+    Comparison, Curve, Fingerprint, History, Map, Metric, Packing, ReadError, RecordError,
+    RunDirectory, Series, Stored, Summary, Sweep,
 };
 use wire::{Instant, Tile};
 
@@ -329,7 +329,10 @@ fn a_finished_run_is_whole_and_the_next_one_gets_a_number() {
         let history = run.history().unwrap();
         let path = run.finish(history, &summary, &series).unwrap();
         assert_eq!(path, root.join(expected));
-        assert_eq!(names(&path), ["history.db", "report.html", "summary.json"]);
+        assert_eq!(
+            names(&path),
+            ["history.db", "history.db.b3", "report.html", "summary.json"]
+        );
     }
     assert_eq!(names(&root), ["a-b-seed7", "a-b-seed7-2", "a-b-seed7-3"]);
 }
@@ -525,12 +528,20 @@ fn a_directory_that_is_no_whole_run_is_refused_with_what_is_wrong() {
         assert_eq!(names(place.path()), before, "reading writes nothing");
         error.replace(&place.path().display().to_string(), "")
     };
-    let sql = |sql: &'static str| {
+    let changed = |sql: &'static str| {
         move |run: &Path| {
             Connection::open(run.join("history.db"))
                 .unwrap()
                 .execute_batch(sql)
                 .unwrap()
+        }
+    };
+    // By somebody who makes it look whole.
+    let sql = |sql: &'static str| {
+        move |run: &Path| {
+            changed(sql)(run);
+            let print = Fingerprint::of(&run.join("history.db")).unwrap();
+            fs::write(run.join("history.db.b3"), print.as_line()).unwrap();
         }
     };
     for (what, says) in [
@@ -569,6 +580,18 @@ fn a_directory_that_is_no_whole_run_is_refused_with_what_is_wrong() {
         (
             &sql("UPDATE runs SET history_hash = 'f'"),
             "/run: summary.json and history.db are of different runs",
+        ),
+        (
+            &changed("DELETE FROM decisions"),
+            "/run/history.db was changed after its run: found BLAKE3 ",
+        ),
+        (
+            &|run| fs::remove_file(run.join("history.db.b3")).unwrap(),
+            "/run is no run: it holds no history.db.b3",
+        ),
+        (
+            &|run| fs::write(run.join("history.db.b3"), "torn").unwrap(),
+            "/run/history.db.b3: expected a BLAKE3, two spaces and history.db",
         ),
     ] {
         let error = broken(what);

@@ -44,6 +44,8 @@ pub enum Change<'a> {
         /// The share.
         left: f64,
     },
+    /// Neighbours take this share of what they would take, at once.
+    Neighbours(f64),
     /// One more job comes: the last of this workload, which is the run's otherwise.
     Submit(&'a Workload),
 }
@@ -296,6 +298,14 @@ impl<'a> Visit<'a> {
                 };
                 world.outcome.faults.0 += u64::from(left < 1.0);
                 let planned = Planned { at: now, what };
+                world.changes.insert(world.next_change, planned);
+                world.change(now);
+            }
+            Change::Neighbours(share) => {
+                let planned = Planned {
+                    at: now,
+                    what: What::Shares(share),
+                };
                 world.changes.insert(world.next_change, planned);
                 world.change(now);
             }
