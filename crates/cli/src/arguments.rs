@@ -243,7 +243,7 @@ pub(crate) struct WhatIf {
     pub(crate) loop_capacity: Vec<(u16, f64)>,
 
     /// Neighbours take this share of what they would take from the cooling loops: 0%
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true)]
     pub(crate) neighbour: Option<f64>,
 
     /// One more job comes, such as gpus=8,tasks=2,model=H200,runs=2h,tenant=NAME; also cpu,

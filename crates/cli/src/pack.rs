@@ -79,7 +79,7 @@ pub(crate) fn pack(asked: &Pack) -> Result<ExitCode> {
         let of = format!("{pods} of {} pods ask", trace.pods.len());
         let (list, nodes) = (shown(&pods_file), shown(&nodes_file));
         let (list, nodes) = (list.display(), nodes.display());
-        match models.is_empty() {
+        match trace.nodes.iter().all(|node| node.gpus == 0) {
             true => anstream::eprintln!(
                 "{list}: {of} for GPUs, of which no node of {nodes} has any, and are placed nowhere"
             ),

@@ -395,7 +395,7 @@ pub struct Request {
     pub inputs: Option<Inputs>,
 }
 
-/// What a replay keeps besides the three files of every run.
+/// What a replay keeps besides the files of every run.
 #[derive(Clone, Debug, Default)]
 pub struct Replay {
     /// Where the jobs go as they ran, in the Standard Workload Format; `jobs.swf` in the run

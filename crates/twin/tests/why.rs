@@ -371,7 +371,7 @@ fn what_cannot_be_asked_is_said_with_what_was_expected() {
         "{}",
         said("train8", None)
     );
-    assert!(said("train-8", Some(HOUR * 17)).contains("the run ends at 16 h"));
+    assert!(said("train-8", Some(HOUR * 17)).contains("the run ends at 16 h (57600 s)"));
     assert!(matches!(
         Past::open(run.place.path()),
         Err(PastError::Read(ReadError::NoRun { .. }))
@@ -532,7 +532,7 @@ fn a_neighbour_that_takes_what_loops_carry_is_named_and_can_be_told_to_take_noth
     let hot = asked("detect-a", at + Nanos::MINUTE * 10);
     assert_eq!(
         text(&hot.json, "/explanation/reason"),
-        "no headroom outward"
+        "no heat headroom outward"
     );
     let helps = "once the neighbour takes nothing from the cooling loops: now\n";
     assert!(hot.text.contains(helps), "{}", hot.text);
@@ -556,7 +556,7 @@ fn a_change_to_what_there_is_not_says_what_there_is() {
         ),
         (
             Wish::LoopCapacity(3, 0.5),
-            "found loop \"3\"; expected one of 0 to 0",
+            "found loop \"3\"; expected 0, the only one",
         ),
         (
             Wish::Set("time.end=2h".parse().unwrap()),
@@ -581,7 +581,9 @@ fn a_change_to_what_there_is_not_says_what_there_is() {
     let late = run.what_if(HOUR * 20, vec![Wish::RemoveNode("0".to_owned())]);
     let late = late.unwrap_err().to_string();
     assert!(
-        late.contains("found 20 h for --at; expected a moment from 0 s to 16 h"),
+        late.contains(
+            "found 20 h (72000 s) for --at; expected a moment from 0 s to 16 h (57600 s)"
+        ),
         "{late}"
     );
     assert!(matches!(

@@ -217,6 +217,31 @@ const PACK: [&str; 8] = [
 ];
 
 #[test]
+fn lists_may_be_gzipped_and_only_who_moves_has_a_budget_of_moves() {
+    let folder = packable();
+    let list = std::fs::read(folder.path().join("pods_x.csv")).unwrap();
+    let packed = std::fs::File::create(folder.path().join("pods_z.csv.gz")).unwrap();
+    let mut gz = flate2::write::GzEncoder::new(packed, flate2::Compression::fast());
+    std::io::Write::write_all(&mut gz, &list).unwrap();
+    gz.finish().unwrap();
+    let words = "--seed 1 --policy cosmos,fgd --migrate 5 --json";
+    let pack = |list| {
+        let mut asked = PACK;
+        asked[7] = list;
+        let asked: Vec<&str> = asked.into_iter().chain(words.split(' ')).collect();
+        let (code, out, err) = cosmos(&folder, &asked);
+        assert_eq!((code, err.as_str()), (0, ""));
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()["experiments"].take()
+    };
+    let (plain, gzipped) = (pack("pods_x.csv"), pack("pods_z.csv.gz"));
+    for (i, budget) in [(0, 0), (1, 5)] {
+        assert_eq!(plain[i]["migrate"], budget, "{plain:#}");
+        assert_eq!(plain[i]["move_p99_us"].is_null(), budget == 0);
+        assert_eq!(plain[i]["curve"], gzipped[i]["curve"]);
+    }
+}
+
+#[test]
 fn an_order_that_may_be_of_another_list_is_doubted_and_taken() {
     let folder = packable();
     for (order, doubt) in [

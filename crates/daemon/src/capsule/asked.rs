@@ -100,7 +100,7 @@ pub(super) fn serve(
         let because = "what it becomes must be kept somewhere: expected --state FILE, or --detach, where the node keeps it";
         return Err(served::unreachable(program, because));
     };
-    let (tell, told) = served::told_to_end().map_err(unreachable)?;
+    let (end, told) = served::told_to_end().map_err(unreachable)?;
     if let Some(folder) = home.state.parent() {
         make_private(folder).map_err(|error| Failed::State {
             path: folder.to_owned(),
@@ -128,7 +128,7 @@ pub(super) fn serve(
         drop(asked);
         // It may end by itself. Those who wait hear why, and nobody else comes. A signal would not do: where one has
         // come already, the second ends this process at once.
-        tell.send_replace(true);
+        end.begin(libc::SIGTERM);
         match serving.join() {
             Ok(served) => served.map_err(unreachable)?,
             Err(panicked) => std::panic::resume_unwind(panicked),

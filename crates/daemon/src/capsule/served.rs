@@ -260,28 +260,41 @@ pub(super) fn serve(program: &Program, bytes: &[u8], data: &Path) -> Result<Ende
     })
 }
 
-/// Becomes true once this process has been told to end. Told again, or once its grace is long over, it ends as if nobody
-/// had listened: whatever holds the thread that answers cannot hold this one. What is sent here tells it as well.
-pub(super) fn told_to_end() -> io::Result<(watch::Sender<bool>, watch::Receiver<bool>)> {
+/// The end of a process that serves.
+#[derive(Clone)]
+pub(super) struct End(watch::Sender<bool>);
+
+impl End {
+    /// Nobody else comes, and once the grace is long over the process ends as the signal would end it: whatever holds the
+    /// thread that answers cannot hold this one.
+    pub(super) fn begin(&self, signal: i32) {
+        self.0.send_replace(true);
+        let last = thread::Builder::new().name("last".into());
+        let _ = last.spawn(move || {
+            thread::park_timeout(GRACE + GRACE / 2);
+            signal_hook::low_level::emulate_default_handler(signal)
+        });
+    }
+}
+
+/// Becomes true once this process has been told to end, by a signal or by itself. At a second signal it ends as if nobody
+/// had listened.
+pub(super) fn told_to_end() -> io::Result<(End, watch::Receiver<bool>)> {
     let mut signals = signal_hook::iterator::Signals::new([libc::SIGTERM, libc::SIGINT])?;
     let (tell, told) = watch::channel(false);
-    let ours = tell.clone();
+    let end = End(tell);
+    let ended = end.clone();
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            for signal in signals.forever() {
-                let end = move || signal_hook::low_level::emulate_default_handler(signal);
-                if tell.send_replace(true) {
-                    let _ = end();
+            for (before, signal) in signals.forever().enumerate() {
+                if before > 0 {
+                    let _ = signal_hook::low_level::emulate_default_handler(signal);
                 }
-                let last = thread::Builder::new().name("last".into());
-                let _ = last.spawn(move || {
-                    thread::park_timeout(GRACE + GRACE / 2);
-                    end()
-                });
+                end.begin(signal);
             }
         })?;
-    Ok((ours, told))
+    Ok((ended, told))
 }
 
 async fn serve_all(

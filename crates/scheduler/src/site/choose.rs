@@ -107,15 +107,24 @@ impl View<'_> {
         let demand = &job.demand;
         let (mut best, mut too_hot) = (Best::default(), None);
         let mut funnel = self.funnel();
+        // Neighbours are alike, so most ask of the same loop about the same watts.
+        let mut last = None;
         for (node, i) in self.ledger.nodes().iter().zip(0_u32..) {
             if let Some(lack) = self.ledger.lacks(i, demand) {
                 funnel.falls(lack.into());
                 continue;
             }
-            let heat = match self.heat(i, node.coolant, demand.watts_on(node)) {
+            let asked = (node.coolant, demand.watts_on(node));
+            let heat = match last {
+                Some((same, heat)) if same == asked => heat,
+                _ => self.heat(i, asked.0, asked.1),
+            };
+            last = Some((asked, heat));
+            let heat = match heat {
                 Ok(heat) => heat,
                 Err(obstacle) => {
                     funnel.falls(Test::Heat);
+                    // Of equals the first stays.
                     least(&mut too_hot, obstacle);
                     continue;
                 }

@@ -21,7 +21,7 @@ use core::mem::discriminant;
 use telemetry::Reason;
 use wire::{Instant, Nanos};
 
-use crate::ledger::{Models, WHOLE};
+use crate::ledger::{Models, State, WHOLE};
 
 use super::evidence::{Evidence, Funnel, Test};
 use super::future::{Ends, Future, Loops};
@@ -79,6 +79,8 @@ pub struct Pending {
     pub ahead: Ahead,
     /// Who holds GPU of the site now, in thousandths, the most first, where GPU is what it lacks.
     pub holders: Vec<(u16, u64)>,
+    /// Whether it is heat, and there would be room on nodes that are off for it.
+    pub is_room_off: bool,
     /// For whom what it would take is kept, if it is.
     pub kept_for: Option<u64>,
     /// What keeps loops from carrying what they were built for, where heat keeps the job waiting.
@@ -465,6 +467,8 @@ impl SiteScheduler {
                 }
                 _ => Vec::new(),
             },
+            is_room_off: is_heat(obstacle.reason)
+                && self.ledger.state(obstacle.node) == State::Parked,
             kept_for: head.filter(|_| obstacle.reason == Reason::Reserved),
             loops: match is_heat(obstacle.reason) || is_heat_in_the_way(&funnel) {
                 true => self.loops_now(),
@@ -515,11 +519,14 @@ impl SiteScheduler {
 
     fn ahead_of(&self, waiting: &Waiting) -> Ahead {
         let own = self.rank(waiting);
+        let is_at_ceiling = self.accounts.admits(&waiting.job).is_err();
         let mut ahead = Ahead::default();
         let mut first = BTreeSet::new();
         for other in self.queue.jobs() {
             let rank = self.rank(other);
-            if rank >= own || self.accounts.admits(&other.job).is_err() {
+            // Who may not start yet stands in nobody's way, but in that of those who wait for the same.
+            let is_alike = || is_at_ceiling && other.job.tenant == waiting.job.tenant;
+            if rank >= own || (self.accounts.admits(&other.job).is_err() && !is_alike()) {
                 continue;
             }
             ahead.jobs += 1;
@@ -744,6 +751,9 @@ impl SiteScheduler {
         let ceiling = lacks(pending.terms.ceiling.gpu_milli);
         if ceiling > 0 {
             worth.push(Change::Ceiling(ceiling));
+            // And with it all who stand before it and wait for the same.
+            let all = ceiling + self.own_before(pending).div_ceil(whole) * whole;
+            worth.extend((all > ceiling).then_some(Change::Ceiling(all)));
         }
         let quota = lacks(pending.terms.quota.gpu_milli);
         // Of what nobody is guaranteed yet.
@@ -751,7 +761,9 @@ impl SiteScheduler {
         if self.accounts.is_bounded() && (1..=unpromised).contains(&quota) {
             worth.push(Change::Quota(quota));
         }
-        if self.config.heat_aware && is_heat_in_the_way(&pending.funnel) {
+        if self.config.heat_aware
+            && (is_heat(pending.reason) || is_heat_in_the_way(&pending.funnel))
+        {
             // Of those that are enough alone the first; with all of them, see Prediction::eased.
             let mut one = (self.faulty()).map(|(coolant, _)| Change::Sound(coolant as u16));
             worth.extend(one.find(|change| self.starts_now(now, job, *change)));
@@ -759,6 +771,17 @@ impl SiteScheduler {
             worth.push(Change::Blind);
         }
         worth
+    }
+
+    /// GPU that jobs of the same tenant ask for that stand before one, in thousandths.
+    fn own_before(&self, pending: &Pending) -> u64 {
+        let job = &pending.job;
+        let Some(own) = self.queue.get(job.id).map(|waiting| self.rank(waiting)) else {
+            return 0;
+        };
+        let before = (self.queue.jobs())
+            .filter(|other| other.job.tenant == job.tenant && self.rank(other) < own);
+        before.map(|other| other.job.total().gpu_milli).sum()
     }
 
     fn worth_trying(

@@ -25,7 +25,8 @@ use wire::{Instant, Nanos};
 use crate::cooling::{self, Cooling};
 use crate::ledger::State;
 
-use super::{Effect, Input, Running, SiteScheduler};
+use super::habit::Habits;
+use super::{Effect, Input, Reading, Running, SiteScheduler};
 
 /// A look ahead sees this many ends and no further; what lies beyond is told as that.
 pub const ENDS_MAX: usize = 20_000;
@@ -54,6 +55,9 @@ pub(super) struct Future {
     site: SiteScheduler,
     since: Instant,
     ends: Ends,
+    /// How long jobs run, as believed when it began: what ends in it was believed and teaches nothing, and would move ends
+    /// that are due.
+    habits: Habits,
     due: BTreeSet<(Instant, u64)>,
     /// When weak loops are believed to be sound again.
     repairs: BTreeSet<(Instant, usize)>,
@@ -75,7 +79,7 @@ impl Future {
     ) -> (Self, Vec<u64>) {
         let mut started = Vec::new();
         if loops == Loops::Sound {
-            (0..site.cooling.len()).for_each(|coolant| site.restore(now, coolant, &mut started));
+            site.restore(now, 0..site.cooling.len(), &mut started);
         }
         let mut repairs = BTreeSet::new();
         if loops == Loops::AsLongAgain {
@@ -87,6 +91,7 @@ impl Future {
         let mut future = Self {
             since: now,
             ends,
+            habits: site.habits.clone(),
             due: BTreeSet::new(),
             repairs,
             reading: None,
@@ -122,7 +127,7 @@ impl Future {
         {
             self.repairs.pop_first();
             self.now = at;
-            self.site.restore(at, coolant, &mut started);
+            self.site.restore(at, [coolant], &mut started);
             self.readings = 0;
             self.expect_reading();
         } else if let Some(at) = self.reading
@@ -134,7 +139,7 @@ impl Future {
             for coolant in 0..self.site.cooling.len() {
                 if self.site.is_troubled(coolant) {
                     let carries = self.site.carries(coolant);
-                    self.site.reads(at, coolant, carries, &mut started);
+                    self.site.reads(at, [(coolant, carries)], &mut started);
                 }
             }
             self.readings += 1;
@@ -180,7 +185,7 @@ impl Future {
         }
         let limit = promised.since(running.started).as_secs_f64();
         let elapsed = now.since(running.started).as_secs_f64() / limit;
-        let likely = limit * self.site.habits.likely(running.job.tenant, elapsed);
+        let likely = limit * self.habits.likely(running.job.tenant, elapsed);
         let end = running.started + Nanos((likely * 1e9) as u64);
         Some(end.max(now).min(promised))
     }
@@ -238,28 +243,45 @@ impl SiteScheduler {
         }
     }
 
-    /// A meter shows what the books lead to, for a loop that carries this; tells who starts with it.
-    fn reads(&mut self, now: Instant, coolant: usize, carries: Carries, started: &mut Vec<u64>) {
-        let metered = Input::Metered {
-            coolant: coolant as u16,
-            heat_watts: self.cooling[coolant].foretold(now),
-            capacity_watts: carries.ours,
-            others_watts: carries.others,
-        };
-        self.handle(now, metered, &mut |effect| {
+    /// Meters show what the books lead to, for loops that carry this; tells who starts with it.
+    fn reads(
+        &mut self,
+        now: Instant,
+        loops: impl IntoIterator<Item = (usize, Carries)>,
+        started: &mut Vec<u64>,
+    ) {
+        let out = &mut |effect| {
             if let Effect::Start { job, .. } = effect {
                 started.push(job);
             }
-        });
+        };
+        let mut is_worth = false;
+        for (coolant, carries) in loops {
+            let reading = Reading {
+                heat_watts: self.cooling[coolant].foretold(now),
+                capacity_watts: carries.ours,
+                others_watts: carries.others,
+            };
+            is_worth |= self.read(now, coolant, reading, out);
+        }
+        if is_worth {
+            self.sweep(now, out);
+        }
     }
 
-    /// A loop is sound and ours alone; tells who starts with it.
-    pub(super) fn restore(&mut self, now: Instant, coolant: usize, started: &mut Vec<u64>) {
-        let carries = Carries {
-            ours: self.config.loop_watts[coolant],
-            others: 0.0,
-        };
-        self.reads(now, coolant, carries, started);
+    /// These loops are sound and ours alone; tells who starts with it.
+    pub(super) fn restore(
+        &mut self,
+        now: Instant,
+        loops: impl IntoIterator<Item = usize>,
+        started: &mut Vec<u64>,
+    ) {
+        let sound = self.config.loop_watts.clone();
+        let restored = loops.into_iter().map(|coolant| {
+            let ours = sound[coolant];
+            (coolant, Carries { ours, others: 0.0 })
+        });
+        self.reads(now, restored, started);
     }
 
     /// A loop is sound, and others take the same part of it; tells who starts with it.
@@ -270,18 +292,19 @@ impl SiteScheduler {
             ours: (sound - others).max(carries.ours),
             others,
         };
-        self.reads(now, coolant, repaired, started);
+        self.reads(now, [(coolant, repaired)], started);
     }
 
     /// Nobody else takes anything of any loop, and they are as sound as they were; tells who starts with it.
     pub(super) fn part_from_others(&mut self, now: Instant, started: &mut Vec<u64>) {
-        for coolant in 0..self.cooling.len() {
-            let carries = self.carries(coolant);
-            if carries.others > 0.0 {
-                let ours = carries.all();
-                self.reads(now, coolant, Carries { ours, others: 0.0 }, started);
-            }
-        }
+        let shared = (0..self.cooling.len()).map(|coolant| (coolant, self.carries(coolant)));
+        let shared = shared.filter(|(_, carries)| carries.others > 0.0);
+        let alone = shared.map(|(coolant, carries)| {
+            let ours = carries.all();
+            (coolant, Carries { ours, others: 0.0 })
+        });
+        let alone: Vec<_> = alone.collect();
+        self.reads(now, alone, started);
     }
 
     /// The part of what a loop carries that others take, 0 to 1.

@@ -65,7 +65,13 @@ impl Slowness {
 }
 
 impl SiteScheduler {
-    pub(super) fn metered(&mut self, now: Instant, coolant: usize, out: &mut impl FnMut(Effect)) {
+    /// What follows from a reading of a loop, but for who starts because of it; true if somebody might.
+    pub(super) fn metered(
+        &mut self,
+        now: Instant,
+        coolant: usize,
+        out: &mut impl FnMut(Effect),
+    ) -> bool {
         let predicted = self.cooling[coolant].predicted(0.0);
         if predicted > cooling::OVERLOAD {
             self.unload(now, coolant, predicted, out);
@@ -74,9 +80,7 @@ impl SiteScheduler {
         }
         self.hand_out(now, coolant, out);
         self.spare_the_slowed(now, coolant, out);
-        if self.cooling[coolant].predicted(0.0) <= self.config.setpoint {
-            self.sweep(now, out);
-        }
+        self.cooling[coolant].predicted(0.0) <= self.config.setpoint
     }
 
     /// Parks idle nodes; best-effort jobs leave while the loop cannot carry what is left

@@ -168,6 +168,14 @@ pub enum Input {
     },
 }
 
+/// What a loop's meter shows: see [`Input::Metered`].
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    heat_watts: f64,
+    capacity_watts: f64,
+    others_watts: f64,
+}
+
 /// What a site's scheduler asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -805,6 +813,30 @@ impl SiteScheduler {
         self.sweep(now, out);
     }
 
+    /// A loop's meter was read: all that follows from it but for who starts because of it; true if somebody might.
+    fn read(
+        &mut self,
+        now: Instant,
+        coolant: usize,
+        reading: Reading,
+        out: &mut impl FnMut(Effect),
+    ) -> bool {
+        if !self.config.heat_aware || coolant >= self.cooling.len() {
+            return false;
+        }
+        // What is no number says nothing of others.
+        self.others_watts[coolant] = match reading.others_watts.is_finite() {
+            true => reading.others_watts.max(0.0),
+            false => 0.0,
+        };
+        let carries = reading.capacity_watts;
+        let is_weak = future::is_less(carries, self.config.loop_watts[coolant]);
+        let since = &mut self.weak_since[coolant];
+        *since = is_weak.then(|| since.unwrap_or(now));
+        self.cooling[coolant].metered(now, reading.heat_watts, carries);
+        self.metered(now, coolant, out)
+    }
+
     /// In words what choosing found in the way.
     fn obstacle(&self, job: &Job, Nowhere(too_hot): Nowhere, funnel: &Funnel) -> Obstacle {
         too_hot.unwrap_or_else(|| self.lacking(job, funnel))
@@ -867,13 +899,13 @@ impl Machine for SiteScheduler {
                 others_watts,
             } => {
                 let coolant = usize::from(coolant);
-                if self.config.heat_aware && coolant < self.cooling.len() {
-                    self.others_watts[coolant] = others_watts;
-                    let is_weak = future::is_less(capacity_watts, self.config.loop_watts[coolant]);
-                    let since = &mut self.weak_since[coolant];
-                    *since = is_weak.then(|| since.unwrap_or(now));
-                    self.cooling[coolant].metered(now, heat_watts, capacity_watts);
-                    self.metered(now, coolant, out);
+                let reading = Reading {
+                    heat_watts,
+                    capacity_watts,
+                    others_watts,
+                };
+                if self.read(now, coolant, reading, out) {
+                    self.sweep(now, out);
                 }
             }
             Input::NearLimit {

@@ -983,6 +983,65 @@ fn who_waits_for_heat_is_told_when_its_loop_eases_and_what_a_repair_is_worth() {
     );
 }
 
+/// What ends in a look ahead was only believed: it moves no end that is due.
+//= requirements S7
+#[test]
+fn who_ends_in_a_look_ahead_changes_nobodys_habits() {
+    let mut site = Site::new(config(vec![node(0)], vec![1e6]));
+    // Half of what was promised, and nine tenths of it.
+    for (id, minutes) in [(1, 30), (2, 54)] {
+        let begun = site.now;
+        site.after(lasting(id, 1, 60));
+        site.now = begun + Nanos::MINUTE * minutes;
+        site.after(Input::Finished { job: id });
+    }
+    let begun = site.now;
+    site.after(lasting(3, 2, 60));
+    site.after(lasting(4, 2, 120));
+    site.after(lasting(5, 4, 10));
+    let Explanation::Pending(why) = site.scheduler.explain(5, begun) else {
+        panic!("it waits");
+    };
+    // The median of both is told by the upper end of its step: 55 %.
+    assert_eq!(why.start.likely, Some(begun + Nanos::MINUTE * 66));
+    assert_eq!(why.start.latest, Some(begun + Nanos::MINUTE * 120));
+}
+
+//= requirements S7
+#[test]
+fn who_waits_at_a_ceiling_stands_behind_those_who_do_and_is_told_what_would_let_all_in() {
+    let mut rules = config(vec![node(0), node(0), node(0)], vec![1e6]);
+    rules.tenants[0].ceiling.gpu_milli = 4_000;
+    let mut site = Site::new(rules);
+    site.after(lasting(1, 3, 60));
+    site.after(lasting(2, 2, 60));
+    site.after(lasting(3, 3, 60));
+    let Explanation::Pending(why) = site.scheduler.explain(3, at(0)) else {
+        panic!("it waits");
+    };
+    assert_eq!(
+        (why.reason, &why.ahead.first[..]),
+        (Reason::Quota, &[2][..])
+    );
+    let now = why.changes.iter().find(|it| it.start.latest == Some(at(0)));
+    assert_eq!(
+        now.map(|it| it.change),
+        Some(Change::Gpus(1)),
+        "{:?}",
+        why.changes
+    );
+    let all = why
+        .changes
+        .iter()
+        .find(|it| it.change == Change::Ceiling(4_000));
+    assert_eq!(
+        all.and_then(|it| it.start.latest),
+        Some(at(0)),
+        "{:?}",
+        why.changes
+    );
+}
+
 /// What others take of a loop is theirs to leave, and no repair of it.
 //= requirements S7
 #[test]

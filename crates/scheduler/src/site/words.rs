@@ -17,7 +17,7 @@ use crate::policy::Terms;
 use crate::words::{Seeker, Unit, count, first_of, funnel_of, memory, thousandths};
 pub use crate::words::{funnel, gpus, moment, span};
 
-use super::evidence::{Candidate, Evidence, Test};
+use super::evidence::{Candidate, Evidence};
 use super::explain::{Change, ENDS_MAX, LoopsNow, Pending, Prediction, Running, is_heat};
 use super::job::{Job, Resources, Spread};
 use super::refuse::{Lack, Refusal};
@@ -39,6 +39,17 @@ pub trait Names {
 /// A share in percent, no finer than it needs to be told apart.
 fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
+}
+
+/// Two shares in percent, no finer than it needs to be seen which is more.
+fn percents(found: f64, bound: f64) -> (String, String) {
+    let told = |digits: usize| {
+        let told = |share: f64| format!("{:.digits$} %", share * 100.0);
+        (told(found), told(bound))
+    };
+    let is_told = |(a, b): &(String, String)| a != b || found == bound;
+    let all = (1..6).map(told);
+    all.into_iter().find(is_told).unwrap_or_else(|| told(6))
 }
 
 /// The models a job may run on: `H100 or H200`; none if any will do.
@@ -201,13 +212,15 @@ pub fn because(job: &Job, reason: Reason, (found, bound): (f64, f64), names: &dy
                 )
             }
         }
-        Reason::NoHeadroomOutward | Reason::NoHeadroomHere => format!(
-            "heat: the coolest cooling loop with room would carry {} of its capacity, and {} are allowed",
-            percent(found),
-            percent(bound)
-        ),
+        Reason::NoHeadroomOutward | Reason::NoHeadroomHere => {
+            let (found, bound) = percents(found, bound);
+            format!(
+                "heat: the coolest cooling loop whose nodes have room, be they on or off, would carry {found} of its capacity, and {bound} are allowed"
+            )
+        }
         Reason::Backpressure => {
-            "heat: the cooling loops with room are being slowed to cool down".to_string()
+            "heat: the cooling loops whose nodes have room, be they on or off, have to cool down first"
+                .to_string()
         }
         Reason::Impossible => impossible(job, found, bound, names),
         Reason::Malformed => {
@@ -289,9 +302,9 @@ pub fn dominant(pending: &Pending, names: &dyn Names) -> String {
                 None => text,
             }
         }
-        reason if is_heat(reason) && pending.funnel.fell[Test::Heat as usize] == 0 => {
+        reason if pending.is_room_off => {
             let off = "heat: it would find room on nodes that are switched off because their cooling loop was too warm";
-            let (found, bound) = (percent(pending.found), percent(pending.bound));
+            let (found, bound) = percents(pending.found, pending.bound);
             match reason {
                 Reason::Backpressure => format!("{off}, and is not cool for long enough yet"),
                 _ => format!(
@@ -320,7 +333,7 @@ pub fn loops(loops: &LoopsNow) -> Option<String> {
     (!told.is_empty()).then(|| told.join("; "))
 }
 
-/// Who holds GPUs: `a 512, b 30.5, and 2 more tenants 12`.
+/// Who holds GPUs: `a 512, b 30.5, 2 other tenants 12`.
 fn holders(holders: &[(u16, u64)], names: &dyn Names) -> String {
     let (first, rest) = holders.split_at(holders.len().min(4));
     let mut told: Vec<String> = (first.iter())
@@ -349,7 +362,7 @@ pub fn change(job: &Job, change: Change, names: &dyn Names) -> String {
     match change {
         Change::Gpus(n) => each(Unit::Gpu.instead(whole(n), whole(demand.gpus))),
         Change::Share(n) => format!(
-            "with {} instead of {} of a GPU",
+            "with {} of a GPU instead of {}",
             gpus(n.into()),
             gpus(demand.gpu_milli.into())
         ),

@@ -1,6 +1,6 @@
 //! What is left of a run when it is over?
 //!
-//! A directory with three files that tell the same story to three readers:
+//! A directory with files that tell the same story to three readers:
 //! `summary.json` to a script, `history.db` to whoever asks why, `report.html` to
 //! whoever looks. All of it is written from four values that the engine fills while
 //! it runs ([`Summary`], [`Series`], and the rows of [`History`]), and appears under

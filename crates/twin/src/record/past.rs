@@ -204,9 +204,12 @@ impl Past {
         for (_, path) in dated.into_iter().rev() {
             match Self::open(&path) {
                 Ok(past) => return Ok(past),
+                // Of another kind.
+                Err(PastError::NotASite { .. }) => {}
+                // Of another version, or not whole.
+                Err(PastError::Read(ReadError::Wrong { path, .. })) if path.ends_with(HISTORY) => {}
                 // The newest is meant, and not the one before it.
-                Err(changed @ PastError::Read(ReadError::Changed { .. })) => return Err(changed),
-                Err(_) => {}
+                Err(damaged) => return Err(damaged),
             }
         }
         Err(PastError::None {

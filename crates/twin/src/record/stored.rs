@@ -194,6 +194,18 @@ pub(super) struct Opened {
 /// # Errors
 /// If there is none, it is torn or of another version, or its run was killed.
 pub(super) fn open(directory: &Path) -> Result<Opened, ReadError> {
+    let opened = open_unverified(directory);
+    // Whatever SQLite makes of it, a history that was changed is told as that.
+    match (&opened, verify(directory)) {
+        (Ok(_), verified) => verified?,
+        (Err(_), Err(changed @ ReadError::Changed { .. })) => return Err(changed),
+        (Err(_), _) => {}
+    }
+    opened
+}
+
+/// The same, whatever its seal says.
+fn open_unverified(directory: &Path) -> Result<Opened, ReadError> {
     let path = directory.join(HISTORY);
     if !path.is_file() {
         return Err(ReadError::NoRun {
@@ -205,8 +217,10 @@ pub(super) fn open(directory: &Path) -> Result<Opened, ReadError> {
         path: path.clone(),
         source,
     };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(&path, flags).map_err(refused)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let db = Connection::open_with_flags(as_it_lies(&path), flags).map_err(refused)?;
     let version: u32 = db
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .map_err(refused)?;
@@ -226,18 +240,15 @@ pub(super) fn open(directory: &Path) -> Result<Opened, ReadError> {
         ))
     });
     match row {
-        Ok((universe, seed, kind, seconds, complete, hash)) => {
-            verify(directory, &path)?;
-            Ok(Opened {
-                db,
-                universe,
-                seed: seed.parse().unwrap_or(0),
-                kind,
-                seconds: seconds.unwrap_or(0.0),
-                complete,
-                hash,
-            })
-        }
+        Ok((universe, seed, kind, seconds, complete, hash)) => Ok(Opened {
+            db,
+            universe,
+            seed: seed.parse().unwrap_or(0),
+            kind,
+            seconds: seconds.unwrap_or(0.0),
+            complete,
+            hash,
+        }),
         Err(rusqlite::Error::QueryReturnedNoRows) => {
             let what = "its run was stopped before it could be summed up";
             Err(ReadError::wrong(&path, what))
@@ -246,8 +257,27 @@ pub(super) fn open(directory: &Path) -> Result<Opened, ReadError> {
     }
 }
 
+/// What SQLite is to open for a file that nobody writes any more: as it lies, without what a log beside it would make of it,
+/// and so that nothing is written beside it. See *Uniform Resource Identifiers* in SQLite's manual.
+fn as_it_lies(path: &Path) -> std::ffi::OsString {
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    let mut uri = match path.is_absolute() {
+        true => b"file://".to_vec(),
+        false => b"file:".to_vec(),
+    };
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'?' | b'#' | b'%' => uri.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            byte => uri.push(byte),
+        }
+    }
+    uri.extend_from_slice(b"?immutable=1");
+    std::ffi::OsString::from_vec(uri)
+}
+
 /// Compares a history with what its run left.
-fn verify(directory: &Path, history: &Path) -> Result<(), ReadError> {
+fn verify(directory: &Path) -> Result<(), ReadError> {
+    let history = &directory.join(HISTORY);
     let seal = directory.join(SEAL);
     let line = match fs::read_to_string(&seal) {
         Ok(line) => line,
@@ -260,16 +290,19 @@ fn verify(directory: &Path, history: &Path) -> Result<(), ReadError> {
         Err(source) => return Err(ReadError::file(&seal)(source)),
     };
     let found = Fingerprint::of(history).map_err(ReadError::file(history))?;
-    if line == found.as_line() {
+    let expected = line.split_whitespace().next().unwrap_or("");
+    if expected.len() != found.blake3.len() || !expected.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let expected = "expected the BLAKE3 of history.db, 64 hexadecimal digits, and its name";
+        let what = format!("found {:?}; {expected}", line.trim_end());
+        return Err(ReadError::wrong(&seal, &what));
+    }
+    if expected == found.blake3 {
         return Ok(());
     }
-    Err(match line.split_once("  ") {
-        Some((expected, _)) => ReadError::Changed {
-            path: history.to_owned(),
-            found: found.blake3,
-            expected: expected.to_owned(),
-        },
-        None => ReadError::wrong(&seal, "expected a BLAKE3, two spaces and history.db"),
+    Err(ReadError::Changed {
+        path: history.to_owned(),
+        found: found.blake3,
+        expected: expected.to_owned(),
     })
 }
 

@@ -503,9 +503,23 @@ pub(super) fn open(file: &Path, what: &'static str) -> Result<Box<dyn BufRead>, 
         what,
         source,
     })?;
-    let opened = BufReader::new(opened);
+    let mut opened = BufReader::new(opened);
     Ok(match file.extension() {
-        Some(e) if e == "gz" => Box::new(BufReader::new(MultiGzDecoder::new(opened))),
+        Some(e) if e == "gz" => {
+            // RFC 1952, § 2.3.1.
+            let starts = opened
+                .fill_buf()
+                .is_ok_and(|b| b.starts_with(&[0x1f, 0x8b]));
+            if !starts {
+                return Err(TraceError::Text {
+                    file: file.to_owned(),
+                    line: 1,
+                    found: "no gzip".to_owned(),
+                    expected: "a gzipped list, as its name says",
+                });
+            }
+            Box::new(BufReader::new(MultiGzDecoder::new(opened)))
+        }
         _ => Box::new(opened),
     })
 }

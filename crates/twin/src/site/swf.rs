@@ -311,8 +311,8 @@ impl Scribe {
         text
     }
 
-    /// What became of a job, as a line: times in whole seconds, as the standard has them, so that each event is less than one
-    /// from where it was; a processor for each GPU or part of one.
+    /// What became of a job, as a line: times in whole seconds, as the standard has them, each event at the
+    /// nearest, who ran for less than one for one; a processor for each GPU or part of one.
     #[must_use]
     pub fn line(&self, record: &JobRecord<'_>) -> String {
         let job = record.job;
@@ -517,6 +517,33 @@ mod tests {
         assert_eq!(job.arrives, Instant::EPOCH + Nanos::from_millis(250));
         assert_eq!(job.runs, Some(Nanos::from_millis(30_125)));
         assert_eq!(job.limit, Some(Nanos::from_millis(60_500)));
+    }
+
+    #[test]
+    fn what_is_written_of_a_job_has_whole_seconds_that_follow_each_other() {
+        let line = "1 0.25 -1 30.125 2 -1 -1 2 60.5 -1 1 3 2 -1 1 -1 -1 -1\n";
+        let jobs = Jobs::parse(line.as_bytes(), Path::new("x.swf"), &source(), &[]).unwrap();
+        let scribe = Scribe {
+            header: Vec::new(),
+            first: 1.0,
+        };
+        let at = |millis| Some(Instant::EPOCH + Nanos::from_millis(millis));
+        for (started, ended, told) in [
+            (1_750, 31_875, "1 0 2 30 2 -1 -1 2 61 "),
+            (600, 700, "1 0 1 1 2 -1 -1 2 61 "),
+        ] {
+            let record = JobRecord {
+                id: 0,
+                job: &jobs.jobs[0],
+                tenant: "a",
+                started: at(started),
+                ended: at(ended),
+                tasks: &[],
+                fate: Fate::Finished,
+            };
+            let line = scribe.line(&record);
+            assert!(line.starts_with(told), "{line}");
+        }
     }
 
     proptest! {

@@ -95,7 +95,7 @@ pub enum WhatIfError {
     #[error(transparent)]
     Again(#[from] AgainError),
     /// A moment is not in the run, or the end lies before the beginning.
-    #[error("found {found} for {what}; expected a moment from {from} to {to}", found = words::moment(*found), from = words::moment(*from), to = words::moment(*to))]
+    #[error("found {found} for {what}; expected a moment from {from} to {to}", found = why::exactly(*found), from = why::exactly(*from), to = why::exactly(*to))]
     Moment {
         /// Which of them.
         what: &'static str,
@@ -207,6 +207,17 @@ impl Moved {
         let [then, now] = told(|course| course.ended);
         let fate = self.changed.map_or(Fate::Running, |course| course.fate);
         match (self.unchanged, now) {
+            (Some(course), None) if then.is_none() => {
+                let does = |fate| match fate {
+                    Fate::Waiting => "waits again",
+                    _ => "runs",
+                };
+                format!(
+                    "{} at the end; unchanged it {}",
+                    does(fate),
+                    does(course.fate)
+                )
+            }
             (Some(course), Some(now)) if course.fate != fate => {
                 let otherwise = then.map_or_else(
                     || "has not ended by the end".to_owned(),
@@ -234,10 +245,17 @@ const fn ended_as(fate: Fate) -> &'static str {
 fn in_place_of(does: &str, done: &str, then: Option<Instant>, now: Option<Instant>) -> String {
     let at = |at: Instant| format!("{does} at {}", words::moment(at));
     match (then, now) {
+        (Some(then), Some(now)) if words::moment(then) == words::moment(now) => {
+            let (by, how) = match now > then {
+                true => (now.since(then), "later"),
+                false => (then.since(now), "earlier"),
+            };
+            format!("{}, {} s {how}", at(now), by.as_secs_f64())
+        }
         (Some(then), Some(now)) => format!("{} instead of {}", at(now), words::moment(then)),
         (Some(then), None) => format!("has not {done} by the end; unchanged it {}", at(then)),
         (None, Some(now)) => format!("{}; unchanged it has not {done} by the end", at(now)),
-        (None, None) => "ends as it would".to_owned(),
+        (None, None) => format!("has not {done} by the end"),
     }
 }
 
@@ -256,7 +274,7 @@ pub struct Difference {
     pub changed: Future,
     /// How many jobs start or end at another time.
     pub affected: Affected,
-    /// The most affected, at most [`MOST`].
+    /// All of those, the most affected first.
     pub most: Vec<Moved>,
     /// What became of the submitted job: words and data.
     pub submitted: Option<(String, Value)>,
@@ -275,11 +293,12 @@ pub struct Affected {
     pub end_earlier: u64,
     /// Likewise, later.
     pub end_later: u64,
-    /// Likewise, have not ended by the end where they would, or ended as something else.
+    /// Likewise, have not ended by the end where they would, ended as something else, or wait again at the end where they
+    /// would run.
     pub end_otherwise: u64,
 }
 
-/// Jobs named among the affected.
+/// Jobs named in words among the affected; all are in the data.
 pub const MOST: usize = 10;
 
 /// Reads a time with several units, `3d 4h`: each number with its unit. Minutes are `min` or `m` here, as in `14h30m`.
@@ -383,9 +402,12 @@ impl FromStr for Submission {
             }
         }
         if job.runs == Nanos::ZERO {
-            return Err(
-                "how long it runs is missing; expected runs=TIME, such as runs=2h".to_owned(),
-            );
+            return Err(match seen.contains("runs") {
+                true => "runs: found no time at all; expected more, such as runs=2h".to_owned(),
+                false => {
+                    "how long it runs is missing; expected runs=TIME, such as runs=2h".to_owned()
+                }
+            });
         }
         Ok(job)
     }
@@ -520,7 +542,10 @@ impl Plan {
                         return Err(WhatIfError::Unknown {
                             kind: "loop",
                             found: coolant.to_string(),
-                            expected: format!("one of 0 to {}", loops - 1),
+                            expected: match loops {
+                                1 => "0, the only one".to_owned(),
+                                loops => format!("one of 0 to {}", loops - 1),
+                            },
                         });
                     }
                     plan.capacity.push((*coolant, *left));
@@ -894,6 +919,7 @@ fn affected(
         let (then, now) = (unchanged.jobs.get(&id), changed.jobs.get(&id));
         let started = |course: Option<&Course>| course.and_then(|c| c.started);
         let ended = |course: Option<&Course>| course.and_then(|c| c.ended);
+        let fate = |course: Option<&Course>| course.map(|c| c.fate);
         let (start, end) = ([started(then), started(now)], [ended(then), ended(now)]);
         let by = if start[0] != start[1] {
             *match start {
@@ -903,7 +929,6 @@ fn affected(
             } += 1;
             by(start[0], start[1])
         } else if end[0] != end[1] {
-            let fate = |course: Option<&Course>| course.map(|c| c.fate);
             *match end {
                 [Some(then_at), Some(now_at)] if fate(then) == fate(now) => {
                     match now_at > then_at {
@@ -911,17 +936,20 @@ fn affected(
                         false => &mut sums.end_earlier,
                     }
                 }
-                [None, Some(_)] => &mut sums.end_earlier,
+                [None, Some(_)] if fate(now) == Some(Fate::Finished) => &mut sums.end_earlier,
                 _ => &mut sums.end_otherwise,
             } += 1;
             by(end[0], end[1])
+        } else if fate(then) != fate(now) {
+            sums.end_otherwise += 1;
+            0
         } else {
             continue;
         };
         all.push((by, id));
     }
     all.sort_unstable_by_key(|&(by, id)| (std::cmp::Reverse(by), id));
-    let most = all.into_iter().take(MOST).map(|(_, id)| {
+    let most = all.into_iter().map(|(_, id)| {
         let job = &load.jobs.jobs[id as usize];
         Moved {
             id,
@@ -987,10 +1015,14 @@ impl Difference {
                     "-".to_owned()
                 }
             };
-            let difference = row.changed - row.unchanged;
-            let difference = match difference {
+            // Of what is shown, so that nobody finds it wrong.
+            let whole = |value: f64| {
+                let scale = 10_f64.powi(row.digits as i32);
+                (value * scale).round() / scale
+            };
+            let difference = match whole(row.changed) - whole(row.unchanged) {
                 d if !d.is_finite() => "-".to_owned(),
-                0.0 => "=".to_owned(),
+                d if whole(d) == 0.0 => "=".to_owned(),
                 d => format!("{d:+.*}", row.digits),
             };
             text.push_str(&format!(
@@ -1001,7 +1033,7 @@ impl Difference {
             ));
         }
         text.push_str(&format!("\n{}\n", self.affected.text()));
-        for moved in &self.most {
+        for moved in self.most.iter().take(MOST) {
             text.push_str(&format!(
                 "  {:24} {:10} {:24} {}\n",
                 moved.name,
@@ -1009,6 +1041,10 @@ impl Difference {
                 moved.wants,
                 moved.text()
             ));
+        }
+        let more = self.most.len().saturating_sub(MOST);
+        if more > 0 {
+            text.push_str(&format!("  and {more} more, who are all in the JSON\n"));
         }
         if let Some((words, _)) = &self.submitted {
             text.push_str(&format!("\n{words}"));

@@ -56,7 +56,7 @@ pub enum WhyError {
     #[error(transparent)]
     Again(#[from] AgainError),
     /// The moment is not in it.
-    #[error("the run ends at {end}; there is no moment {asked} in it", end = words::moment(*end), asked = words::moment(*asked))]
+    #[error("the run ends at {end}; there is no moment {asked} in it", end = exactly(*end), asked = exactly(*asked))]
     TooLate {
         /// What was asked for.
         asked: Instant,
@@ -227,6 +227,15 @@ fn at(seconds: f64) -> Instant {
     Instant((seconds * 1e9).round() as u64)
 }
 
+/// A moment as it is told, and in seconds: two that are told alike may be two.
+pub(super) fn exactly(at: Instant) -> String {
+    let (told, seconds) = (words::moment(at), format!("{} s", at.as_secs_f64()));
+    match told == seconds {
+        true => told,
+        false => format!("{told} ({seconds})"),
+    }
+}
+
 fn told(seconds: f64) -> String {
     words::moment(at(seconds))
 }
@@ -366,6 +375,9 @@ fn at_moment(
         Some(text) => text,
         None => {
             let text = gone(job, moment, refusal.as_ref(), &again, &names);
+            if job.outcome == "refused" && at(job.arrival) <= moment {
+                json["explanation"]["state"] = "refused".into();
+            }
             json["explanation"]["sentence"] = text.clone().into();
             format!("{text}.\n")
         }
@@ -646,10 +658,11 @@ fn in_short(job: &PastJob, end: Instant, found: &Found) -> String {
                 words::span(at(to).since(at(from)))
             )
         }
-        (Some(from), None) => format!(
-            "; at the end of the run it had run for {}",
+        (Some(from), None) if job.outcome == "running" => format!(
+            "; at the end of the run it still ran, {} after that",
             words::span(end.since(at(from)))
         ),
+        (Some(_), None) => "; at the end of the run it waited again".to_owned(),
         _ => String::new(),
     };
     let most = found.stretches.iter().max_by_key(|s| s.to.since(s.from));

@@ -1069,10 +1069,11 @@ impl<'a> World<'a> {
                     self.devices.site().loops()[l].capacity.0,
                 );
                 let detail = format!(
-                    "the meter of loop {l} reads {:.1} kW of heat where {:.1} kW can be carried: {:.0} %",
+                    "the meter of loop {l} reads {:.1} kW of heat where {:.1} kW can be carried: {:.0} %, and it is held to {:.0} %",
                     heat / 1_000.0,
                     carries / 1_000.0,
-                    load(heat, carries) * 100.0
+                    load(heat, carries) * 100.0,
+                    self.config.scheduler.setpoint * 100.0
                 );
                 let id = self.happened(now, "loop_read", None, changed, detail);
                 self.troubles[l].read[kind] = Some((id, now));

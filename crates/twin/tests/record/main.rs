@@ -537,11 +537,14 @@ fn a_directory_that_is_no_whole_run_is_refused_with_what_is_wrong() {
         }
     };
     // By somebody who makes it look whole.
+    let sealed = |run: &Path| {
+        let print = Fingerprint::of(&run.join("history.db")).unwrap();
+        fs::write(run.join("history.db.b3"), print.as_line()).unwrap();
+    };
     let sql = |sql: &'static str| {
         move |run: &Path| {
             changed(sql)(run);
-            let print = Fingerprint::of(&run.join("history.db")).unwrap();
-            fs::write(run.join("history.db.b3"), print.as_line()).unwrap();
+            sealed(run);
         }
     };
     for (what, says) in [
@@ -562,7 +565,10 @@ fn a_directory_that_is_no_whole_run_is_refused_with_what_is_wrong() {
             "/run/summary.json:2:14: invalid type: integer `7`, expected a string",
         ),
         (
-            &|run| fs::write(run.join("history.db"), "no database at all, only text").unwrap(),
+            &|run| {
+                fs::write(run.join("history.db"), "no database at all, only text").unwrap();
+                sealed(run);
+            },
             "/run/history.db is damaged or no history: file is not a database",
         ),
         (
@@ -591,7 +597,19 @@ fn a_directory_that_is_no_whole_run_is_refused_with_what_is_wrong() {
         ),
         (
             &|run| fs::write(run.join("history.db.b3"), "torn").unwrap(),
-            "/run/history.db.b3: expected a BLAKE3, two spaces and history.db",
+            "/run/history.db.b3: found \"torn\"; expected the BLAKE3 of history.db",
+        ),
+        // A log beside it is not the run's.
+        (
+            &|run| {
+                let db = Connection::open(run.join("history.db")).unwrap();
+                db.execute_batch("PRAGMA journal_mode = wal; DELETE FROM runs")
+                    .unwrap();
+                let log = fs::read(run.join("history.db-wal")).unwrap();
+                drop(db);
+                fs::write(run.join("history.db-wal"), log).unwrap();
+            },
+            "/run/history.db was changed after its run: found BLAKE3 ",
         ),
     ] {
         let error = broken(what);
