@@ -76,8 +76,15 @@ impl Books {
                     Action::Place => Fate::Held,
                     Action::Queue => Fate::Waiting,
                     Action::Refuse | Action::Expire => Fate::Gone,
-                    // Passed on, which `Forward` confirms, or moved to another tile.
-                    Action::Migrate if decision.reason != telemetry::Reason::HostLost => Fate::Gone,
+                    // What runs here is passed on under pressure; for any other reason it moves to another tile.
+                    Action::Migrate
+                        if decision.reason != telemetry::Reason::Backpressure
+                            && self.fates.get(&decision.work) == Some(&Fate::Held) =>
+                    {
+                        return;
+                    }
+                    // Passed on, which `Forward` confirms.
+                    Action::Migrate => Fate::Gone,
                     _ => return,
                 };
                 assert!(self.fates.insert(decision.work, fate).is_some());

@@ -277,6 +277,7 @@ libfuzzer_sys::fuzz_target!(|input: (u8, bool, Vec<(Pause, bool, Act)>)| {
                 coolant: coolant.into(),
                 heat_watts: watts,
                 capacity_watts: capacity,
+                others_watts: watts - capacity,
             },
             Act::Warm {
                 coolant,
@@ -286,6 +287,7 @@ libfuzzer_sys::fuzz_target!(|input: (u8, bool, Vec<(Pause, bool, Act)>)| {
                 coolant: u16::from(coolant % 2),
                 heat_watts: 80.0 * f64::from(percent),
                 capacity_watts: 8_000.0 * f64::from(left) / 255.0,
+                others_watts: 8_000.0 * f64::from(255 - left) / 255.0,
             },
             Act::Near(node) => Input::NearLimit {
                 node: node.into(),

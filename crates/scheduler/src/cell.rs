@@ -734,15 +734,19 @@ impl Machine for CellScheduler {
             self.thermos.wake(now, &mut |e| effects.push(e));
             effects.into_iter().for_each(|e| self.route(now, e, out));
         }
-        let mut freed = false;
-        while let Some(lease) = self.leases.expire(now) {
-            self.release(now, &lease, out);
-            let term = (Reason::Term, now.as_secs_f64(), lease.until.as_secs_f64());
-            let first = lease.tiles.first().copied().unwrap_or(0);
-            self.decide(now, Action::Expire, lease.work, term, first, out);
-            freed = true;
-        }
-        if freed {
+        loop {
+            let mut freed = false;
+            while let Some(lease) = self.leases.expire(now) {
+                self.release(now, &lease, out);
+                let term = (Reason::Term, now.as_secs_f64(), lease.until.as_secs_f64());
+                let first = lease.tiles.first().copied().unwrap_or(0);
+                self.decide(now, Action::Expire, lease.work, term, first, out);
+                freed = true;
+            }
+            if !freed {
+                break;
+            }
+            // What starts with it may have no term at all, and is over as well.
             self.retry(now, out);
         }
     }
