@@ -504,24 +504,20 @@ pub(super) fn open(file: &Path, what: &'static str) -> Result<Box<dyn BufRead>, 
         source,
     })?;
     let mut opened = BufReader::new(opened);
-    Ok(match file.extension() {
-        Some(e) if e == "gz" => {
-            // RFC 1952, § 2.3.1.
-            let starts = opened
-                .fill_buf()
-                .is_ok_and(|b| b.starts_with(&[0x1f, 0x8b]));
-            if !starts {
-                return Err(TraceError::Text {
-                    file: file.to_owned(),
-                    line: 1,
-                    found: "no gzip".to_owned(),
-                    expected: "a gzipped list, as its name says",
-                });
-            }
-            Box::new(BufReader::new(MultiGzDecoder::new(opened)))
-        }
-        _ => Box::new(opened),
-    })
+    // RFC 1952, § 2.3.1.
+    let is_packed = (opened.fill_buf()).is_ok_and(|start| start.starts_with(&[0x1f, 0x8b]));
+    if is_packed {
+        return Ok(Box::new(BufReader::new(MultiGzDecoder::new(opened))));
+    }
+    if file.extension().is_some_and(|e| e == "gz") {
+        return Err(TraceError::Text {
+            file: file.to_owned(),
+            line: 1,
+            found: "no gzip".to_owned(),
+            expected: "a gzipped list, as its name says",
+        });
+    }
+    Ok(Box::new(opened))
 }
 
 /// The format by the file's name, else by its first line.

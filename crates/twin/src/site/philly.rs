@@ -99,6 +99,9 @@ pub(super) fn read(
             labels: None,
         });
     }
+    if jobs.is_empty() {
+        return Err(list.ends_here("at least one job"));
+    }
     Ok(jobs)
 }
 
@@ -150,5 +153,9 @@ mod tests {
         ] {
             assert_eq!(message(line), expected);
         }
+        let header = "job_type,num_steps,arrival_s,gpus\n";
+        let error = read(header.as_bytes(), Path::new("0e4a51.csv"), &source()).unwrap_err();
+        let expected = "0e4a51.csv:2: the list ends here; expected at least one job";
+        assert_eq!(error.to_string(), expected);
     }
 }

@@ -231,10 +231,32 @@ impl Vocabulary {
     }
 }
 
+/// A list without the returns before the ends of its lines: with them the reader of records counts lines one short.
+struct WithoutReturns<R>(R);
+
+impl<R: Read> Read for WithoutReturns<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let read = self.0.read(into)?;
+            let mut kept = 0;
+            for at in 0..read {
+                if into[at] != b'\r' {
+                    into[kept] = into[at];
+                    kept += 1;
+                }
+            }
+            // Nothing is the end, to whoever reads.
+            if kept > 0 || read == 0 {
+                return Ok(kept);
+            }
+        }
+    }
+}
+
 /// A list being read, line by line.
 pub(super) struct List<'f, R> {
     file: &'f Path,
-    reader: csv::Reader<R>,
+    reader: csv::Reader<WithoutReturns<R>>,
     columns: csv::StringRecord,
     record: csv::StringRecord,
 }
@@ -249,7 +271,8 @@ pub(super) struct Column {
 impl<'f, R: Read> List<'f, R> {
     pub(super) fn open(file: &'f Path, from: R) -> Result<Self, TraceError> {
         // Flexible, because it is for us to say how a line is too short.
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(from);
+        let mut reader = csv::ReaderBuilder::new();
+        let mut reader = reader.flexible(true).from_reader(WithoutReturns(from));
         let columns = reader.headers();
         let columns = columns.cloned().map_err(|e| unreadable(file, &e))?;
         Ok(Self {
@@ -327,6 +350,10 @@ impl<'f, R: Read> List<'f, R> {
     /// Notes the name that stands here; refused if an earlier line has it.
     fn once(&self, column: Column, seen: &mut BTreeMap<String, u64>) -> Result<(), TraceError> {
         let (name, line) = (self.text(column).to_owned(), self.line());
+        // It is printed on terminals.
+        if name.chars().any(char::is_control) {
+            return Err(self.wrong(column, "a name without control characters"));
+        }
         match seen.insert(name, line) {
             None => Ok(()),
             Some(first) => Err(TraceError::Twice {
@@ -505,7 +532,7 @@ fn read_pods(
         {
             allowed = Models(0);
             for word in list.text(spec).split('|') {
-                if word.is_empty() {
+                if word.is_empty() || word.chars().any(char::is_control) {
                     return Err(list.wrong(spec, "GPU models with | between them"));
                 }
                 let number = models.number(word).ok_or_else(|| too_many(&list, spec))?;
@@ -700,11 +727,34 @@ mod tests {
             ),
             (
                 NODES,
+                &pod("p2,6,12288,2,500,,BE,Pending,20,21,"),
+                r#"pods.csv:4: gpu_milli: found "500"; expected a whole number from 1000 to 1000"#,
+            ),
+            (
+                NODES,
+                &pod("p2,6,12288,0,500,,BE,Pending,20,21,"),
+                r#"pods.csv:4: gpu_milli: found "500"; expected a whole number from 0 to 0"#,
+            ),
+            (
+                NODES,
+                &pod("p2,6,12288,1,500,T4||P100,BE,Pending,20,21,"),
+                r#"pods.csv:4: gpu_spec: found "T4||P100"; expected GPU models with | between them"#,
+            ),
+            (
+                NODES,
+                &pod("\u{1b}[31mp2,6,12288,1,500,,BE,Pending,20,21,"),
+                r#"pods.csv:4: name: found "\u{1b}[31mp2"; expected a name without control characters"#,
+            ),
+            (
+                NODES,
                 &pod("p2,6,12288,1"),
                 "pods.csv:4: found 4 values; expected 11, one per column",
             ),
         ] {
             assert_eq!(parse(nodes, pods).unwrap_err(), message);
+            // As written by others.
+            let [nodes, pods] = [nodes, pods].map(|list| list.replace('\n', "\r\n"));
+            assert_eq!(parse(&nodes, &pods).unwrap_err(), message);
         }
         let not_text = (
             &b"sn,cpu_milli,memory_mib,gpu,model\nn\xff,1,1,0,\n"[..],

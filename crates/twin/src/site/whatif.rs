@@ -653,8 +653,8 @@ struct Notes {
     stopped: u64,
     lost: u64,
     throttled: BTreeSet<u64>,
-    /// Jobs that were placed in it, be it for the first time or again.
-    placed: BTreeSet<u64>,
+    /// When jobs were first placed in it, be it for the first time or again.
+    placed: BTreeMap<u64, Instant>,
 }
 
 impl Notes {
@@ -675,7 +675,7 @@ impl Notes {
                 Action::Lose => self.lost += 1,
                 Action::Queue if words::is_stop(decision) => self.stopped += 1,
                 Action::Place => {
-                    self.placed.insert(decision.work);
+                    self.placed.entry(decision.work).or_insert(decision.at);
                 }
                 Action::Throttle => {
                     self.throttled.insert(decision.subject.0);
@@ -827,7 +827,8 @@ impl Notes {
         let mut started = 0;
         for (&id, course) in &self.jobs {
             if let Some(start) = course.started.filter(|start| *start >= at)
-                && self.placed.contains(&id)
+                // What started at the very moment may have done so before.
+                && self.placed.get(&id) == Some(&start)
             {
                 started += 1;
                 waiting.record(start.since(load.jobs.jobs[id as usize].arrives).0);
@@ -999,8 +1000,8 @@ impl Difference {
     pub fn text(&self) -> String {
         let mut text = format!(
             "From {} to {}: {}.\n\n{:34} {:>14} {:>14} {:>14}\n",
-            words::moment(self.at),
-            words::moment(self.until),
+            why::exactly(self.at),
+            why::exactly(self.until),
             self.changes.join("; "),
             "",
             "unchanged",

@@ -227,12 +227,12 @@ fn at(seconds: f64) -> Instant {
     Instant((seconds * 1e9).round() as u64)
 }
 
-/// A moment as it is told, and in seconds: two that are told alike may be two.
+/// A moment as it is told, and in seconds where that is not all of it: who asks again should find the same.
 pub(super) fn exactly(at: Instant) -> String {
-    let (told, seconds) = (words::moment(at), format!("{} s", at.as_secs_f64()));
-    match told == seconds {
+    let told = words::moment(at);
+    match super::whatif::time(&told) == Some(at.since(Instant::EPOCH)) {
         true => told,
-        false => format!("{told} ({seconds})"),
+        false => format!("{told} ({} s)", at.as_secs_f64()),
     }
 }
 
@@ -385,7 +385,7 @@ fn at_moment(
     Ok(Answer {
         text: format!(
             "At {} of {}:\n{text}",
-            words::moment(moment),
+            exactly(moment),
             past.directory().display()
         ),
         json,
@@ -402,7 +402,8 @@ fn gone(
 ) -> String {
     let name = &job.name;
     if at(job.arrival) > moment {
-        return format!("{name} has not come yet: it comes at {}", told(job.arrival));
+        let comes = exactly(at(job.arrival));
+        return format!("{name} has not come yet: it comes at {comes}");
     }
     match (job.outcome.as_str(), refusal) {
         ("refused", Some(refusal)) => {
