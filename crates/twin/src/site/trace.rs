@@ -368,9 +368,13 @@ impl<'f, R: Read> List<'f, R> {
 
     pub(super) fn number(&self, column: Column, least: u64, most: u64) -> Result<u64, TraceError> {
         let number = self.text(column).parse::<u64>().ok();
+        let expected = || match least == most {
+            true => least.to_string(),
+            false => format!("a whole number from {least} to {most}"),
+        };
         number
             .filter(|n| (least..=most).contains(n))
-            .ok_or_else(|| self.wrong(column, format!("a whole number from {least} to {most}")))
+            .ok_or_else(|| self.wrong(column, expected()))
     }
 
     pub(super) fn decimal(&self, column: Column, least: f64, most: f64) -> Result<f64, TraceError> {
@@ -728,12 +732,12 @@ mod tests {
             (
                 NODES,
                 &pod("p2,6,12288,2,500,,BE,Pending,20,21,"),
-                r#"pods.csv:4: gpu_milli: found "500"; expected a whole number from 1000 to 1000"#,
+                r#"pods.csv:4: gpu_milli: found "500"; expected 1000"#,
             ),
             (
                 NODES,
                 &pod("p2,6,12288,0,500,,BE,Pending,20,21,"),
-                r#"pods.csv:4: gpu_milli: found "500"; expected a whole number from 0 to 0"#,
+                r#"pods.csv:4: gpu_milli: found "500"; expected 0"#,
             ),
             (
                 NODES,
