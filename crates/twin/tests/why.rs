@@ -697,7 +697,7 @@ fn pending(config: &Config, scene: &Scene, job: u64, at: Instant) -> Option<Pend
     let mut visit = Visit::new(config, scene, 1);
     go(&mut visit, at);
     match visit.explain(job, at) {
-        Explanation::Pending(pending) => Some(pending),
+        Explanation::Pending(pending) => Some(*pending),
         _ => None,
     }
 }

@@ -12,6 +12,7 @@
 //! An explanation costs some copies of the scheduler, milliseconds each; it is for
 //! people and not for every event.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -42,9 +43,9 @@ pub enum Explanation {
     /// of it is in the history.
     Unknown,
     /// It waits.
-    Pending(Pending),
+    Pending(Box<Pending>),
     /// It runs.
-    Running(Running),
+    Running(Box<Running>),
 }
 
 /// Why a job waits.
@@ -336,7 +337,7 @@ impl SiteScheduler {
     #[must_use]
     pub fn explain(&self, job: u64, now: Instant) -> Explanation {
         if let Some(running) = self.running.get(&job) {
-            return Explanation::Running(Running {
+            return Explanation::Running(Box::new(Running {
                 job: running.job,
                 arrived: running.arrived,
                 started: running.started,
@@ -344,7 +345,7 @@ impl SiteScheduler {
                 preempted: running.preempted,
                 tasks: running.tasks.clone(),
                 evidence: (*running.evidence).clone(),
-            });
+            }));
         }
         match self.queue.get(job) {
             Some(waiting) => {
@@ -352,7 +353,7 @@ impl SiteScheduler {
                 let mut pending = self.what_holds(waiting, &ahead, now);
                 pending.start = self.predict(now, job);
                 pending.changes = ahead.changes(now, &pending, Until::Sooner);
-                Explanation::Pending(pending)
+                Explanation::Pending(Box::new(pending))
             }
             None => Explanation::Unknown,
         }

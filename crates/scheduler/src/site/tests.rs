@@ -954,7 +954,7 @@ fn waits_for_heat(capacity_watts: f64) -> (Site, explain::Pending) {
     let Explanation::Pending(why) = site.scheduler.explain(2, at(1)) else {
         panic!("it waits");
     };
-    (site, why)
+    (site, *why)
 }
 
 //= requirements S7
