@@ -432,10 +432,10 @@ fn who_started_at_the_moment_itself_did_so_in_neither_future() {
     let first = run.past.job("#0").unwrap();
     assert_eq!(first.start, Some(first.arrival));
     let at = Nanos((first.arrival * 1e9) as u64);
-    // It begins again elsewhere at once.
+    // It is stopped, and begins again later.
     let node = run.past.node(first.nodes[0]).unwrap();
     let gone = run.what_if(at, vec![Wish::RemoveNode(node)]).unwrap();
-    assert!(gone.changed.moved > 0, "{}", gone.text());
+    assert!(gone.changed.stopped > 0, "{}", gone.text());
     assert_eq!(
         gone.unchanged.started,
         gone.changed.started,
