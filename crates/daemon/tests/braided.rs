@@ -1,6 +1,6 @@
 //! A braid on machines, one member of whose fleet says whatever it likes.
 
-mod common;
+mod waiting;
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use runtime::drill::{Ball, Player, Sums};
 use runtime::{Offer, Report, Strand, Weight};
 use wire::{Class, Tile};
 
-use common::wait_until;
+use waiting::wait_until;
 
 fn member(data: &Path, name: &str, invited_by: Option<&Fleet>) -> Fleet {
     let archive = Archive::open(&data.join("fleet.redb")).expect("it opens");

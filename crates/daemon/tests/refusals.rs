@@ -1,7 +1,7 @@
 //! What knocks at a fleet's door and is not let in, on real sockets: each refused by its name, counted, and of no
 //! consequence to those who are in.
 
-mod common;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,7 +27,7 @@ use trust::invitation::{Fingerprint, Invitation};
 use wire::frame::PAYLOAD_BYTES_MAX;
 use wire::{Cell, Class, Encode as _, Frame, Tile, Version};
 
-use common::wait_until;
+use waiting::wait_until;
 
 /// A fleet of one, whose authority the test knows, and a runtime for those who knock.
 struct Door {
